@@ -1,0 +1,48 @@
+"""The only package of the harness that a plugin may import."""
+
+from harness.api.hookspecs import hookimpl, hookspec
+from harness.api.protocols import (
+    Dataset,
+    Method,
+    Metric,
+    MetricServices,
+    Policy,
+    Progress,
+    RewardFunction,
+    Run,
+)
+from harness.api.registration import (
+    Column,
+    DatasetRegistration,
+    Kind,
+    MethodRegistration,
+    MetricRegistration,
+    NoOptions,
+    Options,
+    Preset,
+    Registration,
+    RewardRegistration,
+)
+from harness.api.types import (
+    Batch,
+    Completions,
+    Example,
+    LogProbs,
+    Logits,
+    MetricResult,
+    Pairs,
+    Prompts,
+    Provenance,
+    Rewards,
+    Sample,
+    State,
+)
+from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
+
+__all__ = [
+    "Batch", "Column", "Completions", "Dataset", "DatasetRegistration", "DivergedError", "Example", "HarnessError",
+    "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method", "MethodRegistration", "Metric",
+    "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options", "Pairs", "Policy", "Preset",
+    "Progress", "Prompts", "Provenance", "Registration", "RewardFunction", "RewardRegistration", "Rewards", "Run",
+    "Sample", "StageError", "State", "hookimpl", "hookspec", "suggest",
+]  # fmt: skip

@@ -1,0 +1,206 @@
+"""What a plugin implements (Method, Dataset, Metric, RewardFunction) and what the harness gives it (Run, MetricServices)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import torch
+    from torch import Tensor, nn
+
+    from harness.api.types import (
+        Batch,
+        Completions,
+        Example,
+        LogProbs,
+        Logits,
+        MetricResult,
+        Provenance,
+        Rewards,
+        Sample,
+        State,
+    )
+
+Rows = TypeVar("Rows")
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A post-fine-tuning method: only the update. Everything else is a service of the run."""
+
+    def setup(self, run: Run) -> None:
+        """Prepare once, before the first step: add a value head, compute statistics."""
+
+    def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+        """Update the policy from one batch of prompts; return what to log."""
+
+    def state_dict(self) -> Mapping[str, State]:
+        """Return what must survive a restart."""
+
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+class Progress(Protocol):
+    """Where in the whole schedule the run stands."""
+
+    step: int
+    """Optimiser step about to be taken, from 0, counted over the whole schedule (shared start included)."""
+    total_steps: int
+    epoch: int
+    fraction: float
+    """step / total_steps."""
+
+
+class Policy(Protocol):
+    """The model being trained."""
+
+    model: nn.Module
+    vocab_size: int
+    """Ids that have a token; the model's logits may be wider."""
+    eos_id: int
+    parameter_count: int
+
+
+class Run(Protocol):
+    """The services of one training run. Every call is metered; results do not depend on micro-batches or ranks."""
+
+    policy: Policy
+    progress: Progress
+
+    def sample(
+        self,
+        batch: Batch,
+        temperatures: Sequence[float],
+        *,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        by: Literal["policy", "reference"] = "policy",
+    ) -> Completions:
+        """Draw one completion a temperature for each prompt, without gradient and without dropout: (B, K, T).
+
+        ``by="reference"`` samples from the checkpoint at which the method started, always the same completions for a
+        prompt, as if they had been drawn once before training.
+        """
+
+    def beam(
+        self,
+        batch: Batch,
+        *,
+        beams: int,
+        groups: int,
+        diversity_penalty: float,
+        by: Literal["policy", "reference"] = "policy",
+    ) -> Completions:
+        """Diverse beam search (Vijayakumar et al. 2018, Hamming diversity), best first in a group: (B, beams, T)."""
+
+    def greedy(self, batch: Batch) -> Completions:
+        """Decode the most probable token at each position: (B, 1, T)."""
+
+    def reward(self, batch: Batch, completions: Completions) -> Rewards:
+        """Score completions with the benchmark's reward: (B, K)."""
+
+    def logprobs(
+        self,
+        batch: Batch,
+        completions: Completions,
+        *,
+        temperature: float = 1.0,
+        dropout: bool = True,
+        dtype: torch.dtype | None = None,
+        hidden: bool = False,
+    ) -> LogProbs:
+        """Log-probs (B, K, T) with gradient, all candidates of a prompt in one forward.
+
+        ``dropout=False`` for methods that compare with stored log-probs. ``dtype`` is that of the log-softmax
+        (float32 unless given; float64 for a float64 model).
+        """
+
+    def reference_logprobs(self, batch: Batch, completions: Completions) -> LogProbs:
+        """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
+
+    def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
+        """Whole distributions at the scored positions, in chunks that bound memory."""
+
+    def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
+        """Make ``module`` part of the trained module, with a learning rate of its own if given."""
+
+    def total(self, x: Tensor | float) -> Tensor:
+        """Sum of ``x`` over all ranks, without gradient: what a share of the global loss is divided by."""
+
+    def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Iterable[Mapping[str, Any]]:
+        """Cut rows (anything indexable along B) into ``parts`` by one permutation of the global batch."""
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator seeded by (seed, purpose, step)."""
+
+    def perturbed(self, seed: int, scale: float) -> AbstractContextManager[None]:
+        """Weights plus ``scale`` times standard normal noise drawn from ``seed``; bit-equal afterwards."""
+
+    def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
+        """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
+
+    def update(self, loss: Callable[..., Mapping[str, Tensor]], **rows: Any) -> Mapping[str, float]:
+        """One optimiser step.
+
+        Cuts ``rows`` (each indexable along B) by token budget, calls ``loss(**part)`` for each part, which returns
+        named SHARES of the global loss: the part's numerator over a global denominator (see :meth:`total`).
+        Backward on their sum, clip, one step. Returns the value of each share's total and the gradient norms.
+        """
+
+
+class RewardFunction(Protocol):
+    """TRL's reward signature: keywords only; None is an absent reward; may be async.
+
+    A reward that a registration builds is called with ``prompts``, ``completions``, ``completion_ids``, every column of
+    the data set (``references`` among them), ``trainer_state``, ``log_extra`` and ``log_metric``; all lists have one
+    entry a completion.
+    """
+
+    def __call__(
+        self, *, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any
+    ) -> list[float | None]:
+        """Return one reward a completion."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A data set: ``prepare`` fetches or converts once, ``load`` reads what was prepared."""
+
+    def identity(self, source: Path | None) -> Mapping[str, Any]:
+        """What fixes the content, before loading it: a file's sha256, a hub revision, a generator's version.
+
+        Called while planning: no network, no heavy import. ``source`` is the user's ``path:``, None for the default.
+        """
+
+    def prepare(self, source: Path | None, folder: Path) -> Provenance:
+        """Fetch or make the upstream content into ``folder``."""
+
+    def load(self, folder: Path, split: str) -> Iterator[Example]:
+        """Read one split of what :meth:`prepare` left in ``folder``, in an order that is part of the content."""
+
+
+class MetricServices(Protocol):
+    """Models a metric may use, when its registration says so in ``needs``."""
+
+    def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Negative log-likelihood in nats and token count of each answer under the fixed scoring model."""
+
+    def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Teacher-forced negative log-likelihood and token count of each first reference under the policy."""
+
+    @property
+    def scorer_label(self) -> str:
+        """Name of the fixed scoring model, for the signature."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A metric over generated answers."""
+
+    def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
+        """Return one value a sample and column, in the order of ``samples``."""

@@ -1,0 +1,126 @@
+"""What a plugin hands over: plain records that can be listed, validated and planned with without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+#: The four kinds of plugin.
+Kind: TypeAlias = Literal["method", "reward", "dataset", "metric"]
+
+#: What a method needs beyond demonstrations and its own samples.
+Need: TypeAlias = Literal["reward", "reference", "preferences", "critic", "reward_model"]
+
+#: What a metric needs beyond the samples: the model that wrote them, or the benchmark's fixed scoring model.
+MetricNeed: TypeAlias = Literal["policy", "scorer"]
+
+#: An import string ``"package.module:Name"`` (imported only when used) or the callable itself.
+Build: TypeAlias = str | Callable[[Any], Any]
+
+#: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
+RESERVED_KEYS = frozenset({
+    "use", "label", "preset", "sweep", "recipe", "start", "active",
+    "path", "split", "limit", "name", "weight", "overlong",
+})  # fmt: skip
+
+
+class Options(BaseModel):
+    """Base of every plugin's options: unknown keys are errors, values are frozen, defaults are checked too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+
+class NoOptions(Options):
+    """For a plugin without options."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Named settings that belong together: a method's options and the recipe they were published with."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Registration:
+    name: str
+    """What a benchmark file says after ``use:``; lower case, digits and hyphens."""
+    summary: str
+    """One line for ``harness plugins``."""
+    build: Build
+    """Called with the validated options; returns the plugin's object."""
+    options: type[Options] = NoOptions
+    """A pydantic model with ``extra="forbid"``; lives in a module that imports no torch."""
+    source: str = ""
+    """The paper or data URL."""
+    modules: tuple[str, ...] = ()
+    """Further modules whose source can change a result, beside the one that ``build`` names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRegistration(_Registration):
+    """A post-fine-tuning method; ``build(options)`` returns a :class:`harness.api.protocols.Method`."""
+
+    needs: frozenset[Need] = frozenset()
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    """Named presets. The one called ``default_preset`` gives options (never the recipe) when none is named."""
+    default_preset: str | None = None
+    supervised: bool = False
+    """True for a plain supervised method that may train the start shared by all others."""
+    start: Literal["branch", "after"] = "branch"
+    """Default way to start: ``branch`` off the shared schedule, or ``after`` a finished supervised checkpoint."""
+    mixes_supervision: bool = True
+    """Whether the update holds a supervised term on the demonstrations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardRegistration(_Registration):
+    """A reward; ``build(options)`` returns a function with TRL's signature (see ``RewardFunction``)."""
+
+    range: tuple[float, float] | None = None
+    """Smallest and largest value, when they are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRegistration(_Registration):
+    """A data set; ``build(options)`` returns a :class:`harness.api.protocols.Dataset`."""
+
+    provides: Literal["demonstrations", "preferences"] = "demonstrations"
+    splits: tuple[str, ...] = ("train", "validation", "test")
+    licence: str = "unknown"
+    revision: str | None = None
+    """The upstream commit that ``build`` loads by default; None where it is not known."""
+    generated: bool = False
+    """True for data made by seeded code; tables then say so."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number that a metric gives per answer, and how a table shows it."""
+
+    name: str
+    label: str
+    higher_is_better: bool | None = None
+    """None where neither direction is better (length)."""
+    unit: str = ""
+    scale: float = 1.0
+    """Tables show ``value * scale`` (100 for scores in [0, 1])."""
+    digits: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRegistration(_Registration):
+    """A metric; ``build(options)`` returns a :class:`harness.api.protocols.Metric`."""
+
+    columns: tuple[Column, ...]
+    needs: frozenset[MetricNeed] = frozenset()
+    role: Literal["score", "fluency", "length", "other"] = "score"
+    """Which table the columns belong to: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
+
+
+Registration: TypeAlias = MethodRegistration | RewardRegistration | DatasetRegistration | MetricRegistration

@@ -1,0 +1,219 @@
+"""The resolved benchmark file: every default filled in, every option validated, nothing left to look up.
+
+Each field says through ``mark`` whether it can change a result: ``RESULT`` fields enter the ids of the stages that read
+them, ``RUNTIME`` and ``DISPLAY`` fields never do. An unmarked field fails a test.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+#: Marks of a field: what it can change.
+RESULT = {"changes": "result"}
+RUNTIME = {"changes": "runtime"}
+DISPLAY = {"changes": "display"}
+
+
+def mark(kind: dict[str, str], default: Any = ..., **rest: Any) -> Any:
+    """Return a pydantic field that carries its classification."""
+    return Field(default, json_schema_extra=kind, **rest)  # type: ignore[arg-type]  # pydantic wants JsonValue
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """A causal language model: ``name`` on the hub, a local ``path``, or a ``config`` for random weights."""
+
+    name: str = mark(DISPLAY)
+    """Hub name, or for a local or new model the name that tables show."""
+    label: str | None = mark(DISPLAY, None)
+    path: str | None = mark(RUNTIME, None)
+    """A local folder in Hugging Face format; its content, not its path, is part of the id."""
+    revision: str | None = mark(RESULT, None)
+    """Hub commit; the resolved one is recorded."""
+    config: dict[str, Any] | None = mark(RESULT, None)
+    """Arguments of a transformers configuration, ``model_type`` among them: weights are drawn at random."""
+    vocab_size: PositiveInt | None = mark(RESULT, None)
+    """For a new model: entries of the byte-level BPE that is trained on the training split."""
+    dtype: Literal["float32", "float64", "bfloat16"] = mark(RESULT, "float32")
+    """bfloat16 means autocast over float32 master weights; float64 is for tests."""
+    attention: Literal["sdpa", "eager"] = mark(RESULT, "sdpa")
+
+
+class Template(Section):
+    """How a row becomes a prompt. Its sha256 is recorded and tables refuse to mix templates."""
+
+    text: str = mark(RESULT)
+    """With ``{field}`` for a field of the row (``instruction``, ``context``, …)."""
+    text_without_context: str | None = mark(RESULT, None)
+    """Used instead where the ``truncate`` field is empty."""
+    truncate: str = mark(RESULT, "context")
+    """The field that is cut from its left end until an over-long test prompt fits."""
+
+
+class DataUse(Section):
+    """One split of one data set, as the file uses it."""
+
+    dataset: str = mark(RESULT)
+    split: str = mark(RESULT)
+    options: dict[str, Any] = mark(RESULT, {})
+    """The plugin's validated options with all defaults (in a file they stand beside ``dataset``)."""
+    path: str | None = mark(RUNTIME, None)
+    limit: PositiveInt | None = mark(RESULT, None)
+    """Use the first N rows only."""
+    overlong: Literal["cut", "drop"] = mark(RESULT, "cut")
+    """A test prompt that is too long is cut from the left of its context, or dropped for all rows of a table alike."""
+    label: str | None = mark(DISPLAY, None)
+
+
+class RewardUse(Section):
+    """One part of the reward."""
+
+    use: str = mark(RESULT)
+    options: dict[str, Any] = mark(RESULT, {})
+    label: str = mark(DISPLAY, "")
+    weight: float = mark(RESULT, 1.0)
+
+
+class Reward(Section):
+    """The reward of the on-policy methods: one part or several."""
+
+    parts: tuple[RewardUse, ...] = mark(RESULT)
+    aggregate: Literal["before", "after"] = mark(RESULT, "before")
+    """Weighted sum before the group mean is taken off, or each part normalised within its group (mean, sd) first."""
+
+
+class Recipe(Section):
+    """How every run is trained; the same for all methods unless an entry or a named preset says otherwise."""
+
+    epochs: PositiveInt = mark(RESULT, 5)
+    """All epochs, the method's included."""
+    method_epochs: PositiveInt = mark(RESULT, 1)
+    """The last epochs, in which a method is active."""
+    method_schedule: Literal["continue", "restart"] = mark(RESULT, "continue")
+    """``continue``: one schedule over all epochs (the paper). ``restart``: the method epochs have their own."""
+    batch_size: PositiveInt = mark(RESULT, 16)
+    """Prompts per optimiser step, over all ranks."""
+    learning_rate: PositiveFloat = mark(RESULT, 1e-4)
+    method_learning_rate: NonNegativeFloat | None = mark(RESULT, None)
+    """Peak rate of the method epochs; ``learning_rate`` where None."""
+    min_learning_rate: NonNegativeFloat = mark(RESULT, 0.0)
+    """What cosine and linear schedules end at."""
+    schedule: Literal["cosine", "linear", "constant"] = mark(RESULT, "cosine")
+    restart_schedule: Literal["cosine", "linear", "constant"] = mark(RESULT, "linear")
+    """The schedule of the method epochs under ``method_schedule: restart``."""
+    warmup_steps: NonNegativeInt = mark(RESULT, 0)
+    optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
+    """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
+    betas: tuple[float, float] = mark(RESULT, (0.9, 0.999))
+    epsilon: PositiveFloat = mark(RESULT, 1e-8)
+    weight_decay: NonNegativeFloat = mark(RESULT, 0.05)
+    max_grad_norm: NonNegativeFloat = mark(RESULT, 1.0)
+    """0 turns clipping off."""
+    dropout: float = mark(RESULT, 0.0, ge=0.0, lt=1.0)
+    """Set on every dropout of the model."""
+    max_prompt_length: PositiveInt = mark(RESULT, 512)
+    max_completion_length: PositiveInt = mark(RESULT, 128)
+    """Longest demonstration and longest sampled completion, in tokens, EOS included."""
+    generate_length: PositiveInt | None = mark(RESULT, None)
+    """Longest completion that a method samples; ``max_completion_length`` where None."""
+    train_eos: bool = mark(RESULT, True)
+    """Whether the EOS after a demonstration is a target."""
+    diagnose_every: PositiveInt = mark(RESULT, 10)
+    """Steps between measurements of each term's gradient norm and of the KL to the start on the probe."""
+    gradient_checkpointing: bool = mark(RUNTIME, False)
+    tokens_per_micro_batch: PositiveInt | None = mark(RUNTIME, None)
+    """Upper bound of the tokens in one forward; found from the device where None."""
+    keep: Literal["all", "final", "none"] = mark(RUNTIME, "final")
+    """Which checkpoints stay once every stage that needs them is done."""
+
+
+class Decoding(Section):
+    """One way to decode at evaluation; nothing is taken from a checkpoint's generation_config."""
+
+    temperature: NonNegativeFloat = mark(RESULT, 1.0)
+    """0 is greedy."""
+    top_k: NonNegativeInt = mark(RESULT, 0)
+    top_p: float = mark(RESULT, 1.0, gt=0.0, le=1.0)
+    max_new_tokens: PositiveInt = mark(RESULT, 128)
+    draws: PositiveInt = mark(RESULT, 1)
+    """Answers per prompt; averaged within a prompt before anything else."""
+
+
+Active: TypeAlias = Literal["last", "all_but_last", "all"] | Annotated[int, Field(ge=0)]
+
+
+class MethodEntry(Section):
+    """One row of the tables: a method with its options and recipe, after presets, sweeps and overrides."""
+
+    use: str = mark(RESULT)
+    label: str = mark(DISPLAY)
+    options: dict[str, Any] = mark(RESULT, {})
+    recipe: Recipe = mark(RESULT)
+    start: Literal["branch", "after"] = mark(RESULT, "branch")
+    active: Active = mark(RESULT, "last")
+    """Epochs in which the method's term is on; a number is the first active step."""
+    preset: str | None = mark(DISPLAY, None)
+    """The preset that was named, if any: what it set stands in ``options`` and ``recipe``."""
+
+
+class MetricUse(Section):
+    """One metric with its options."""
+
+    use: str = mark(RESULT)
+    options: dict[str, Any] = mark(RESULT, {})
+
+
+class Scorer(Section):
+    """The fixed model under which the perplexity of answers is measured."""
+
+    model: str = mark(RESULT, "start")
+    """``start``: the supervised checkpoint of the first seed (and the tables say so); else a name in ``models``, a hub
+    name or a folder given by ``sources``."""
+
+
+class Execution(Section):
+    """How the work is run; nothing here changes a result beyond rounding."""
+
+    threads: PositiveInt = mark(RUNTIME, 1)
+    """CPU threads of each stage; recorded in the environment fingerprint."""
+    device: str = mark(RUNTIME, "auto")
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+
+
+Table: TypeAlias = Literal["scores", "cross-dataset", "fluency", "decoding", "timing"]
+
+
+class Benchmark(Section):
+    """A benchmark with one profile and all overrides applied."""
+
+    benchmark: str = mark(DISPLAY)
+    title: str = mark(DISPLAY, "")
+    description: str = mark(DISPLAY, "")
+    profile: str = mark(DISPLAY)
+    seeds: tuple[NonNegativeInt, ...] = mark(RESULT, min_length=1)
+    models: tuple[Model, ...] = mark(RESULT, min_length=1)
+    template: Template = mark(RESULT)
+    train: DataUse = mark(RESULT)
+    validation: DataUse | None = mark(RESULT, None)
+    evaluate: tuple[DataUse, ...] = mark(RESULT, min_length=1)
+    reward: Reward | None = mark(RESULT, None)
+    recipe: Recipe = mark(RESULT)
+    decoding: dict[str, Decoding] = mark(RESULT, min_length=1)
+    methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
+    metrics: tuple[MetricUse, ...] = mark(RESULT, min_length=1)
+    scorer: Scorer = mark(RESULT, Scorer())
+    tables: tuple[Table, ...] = mark(DISPLAY, ("scores", "cross-dataset", "fluency", "decoding", "timing"))
+    published: str | None = mark(DISPLAY, None)
+    """Name of the published figures that tables of this profile put beside the measured ones."""
+    sources: dict[str, str] = mark(RUNTIME, {})
+    """Data set or model name to the path where it lies; part of no id."""
+    execution: Execution = mark(RUNTIME, Execution())
+    overrides: tuple[str, ...] = mark(DISPLAY, ())
+    """The ``-o`` settings that were applied, other than ``sources.*``."""

@@ -1,0 +1,102 @@
+"""The errors a user can cause or must know about: each says what, where, what was found and what was expected.
+
+Anything else that escapes is a defect of the harness and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """One clear message: ``where: what, got …; expected …; did you mean …?`` and, on a line of its own, a hint."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        got: object = None,
+        expected: str | None = None,
+        did_you_mean: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        """Keep the parts; the text is put together in ``__str__``."""
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.got = got
+        self.expected = expected
+        self.did_you_mean = did_you_mean
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the message on one line, with the hint (if any) on the next."""
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        if self.got is not None:
+            text += f", got {self.got!r}"
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.did_you_mean:
+            text += f"; did you mean {self.did_you_mean!r}?"
+        if self.hint:
+            text += f"\n  {self.hint}"
+        return text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep the keyword parts when the error crosses a process boundary."""
+        return _rebuild, (type(self), self.what, self.where, self.got, self.expected, self.did_you_mean, self.hint)
+
+
+def _rebuild(kind: type[HarnessError], what: str, *parts: object) -> HarnessError:
+    names = ("where", "got", "expected", "did_you_mean", "hint")
+    return kind(what, **dict(zip(names, parts, strict=True)))  # type: ignore[arg-type]  # the parts are what __init__ stored
+
+
+class InputError(HarnessError):
+    """The benchmark file, an option, a data file or a model folder is wrong (exit code 2)."""
+
+
+class PluginError(InputError):
+    """A plugin is missing, failed to load or broke its contract (exit code 2)."""
+
+
+class InputErrors(InputError):
+    """All the mistakes of one file at once."""
+
+    def __init__(self, errors: Iterable[HarnessError]) -> None:
+        """Keep the single errors, in the order of the file."""
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from the single errors."""
+        return InputErrors, (self.errors,)
+
+
+class MachineError(HarnessError):
+    """The machine cannot do it: disk full, folder not writable, hub out of reach (exit code 3)."""
+
+    exit_code = 3
+
+
+class StageError(HarnessError):
+    """One stage failed; the others go on and its cells are marked (exit code 1)."""
+
+    exit_code = 1
+
+
+class DivergedError(StageError):
+    """A loss, gradient or weight was not finite."""
+
+
+def suggest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate closest to ``name``, or None when none is close."""
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    return close[0] if close else None

@@ -1,0 +1,1 @@
+"""Everything that touches token ids: tokenising, the policy, sampling, packing, log-probs."""

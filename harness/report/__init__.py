@@ -1,0 +1,1 @@
+"""Statistics, tables and their renderers; reads the store, never torch."""

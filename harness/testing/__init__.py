@@ -1,0 +1,1 @@
+"""Shipped to plugin authors: contract checks, a tiny policy, fake distributions."""

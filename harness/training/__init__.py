@@ -1,0 +1,1 @@
+"""The training loop and the services that a method calls."""

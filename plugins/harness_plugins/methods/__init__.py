@@ -1,0 +1,1 @@
+"""Post-fine-tuning methods."""
