@@ -1,4 +1,4 @@
-"""What a plugin implements (Method, Dataset, Metric, RewardFunction) and what the harness gives it (Run, MetricServices)."""
+"""What a plugin implements (Method, Dataset, Metric, RewardFunction) and what it is given (Run, MetricServices)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         Batch,
         Completions,
         Example,
-        LogProbs,
         Logits,
+        LogProbs,
         MetricResult,
         Provenance,
         Rewards,

@@ -120,7 +120,7 @@ class MetricRegistration(_Registration):
     columns: tuple[Column, ...]
     needs: frozenset[MetricNeed] = frozenset()
     role: Literal["score", "fluency", "length", "other"] = "score"
-    """Which table the columns belong to: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
+    """The table its columns belong to: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
 
 
 Registration: TypeAlias = MethodRegistration | RewardRegistration | DatasetRegistration | MetricRegistration

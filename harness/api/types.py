@@ -5,7 +5,6 @@ Tensors are padded at the right end; what is real is told by ``lengths``, never 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -184,11 +183,12 @@ class LogProbs:
     def __getitem__(self, rows: slice | Tensor | Sequence[int]) -> LogProbs:
         """Return the log-probs of some prompts."""
         index = _index(rows, len(self), self.values.device)
-        parts = {
-            f.name: None if (value := getattr(self, f.name)) is None else value[index]
-            for f in dataclasses.fields(self)
-        }
-        return LogProbs(**parts)
+        return LogProbs(
+            self.values[index],
+            self.mask[index],
+            None if self.hidden is None else self.hidden[index],
+            None if self.entropy is None else self.entropy[index],
+        )
 
     def sum(self) -> Tensor:
         """(B, K): log-probability of each completion."""
