@@ -1,0 +1,300 @@
+"""A causal language model with its tokenizer, set up the same way wherever it came from.
+
+Everything a checkpoint could switch on quietly is set here: weights are safetensors or nothing, no code of a checkpoint
+runs, every dropout has the recipe's probability, padding has no meaning to the embeddings, and the settings for text
+generation that came with the checkpoint are thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import nn
+
+from harness.errors import InputError
+from harness.lm.tokenise import Tokeniser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from harness.benchmark.schema import Model
+
+log = logging.getLogger(__name__)
+
+#: What ``schema.Model.dtype`` stores the weights as; bfloat16 is autocast over float32 master weights.
+WEIGHT_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+#: Settings of a ``config.json`` that would load code, or weights that are not the plain ones of the folder.
+REFUSED_SETTINGS = {
+    "auto_map": "code of its own, which is never run",
+    "quantization_config": "quantised weights, which cannot be trained here",
+    "transformers_weights": "weights under a name of its own",
+    "fusion_config": "fused modules",
+}
+
+
+class Policy:
+    """A causal LM, its tokenizer and how it computes. Implements :class:`harness.api.Policy`.
+
+    The model is in evaluation mode after loading; who wants dropout calls ``model.train()``. ``config.use_cache`` is
+    off, so that a training forward keeps no keys and values; a sampler passes ``use_cache=True`` itself.
+    """
+
+    model: PreTrainedModel
+    tokeniser: Tokeniser
+    device: torch.device
+    dtype: Literal["float32", "float64", "bfloat16"]
+    """The compute type; weights are float32 where this is bfloat16."""
+    vocab_size: int
+    """One more than the highest id that has a token: the width of :meth:`restrict`'s result."""
+    eos_id: int
+    parameter_count: int
+    """Trainable scalars, tied weights counted once."""
+    positions_limit: int | None
+    """Most tokens that prompt and completion may have together; None where the architecture sets no limit."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokeniser: Tokeniser,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
+        dropout: float = 0.0,
+        where: str | None = None,
+    ) -> None:
+        """Take over ``model``, which is changed in place.
+
+        Args:
+            model: a transformers causal LM.
+            tokeniser: the tokenizer it was, or will be, trained with.
+            device: where to compute.
+            dtype: ``bfloat16`` autocasts; the weights become float32 or float64.
+            dropout: probability that every dropout of the model gets.
+            where: what to blame in messages.
+
+        Raises:
+            InputError: the model has fewer ids than the tokenizer.
+        """
+        self.model = cast("PreTrainedModel", model)
+        self.tokeniser = tokeniser
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.vocab_size = tokeniser.size
+        self.eos_id = tokeniser.eos_id
+        width = self.model.get_output_embeddings().weight.shape[0]
+        if width < tokeniser.size:
+            raise InputError(
+                "the model's vocabulary is smaller than the tokenizer's",
+                where=where,
+                got=width,
+                expected=f"at least {tokeniser.size} ids",
+            )
+        set_dropout(self.model, dropout)
+        _forget_padding(self.model)
+        _forget_generation(self.model, tokeniser)
+        self.model.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
+        self.model.eval()
+        self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
+        self.positions_limit = positions_limit(self.model.config)
+        absent = torch.zeros(self.vocab_size, dtype=torch.bool)
+        absent[list(tokeniser.absent)] = True
+        self._absent = absent.to(self.device) if tokeniser.absent else None
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, *, spec: Model, device: torch.device | str = "cpu", dropout: float = 0.0
+    ) -> Policy:
+        """Load a local folder in Hugging Face format (see :func:`harness.lm.models.resolve` for hub names).
+
+        Raises:
+            InputError: no folder, no weights, only pickled weights, weights that do not fit the configuration, a
+                configuration that wants code, no tokenizer, a tokenizer without EOS or larger than the model.
+        """
+        folder = Path(folder)
+        where = f"model {spec.name} ({folder})"
+        check_folder(folder, where=where)
+        tokeniser = Tokeniser.load(folder)
+        model = _load_model(folder, spec, where)
+        return cls(model, tokeniser, device=device, dtype=spec.dtype, dropout=dropout, where=where)
+
+    def save(self, folder: Path | str) -> None:
+        """Write weights (safetensors, in their own dtype), configuration and tokenizer: a folder :meth:`load` reads."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.config.use_cache = True  # others who load the folder expect it
+        try:
+            self.model.save_pretrained(folder)
+        finally:
+            self.model.config.use_cache = False
+        self.tokeniser.save(folder)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return the context of every forward: bfloat16 autocast, or nothing."""
+        if self.dtype == "bfloat16":
+            return cast("AbstractContextManager[None]", torch.autocast(self.device.type, dtype=torch.bfloat16))
+        return nullcontext()
+
+    def restrict(self, logits: Tensor) -> Tensor:
+        """Cut logits (..., model's width) to the ids that have a token: (..., :attr:`vocab_size`).
+
+        Some models are wider than their tokenizer (OPT 50,272 over 50,265, Pythia 50,304 over 50,277). The rest has no
+        text, so it is never sampled, and probabilities, entropies and KL are those of the distribution over ids that
+        have a token. This is the only place that says so: every softmax of the harness takes what this returns. A hole
+        among the ids (rare) is minus infinity.
+        """
+        logits = logits[..., : self.vocab_size]
+        return logits if self._absent is None else logits.masked_fill(self._absent, float("-inf"))
+
+    def check_fits(self, prompt_length: int, completion_length: int, *, where: str | None = None) -> None:
+        """Raise InputError where prompt and completion together (in tokens) exceed the context."""
+        if self.positions_limit is not None and prompt_length + completion_length > self.positions_limit:
+            raise InputError(
+                f"a prompt of {prompt_length} and a completion of {completion_length} tokens make "
+                f"{prompt_length + completion_length}, more than the model's context of {self.positions_limit}",
+                where=where,
+                hint="lower max_prompt_length or max_completion_length (max_new_tokens at evaluation)",
+            )
+
+
+def check_folder(folder: Path, *, where: str) -> None:
+    """Raise InputError unless ``folder`` has a configuration without code and safetensors weights."""
+    if not folder.is_dir():
+        raise InputError("no such folder", where=where, expected="a model in Hugging Face format")
+    config = read_json(folder / "config.json", where=where)
+    for name, what in REFUSED_SETTINGS.items():
+        if config.get(name):
+            raise InputError(f"config.json sets {name}: {what}", where=where)
+    if (folder / "adapter_config.json").exists():
+        raise InputError("this is an adapter, not a model", where=where, hint="merge it into its base model first")
+    if any((folder / name).exists() for name in ("model.safetensors", "model.safetensors.index.json")):
+        return
+    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+    if pickled:
+        raise InputError(
+            "the weights are pickled, and loading a pickle can run code",
+            where=where,
+            got=pickled[0],
+            expected="model.safetensors",
+            hint="save the model again with transformers' save_pretrained, which writes safetensors",
+        )
+    raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
+
+
+def read_json(path: Path, *, where: str) -> dict[str, Any]:
+    """Read a JSON object of a model folder; InputError where it is missing or broken."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.name} is missing", where=where, expected="a model in Hugging Face format") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} cannot be read: {error}", where=where) from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path.name} holds no JSON object", where=where, got=type(value).__name__)
+    return value
+
+
+def positions_limit(config: PreTrainedConfig) -> int | None:
+    """Return the context length of a configuration, in tokens; None where it has none (ALiBi)."""
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None
+
+
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Give every dropout of ``model`` the same probability; LayerDrop, which skips whole layers, is turned off.
+
+    Dropout hides in three places: ``nn.Dropout`` modules, attributes that a forward passes to the functional form (OPT,
+    NeoX, Bloom), and the configuration, which some forwards read (GPT-J) and which is saved with the model.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)):
+            module.p = probability
+        for name in [name for name in vars(module) if _is_dropout(name, vars(module)[name])]:
+            setattr(module, name, 0.0 if "layerdrop" in name else probability)
+    configs = {id(config): config for module in model.modules() if (config := getattr(module, "config", None))}
+    for config in configs.values():
+        _set_config_dropout(config, probability)
+
+
+def _set_config_dropout(config: object, probability: float) -> None:
+    for name, value in list(vars(config).items()):
+        if _is_dropout(name, value):
+            setattr(config, name, 0.0 if "layerdrop" in name else probability)
+        elif type(value).__module__.startswith("transformers.") and hasattr(value, "to_dict"):
+            _set_config_dropout(value, probability)
+
+
+def _is_dropout(name: str, value: object) -> bool:
+    named = "dropout" in name or name.endswith("pdrop") or "layerdrop" in name
+    # heads for classification and summaries are no part of a causal LM
+    return named and type(value) in (int, float) and not name.startswith(("classifier", "summary"))
+
+
+def _forget_padding(model: PreTrainedModel) -> None:
+    """Let every embedding learn.
+
+    An embedding's ``padding_idx`` blocks the gradient of that row. Padding here is told by lengths, and the id may well
+    be a real token (pad == eos == bos).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = None
+
+
+def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
+    """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's."""
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokeniser.bos_id, eos_token_id=tokeniser.eos_id, pad_token_id=tokeniser.eos_id
+    )
+    model.config.use_cache = False
+
+
+def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=WEIGHT_DTYPES[spec.dtype],
+            attn_implementation=spec.attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  # transformers raises whatever it meets in a foreign folder
+        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=where) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{len(missing)} weights are missing and would be random",
+            where=where,
+            got=missing[0],
+            expected="weights that fit config.json",
+        )
+    mismatched = sorted(str(key) for key in info["mismatched_keys"])
+    if mismatched:
+        raise InputError("weights have other shapes than config.json says", where=where, got=mismatched[0])
+    unexpected = sorted(info["unexpected_keys"])
+    if unexpected:
+        log.warning("%s: %d weights are not used, %s among them", where, len(unexpected), unexpected[0])
+    return cast("PreTrainedModel", model)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
