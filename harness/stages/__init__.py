@@ -1,1 +1,38 @@
 """What a stage does. The modules that import torch are loaded only to run a stage."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from harness.plugins import load_registry
+from harness.stages.order import Order, Parent, Tell
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.store import Record
+
+__all__ = ["Order", "Parent", "Tell", "carry_out"]
+
+#: Stage kind (and for ``prepare`` what is prepared) to the module whose ``run`` does it.
+_MODULES = {
+    "prepare/rows": "harness.stages.rows",
+    "prepare/tokenizer": "harness.stages.checkpoints",
+    "prepare/new-model": "harness.stages.checkpoints",
+    "prepare/model": "harness.stages.checkpoints",
+    "train": "harness.stages.train",
+    "generate": "harness.stages.generate",
+    "score": "harness.stages.score",
+}
+
+
+def carry_out(order: Order, tell: Tell) -> Record:
+    """Do one stage and commit it; return its record, the stored one where it was done already."""
+    store = Store(order.results)
+    earlier = store.find(order.kind, order.id)
+    if earlier is not None:
+        return earlier
+    name = f"prepare/{order.config['what']}" if order.kind == "prepare" else order.kind
+    module = import_module(_MODULES[name])
+    record: Record = module.run(order, store, load_registry(blocked=order.blocked), tell)
+    return record

@@ -1,0 +1,186 @@
+"""Worker processes that are kept between stages, each with its imports done and its threads fixed."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.plan import Stage
+    from harness.stages import Order
+
+#: Lines of a worker's standard error kept for the message of a stage that killed it.
+_KEPT_LINES = 40
+
+
+@dataclass
+class Event:
+    """What a worker said."""
+
+    worker: Worker
+    kind: str
+    """``progress``, ``done``, ``failed`` or ``died``."""
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """One process, or one process a rank for data-parallel training; rank 0 speaks for all."""
+
+    def __init__(self, number: int, *, threads: int, ranks: int) -> None:
+        """Start the processes."""
+        self.number = number
+        self.ranks = ranks
+        self.stage: Stage | None = None
+        self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        port = str(_free_port()) if ranks > 1 else ""
+        self.processes = [self._start(rank, threads, port) for rank in range(ranks)]
+        self.lead = self.processes[0]
+
+    def give(self, stage: Stage, order: Order) -> None:
+        """Send an order; every rank takes part in training, rank 0 alone does the rest."""
+        self.stage = stage
+        line = json.dumps(order.to_json()) + "\n"
+        for process in self.processes if order.kind == "train" else (self.lead,):
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line.encode())
+                process.stdin.flush()
+            except BrokenPipeError:
+                return  # the reader will find the end of its output and report the death
+
+    def last_words(self) -> str:
+        """Return why the process ended, as far as one can know."""
+        code = self.lead.wait()
+        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            reason += " (killed from outside, or by the system for want of memory)"
+        said = "\n  ".join(list(self._said)[-5:])
+        return f"the worker process ended with {reason}" + (f"\n  {said}" if said else "")
+
+    def stop(self) -> None:
+        """End the processes at once."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+        for process in self.processes:
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    try:
+                        stream.close()
+                    except BrokenPipeError:
+                        continue
+
+    def _start(self, rank: int, threads: int, port: str) -> subprocess.Popen[bytes]:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        if self.ranks > 1:
+            environment |= {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self.ranks),
+                "LOCAL_WORLD_SIZE": str(self.ranks),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.execution.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its workers
+        )
+        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        return process
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                self._said.append(text)
+
+
+class Pool:
+    """Up to ``jobs`` workers, started when there is work for them."""
+
+    def __init__(self, jobs: int, *, threads: int, ranks: int) -> None:
+        """Make an empty pool."""
+        self.jobs = jobs
+        self.threads = threads
+        self.ranks = ranks
+        self.workers: list[Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._started = 0
+
+    def idle(self) -> Worker | None:
+        """Return a worker without a stage, starting one if there is room; None when all are busy."""
+        free = next((worker for worker in self.workers if worker.stage is None), None)
+        if free is None and len(self.workers) < self.jobs:
+            free = Worker(self._started, threads=self.threads, ranks=self.ranks)
+            self._started += 1
+            self.workers.append(free)
+            assert free.lead.stdout is not None
+            self._selector.register(free.lead.stdout, selectors.EVENT_READ, free)
+        return free
+
+    def busy(self) -> list[Worker]:
+        """Return the workers that have a stage."""
+        return [worker for worker in self.workers if worker.stage is not None]
+
+    def wait(self, seconds: float) -> Iterator[Event]:
+        """Return what the workers say within a time."""
+        for key, _ in self._selector.select(seconds):
+            worker: Worker = key.data
+            stream: Any = key.fileobj
+            line = stream.readline()
+            if line:
+                body = json.loads(line)
+                yield Event(worker, body.pop("event"), body)
+            else:
+                self._selector.unregister(stream)
+                self.workers.remove(worker)
+                words = worker.last_words()
+                worker.stop()
+                yield Event(worker, "died", {"message": words, "exit_code": StageError.exit_code})
+
+    def replace(self, worker: Worker) -> None:
+        """End a worker whose ranks may be out of step; the next order gets a new one."""
+        self._selector.unregister(worker.lead.stdout)  # type: ignore[arg-type]  # rank 0's output is always a pipe
+        self.workers.remove(worker)
+        worker.stop()
+
+    def close(self) -> None:
+        """End every worker."""
+        for worker in self.workers:
+            worker.stop()
+        self.workers.clear()
+        self._selector.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

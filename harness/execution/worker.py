@@ -1,0 +1,96 @@
+"""A worker process: reads orders, one JSON object a line, and answers with events in the same form.
+
+It is started as ``python -m harness.execution.worker`` and keeps its imports between stages. Standard output carries the
+events and nothing else: whatever a library prints goes to standard error, which the parent keeps for messages.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import traceback
+import uuid
+from typing import IO, TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.stages import Order, carry_out
+
+if TYPE_CHECKING:
+    from harness.stages import Tell
+
+_END = object()
+
+
+def main() -> int:
+    """Work until standard input ends."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    busy = threading.Event()
+    threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
+    while (order := orders.get()) is not _END:
+        busy.set()
+        _answer(events, _do(Order.from_json(order), events))
+        busy.clear()
+    return 0
+
+
+def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
+    """Queue the orders; when the parent is gone, so is the reason to go on."""
+    for line in sys.stdin:
+        orders.put(json.loads(line))
+    if busy.is_set():
+        os._exit(1)
+    orders.put(_END)
+
+
+def _do(order: Order, events: IO[str]) -> dict[str, Any]:
+    try:
+        carry_out(order, _teller(events))
+    except HarnessError as error:
+        return {"event": "failed", "message": str(error), "exit_code": error.exit_code}
+    except MemoryError:
+        return {"event": "failed", "message": "out of memory", "exit_code": 3}
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # a defect of the harness or a plugin: one cell fails, the others go on
+        place = _keep_traceback(order, traceback.format_exc())
+        name = type(error).__name__
+        return {"event": "failed", "message": f"{name}: {error}\n  (traceback in {place})", "exit_code": 1}
+    return {"event": "done"}
+
+
+def _keep_traceback(order: Order, text: str) -> str:
+    folder = order.results / "store" / ".failed"
+    path = folder / f"{order.kind}-{order.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{order.label}\n{text}", encoding="utf-8")
+    except OSError:
+        sys.stderr.write(text)
+        return "the log"
+    return str(path)
+
+
+def _teller(events: IO[str]) -> Tell:
+    def tell(done: int, total: int, unit: str, note: str) -> None:
+        _answer(events, {"event": "progress", "done": done, "total": total, "unit": unit, "note": note})
+
+    return tell
+
+
+def _answer(events: IO[str], event: dict[str, Any]) -> None:
+    try:
+        events.write(json.dumps(event) + "\n")
+        events.flush()
+    except BrokenPipeError:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

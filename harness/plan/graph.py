@@ -1,0 +1,117 @@
+"""Stages and their identity.
+
+A stage has two names. Its *key* says what it is asked to do (settings and the keys of its parents); it is always known.
+Its *id* says what it will do it to: where a parent's content matters and not the way to it (the rows of a data set, the
+weights of a model), the content's digest takes the parent's place. Until that content is prepared the id is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from harness.store.identity import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work."""
+
+    kind: StageKind
+    label: str
+    """For people; part of no id."""
+    config: Mapping[str, Any]
+    """Everything that can change the result, parents aside."""
+    parents: Mapping[str, Stage]
+    runtime: Mapping[str, Any]
+    """How to do the work: paths, device, micro-batches. Part of no id."""
+    key: str
+    id: str | None
+    content: str | None
+    """The digest that stands for this stage in its children's ids; the id itself unless content is what counts."""
+    done: bool
+
+    @property
+    def short(self) -> str:
+        """The first characters of the id, ``?`` while it is unknown."""
+        return self.id[:12] if self.id else "?"
+
+
+def stage_key(kind: str, config: Mapping[str, Any], parents: Mapping[str, Stage]) -> str:
+    """Return the name of a request: settings, and what was asked of the parents."""
+    return digest([kind, config, {name: parent.key for name, parent in parents.items()}])
+
+
+def stage_id(kind: str, config: Mapping[str, Any], parents: Mapping[str, Stage]) -> str | None:
+    """Return the sha256 of settings and parents' contents; None while a parent's content is unknown."""
+    contents = {name: parent.content for name, parent in parents.items()}
+    if any(content is None for content in contents.values()):
+        return None
+    return digest({"kind": kind, "config": config, "parents": contents})
+
+
+def result_settings(section: BaseModel, *, leave_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the fields of a section of the benchmark file that can change a result, as JSON values."""
+    fields = type(section).model_fields
+    whole = section.model_dump(mode="json")
+    chosen = {}
+    for name, info in fields.items():
+        extra = info.json_schema_extra
+        if name not in leave_out and isinstance(extra, dict) and extra.get("changes") == "result":
+            chosen[name] = whole[name]
+    return chosen
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row's answers on one data set under one decoding, and their scores."""
+
+    dataset: str
+    decoding: str
+    generate: Stage
+    scores: Mapping[str, Stage]
+    """By the metric's name."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the tables for one seed."""
+
+    label: str
+    kind: Literal["base", "start", "method"]
+    method: str | None
+    model: str
+    seed: int
+    chain: tuple[Stage, ...]
+    """The training stages, the shared ones first; empty for the base model."""
+    checkpoint: Stage
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every stage of a benchmark, parents before children."""
+
+    stages: Mapping[str, Stage]
+    """By key."""
+    rows: tuple[Row, ...]
+    data: Mapping[str, Stage]
+    """The rows of each data use, by its label; ``train`` among them."""
+    scorers: Mapping[str, Stage] = field(default_factory=dict)
+    """The fixed scoring model of each model label."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every id is known."""
+        return all(stage.id is not None for stage in self.stages.values())
+
+    def todo(self) -> Iterator[Stage]:
+        """Return the stages that have no result yet."""
+        return (stage for stage in self.stages.values() if not stage.done)

@@ -1,0 +1,46 @@
+"""What fixes a model's content before it is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+from harness.store.identity import tree_digest
+
+if TYPE_CHECKING:
+    from harness.benchmark.schema import Model
+
+#: The files of a model folder that can change a result; weights in other formats are never loaded.
+PATTERNS = (
+    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "*.model",
+)  # fmt: skip
+
+
+def model_identity(model: Model, path: str | None) -> dict[str, Any]:
+    """Return a digest of a local folder's content, or the hub's name and revision.
+
+    Raises:
+        InputError: for a path that is no folder with a configuration and safetensors weights.
+    """
+    if path is None:
+        return {"name": model.name, "revision": model.revision}
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            "no such model folder", where=path, expected=f"a folder in Hugging Face format for {model.name}"
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError("this model folder has no config.json", where=path)
+    names = sorted({str(p.relative_to(folder)) for pattern in PATTERNS for p in folder.glob(pattern) if p.is_file()})
+    if not any(name.endswith(".safetensors") for name in names):
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
+        raise InputError(
+            "this model folder has no weights in safetensors format",
+            where=path,
+            got=", ".join(others) or None,
+            expected="*.safetensors",
+            hint="convert other formats first: they can run code when loaded" if others else None,
+        )
+    return {"files": tree_digest(folder, names)}

@@ -1,0 +1,87 @@
+"""``prepare``: one split of one data set, as plain rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Example
+from harness.errors import InputError
+from harness.store.environment import fingerprint
+from harness.store.identity import rows_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.plugins import Registry
+    from harness.stages.order import Order, Tell
+    from harness.store import Record, Store
+
+ROWS = "rows.jsonl"
+PROVENANCE = "provenance.json"
+
+
+def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
+    """Fetch or make the data, read the split and store its rows; their digest is the stage's content."""
+    config = order.config
+    dataset = registry.build("dataset", config["dataset"], config["options"])
+    source = Path(order.runtime["path"]).expanduser() if order.runtime.get("path") else None
+    tell(0, 0, "row", f"preparing {order.label}")
+    with store.draft(order.kind, order.id) as draft:
+        upstream = draft.folder / "upstream"
+        upstream.mkdir()
+        provenance = dataset.prepare(source, upstream)
+        examples = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
+        rows = [dataclasses.asdict(example) for example in examples]
+        shutil.rmtree(upstream)
+        _check(rows, order.label)
+        draft.write_jsonl(ROWS, rows)
+        draft.write_json(
+            PROVENANCE, {"content": rows_digest(rows), "rows": len(rows), **dataclasses.asdict(provenance)}
+        )
+        tell(len(rows), len(rows), "row", f"preparing {order.label}")
+        environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
+        return draft.commit(config=config, environment=environment, label=order.label)
+
+
+def read(record: Record) -> Iterator[Example]:
+    """Read back the rows of a prepared split."""
+    for row in record.jsonl(ROWS):
+        yield Example(**{**row, "references": tuple(row["references"])})
+
+
+def _check(rows: list[dict[str, Any]], label: str) -> None:
+    if not rows:
+        raise InputError("this split has no rows", where=label, expected="at least one row")
+    seen: set[str] = set()
+    for row in rows:
+        if row["id"] in seen:
+            raise InputError("two rows have the same id", where=label, got=row["id"], expected="ids that are unique")
+        seen.add(row["id"])
+
+
+def folded_prompt(fields: Mapping[str, str]) -> str:
+    """Return the whole prompt with case and white space folded: what counts as the same prompt."""
+    return "\x1f".join(" ".join(fields[name].split()).casefold() for name in sorted(fields) if fields[name].strip())
+
+
+def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
+    """Refuse a benchmark whose evaluation prompts stand in its training rows.
+
+    Raises:
+        InputError: naming the data sets, how many prompts overlap and the first of them.
+    """
+    known = {folded_prompt(example.fields): example.id for example in read(train)}
+    for label, record in evaluations.items():
+        shared = [(known[p], e.id) for e in read(record) if (p := folded_prompt(e.fields)) in known]
+        if shared:
+            first, second = shared[0]
+            raise InputError(
+                f"{len(shared)} prompts of {label!r} stand in the training rows too",
+                got=f"training row {first} = {label} row {second}",
+                expected="no prompt in both (case and white space folded)",
+                hint="take them out of one of the two; scores on prompts that were trained on mean nothing",
+            )
