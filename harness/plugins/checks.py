@@ -1,0 +1,193 @@
+"""What a registration must be before it counts: every rule that a plugin can break without Python noticing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final, get_args
+
+from pydantic import AliasChoices, AliasPath, BaseModel
+
+from harness.api.registration import (
+    RESERVED_KEYS,
+    Column,
+    DatasetRegistration,
+    Kind,
+    MethodRegistration,
+    MetricNeed,
+    MetricRegistration,
+    Need,
+    Preset,
+    Registration,
+    RewardRegistration,
+)
+from harness.errors import PluginError, suggest
+
+#: Kind of plugin and class of its registrations, by the hook that returns them.
+HOOKS: Final[Mapping[str, tuple[Kind, type[Registration]]]] = {
+    "harness_register_methods": ("method", MethodRegistration),
+    "harness_register_rewards": ("reward", RewardRegistration),
+    "harness_register_datasets": ("dataset", DatasetRegistration),
+    "harness_register_metrics": ("metric", MetricRegistration),
+}
+
+#: What the object that ``build`` returns must be able to do.
+MEMBERS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "method": ("setup", "step", "state_dict", "load_state_dict"),
+    "reward": ("__call__",),
+    "dataset": ("identity", "prepare", "load"),
+    "metric": ("score",),
+}
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_IMPORT_STRING = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def returned_registrations(hook: str, result: object) -> list[Registration]:
+    """Return what a hook gave as a checked list; raise PluginError when it is anything else."""
+    kind, expected = HOOKS[hook]
+    wanted = f"a list of {expected.__name__}"
+    if result is None:
+        raise PluginError(f"{hook} returned None; expected {wanted} (is `return` missing?)")
+    if isinstance(result, (str, bytes, Mapping, expected)) or not hasattr(result, "__iter__"):
+        raise PluginError(f"{hook} returned {_kind_of(result)}; expected {wanted}")
+    registrations = list(result)
+    for registration in registrations:
+        if not isinstance(registration, expected):
+            raise PluginError(f"{hook} returned a list with {_kind_of(registration)} in it; expected {wanted}")
+        check_registration(kind, registration)
+    return registrations
+
+
+def check_registration(kind: Kind, registration: Registration) -> None:
+    """Raise PluginError, which names the registration, when one of its fields breaks the contract."""
+    what = f"{kind} {registration.name!r}"
+    if not isinstance(registration.name, str) or not _NAME.fullmatch(registration.name):
+        raise PluginError(f"{what}: a name is lower-case letters, digits and single hyphens")
+    if not isinstance(registration.summary, str) or not registration.summary.strip() or "\n" in registration.summary:
+        raise PluginError(f"{what}: `summary` must be one line of text")
+    if not isinstance(registration.source, str):
+        raise PluginError(f"{what}: `source` must be text")
+    if isinstance(registration.build, str):
+        if not _IMPORT_STRING.fullmatch(registration.build):
+            raise PluginError(f"{what}: `build` must be 'package.module:name' or a callable", got=registration.build)
+    elif not callable(registration.build):
+        raise PluginError(f"{what}: `build` must be 'package.module:name' or a callable", got=registration.build)
+    _check_names(what, "modules", registration.modules)
+    _check_options(what, registration.options)
+    match registration:
+        case MethodRegistration():
+            _check_method(what, registration)
+        case RewardRegistration():
+            _check_range(what, registration.range)
+        case DatasetRegistration():
+            _check_names(what, "splits", registration.splits, some=True)
+            _check_choice(what, "provides", [registration.provides], ("demonstrations", "preferences"))
+        case MetricRegistration():
+            _check_metric(what, registration)
+
+
+def _kind_of(value: object) -> str:
+    return f"{type(value).__name__} {value!r}" if isinstance(value, (str, bytes)) else type(value).__name__
+
+
+def _check_names(what: str, field: str, names: object, *, some: bool = False) -> None:
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) and name for name in names):
+        raise PluginError(f"{what}: `{field}` must be a tuple of names", got=names)
+    if len(set(names)) < len(names) or (some and not names):
+        raise PluginError(f"{what}: `{field}` must be {'one or more ' if some else ''}different names", got=names)
+
+
+def _check_choice(what: str, field: str, values: object, allowed: Collection[str]) -> None:
+    if isinstance(values, str) or not isinstance(values, Collection):
+        raise PluginError(f"{what}: `{field}` must be a set", got=values)
+    for value in values:
+        if value not in allowed:
+            raise PluginError(
+                f"{what}: `{field}` has an unknown value",
+                got=value,
+                expected=", ".join(sorted(allowed)),
+                did_you_mean=suggest(str(value), allowed),
+            )
+
+
+def _check_options(what: str, options: object) -> None:
+    if not isinstance(options, type) or not issubclass(options, BaseModel):
+        raise PluginError(f"{what}: `options` must be a subclass of harness.api.Options", got=options)
+    for name, keys in _keys(options):
+        for key in sorted(keys & RESERVED_KEYS):
+            via = "" if key == name else f" (an alias of {name!r})"
+            raise PluginError(f"{what}: option {key!r}{via} has a name that benchmark files reserve")
+    for model in _models(options, set()):
+        if model.model_config.get("extra") != "forbid":
+            raise PluginError(
+                f"{what}: options model {model.__name__} would swallow misspelt options; expected"
+                " model_config with extra='forbid' (harness.api.Options has it)"
+            )
+
+
+def _keys(options: type[BaseModel]) -> Iterator[tuple[str, set[str]]]:
+    """Yield each option with every key that a file may give it by."""
+    for name, field in options.model_fields.items():
+        keys = {name}
+        aliases: list[object] = [field.alias, field.validation_alias]
+        while aliases:
+            alias = aliases.pop()
+            if isinstance(alias, AliasChoices):
+                aliases.extend(alias.choices)
+            elif isinstance(alias, AliasPath):
+                aliases.append(alias.path[0])
+            elif isinstance(alias, str):
+                keys.add(alias)
+        yield name, keys
+
+
+def _models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """Yield every pydantic model in an annotation, those in its fields included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation in seen:
+            return
+        seen.add(annotation)
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from _models(field.annotation, seen)
+    for argument in get_args(annotation):
+        yield from _models(argument, seen)
+
+
+def _check_method(what: str, registration: MethodRegistration) -> None:
+    _check_choice(what, "needs", registration.needs, get_args(Need))
+    _check_choice(what, "start", [registration.start], ("branch", "after"))
+    fields = registration.options.model_fields
+    for name, preset in registration.presets.items():
+        if not isinstance(preset, Preset):
+            raise PluginError(f"{what}: preset {name!r} must be a Preset", got=preset)
+        for key in preset.options:
+            if key not in fields:
+                raise PluginError(
+                    f"{what}: preset {name!r} sets an unknown option", got=key, did_you_mean=suggest(key, fields)
+                )
+    default = registration.default_preset
+    if default is not None and default not in registration.presets:
+        raise PluginError(
+            f"{what}: `default_preset` is none of the presets",
+            got=default,
+            did_you_mean=suggest(default, registration.presets),
+        )
+
+
+def _check_range(what: str, limits: object) -> None:
+    if limits is None:
+        return
+    numbers = isinstance(limits, (tuple, list)) and all(isinstance(x, (int, float)) for x in limits)
+    if not numbers or not isinstance(limits, (tuple, list)) or len(limits) != 2 or not limits[0] < limits[1]:
+        raise PluginError(f"{what}: `range` must be (smallest, largest) or None", got=limits)
+
+
+def _check_metric(what: str, registration: MetricRegistration) -> None:
+    columns = registration.columns
+    if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
+        raise PluginError(f"{what}: `columns` must be a tuple of Column", got=columns)
+    _check_names(what, "columns", [column.name for column in columns], some=True)
+    _check_choice(what, "needs", registration.needs, get_args(MetricNeed))
+    _check_choice(what, "role", [registration.role], ("score", "fluency", "length", "other"))

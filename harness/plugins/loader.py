@@ -1,0 +1,273 @@
+"""Loading of entry points: each one by itself, so that a broken plugin costs nothing but itself.
+
+pluggy alone keeps silent about misspelt hooks, forgotten markers and two distributions with one entry-point name, and
+stops at the first plugin that cannot be imported. Here every entry point is registered with a plugin manager of its
+own; what it returns is checked and counts as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import traceback
+from dataclasses import dataclass
+from importlib.metadata import entry_points as installed_entry_points
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import pluggy
+
+from harness import API_VERSION, __version__
+from harness.api import hookspecs
+from harness.api.registration import Kind
+from harness.errors import PluginError, suggest
+from harness.plugins.checks import HOOKS, returned_registrations
+from harness.plugins.registry import Plugin, Registry, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from importlib.metadata import Distribution, EntryPoint
+
+    from harness.api.registration import Registration
+
+#: The distribution that this package belongs to, whose plugins come first.
+HOST: Final = "posttune-harness"
+
+_TARGET = re.compile(r"\s*[\w.]+\s*(:\s*[\w.]+\s*)?")
+
+
+def load_registry(
+    *,
+    entry_points: Iterable[EntryPoint] | None = None,
+    blocked: Collection[str] = (),
+    environment: Mapping[str, str] | None = None,
+    strict: bool | None = None,
+) -> Registry:
+    """Load every plugin and return what they offer, failures included.
+
+    Args:
+        entry_points: What to load; by default the installed entry points of group ``harness``.
+        blocked: Entry points or whole distributions that are not loaded, by name.
+        environment: ``os.environ`` by default. ``HARNESS_PLUGINS=off`` loads the harness's own plugins only,
+            ``HARNESS_PLUGINS=a,b`` of the others only those entry points or distributions.
+        strict: Whether a failure is an error; by default when ``HARNESS_STRICT_PLUGINS`` is set and not ``0``.
+
+    Raises PluginError when ``blocked`` names nothing that is installed, and for any failure when strict.
+    """
+    environment = os.environ if environment is None else environment
+    if entry_points is None:
+        entry_points = installed_entry_points(group=hookspecs.PROJECT)
+    candidates = _candidates(entry_points)
+    _check_blocked(blocked, candidates)
+    allowed = _allowed(environment)
+    rows: list[Plugin] = []
+    owners: dict[str, _Candidate] = {}
+    for candidate in candidates:
+        if (reason := candidate.stopped_by(blocked, allowed)) is not None:
+            rows.append(candidate.row("blocked", reason=reason))
+            continue
+        try:
+            rows += _load(candidate, owners.setdefault(candidate.name, candidate), rows)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a plugin may raise anything at import, SystemExit too
+            text = str(error) if isinstance(error, PluginError) else one_line(error)
+            rows.append(candidate.row("failed", reason=" ".join(text.split()), detail=traceback.format_exc()))
+    rows += _not_installed(allowed, candidates)
+    registry = Registry(rows)
+    if strict is None:
+        strict = environment.get("HARNESS_STRICT_PLUGINS", "0") not in {"", "0"}
+    if strict and registry.failures:
+        raise PluginError(
+            "a plugin failed to load and HARNESS_STRICT_PLUGINS is set:"
+            + "".join(f"\n  {row.entry_point} of {row.provider}: {row.reason}" for row in registry.failures)
+        )
+    return registry
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a distribution's metadata says; read once, because parsing it costs more than importing a plugin."""
+
+    name: str = "unknown"
+    version: str = ""
+    requires: tuple[str, ...] = ()
+
+
+class _Candidate:
+    """One entry point with its distribution."""
+
+    def __init__(self, entry_point: EntryPoint, source: _Source) -> None:
+        self.entry_point = entry_point
+        self.name = entry_point.name
+        self.where = entry_point.value
+        self.distribution = source.name
+        self.version = source.version
+        self.requires = source.requires
+
+    @property
+    def provider(self) -> str:
+        return f"{self.distribution} {self.version}".rstrip()
+
+    @property
+    def own(self) -> bool:
+        return _normal(self.distribution) == HOST
+
+    def order(self) -> tuple[bool, str, str, str]:
+        """Sort the host first: a guest must never take a built-in's name, whatever ``sys.path`` looks like."""
+        return not self.own, _normal(self.distribution), self.name, self.where
+
+    def matches(self, names: Collection[str]) -> bool:
+        """Tell whether the entry point or its whole distribution is among ``names``."""
+        return self.name in names or _normal(self.distribution) in {_normal(name) for name in names}
+
+    def stopped_by(self, blocked: Collection[str], allowed: Collection[str] | None) -> str | None:
+        if self.matches(blocked):
+            return "blocked by -p no:NAME"
+        if allowed is not None and not self.own and not self.matches(allowed):
+            return "not among HARNESS_PLUGINS"
+        return None
+
+    def row(self, status: Any, *, kind: Kind | None = None, name: str | None = None, **rest: Any) -> Plugin:
+        if kind is None and self.own:  # the harness's own entry points are called <kind>-<name>
+            kind = next((known for known in get_args(Kind) if self.name.startswith(f"{known}-")), None)
+        return Plugin(kind, name or self.name, self.name, self.distribution, self.version, self.where, status, **rest)
+
+    def load(self) -> Iterator[tuple[Kind, Registration]]:
+        """Import the entry point and yield what its hooks return."""
+        self._check_requirements()
+        if not _TARGET.fullmatch(self.where):
+            raise PluginError(f"entry point {self.name!r} must be 'package.module'", got=self.where)
+        plugin = self.entry_point.load()
+        home = plugin if inspect.ismodule(plugin) else inspect.getmodule(plugin)
+        speaks = getattr(plugin, "HARNESS_API", getattr(home, "HARNESS_API", API_VERSION))
+        if speaks != API_VERSION:
+            raise PluginError(f"written for plugin API {speaks!r}, this harness speaks {API_VERSION}")
+        for hook, implementation in _implementations(plugin, self.name):
+            for registration in returned_registrations(hook, implementation()):
+                yield HOOKS[hook][0], registration
+
+    def _check_requirements(self) -> None:
+        """Compare what the distribution requires of the harness with this harness, before importing anything."""
+        for line in self.requires:
+            if not _normal(line).startswith(HOST):
+                continue
+            from packaging.requirements import InvalidRequirement, Requirement
+
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement as error:
+                raise PluginError(f"its distribution's requirement {line!r} cannot be read: {error}") from error
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if _normal(requirement.name) != HOST or not applies:
+                continue
+            if not requirement.specifier.contains(__version__, prereleases=True):
+                raise PluginError(f"needs {HOST}{requirement.specifier}, this is {HOST} {__version__}")
+
+
+def _implementations(plugin: Any, name: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield hook and implementation; raise for all that pluggy lets pass."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    for attribute in dir(plugin):
+        value = inspect.getattr_static(plugin, attribute, None)
+        unmarked = inspect.isroutine(value) and not any(
+            hasattr(value, f"{hookspecs.PROJECT}_{mark}") for mark in ("impl", "spec")
+        )
+        if unmarked and attribute.startswith(f"{hookspecs.PROJECT}_register"):
+            raise PluginError(f"{attribute} is not marked with @hookimpl")
+    manager.register(plugin, name)
+    callers = manager.get_hookcallers(plugin) or []
+    if not callers:
+        raise PluginError(f"implements no hook (is @hookimpl missing?); expected one or more of {', '.join(HOOKS)}")
+    for caller in callers:
+        for implementation in caller.get_hookimpls():
+            if caller.name not in HOOKS:
+                if implementation.optionalhook:
+                    continue
+                raise PluginError(f"unknown hook {caller.name!r}", did_you_mean=suggest(caller.name, HOOKS))
+            if implementation.wrapper or implementation.hookwrapper:
+                raise PluginError(f"{caller.name} is a wrapper: a plugin sees its own registrations only")
+            yield caller.name, implementation.function
+
+
+def _load(candidate: _Candidate, owner: _Candidate, rows: Iterable[Plugin]) -> list[Plugin]:
+    """Return all that an entry point offers, or raise."""
+    if owner is not candidate:
+        raise PluginError(f"entry-point name {candidate.name!r} is already taken by {owner.provider} ({owner.where})")
+    found = [
+        candidate.row("ok", kind=kind, name=registration.name, registration=registration)
+        for kind, registration in candidate.load()
+    ]
+    taken = {(row.kind, row.name): row for row in rows if row.status == "ok"}
+    broken = {row.entry_point: row for row in rows if row.status == "failed" and _normal(row.distribution) == HOST}
+    for row in found:
+        other = taken.setdefault((row.kind, row.name), row)
+        if other is not row:
+            raise PluginError(
+                f"{row.kind} {row.name!r} of {row.provider} ({row.where}) is already offered by"
+                f" {other.provider} ({other.where})"
+            )
+        # the harness's own plugin of that name failed: its place is not free, or a guest would take it unseen
+        failed = broken.get(f"{row.kind}-{row.name}")
+        if failed is not None:
+            raise PluginError(
+                f"{row.kind} {row.name!r} of {row.provider} ({row.where}) would take the place of"
+                f" {failed.provider} ({failed.where}), which failed: {failed.reason}"
+            )
+    return found
+
+
+def _candidates(entry_points: Iterable[EntryPoint]) -> list[_Candidate]:
+    sources: dict[int, _Source] = {}
+    found = []
+    for entry_point in entry_points:
+        dist = entry_point.dist
+        if dist is None:
+            found.append(_Candidate(entry_point, _Source()))
+            continue
+        if id(dist) not in sources:
+            sources[id(dist)] = _source(dist)
+        found.append(_Candidate(entry_point, sources[id(dist)]))
+    return sorted(found, key=_Candidate.order)
+
+
+def _source(dist: Distribution) -> _Source:
+    try:
+        metadata = dist.metadata
+        names, versions, requires = (metadata.get_all(key) or () for key in ("Name", "Version", "Requires-Dist"))
+    except Exception:  # noqa: BLE001  # left over or damaged metadata: the plugin may still load, or say why not
+        return _Source()
+    return _Source(next(iter(names), "unknown"), next(iter(versions), ""), tuple(requires))
+
+
+def _check_blocked(blocked: Collection[str], candidates: list[_Candidate]) -> None:
+    known = {name for candidate in candidates for name in (candidate.name, candidate.distribution)}
+    for name in blocked:
+        if not any(candidate.matches([name]) for candidate in candidates):
+            raise PluginError(
+                "no plugin or distribution to block has this name",
+                where="-p",
+                got=f"no:{name}",
+                did_you_mean=(close := suggest(name, known)) and f"no:{close}",
+            )
+
+
+def _allowed(environment: Mapping[str, str]) -> list[str] | None:
+    """Return the outside plugins that may load, None for all."""
+    value = environment.get("HARNESS_PLUGINS", "").strip()
+    if not value:
+        return None
+    return [] if value == "off" else [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _not_installed(allowed: Collection[str] | None, candidates: list[_Candidate]) -> Iterator[Plugin]:
+    for name in allowed or ():
+        if not any(candidate.matches([name]) for candidate in candidates):
+            yield Plugin(
+                None, name, name, "HARNESS_PLUGINS", "", "", "failed", reason=f"{name!r} is named but not installed"
+            )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,204 @@
+"""What was loaded: look-up by kind and name, options, construction and fingerprints."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import HarnessError, PluginError, suggest
+from harness.plugins.checks import MEMBERS
+from harness.plugins.closure import closure_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from harness.api.registration import Kind, Registration
+
+Status: TypeAlias = Literal["ok", "failed", "blocked"]
+
+#: Missing plugins that one message names.
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One row of ``harness plugins``: a registration, or an entry point that gave none."""
+
+    kind: Kind | None
+    """None where a plugin failed or was blocked before it said what it offers."""
+    name: str
+    """The registration's name; the entry point's where there is no registration."""
+    entry_point: str
+    distribution: str
+    version: str
+    where: str
+    """The entry point's target, ``package.module``."""
+    status: Status
+    reason: str = ""
+    """One line: why it failed, or what blocked it."""
+    detail: str = ""
+    """The traceback of a failure."""
+    registration: Registration | None = None
+
+    @property
+    def provider(self) -> str:
+        """Distribution and version, as messages name them."""
+        return f"{self.distribution} {self.version}".rstrip()
+
+
+class Registry:
+    """All plugins of one process; made by :func:`harness.plugins.load_registry`."""
+
+    def __init__(self, plugins: Iterable[Plugin]) -> None:
+        """Keep the rows in the order in which they were loaded."""
+        self.plugins: tuple[Plugin, ...] = tuple(plugins)
+        self._offered: dict[tuple[str, str], Plugin] = {
+            (row.kind, row.name): row for row in self.plugins if row.kind is not None and row.registration is not None
+        }
+        self._fingerprints: dict[tuple[str, str], str] = {}
+
+    @property
+    def failures(self) -> tuple[Plugin, ...]:
+        """The entry points that could not be loaded."""
+        return tuple(row for row in self.plugins if row.status == "failed")
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Names of all plugins of one kind, sorted."""
+        return tuple(sorted(name for offered, name in self._offered if offered == kind))
+
+    def find(self, kind: Kind, name: str) -> Plugin:
+        """Return the row that offers a plugin; raise PluginError as :meth:`get` does."""
+        row = self._offered.get((kind, name))
+        if row is None:
+            raise PluginError(
+                f"there is no {kind} called {name!r}",
+                expected=f"one of {', '.join(self.names(kind)) or '(none is installed)'}",
+                did_you_mean=suggest(name, self.names(kind)),
+                hint=self._might_have_offered(kind, name),
+            )
+        return row
+
+    def get(self, kind: Kind, name: str) -> Registration:
+        """Return a registration.
+
+        Raises PluginError when there is none: with the closest name, and with the plugins that failed or were blocked
+        and might have offered it.
+        """
+        registration = self.find(kind, name).registration
+        assert registration is not None  # only rows with a registration are offered
+        return registration
+
+    def options(self, kind: Kind, name: str, raw: Mapping[str, Any]) -> BaseModel:
+        """Validate options as they stand in a file; raise pydantic's ValidationError with all mistakes.
+
+        Types are taken as written, as JSON's are: a list may become a tuple and a string a choice, but neither
+        ``"0.05"`` nor ``true`` becomes a number.
+        """
+        model = self.get(kind, name).options
+        try:
+            text = json.dumps(dict(raw))
+        except (TypeError, ValueError):  # YAML has values that JSON has not, such as dates
+            return model.model_validate(dict(raw), strict=True)
+        return model.model_validate_json(text, strict=True)
+
+    def build(self, kind: Kind, name: str, options: Mapping[str, Any]) -> Any:
+        """Import a plugin's ``build`` and call it with the validated options.
+
+        Raises PluginError, which names the plugin and its distribution, when that fails or gives an object of another
+        kind; an error of the harness's own family that the plugin raises passes through.
+        """
+        row = self.find(kind, name)
+        registration = self.get(kind, name)
+        where = f"{kind} {name!r} of {row.provider}"
+        try:
+            values = self.options(kind, name, options)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise PluginError(f"options do not fit: {wrong}", where=where) from error
+        try:
+            factory = registration.build if callable(registration.build) else _import(registration.build)
+            built = factory(values)
+        except (KeyboardInterrupt, HarnessError):
+            raise
+        except BaseException as error:  # a plugin may raise anything, SystemExit too
+            raise PluginError(
+                f"cannot be built ({registration.build}): {one_line(error)}",
+                where=where,
+                hint="HARNESS_TRACEBACK=1 shows where it failed",
+            ) from error
+        if isinstance(built, type) or any(not callable(getattr(built, member, None)) for member in MEMBERS[kind]):
+            raise PluginError(
+                f"`build` returned {built if isinstance(built, type) else type(built).__name__}",
+                where=where,
+                expected=f"an object with {', '.join(f'{member}()' for member in MEMBERS[kind])}",
+            )
+        return built
+
+    def fingerprint(self, kind: Kind, name: str) -> str:
+        """Return the sha256 of the source that a plugin computes with, without importing it (see ``closure``)."""
+        key = (kind, name)
+        if key not in self._fingerprints:
+            row = self.find(kind, name)
+            try:
+                self._fingerprints[key] = _fingerprint(self.get(kind, name))
+            except PluginError as error:
+                error.where = f"{kind} {name!r} of {row.provider}"
+                raise
+        return self._fingerprints[key]
+
+    def _might_have_offered(self, kind: Kind, name: str) -> str | None:
+        """Name the plugins that are missing: the one that is called like what is sought, else all that may be it."""
+        absent = [row for row in self.plugins if row.status != "ok" and row.kind in {None, kind}]
+        exact = [row for row in absent if row.entry_point in {name, f"{kind}-{name}"}]
+        may = "" if exact else ", which may offer it,"
+        listed = exact or absent
+        lines = [f"plugin {r.entry_point!r} of {r.provider}{may} {r.status}: {r.reason}" for r in listed[:_LISTED]]
+        if len(listed) > _LISTED:
+            lines.append(f"and {len(listed) - _LISTED} more: see `harness plugins`")
+        elsewhere = [other for other, offered in self._offered if offered == name]
+        lines += [f"there is a {other} of that name" for other in elsewhere]
+        return "\n  ".join(lines) or None
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's class and message on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+
+
+def _import(target: str) -> Callable[[Any], Any]:
+    module, _, path = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    if not callable(found):
+        raise TypeError(f"{target} is not callable")
+    return found  # type: ignore[no-any-return]  # callable() narrows Any to Any
+
+
+def _fingerprint(registration: Registration) -> str:
+    roots = set(registration.modules)
+    if isinstance(registration.build, str):
+        roots.add(registration.build.partition(":")[0])
+        salt = registration.build
+    else:
+        function: Any = registration.build
+        while isinstance(function, functools.partial):
+            function = function.func
+        function = inspect.unwrap(function)
+        if not hasattr(function, "__module__") or not hasattr(function, "__qualname__"):
+            function = type(function)
+        roots.add(function.__module__)
+        salt = f"{function.__module__}:{function.__qualname__}"
+    # the core's own modules are part of every stage's id already
+    roots |= {
+        model.__module__
+        for model in registration.options.__mro__
+        if issubclass(model, BaseModel) and not model.__module__.startswith(("harness.", "pydantic."))
+    }
+    return closure_digest(roots, salt)
