@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -84,6 +84,9 @@ class RewardRegistration(_Registration):
 
     range: tuple[float, float] | None = None
     """Smallest and largest value, when they are known."""
+    function: bool = False
+    """True where ``build`` is the reward function itself, as one written for TRL, and not what makes one from options;
+    options, if there are any, become keyword arguments of every call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,9 +121,19 @@ class MetricRegistration(_Registration):
     """A metric; ``build(options)`` returns a :class:`harness.api.protocols.Metric`."""
 
     columns: tuple[Column, ...]
+    """The columns of ``MetricResult.values``: one value an answer."""
+    corpus: tuple[Column, ...] = ()
+    """How a table shows the numbers of ``MetricResult.corpus``; one that is not listed is stored and not shown."""
     needs: frozenset[MetricNeed] = frozenset()
     role: Literal["score", "fluency", "length", "other"] = "score"
     """The table its columns belong to: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
+    by_options: Callable[[Any], Mapping[str, Any]] | None = None
+    """Given the validated options, returns the fields that depend on them: an adapter's columns are those of what it
+    adapts."""
+
+    def resolved(self, options: Any) -> MetricRegistration:
+        """Return the registration as the validated ``options`` make it."""
+        return self if self.by_options is None else replace(self, **self.by_options(options))
 
 
 Registration: TypeAlias = MethodRegistration | RewardRegistration | DatasetRegistration | MetricRegistration
