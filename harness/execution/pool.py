@@ -44,6 +44,7 @@ class Worker:
         self.number = number
         self.ranks = ranks
         self.stage: Stage | None = None
+        self._rest = b""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         port = str(_free_port()) if ranks > 1 else ""
         self.processes = [self._start(rank, threads, port) for rank in range(ranks)]
@@ -60,6 +61,15 @@ class Worker:
                 process.stdin.flush()
             except BrokenPipeError:
                 return  # the reader will find the end of its output and report the death
+
+    def read(self) -> list[dict[str, Any]] | None:
+        """Return the events that have arrived; None at the end of the output."""
+        assert self.lead.stdout is not None
+        chunk = os.read(self.lead.stdout.fileno(), 65536)
+        if not chunk:
+            return None
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [json.loads(line) for line in lines]
 
     def last_words(self) -> str:
         """Return why the process ended, as far as one can know."""
@@ -154,13 +164,11 @@ class Pool:
         """Return what the workers say within a time."""
         for key, _ in self._selector.select(seconds):
             worker: Worker = key.data
-            stream: Any = key.fileobj
-            line = stream.readline()
-            if line:
-                body = json.loads(line)
+            bodies = worker.read()
+            for body in bodies or ():
                 yield Event(worker, body.pop("event"), body)
-            else:
-                self._selector.unregister(stream)
+            if bodies is None:
+                self._selector.unregister(key.fileobj)
                 self.workers.remove(worker)
                 words = worker.last_words()
                 worker.stop()

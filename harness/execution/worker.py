@@ -1,7 +1,7 @@
 """A worker process: reads orders, one JSON object a line, and answers with events in the same form.
 
-It is started as ``python -m harness.execution.worker`` and keeps its imports between stages. Standard output carries the
-events and nothing else: whatever a library prints goes to standard error, which the parent keeps for messages.
+It is started as ``python -m harness.execution.worker`` and keeps its imports between stages. Standard output carries
+the events and nothing else: whatever a library prints goes to standard error, which the parent keeps for messages.
 """
 
 from __future__ import annotations

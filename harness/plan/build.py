@@ -53,6 +53,7 @@ class _Builder:
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
         self.identities: dict[str, dict[str, Any]] = {}
+        self.row_counts: dict[str, int] = {}
         self.code = {kind: registry.source_digest(packages) for kind, packages in CODE.items()}
         self.device = {
             "device": benchmark.execution.device,
@@ -83,7 +84,7 @@ class _Builder:
                     chain = chains[entry.label, seed]
                     kind = "start" if supervised else "method"
                     rows.append(self.row(model, seed, entry, kind, chain, chain[-1], scorer))
-        return Plan(self.stages, tuple(rows), data, scorers)
+        return Plan(self.stages, tuple(rows), data, scorers, self.row_counts)
 
     def entries(self) -> list[tuple[MethodEntry, bool]]:
         """Return the method entries in the file's order, each with whether it is the shared supervised method.
@@ -138,7 +139,10 @@ class _Builder:
         identity = stage_id(kind, config, parents)
         record = self.store.find(kind, identity) if identity else None
         if content_of:
-            content = record.json(content_of)["content"] if record else None
+            known = record.json(content_of) if record else {}
+            content = known.get("content")
+            if "rows" in known:
+                self.row_counts[key] = known["rows"]
         elif content is None:
             content = identity
         stage = Stage(

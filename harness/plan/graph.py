@@ -106,6 +106,8 @@ class Plan:
     """The rows of each data use, by its label; ``train`` among them."""
     scorers: Mapping[str, Stage] = field(default_factory=dict)
     """The fixed scoring model of each model label."""
+    row_counts: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each prepared split, by the stage's key."""
 
     @property
     def settled(self) -> bool:

@@ -30,7 +30,7 @@ def carry_out(order: Order, tell: Tell) -> Record:
     """Do one stage and commit it; return its record, the stored one where it was done already."""
     store = Store(order.results)
     earlier = store.find(order.kind, order.id)
-    if earlier is not None:
+    if earlier is not None and not earlier.manifest.get("let_go"):
         return earlier
     name = f"prepare/{order.config['what']}" if order.kind == "prepare" else order.kind
     module = import_module(_MODULES[name])

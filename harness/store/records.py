@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StageError
-from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
+from harness.store.files import dump, machine_errors, read_jsonl, replace_text, sync, write_json, write_jsonl
 from harness.store.identity import file_digest
 
 if TYPE_CHECKING:
@@ -171,7 +171,12 @@ class Draft:
                 if earlier is None:
                     raise
                 self._agree(earlier, manifest, environment)
-                return earlier
+                if not earlier.manifest.get("let_go"):
+                    return earlier
+                aside = self.folder.with_name(f"{self.folder.name}.old")
+                target.rename(aside)
+                self.folder.rename(target)
+                shutil.rmtree(aside, ignore_errors=True)
             sync(target.parent)
         return Record(self.kind, self.id, target, manifest)
 
@@ -180,7 +185,9 @@ class Draft:
         differing = [
             name
             for name, entry in manifest["files"].items()
-            if name not in measured and earlier.manifest["files"].get(name, {}).get("sha256") != entry["sha256"]
+            if name not in measured
+            and name not in earlier.manifest.get("let_go", ())
+            and earlier.manifest["files"].get(name, {}).get("sha256") != entry["sha256"]
         ]
         if differing and earlier.json("environment.json") == environment:
             raise StageError(
@@ -251,6 +258,25 @@ class Store:
             yield Draft(self, kind, stage_id, folder)
         finally:
             _remove(folder)
+
+    def let_go(self, kind: str, stage_id: str, names: Iterable[str]) -> None:
+        """Remove files (or folders of files) of a finished stage, and say so in its manifest first."""
+        record = self.find(kind, stage_id)
+        if record is None:
+            return
+        gone = [
+            known
+            for known in record.manifest["files"]
+            if any(known == name or known.startswith(f"{name}/") for name in names)
+        ]
+        if not gone:
+            return
+        kept = {name: entry for name, entry in record.manifest["files"].items() if name not in gone}
+        manifest = {**record.manifest, "files": kept, "let_go": sorted({*record.manifest.get("let_go", ()), *gone})}
+        replace_text(record.folder / MANIFEST, dump(manifest))
+        with machine_errors(record.folder):
+            for name in gone:
+                (record.folder / name).unlink(missing_ok=True)
 
     def sweep(self) -> int:
         """Remove drafts whose process has ended; return how many."""

@@ -1,0 +1,151 @@
+"""The table of contents of a benchmark's results: which stages stand behind which row, and what failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import harness
+from harness.execution.runner import Outcome
+from harness.plan import Plan, Row, Stage
+from harness.plan.build import data_label
+from harness.store.files import dump, replace_text
+from harness.store.identity import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.benchmark.schema import Benchmark, DataUse
+    from harness.plugins import Registry
+    from harness.store import Store
+
+FORMAT = 1
+
+
+def results_folder(root: Path, benchmark: Benchmark) -> Path:
+    """Return where the tables of a run lie; a run with ``-o`` settings has a folder of its own."""
+    name = benchmark.profile
+    if benchmark.overrides:
+        name += f"-{digest(sorted(benchmark.overrides))[:8]}"
+    return root / benchmark.benchmark / name
+
+
+def write_manifest(
+    folder: Path, benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome
+) -> dict[str, Any]:
+    """Write ``manifest.json`` as a whole, and return it."""
+    manifest = describe(benchmark, registry, store, outcome)
+    replace_text(folder / "manifest.json", dump(manifest))
+    return manifest
+
+
+def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome) -> dict[str, Any]:
+    """Return the manifest's content; see ``docs/results-format.md``."""
+    plan = outcome.plan
+    config = benchmark.model_dump(mode="json")
+    uses = {"train": benchmark.train, **{data_label(use): use for use in benchmark.evaluate}}
+    return {
+        "format": FORMAT,
+        "benchmark": benchmark.benchmark,
+        "title": benchmark.title,
+        "profile": benchmark.profile,
+        "harness": harness.__version__,
+        "config": config,
+        "rows": _rows(plan, benchmark, registry, outcome),
+        "datasets": [_dataset(label, use, benchmark, registry, store, plan.data[label]) for label, use in uses.items()],
+        "decodings": config["decoding"],
+        "metrics": [_metric(use.use, use.options, registry) for use in benchmark.metrics],
+        "scorer": benchmark.scorer.model,
+        "failures": [
+            {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
+            for failure in outcome.failures.values()
+        ],
+        "tables": list(benchmark.tables),
+        "published": benchmark.published,
+        "template_sha256": digest(config["template"]),
+    }
+
+
+def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome) -> list[dict[str, Any]]:
+    entries = {entry.label: entry for entry in benchmark.methods}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in plan.rows:
+        entry = entries.get(row.label)
+        options = entry.options if entry else {}
+        defaults = registry.get("method", row.method).options().model_dump(mode="json") if row.method else {}
+        described = rows.setdefault(
+            (row.model, row.label),
+            {
+                "label": row.label,
+                "method": row.method,
+                "kind": row.kind,
+                "model": row.model,
+                "preset": entry.preset if entry else None,
+                "options": options,
+                "options_set": {name: value for name, value in options.items() if defaults.get(name) != value},
+                "active": entry.active if entry else None,
+                "start": entry.start if entry else None,
+                "trials": 1,
+                "seeds": {},
+            },
+        )
+        described["seeds"][str(row.seed)] = _seed(row, plan, outcome)
+    return list(rows.values())
+
+
+def _seed(row: Row, plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    def identity(stage: Stage) -> str | None:
+        return plan.stages[stage.key].id if stage.key not in outcome.failures else None
+
+    evaluations: dict[str, dict[str, Any]] = {}
+    for cell in row.cells:
+        evaluations.setdefault(cell.dataset, {})[cell.decoding] = {
+            "generate": identity(cell.generate),
+            "scores": {metric: identity(stage) for metric, stage in cell.scores.items()},
+        }
+    failed = next((outcome.failures[stage.key] for stage in row.chain if stage.key in outcome.failures), None)
+    return {
+        "train": [identity(stage) for stage in row.chain],
+        "evaluations": evaluations,
+        "failed": failed.message if failed else None,
+    }
+
+
+def _dataset(
+    label: str, use: DataUse, benchmark: Benchmark, registry: Registry, store: Store, stage: Stage
+) -> dict[str, Any]:
+    registration: Any = registry.get("dataset", use.dataset)
+    described = {
+        "label": use.label or use.dataset,
+        "dataset": use.dataset,
+        "split": use.split,
+        "role": "train" if label == "train" else _role(use, benchmark),
+        "generated": registration.generated,
+        "licence": registration.licence,
+        "fingerprint": registry.fingerprint("dataset", use.dataset),
+    }
+    record = store.find("prepare", stage.id) if stage.id else None
+    if record is not None:
+        provenance = record.json("provenance.json")
+        described |= {"rows": provenance.pop("rows"), "sha256": provenance.pop("content"), "provenance": provenance}
+    return described
+
+
+def _role(use: DataUse, benchmark: Benchmark) -> str:
+    same = use.dataset == benchmark.train.dataset and use.options == benchmark.train.options
+    return "in-data" if same else "cross"
+
+
+def _metric(name: str, options: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    registration: Any = registry.get("metric", name)
+    columns = [
+        {
+            "name": column.name,
+            "label": column.label,
+            "higher_is_better": column.higher_is_better,
+            "unit": column.unit,
+            "scale": column.scale,
+            "digits": column.digits,
+        }
+        for column in registration.columns
+    ]
+    return {"use": name, "options": options, "role": registration.role, "columns": columns}
