@@ -126,7 +126,7 @@ class MetricRegistration(_Registration):
     """How a table shows the numbers of ``MetricResult.corpus``; one that is not listed is stored and not shown."""
     needs: frozenset[MetricNeed] = frozenset()
     role: Literal["score", "fluency", "length", "other"] = "score"
-    """The table its columns belong to: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
+    """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
     by_options: Callable[[Any], Mapping[str, Any]] | None = None
     """Given the validated options, returns the fields that depend on them: an adapter's columns are those of what it
     adapts."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
+from harness.api.registration import RewardRegistration
 from harness.errors import HarnessError, PluginError, suggest
 from harness.plugins.checks import MEMBERS
 from harness.plugins.closure import closure_digest
@@ -123,7 +124,8 @@ class Registry:
             raise PluginError(f"options do not fit: {wrong}", where=where) from error
         try:
             factory = registration.build if callable(registration.build) else _import(registration.build)
-            built = factory(values)
+            is_reward = isinstance(registration, RewardRegistration) and registration.function
+            built = _bind(factory, values) if is_reward else factory(values)
         except (KeyboardInterrupt, HarnessError):
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit too
@@ -179,6 +181,12 @@ def _import(target: str) -> Callable[[Any], Any]:
     if not callable(found):
         raise TypeError(f"{target} is not callable")
     return found  # type: ignore[no-any-return]  # callable() narrows Any to Any
+
+
+def _bind(function: Callable[..., Any], options: BaseModel) -> Callable[..., Any]:
+    """Return a reward function that is registered as it is, with the options (if any) as keyword arguments."""
+    values = {name: getattr(options, name) for name in type(options).model_fields}
+    return functools.partial(function, **values) if values else function
 
 
 def _fingerprint(registration: Registration) -> str:
