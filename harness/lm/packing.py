@@ -1,0 +1,133 @@
+"""Rows for a training forward: a prompt once, with all its completions behind it, under a tree of attention.
+
+``[prompt][completion 1] … [completion K]`` in one row: every completion sees the prompt and itself, and its positions
+restart where the prompt ends, so each token gets the hidden state it would have in a sequence of its own. K sequences
+of prompt + completion tokens become prompt + K completions. A completion's last token predicts nothing and is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.api import Completions, Prompts
+
+
+@dataclass(frozen=True)
+class Packed:
+    """R rows of L tokens, and where in them the N scored tokens are predicted."""
+
+    input_ids: Tensor
+    """(R, L) int64; 0 where padded."""
+    position_ids: Tensor
+    """(R, L) int64."""
+    mask: Tensor | None
+    """(R, 1, L, L) additive; (R, L) of 0 and 1; or None, where the model's own causal mask is right."""
+    sources: Tensor
+    """(N,) int64: flat index into (R, L) of the position that predicts each scored token."""
+    targets: Tensor
+    """(N,) int64: the scored tokens."""
+    places: Tensor
+    """(N,) int64: flat index of each scored token into (B, K, T)."""
+    shape: tuple[int, int, int]
+    """(B, K, T)."""
+
+
+def pack(prompts: Prompts, completions: Completions, dtype: torch.dtype) -> Packed:
+    """Pack each prompt with all its completions into a row.
+
+    Args:
+        prompts: B prompts of at least one token.
+        completions: (B, K, T); absent ones (length 0) take no room.
+        dtype: of the additive mask, the model's own.
+    """
+    _check(prompts, completions)
+    device = prompts.ids.device
+    batch, group, _ = completions.ids.shape
+    inner = (completions.lengths - 1).clamp(min=0)
+    starts = prompts.lengths[:, None] + inner.cumsum(1) - inner
+    totals = prompts.lengths + inner.sum(1)
+    width = int(totals.max())
+    row, candidate, place = completions.mask.nonzero(as_tuple=True)
+    source = torch.where(place == 0, prompts.lengths[row] - 1, starts[row, candidate] + place - 1)
+
+    places = torch.arange(width, device=device).expand(batch, width)
+    ids = torch.zeros(batch, width, dtype=torch.int64, device=device)
+    part = torch.zeros(batch, width, dtype=torch.int64, device=device)
+    positions = places.clone()
+    span = min(width, prompts.ids.shape[1])
+    ids[:, :span] = torch.where(places[:, :span] < prompts.lengths[:, None], prompts.ids[:, :span], 0)
+    fed = place < inner[row, candidate]
+    r, k, t = row[fed], candidate[fed], place[fed]
+    ids[r, starts[r, k] + t] = completions.ids[r, k, t]
+    mask = None
+    if int((inner > 0).sum(1).max()) > 1:
+        part[r, starts[r, k] + t] = k + 1
+        positions[r, starts[r, k] + t] = prompts.lengths[r] + t
+        padded = places >= totals[:, None]
+        part.masked_fill_(padded, group + 1)
+        positions.masked_fill_(padded, 0)
+        mask = _tree(part, dtype)
+    return Packed(
+        ids,
+        positions,
+        mask,
+        row * width + source,
+        completions.ids[row, candidate, place],
+        (row * group + candidate) * completions.ids.shape[2] + place,
+        (batch, group, completions.ids.shape[2]),
+    )
+
+
+def pad(prompts: Prompts, completions: Completions) -> Packed:
+    """Put each prompt with one completion into a row of its own, for models that cannot take a tree: R = B x K."""
+    _check(prompts, completions)
+    device = prompts.ids.device
+    batch, group, _ = completions.ids.shape
+    heads = prompts.lengths.repeat_interleave(group)
+    inner = (completions.lengths - 1).clamp(min=0).view(-1)
+    totals = heads + inner
+    width = int(totals.max())
+    row, candidate, place = completions.mask.nonzero(as_tuple=True)
+    flat = row * group + candidate
+    places = torch.arange(width, device=device).expand(batch * group, width)
+    ids = torch.zeros(batch * group, width, dtype=torch.int64, device=device)
+    span = min(width, prompts.ids.shape[1])
+    wide = prompts.ids[:, :span].repeat_interleave(group, 0)
+    ids[:, :span] = torch.where(places[:, :span] < heads[:, None], wide, 0)
+    fed = place < inner[flat]
+    ids[flat[fed], heads[flat[fed]] + place[fed]] = completions.ids[row[fed], candidate[fed], place[fed]]
+    return Packed(
+        ids,
+        places,
+        (places < totals[:, None]).long(),
+        flat * width + heads[flat] + place - 1,
+        completions.ids[row, candidate, place],
+        flat * completions.ids.shape[2] + place,
+        (batch, group, completions.ids.shape[2]),
+    )
+
+
+def _tree(part: Tensor, dtype: torch.dtype) -> Tensor:
+    """(R, 1, L, L): 0 where position i may look at j, which is the prompt (part 0) or i's own part, and not later.
+
+    Padding is a part of its own: it looks at the prompt and itself, so that no row of the softmax is empty, and nobody
+    looks at it.
+    """
+    width = part.shape[1]
+    allowed = (part[:, None, :] == part[:, :, None]) | (part[:, None, :] == 0)
+    allowed &= torch.ones(width, width, dtype=torch.bool, device=part.device).tril_()
+    mask = torch.zeros(allowed.shape, dtype=dtype, device=part.device)
+    return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
+
+
+def _check(prompts: Prompts, completions: Completions) -> None:
+    if len(prompts) != len(completions):
+        raise ValueError("as many groups of completions as prompts")
+    if len(prompts) and int(prompts.lengths.min()) < 1:
+        raise ValueError("a prompt without a token predicts nothing")

@@ -1,0 +1,220 @@
+"""Sampling groups of completions: all candidates of all prompts in one batch, each row at its own temperature.
+
+A text is a function of the weights, its prompt and the coordinates of its noise (see :mod:`harness.lm.noise`); not of
+the batch it was drawn in. Settings are arguments, never a checkpoint's ``generation_config``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.api import Completions, Prompts
+from harness.errors import InputError
+from harness.lm.backbone import evaluating
+from harness.lm.decoding import Decoder
+from harness.lm.noise import Race, row_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from harness.lm.policy import Policy
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What :func:`sample` returns."""
+
+    completions: Completions
+    """(B, K, T), T being the longest completion."""
+    entropy: Tensor
+    """(B, K) float64: mean over the generated positions (EOS's included) of the entropy, in nats, of the whole
+    distribution at temperature 1."""
+    logprobs: Tensor | None = None
+    """(B, K, T) float64: log-probability of each token at temperature 1, 0 outside the completion; if asked for."""
+
+
+def sample(
+    policy: Policy,
+    prompts: Prompts,
+    ids: Sequence[str],
+    *,
+    temperatures: Sequence[float],
+    draws_key: Sequence[int] | None = None,
+    seed: int,
+    purpose: str,
+    step: int,
+    max_new_tokens: int,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    max_rows: int | None = None,
+    logprobs: bool = False,
+) -> Drawn:
+    """Draw one completion a temperature for each prompt, without gradient and without dropout.
+
+    Args:
+        policy: the model; its mode is as before afterwards.
+        prompts: B prompts of at least one token each; padding ids do not matter.
+        ids: the B example ids.
+        temperatures: K numbers, 0 for the most probable token (the lowest id among equals).
+        draws_key: the candidate number of each temperature, which its noise is keyed by; 0 to K - 1 unless given.
+        seed, purpose, step: the other coordinates of the noise.
+        max_new_tokens: a completion without EOS after so many tokens is cut (``finished`` is False).
+        top_k: draw from so many most probable ids (and those equal to the last); 0 for all.
+        top_p: draw from the fewest most probable ids (after ``top_k``) with at least this probability together.
+        max_rows: most rows decoded together; all unless given. Changes memory and speed, no text.
+        logprobs: whether to return each token's log-probability.
+
+    Raises:
+        InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
+    """
+    keys = list(range(len(temperatures))) if draws_key is None else list(draws_key)
+    _check(policy, prompts, ids, temperatures, keys, max_new_tokens, top_k, top_p)
+    batch, group = len(prompts), len(temperatures)
+    out = _Output(batch * group, max_new_tokens, policy.device)
+    heat = torch.tensor(temperatures, dtype=torch.float64, device=policy.device)
+    with torch.inference_mode(), evaluating(policy.model):
+        order = prompts.lengths.argsort(descending=True, stable=True)
+        width = max(1, batch if max_rows is None else max_rows // group)
+        for rows in order.split(width):
+            named = [ids[i] for i in rows.tolist()]
+            noise = row_keys(seed, purpose, step, named, keys, policy.device).view(-1)
+            places = (rows[:, None] * group + torch.arange(group, device=rows.device)).view(-1)
+            decoder = Decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=max_new_tokens - 1)
+            _decode(policy, decoder, noise, heat.repeat(len(rows)), places, out, top_k, top_p)
+    return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
+
+
+class _Output:
+    """Where the rows of all chunks end up. Made outside inference mode, so that losses may index with it."""
+
+    def __init__(self, rows: int, width: int, device: torch.device) -> None:
+        self.ids = torch.zeros(rows, width, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.entropy = torch.zeros(rows, dtype=torch.float64, device=device)
+        self.logprobs = torch.zeros(rows, width, dtype=torch.float64, device=device)
+
+    def drawn(self, batch: int, group: int, eos: int, *, with_logprobs: bool) -> Drawn:
+        width = int(self.lengths.max())
+        ends = self.ids.gather(1, self.lengths[:, None] - 1)[:, 0]
+        return Drawn(
+            Completions(
+                self.ids[:, :width].reshape(batch, group, width).clone(),
+                self.lengths.view(batch, group),
+                (ends == eos).view(batch, group),
+            ),
+            (self.entropy / self.lengths).view(batch, group),
+            self.logprobs[:, :width].reshape(batch, group, width).clone() if with_logprobs else None,
+        )
+
+
+def _decode(
+    policy: Policy,
+    decoder: Decoder,
+    keys: Tensor,
+    heat: Tensor,
+    places: Tensor,
+    out: _Output,
+    top_k: int,
+    top_p: float,
+) -> None:
+    race = Race(keys, decoder.logits.shape[1])
+    limit = out.ids.shape[1]
+    for position in range(limit):
+        drawn = draw(decoder.logits, heat, race, position, top_k=top_k, top_p=top_p)
+        out.ids[places, position] = drawn.tokens
+        out.logprobs[places, position] = drawn.logprobs
+        out.entropy[places] += drawn.entropy
+        out.lengths[places] = position + 1
+        if position + 1 == limit:
+            return
+        going = (drawn.tokens != policy.eos_id).nonzero()[:, 0]
+        tokens = drawn.tokens
+        if len(going) == 0:
+            return
+        if len(going) < len(tokens):
+            decoder.reorder(going)
+            race.select(going)
+            tokens, heat, places = tokens[going], heat[going], places[going]
+        decoder.step(tokens)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token a row."""
+
+    tokens: Tensor
+    """(N,) int64."""
+    logprobs: Tensor
+    """(N,) float64, at temperature 1, of the whole distribution."""
+    entropy: Tensor
+    """(N,) float64, in nats, at temperature 1, of the whole distribution."""
+
+
+def draw(logits: Tensor, heat: Tensor, race: Race, position: int, *, top_k: int = 0, top_p: float = 1.0) -> Token:
+    """Draw a token for each row of ``logits`` (N, V) at the temperatures ``heat`` (N,); see :func:`sample`."""
+    if logits.dtype not in (torch.float32, torch.float64):
+        logits = logits.float()
+    below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=-1e30)  # 0 x -inf must not spoil the entropy
+    plain = below.exp()
+    total = plain.sum(-1)
+    greedy = heat == 0
+    weights = plain
+    if bool((heat != 1).any()):
+        weights = (below / torch.where(greedy, 1.0, heat).to(below.dtype)[:, None]).exp_()
+    if top_k or top_p < 1:
+        weights = _filtered(weights, top_k, top_p)
+    tokens = race.draw(weights, position)
+    if bool(greedy.any()):
+        tokens = torch.where(greedy, below.argmax(-1), tokens)
+    log_total = total.double().log()
+    return Token(
+        tokens,
+        below.gather(1, tokens[:, None])[:, 0].double() - log_total,
+        log_total - torch.linalg.vecdot(plain, below).double() / total.double(),
+    )
+
+
+def _filtered(weights: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Set the weights (N, V) of ids that may not be drawn to 0."""
+    if top_k and top_k < weights.shape[1]:
+        least = weights.topk(top_k, -1).values[:, -1:]
+        weights = weights.masked_fill(weights < least, 0.0)
+    if top_p < 1:
+        ordered, places = weights.sort(-1, descending=True, stable=True)
+        before = ordered.double().cumsum(-1) - ordered
+        ordered = ordered.masked_fill(before >= top_p * ordered.double().sum(-1, keepdim=True), 0.0)
+        weights = torch.zeros_like(weights).scatter_(1, places, ordered)
+    return weights
+
+
+def _check(
+    policy: Policy,
+    prompts: Prompts,
+    ids: Sequence[str],
+    temperatures: Sequence[float],
+    keys: Sequence[int],
+    max_new_tokens: int,
+    top_k: int,
+    top_p: float,
+) -> None:
+    if len(ids) != len(prompts) or len(keys) != len(temperatures):
+        raise ValueError("one id a prompt and one key a temperature")
+    for name, value, expected, right in (
+        ("temperatures", list(temperatures), "at least one number, none below 0", bool(temperatures)),
+        *(("temperature", t, "a number from 0 up", 0 <= t < float("inf")) for t in temperatures),
+        ("max_new_tokens", max_new_tokens, "at least 1", max_new_tokens >= 1),
+        ("top_k", top_k, "0 (all ids) or more", top_k >= 0),
+        ("top_p", top_p, "above 0 and at most 1", 0 < top_p <= 1),
+    ):
+        if not right:
+            raise InputError(f"{name} is out of range", got=value, expected=expected)
+    if len(prompts) == 0:
+        raise ValueError("no prompts")
+    if int(prompts.lengths.min()) < 1:
+        raise InputError("a prompt is empty", where=ids[int(prompts.lengths.argmin())], expected="a token at least")
+    policy.check_fits(int(prompts.lengths.max()), max_new_tokens, where=ids[int(prompts.lengths.argmax())])
