@@ -1,0 +1,278 @@
+"""``harness plugins``: what is installed, where it comes from, and what failed to load."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from harness.api.registration import (
+    DatasetRegistration,
+    Kind,
+    MethodRegistration,
+    MetricRegistration,
+    RewardRegistration,
+)
+from harness.cli import Application
+from harness.errors import PluginError, suggest
+from harness.plugins import Plugin, Registry, load_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.api.registration import Registration
+
+_KINDS = click.Choice(get_args(Kind))
+
+
+@click.group("plugins", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--kind", type=_KINDS, help="Only plugins of this kind.")
+@click.pass_context
+def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
+    """List the methods, rewards, data sets and metrics that are installed.
+
+    Plugins that failed to load are listed with the reason; that is no error of this command.
+    """
+    if ctx.invoked_subcommand is not None:
+        return  # which takes over what was said here
+    registry = _registry(ctx)
+    rows = [row for row in registry.plugins if kind is None or row.kind in {None, kind}]
+    rows.sort(key=lambda row: (get_args(Kind).index(row.kind) if row.kind else len(get_args(Kind)), row.name))
+    if as_json:
+        click.echo(json.dumps([_row(row) for row in rows], indent=2))
+        return
+    columns = ["kind", "name", "distribution", "version", "where", "status"]
+    _print(columns, [[row.kind or "?", *(str(getattr(row, column)) for column in columns[1:])] for row in rows])
+    for row in rows:
+        if row.status != "ok":
+            click.echo(f"{row.status}: {row.entry_point} of {row.provider}: {row.reason}")
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--kind", type=_KINDS, help="Where plugins of several kinds have the name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> None:
+    """Show one plugin: its options with types, defaults and help, its presets, what it needs, its source."""
+    before = ctx.parent.params if ctx.parent is not None else {}
+    kind, as_json = kind or before.get("kind"), as_json or bool(before.get("as_json"))
+    registry = _registry(ctx)
+    rows = [row for row in registry.plugins if name in {row.name, row.entry_point} and kind in {None, row.kind}]
+    if not rows:
+        raise _unknown(registry, name, kind)
+    if as_json:
+        click.echo(json.dumps([_details(row) for row in rows], indent=2))
+        return
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        _show(row)
+
+
+def _registry(ctx: click.Context) -> Registry:
+    """Return the plugins, with failures as rows even where they are fatal elsewhere."""
+    application = ctx.find_object(Application) or Application()
+    return load_registry(blocked=application.blocked, strict=False)
+
+
+def _unknown(registry: Registry, name: str, kind: Kind | None) -> PluginError:
+    known = {row.name for row in registry.plugins if kind in {None, row.kind}}
+    failed = f"{len(registry.failures)} failed to load: see `harness plugins`" if registry.failures else None
+    return PluginError(
+        f"there is no {kind or 'plugin'} called {name!r}", did_you_mean=suggest(name, known), hint=failed
+    )
+
+
+def _row(row: Plugin) -> dict[str, Any]:
+    fields = ("kind", "name", "entry_point", "distribution", "version", "where", "status")
+    return {field: getattr(row, field) for field in fields} | ({"reason": row.reason} if row.reason else {})
+
+
+def _details(row: Plugin) -> dict[str, Any]:
+    """Return everything that is known of a plugin, as JSON values."""
+    told = _row(row)
+    if row.detail:
+        told["traceback"] = row.detail
+    if row.registration is None:
+        return told
+    registration = row.registration
+    build = registration.build
+    told |= {
+        "summary": registration.summary,
+        "source": registration.source,
+        "build": build if isinstance(build, str) else f"{build.__module__}:{getattr(build, '__qualname__', build)}",
+        "options": option_rows(registration),
+    }
+    return told | _particulars(registration)
+
+
+def _particulars(registration: Registration) -> dict[str, Any]:
+    match registration:
+        case MethodRegistration():
+            presets = {
+                name: {"summary": preset.summary, "options": dict(preset.options), "recipe": dict(preset.recipe)}
+                for name, preset in registration.presets.items()
+            }
+            return {
+                "needs": sorted(registration.needs),
+                "start": registration.start,
+                "supervised": registration.supervised,
+                "mixes_supervision": registration.mixes_supervision,
+                "presets": presets,
+                "default_preset": registration.default_preset,
+            }
+        case RewardRegistration():
+            return {"range": registration.range and list(registration.range)}
+        case DatasetRegistration():
+            fields = ("provides", "licence", "revision", "generated")
+            return {"splits": list(registration.splits)} | {field: getattr(registration, field) for field in fields}
+        case MetricRegistration():
+            columns = [
+                {
+                    "name": column.name,
+                    "label": column.label,
+                    "higher_is_better": column.higher_is_better,
+                    "unit": column.unit,
+                    "scale": column.scale,
+                    "digits": column.digits,
+                }
+                for column in registration.columns
+            ]
+            return {"needs": sorted(registration.needs), "role": registration.role, "columns": columns}
+
+
+def option_rows(registration: Registration) -> list[dict[str, Any]]:
+    """Return name, type, default (or ``required``) and one line of help for each option."""
+    schema = registration.options.model_json_schema()
+    defined = schema.get("$defs", {})
+    rows = []
+    for name, entry in schema.get("properties", {}).items():
+        text = entry.get("description", "").strip().partition("\n\n")[0]
+        row: dict[str, Any] = {"name": name, "type": type_text(entry, defined)}
+        row |= {"required": True} if name in schema.get("required", ()) else {"default": entry.get("default")}
+        rows.append(row | {"help": " ".join(text.split())})
+    return rows
+
+
+def type_text(schema: Mapping[str, Any], defined: Mapping[str, Any]) -> str:
+    """Describe the values that a JSON schema admits in a few words: ``number > 0``, ``a | b``, ``list of integer``."""
+    if "$ref" in schema:
+        return type_text(defined[schema["$ref"].rpartition("/")[2]], defined)
+    if "const" in schema or "enum" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return " | ".join(value if isinstance(value, str) else json.dumps(value) for value in values)
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return " | ".join(dict.fromkeys(type_text(part, defined) for part in schema[several]))
+    match schema.get("type"):
+        case "array" if "prefixItems" in schema:
+            return f"list ({', '.join(type_text(item, defined) for item in schema['prefixItems'])})"
+        case "array":
+            return f"list of {type_text(schema.get('items', {}), defined)}{_bounds(schema)}"
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return f"mapping of {type_text(schema['additionalProperties'], defined)}"
+        case "object":
+            keys = ", ".join(schema.get("properties", {}))
+            return f"mapping ({keys})" if keys else "mapping"
+        case str(name):
+            return name + _bounds(schema)
+        case _:
+            return "any"
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    signs = {
+        "exclusiveMinimum": "> {}",
+        "minimum": ">= {}",
+        "exclusiveMaximum": "< {}",
+        "maximum": "<= {}",
+        "multipleOf": "multiple of {}",
+        "pattern": "matching {}",
+        "minItems": "at least {}",
+        "maxItems": "at most {}",
+        "minLength": "at least {}",
+        "maxLength": "at most {}",
+    }
+    told = [
+        text.format(f"{schema[key]:g}" if isinstance(schema[key], float) else schema[key])
+        for key, text in signs.items()
+        if key in schema
+    ]
+    return f" {', '.join(told)}" if told else ""
+
+
+def _show(row: Plugin) -> None:
+    click.echo(f"{row.kind or 'plugin'} {row.name}, from {row.provider} ({row.where})")
+    if row.status != "ok":
+        click.echo(f"{row.status}: {row.reason}")
+        if row.detail:
+            click.echo(f"\n{row.detail.rstrip()}")
+        return
+    told = _details(row)
+    click.echo(told["summary"])
+    for key in told:
+        if key in _SHOWN_APART or told[key] in (None, "", []):
+            continue
+        value = told[key]
+        click.echo(
+            f"{key.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else _plain(value)}"
+        )
+    click.echo("\noptions" if told["options"] else "\nno options")
+    if told["options"]:
+        _print(
+            ["name", "type", "default", "help"],
+            [
+                [o["name"], o["type"], "(required)" if "required" in o else _plain(o["default"]), o["help"]]
+                for o in told["options"]
+            ],
+        )
+    for name, preset in told.get("presets", {}).items():
+        default = " (default)" if name == told["default_preset"] else ""
+        click.echo(f"\npreset {name}{default}: {preset['summary']}".rstrip(": "))
+        settings = preset["options"] | {f"recipe.{key}": value for key, value in preset["recipe"].items()}
+        for key, value in settings.items():
+            click.echo(f"  {key}: {_plain(value)}")
+    if told.get("columns"):
+        click.echo("\ncolumns")
+        directions = {True: "higher is better", False: "lower is better", None: ""}
+        _print(
+            ["name", "label", "unit", "direction"],
+            [[c["name"], c["label"], c["unit"], directions[c["higher_is_better"]]] for c in told["columns"]],
+        )
+
+
+_SHOWN_APART = {
+    "kind", "name", "entry_point", "distribution", "version", "where", "status", "summary", "options", "presets",
+    "default_preset", "columns",
+}  # fmt: skip
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _print(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table that fits a terminal, and that is one line a row where there is none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console()
+    table: Table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, no_wrap=not console.is_terminal, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # no markup: a help text may hold brackets
+    console.print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=100_000)
