@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from harness.api.registration import RewardRegistration
 from harness.errors import HarnessError, PluginError, suggest
 from harness.plugins.checks import MEMBERS
-from harness.plugins.closure import closure_digest
+from harness.plugins.closure import closure_digest, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -153,6 +153,11 @@ class Registry:
                 error.where = f"{kind} {name!r} of {row.provider}"
                 raise
         return self._fingerprints[key]
+
+    @staticmethod
+    def source_digest(packages_or_modules: Iterable[str]) -> str:
+        """Return the digest of the core's own source (see :func:`harness.plugins.source_digest`)."""
+        return source_digest(packages_or_modules)
 
     def _might_have_offered(self, kind: Kind, name: str) -> str | None:
         """Name the plugins that are missing: the one that is called like what is sought, else all that may be it."""
