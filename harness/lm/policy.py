@@ -7,16 +7,16 @@ generation that came with the checkpoint are thrown away.
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import nn
 
 from harness.errors import InputError
+from harness.lm.folders import check_folder
 from harness.lm.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ log = logging.getLogger(__name__)
 
 #: What ``schema.Model.dtype`` stores the weights as; bfloat16 is autocast over float32 master weights.
 WEIGHT_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-
-#: Settings of a ``config.json`` that would load code, or weights that are not the plain ones of the folder.
-REFUSED_SETTINGS = {
-    "auto_map": "code of its own, which is never run",
-    "quantization_config": "quantised weights, which cannot be trained here",
-    "transformers_weights": "weights under a name of its own",
-    "fusion_config": "fused modules",
-}
 
 
 class Policy:
@@ -88,7 +80,8 @@ class Policy:
         self.dtype = dtype
         self.vocab_size = tokeniser.size
         self.eos_id = tokeniser.eos_id
-        width = self.model.get_output_embeddings().weight.shape[0]
+        untyped = cast("Any", self.model)  # transformers leaves some methods without types
+        width = untyped.get_output_embeddings().weight.shape[0]
         if width < tokeniser.size:
             raise InputError(
                 "the model's vocabulary is smaller than the tokenizer's",
@@ -99,8 +92,8 @@ class Policy:
         set_dropout(self.model, dropout)
         _forget_padding(self.model)
         _forget_generation(self.model, tokeniser)
-        self.model.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
-        self.model.eval()
+        untyped.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
+        untyped.eval()
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.positions_limit = positions_limit(self.model.config)
         absent = torch.zeros(self.vocab_size, dtype=torch.bool)
@@ -163,43 +156,6 @@ class Policy:
             )
 
 
-def check_folder(folder: Path, *, where: str) -> None:
-    """Raise InputError unless ``folder`` has a configuration without code and safetensors weights."""
-    if not folder.is_dir():
-        raise InputError("no such folder", where=where, expected="a model in Hugging Face format")
-    config = read_json(folder / "config.json", where=where)
-    for name, what in REFUSED_SETTINGS.items():
-        if config.get(name):
-            raise InputError(f"config.json sets {name}: {what}", where=where)
-    if (folder / "adapter_config.json").exists():
-        raise InputError("this is an adapter, not a model", where=where, hint="merge it into its base model first")
-    if any((folder / name).exists() for name in ("model.safetensors", "model.safetensors.index.json")):
-        return
-    pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-    if pickled:
-        raise InputError(
-            "the weights are pickled, and loading a pickle can run code",
-            where=where,
-            got=pickled[0],
-            expected="model.safetensors",
-            hint="save the model again with transformers' save_pretrained, which writes safetensors",
-        )
-    raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
-
-
-def read_json(path: Path, *, where: str) -> dict[str, Any]:
-    """Read a JSON object of a model folder; InputError where it is missing or broken."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.name} is missing", where=where, expected="a model in Hugging Face format") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} cannot be read: {error}", where=where) from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path.name} holds no JSON object", where=where, got=type(value).__name__)
-    return value
-
-
 def positions_limit(config: PreTrainedConfig) -> int | None:
     """Return the context length of a configuration, in tokens; None where it has none (ALiBi)."""
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
@@ -254,7 +210,7 @@ def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
     """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's."""
     from transformers import GenerationConfig
 
-    model.generation_config = GenerationConfig(
+    model.generation_config = cast("Any", GenerationConfig)(
         bos_token_id=tokeniser.bos_id, eos_token_id=tokeniser.eos_id, pad_token_id=tokeniser.eos_id
     )
     model.config.use_cache = False
@@ -265,7 +221,7 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=WEIGHT_DTYPES[spec.dtype],
@@ -275,10 +231,9 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
             local_files_only=True,
             output_loading_info=True,
         )
-    except InputError:
-        raise
-    except Exception as error:  # noqa: BLE001  # transformers raises whatever it meets in a foreign folder
+    except Exception as error:  # transformers raises whatever it meets in a foreign folder
         raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=where) from error
+    model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(

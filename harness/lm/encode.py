@@ -1,0 +1,312 @@
+"""Rows of a data set become token ids, and token ids become batches.
+
+Every over-long row is dealt with here, over all its columns, so that all methods train on the same rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.api.types import Batch, Completions, Pairs, Prompts
+from harness.errors import InputError
+from harness.lm.templates import parse, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from harness.api.types import Example
+    from harness.benchmark.schema import Template
+    from harness.lm.tokenise import Tokeniser
+
+#: Rows tokenised together.
+_CHUNK = 2048
+#: The columns of an example that are answers.
+_ANSWERS = ("completion", "chosen", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A tokenised completion."""
+
+    ids: NDArray[np.int32]
+    """(T,), the EOS included where ``finished``."""
+    finished: bool
+    """Whether EOS is its last token."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A tokenised row."""
+
+    id: str
+    prompt: NDArray[np.int32]
+    """(P,), BOS included where the tokenizer puts one."""
+    text: str
+    """The prompt as it was tokenised, after any cut."""
+    completion: Answer | None = None
+    chosen: Answer | None = None
+    rejected: Answer | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The example's columns, and ``references``."""
+    cut: bool = False
+    """Whether the prompt lost something on its left."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The rows of a split that are used, and what became of the others."""
+
+    rows: tuple[EncodedRow, ...]
+    counts: Mapping[str, int]
+    """``rows`` read, ``kept``, ``cut`` prompts, ``dropped`` rows and, of these (a row may count in several),
+    ``dropped_prompt``, ``dropped_completion``, ``dropped_chosen``, ``dropped_rejected`` (too long) and
+    ``dropped_empty`` (an answer without a single target token). Evaluation: ``answers_cut`` completions."""
+
+    def __len__(self) -> int:
+        """Return the number of rows kept."""
+        return len(self.rows)
+
+
+def encode(
+    examples: Iterable[Example],
+    tokeniser: Tokeniser,
+    template: Template,
+    *,
+    max_prompt: int,
+    max_completion: int,
+    training: bool,
+    overlong: Literal["cut", "drop"] = "cut",
+    train_eos: bool = True,
+    positions: int | None = None,
+    where: str | None = None,
+) -> Encoded:
+    """Tokenise a split.
+
+    Training drops every row of which the prompt, the completion, the chosen or the rejected answer is too long. At
+    evaluation a prompt that is too long loses tokens on the left of its ``truncate`` field and, where even an empty
+    field is too long, on its own left, so that the marker at its end stays; ``overlong="drop"`` drops it instead.
+    References are not touched; a demonstration (for teacher forcing) is cut on its right.
+
+    Args:
+        examples: the rows.
+        tokeniser: the model's tokenizer.
+        template: how a row becomes a prompt.
+        max_prompt: longest prompt in tokens, BOS included.
+        max_completion: longest completion in tokens, EOS included (whether or not it is trained on, so that the rows
+            used do not depend on ``train_eos``).
+        training: whether the rows are trained on.
+        overlong: what happens to a long prompt at evaluation.
+        train_eos: whether EOS ends each answer.
+        positions: the model's context, if it has a limit.
+        where: the data set and split, for messages.
+
+    Raises:
+        InputError: an empty split, no row left, an empty prompt, an id twice, a field that is not there, a template
+            that writes special tokens itself, or limits that exceed the context.
+    """
+    if positions is not None and max_prompt + max_completion > positions:
+        raise InputError(
+            f"a prompt of {max_prompt} and a completion of {max_completion} tokens make {max_prompt + max_completion}, "
+            f"more than the model's context of {positions}",
+            where=where,
+            hint="lower max_prompt_length or max_completion_length (max_new_tokens at evaluation)",
+        )
+    _check_template(template, tokeniser, where)
+    encoder = _Encoder(tokeniser, template, max_prompt, max_completion, training, overlong, train_eos, where)
+    rows: list[EncodedRow] = []
+    source = iter(examples)
+    while chunk := list(islice(source, _CHUNK)):
+        rows.extend(encoder.encode(chunk))
+    counts = dict(encoder.counts)
+    if not counts["rows"]:
+        raise InputError("the split is empty", where=where, expected="at least one row")
+    if not rows:
+        raise InputError(
+            f"no row is left: all {counts['rows']} are too long or empty",
+            where=where,
+            hint=f"max_prompt_length is {max_prompt}, max_completion_length {max_completion} tokens",
+        )
+    counts["kept"] = len(rows)
+    counts["dropped"] = counts["rows"] - len(rows)
+    return Encoded(tuple(rows), counts)
+
+
+class _Encoder:
+    """The settings of one call of :func:`encode`, and its counts."""
+
+    def __init__(
+        self,
+        tokeniser: Tokeniser,
+        template: Template,
+        max_prompt: int,
+        max_completion: int,
+        training: bool,  # noqa: FBT001  # private, called once, by position in encode's order
+        overlong: Literal["cut", "drop"],
+        train_eos: bool,  # noqa: FBT001  # as above
+        where: str | None,
+    ) -> None:
+        self.tokeniser = tokeniser
+        self.template = template
+        self.max_prompt = max_prompt
+        self.max_completion = max_completion
+        self.training = training
+        self.drop = training or overlong == "drop"
+        self.train_eos = train_eos
+        self.where = where
+        self.seen: set[str] = set()
+        names = ["rows", "kept", "dropped", "cut", "dropped_prompt"]
+        names += [f"dropped_{name}" for name in (*_ANSWERS, "empty")] if training else ["answers_cut"]
+        self.counts = Counter(dict.fromkeys(names, 0))
+
+    def encode(self, examples: Sequence[Example]) -> Iterator[EncodedRow]:
+        """Yield the rows of ``examples`` that are kept."""
+        texts = [render(self.template, example.fields, where=self._blame(example)) for example in examples]
+        prompts = self.tokeniser.prompts(texts)
+        answers = {name: self._answers([getattr(example, name) for example in examples]) for name in _ANSWERS}
+        for i, example in enumerate(examples):
+            self.counts["rows"] += 1
+            if example.id in self.seen:
+                raise InputError("two rows have one id", where=self.where, got=example.id)
+            self.seen.add(example.id)
+            text, prompt = texts[i], prompts[i]
+            if not prompt:
+                raise InputError("the prompt is empty", where=self._blame(example))
+            row_answers = {name: column[i] for name, column in answers.items()}
+            if self._unusable(prompt, row_answers):
+                continue
+            cut = len(prompt) > self.max_prompt
+            if cut:
+                self.counts["cut"] += 1
+                text, prompt = self._cut(example)
+            references = example.references or (() if example.completion is None else (example.completion,))
+            yield EncodedRow(
+                id=example.id,
+                prompt=np.asarray(prompt, dtype=np.int32),
+                text=text,
+                columns={**example.columns, "references": references},
+                cut=cut,
+                **{name: self._answer(ids) for name, ids in row_answers.items()},
+            )
+
+    def _answers(self, texts: Sequence[str | None]) -> list[list[int] | None]:
+        """Return the ids of each answer that is there, without EOS."""
+        present = iter(self.tokeniser.completions([text for text in texts if text is not None]))
+        return [None if text is None else next(present) for text in texts]
+
+    def _answer(self, ids: list[int] | None) -> Answer | None:
+        if ids is None:
+            return None
+        if len(ids) + 1 > self.max_completion:  # only at evaluation: training has dropped the row
+            self.counts["answers_cut"] += 1
+            return Answer(np.asarray(ids[: self.max_completion], dtype=np.int32), finished=False)
+        ids = [*ids, self.tokeniser.eos_id] if self.train_eos else ids
+        return Answer(np.asarray(ids, dtype=np.int32), finished=self.train_eos)
+
+    def _unusable(self, prompt: list[int], answers: Mapping[str, list[int] | None]) -> bool:
+        """Whether the row is dropped; counts why."""
+        if not self.drop:
+            return False
+        reasons = ["prompt"] if len(prompt) > self.max_prompt else []
+        if self.training:
+            present = {name: ids for name, ids in answers.items() if ids is not None}
+            reasons += [name for name, ids in present.items() if len(ids) + 1 > self.max_completion]
+            if not self.train_eos and not all(present.values()):
+                reasons.append("empty")
+        for reason in reasons:
+            self.counts[f"dropped_{reason}"] += 1
+        return bool(reasons)
+
+    def _cut(self, example: Example) -> tuple[str, list[int]]:
+        """Return a prompt that fits: first its ``truncate`` field is cut, then, if need be, the prompt itself."""
+        name = self.template.truncate
+
+        def with_field(value: str) -> str:
+            return render(self.template, {**example.fields, name: value}, where=self._blame(example))
+
+        text = self._shorten(with_field, example.fields[name]) if name in example.fields else with_field("")
+        text = self._shorten(str, text)
+        prompt = self.tokeniser.prompt(text)
+        if len(prompt) > self.max_prompt:
+            raise InputError("not even an empty prompt fits", where=self.where, got=self.max_prompt)
+        return text, prompt
+
+    def _shorten(self, build: Callable[[str], str], value: str) -> str:
+        """Return ``build(value)`` with as much of the left of ``value`` taken off as it takes, at most all."""
+        while True:
+            text = build(value)
+            excess = len(self.tokeniser.prompt(text)) - self.max_prompt
+            if excess <= 0 or not value:
+                return text
+            value = self.tokeniser.cut_left(value, excess)
+
+    def _blame(self, example: Example) -> str:
+        return f"{self.where}, row {example.id}" if self.where else f"row {example.id}"
+
+
+def _check_template(template: Template, tokeniser: Tokeniser, where: str | None) -> None:
+    """BOS and EOS are added as ids; a template that spells them would get them as text, and twice at that."""
+    texts = [template.text] if template.text_without_context is None else [template.text, template.text_without_context]
+    for piece in (piece for text in texts for piece in parse(text) if not piece.is_field):
+        for token in tokeniser.special_tokens:
+            if token in piece.text:
+                raise InputError(
+                    "the template writes a special token; the tokenizer's own are put in without that",
+                    where=where,
+                    got=token,
+                )
+
+
+def collate(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> Batch:
+    """Return one batch of ``rows``, padded at the right end with zeros that mean nothing.
+
+    An answer that a row lacks has length 0. ``labels`` are the rows' ``label`` columns where all are true or false.
+    """
+    import torch
+
+    lengths = [len(row.prompt) for row in rows]
+    ids = np.zeros((len(rows), max(lengths)), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : lengths[i]] = row.prompt
+    prompts = Prompts(
+        torch.from_numpy(ids).to(device), torch.tensor(lengths, device=device), tuple(row.text for row in rows)
+    )
+    pairs = None
+    if any(row.chosen is not None and row.rejected is not None for row in rows):
+        pairs = Pairs(
+            _completions([row.chosen for row in rows], device), _completions([row.rejected for row in rows], device)
+        )
+    names = dict.fromkeys(name for row in rows for name in row.columns)
+    columns = {name: tuple(row.columns.get(name) for row in rows) for name in names}
+    labels = columns.get("label", (None,))
+    return Batch(
+        ids=tuple(row.id for row in rows),
+        prompts=prompts,
+        demonstrations=_completions([row.completion for row in rows], device),
+        pairs=pairs,
+        labels=torch.tensor(labels, device=device) if all(isinstance(x, bool) for x in labels) else None,
+        columns=columns,
+    )
+
+
+def _completions(answers: Sequence[Answer | None], device: torch.device | str) -> Completions:
+    import torch
+
+    lengths = [0 if answer is None else len(answer.ids) for answer in answers]
+    ids = np.zeros((len(answers), 1, max(lengths)), dtype=np.int64)
+    for i, answer in enumerate(answers):
+        if answer is not None:
+            ids[i, 0, : lengths[i]] = answer.ids
+    finished = [answer is not None and answer.finished for answer in answers]
+    return Completions(
+        torch.from_numpy(ids).to(device),
+        torch.tensor(lengths, device=device)[:, None],
+        torch.tensor(finished, device=device)[:, None],
+    )
