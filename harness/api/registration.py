@@ -44,6 +44,9 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
+    active: Literal["last", "all_but_last", "all"] | int | None = None
+    """The epochs in which the method is on (an entry's ``active``), where the preset says so; like the recipe, it holds
+    only when the preset is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
