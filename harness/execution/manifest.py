@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness.execution.runner import Outcome
-from harness.plan import Plan, Row, Stage
 from harness.plan.build import data_label
 from harness.store.files import dump, replace_text
 from harness.store.identity import digest
@@ -15,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.benchmark.schema import Benchmark, DataUse
+    from harness.execution.runner import Outcome
+    from harness.plan import Plan, Row, Stage
     from harness.plugins import Registry
     from harness.store import Store
 

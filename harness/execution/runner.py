@@ -88,6 +88,7 @@ class _Runner:
         self.settings = settings
         self.watcher = watcher
         self.plan = build_plan(benchmark, registry, store)
+        self.sources = {model.name: model.path for model in benchmark.models if model.path} | benchmark.sources
         self.failures: dict[str, Failure] = {}
         self.finished = {stage.key for stage in self.plan.stages.values() if stage.done}
         self.began: dict[str, float] = {}
@@ -152,6 +153,7 @@ class _Runner:
             "threads": self.settings.threads,
             "ranks": self.settings.ranks if stage.kind == "train" else 1,
             "concurrent": self.settings.jobs > 1,
+            "sources": self.sources,
         }
         return Order(
             stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked

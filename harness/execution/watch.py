@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -90,9 +90,8 @@ class Lines:
         if now - self._last[worker] >= _QUIET:
             self._last[worker] = now
             rate = done / max(now - self._began[worker], 1e-9)
-            self._say(
-                f"[{worker}] {stage.kind} {stage.label}: {unit} {done}/{total or '?'}, {rate:.1f}/s {note}, {self.left}"
-            )
+            pace = f"{unit} {done}/{total or '?'}, {rate:.1f}/s"
+            self._say(f"[{worker}] {stage.kind} {stage.label}: {pace} {note}, {self.left}")
 
     def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
         """Say how it ended."""
@@ -101,9 +100,8 @@ class Lines:
         if failure is not None:
             self.console.print(f"failed: {stage.kind} {stage.label}: {failure}", markup=False, highlight=False)
         elif stage.kind in {"train", "generate"}:
-            self._say(
-                f"[{worker}] {stage.kind} {stage.label}: done in {clock(seconds)}  ({self.done}/{self.todo}, {self.left})"
-            )
+            state = f"done in {clock(seconds)}  ({self.done}/{self.todo}, {self.left})"
+            self._say(f"[{worker}] {stage.kind} {stage.label}: {state}")
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -123,7 +121,7 @@ class Bars(Lines):
         self._tasks: dict[int, TaskID] = {}
         self._live = Live(Group(self._single, self._whole), console=console, transient=True, refresh_per_second=5)
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 

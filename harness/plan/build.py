@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
 from harness.plan.graph import Cell, Plan, Row, Stage, StageKind, result_settings, stage_id, stage_key
-from harness.plan.models import model_identity
 from harness.plan.segments import segments
+from harness.plugins import source_digest
+from harness.stages.models import model_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -54,7 +55,7 @@ class _Builder:
         self.data_stages: dict[str, Stage] = {}
         self.identities: dict[str, dict[str, Any]] = {}
         self.row_counts: dict[str, int] = {}
-        self.code = {kind: registry.source_digest(packages) for kind, packages in CODE.items()}
+        self.code = {kind: source_digest(packages) for kind, packages in CODE.items()}
         self.device = {
             "device": benchmark.execution.device,
             "threads": benchmark.execution.threads,
@@ -192,7 +193,7 @@ class _Builder:
             )
             config: dict[str, Any] = {"what": "new-model", "config": model.config, "seed": seed}
             return self.add("prepare", f"{label}/weights/seed {seed}", config, {"tokenizer": tokenizer})
-        path = self.source(model.name, model.path)
+        path = self.source(model.name, self.source(label, model.path))
         identity = self.identities.setdefault(model.name, model_identity(model, path))
         config = {"what": "model", **identity}
         runtime = {"path": path, "name": model.name}

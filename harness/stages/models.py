@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def model_identity(model: Model, path: str | None) -> dict[str, Any]:
         )
     if not (folder / "config.json").is_file():
         raise InputError("this model folder has no config.json", where=path)
-    names = sorted({str(p.relative_to(folder)) for pattern in PATTERNS for p in folder.glob(pattern) if p.is_file()})
+    names = _names(folder)
     if not any(name.endswith(".safetensors") for name in names):
         others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
         raise InputError(
@@ -43,4 +44,14 @@ def model_identity(model: Model, path: str | None) -> dict[str, Any]:
             expected="*.safetensors",
             hint="convert other formats first: they can run code when loaded" if others else None,
         )
-    return {"files": tree_digest(folder, names)}
+    return {"files": content_digest(folder)}
+
+
+@functools.cache
+def content_digest(folder: Path) -> str:
+    """Return the digest of the files that matter in a model folder; each folder is read once in a process."""
+    return tree_digest(folder, _names(folder))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted({str(p.relative_to(folder)) for pattern in PATTERNS for p in folder.glob(pattern) if p.is_file()})

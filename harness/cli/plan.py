@@ -1,0 +1,134 @@
+"""``harness plan``: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import benchmark_options, open_benchmark
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.benchmark.schema import Benchmark
+    from harness.cli import Application
+    from harness.plan import Plan, Stage
+
+
+@click.command(short_help="Show the stages of a benchmark, and what is done already.")
+@benchmark_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+@click.option("--all", "every", is_flag=True, help="List every stage, not one line a group.")
+@click.pass_obj
+def command(
+    application: Application,
+    file: Path,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    results: Path,
+    as_json: bool,
+    every: bool,
+) -> None:
+    """Show which stages FILE stands for: id, kind, parents, cached or to do, estimated tokens, time and disk.
+
+    An id shows as ? until the data it depends on is prepared. Times are rough estimates for one processor thread.
+    """
+    from harness.execution.keep import required
+    from harness.plan import build_plan
+    from harness.store import Store
+
+    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    store = Store(results)
+    plan = build_plan(benchmark, registry, store)
+    todo = {stage.key for stage in required(plan, store)}
+    described = [_describe(stage, plan, todo) for stage in plan.stages.values()]
+    if as_json:
+        methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
+        whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
+        click.echo(json.dumps({**whole, "stages": described}, indent=1))
+        return
+    click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
+    click.echo(_methods(benchmark))
+    click.echo(_listing(described if every else _grouped(described)))
+    seconds = sum(row["seconds"] or 0 for row in described if row["status"] == "to do")
+    unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
+    click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
+
+
+def _describe(stage: Stage, plan: Plan, todo: set[str]) -> dict[str, Any]:
+    from harness.plan.estimate import Estimate
+
+    estimate = Estimate(plan)
+    return {
+        "id": stage.id,
+        "kind": stage.kind,
+        "label": stage.label,
+        "parents": {name: plan.stages[parent.key].id for name, parent in stage.parents.items()},
+        "status": "to do" if stage.key in todo else "cached",
+        "tokens": estimate.tokens(stage),
+        "seconds": estimate.seconds(stage),
+        "bytes": estimate.disk(stage),
+    }
+
+
+def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fold the many generate and score stages into one line a kind; the others stay."""
+    single = [row for row in rows if row["kind"] in {"prepare", "train", "precompute"}]
+    for kind in ("generate", "score"):
+        for status in ("cached", "to do"):
+            some = [row for row in rows if row["kind"] == kind and row["status"] == status]
+            if some:
+                known = all(row["tokens"] is not None for row in some)
+                single.append(
+                    {
+                        "id": f"({len(some)} stages)",
+                        "kind": kind,
+                        "label": "every row, data set, decoding" + (" and metric" if kind == "score" else ""),
+                        "parents": {},
+                        "status": status,
+                        "tokens": sum(row["tokens"] for row in some) if known else None,
+                        "seconds": sum(row["seconds"] for row in some) if known else None,
+                        "bytes": sum(row["bytes"] for row in some),
+                    }
+                )
+    return single
+
+
+def _listing(rows: list[dict[str, Any]]) -> str:
+    from tabulate import tabulate
+
+    def show(value: float | None, form: str) -> str:
+        return "?" if value is None else format(value, form)
+
+    table = [
+        [
+            row["id"] if str(row["id"]).startswith("(") else (row["id"] or "?")[:12],
+            row["kind"],
+            row["label"],
+            " ".join(f"{name}={(parent or '?')[:8]}" for name, parent in row["parents"].items()),
+            row["status"],
+            show(row["tokens"], ",d"),
+            show(row["seconds"], ",.0f"),
+            show(row["bytes"] / 1e6, ",.1f"),
+        ]
+        for row in rows
+    ]
+    headers = ["id", "kind", "stage", "parents", "status", "tokens", "seconds", "MB"]
+    return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 3)
+
+
+def _methods(benchmark: Benchmark) -> str:
+    """Return one line a method: what its preset, the file and ``-o`` came to."""
+    lines = []
+    for entry in benchmark.methods:
+        options = ", ".join(f"{name}={value}" for name, value in entry.options.items())
+        preset = f" (preset {entry.preset})" if entry.preset else ""
+        lines.append(f"  {entry.label}{preset}: {options or 'no options'}")
+        changed = {
+            name: value for name, value in entry.recipe.model_dump().items() if value != getattr(benchmark.recipe, name)
+        }
+        if changed:
+            lines.append("    recipe: " + ", ".join(f"{name}={value}" for name, value in changed.items()))
+    return "\n".join(lines)

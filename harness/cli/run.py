@@ -1,0 +1,131 @@
+"""``harness run``: train, evaluate and tabulate."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from harness.cli.options import benchmark_options, open_benchmark
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.benchmark.schema import Benchmark
+    from harness.cli import Application
+    from harness.execution.runner import Outcome
+
+
+@click.command(short_help="Train, evaluate and tabulate a benchmark.")
+@benchmark_options
+@click.option("--jobs", type=click.IntRange(min=1), help="Stages at a time. Default: cores ÷ threads; 1 on a GPU.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Data-parallel processes of each training stage.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print failures and the tables only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the tables.")
+@click.pass_obj
+def command(
+    application: Application,
+    file: Path,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    results: Path,
+    jobs: int | None,
+    processes: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Run the benchmark in FILE and write its tables.
+
+    What the store below --results holds already is used again, so running again resumes. Exit code 0: all done; 1: some
+    cells failed (they are marked in the tables); 2: bad input; 3: the machine cannot do it.
+    """
+    from harness.execution.device import resolve_device
+    from harness.execution.manifest import results_folder, write_manifest
+    from harness.execution.runner import Settings, execute, raise_if_nothing_worked
+    from harness.execution.watch import Bars, Lines
+    from harness.report import write_tables
+    from harness.store import Store
+
+    began = time.monotonic()
+    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    device = resolve_device(benchmark.execution.device)
+    settings = Settings(
+        jobs=jobs or default_jobs(benchmark, device, processes),
+        ranks=processes,
+        device=device,
+        threads=benchmark.execution.threads,
+        blocked=application.blocked,
+    )
+    store = Store(results)
+    folder = results_folder(results, benchmark)
+    console = Console(stderr=True)
+    if not quiet:
+        console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
+    watcher = Bars(console) if console.is_terminal and not quiet else Lines(console, quiet=quiet)
+    with watcher if isinstance(watcher, Bars) else nullcontext():
+        outcome = execute(benchmark, registry, store, settings, watcher)
+    raise_if_nothing_worked(outcome)
+    write_manifest(folder, benchmark, registry, store, outcome)
+    text = write_tables(results, folder)
+    seconds = time.monotonic() - began
+    if as_json:
+        click.echo(json.dumps(_summary(outcome, folder, seconds), indent=1))
+    else:
+        click.echo(text)
+        if not quiet:
+            console.print(_closing(outcome, folder, seconds), markup=False, highlight=False, soft_wrap=True)
+    if outcome.failures:
+        sys.exit(1)
+
+
+def default_jobs(benchmark: Benchmark, device: str, processes: int) -> int:
+    """Return how many stages run at a time: the cores shared out by threads and ranks, and 1 on a GPU."""
+    if device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (benchmark.execution.threads * processes))
+
+
+def _headline(benchmark: Benchmark, jobs: int, processes: int, device: str) -> str:
+    parts = [f"{benchmark.benchmark} ({benchmark.profile})", f"{jobs} at a time", f"on {device}"]
+    parts.append(f"{benchmark.execution.threads} thread{'s' if benchmark.execution.threads > 1 else ''} each")
+    if processes > 1:
+        parts.append(f"{processes} processes a training stage")
+    return ", ".join(parts)
+
+
+def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
+    from harness.execution.watch import clock
+
+    text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}; tables in {folder}"
+    if outcome.failures:
+        first = [failure for failure in outcome.failures.values() if failure.because_of is None]
+        text += f"\n{len(outcome.failures)} stages have no result, because of:"
+        text += "".join(f"\n  {failure.stage.kind} {failure.stage.label}: {failure.message}" for failure in first)
+    return text
+
+
+def _summary(outcome: Outcome, folder: Path, seconds: float) -> dict[str, object]:
+    return {
+        "results": str(folder),
+        "made": outcome.made,
+        "reused": outcome.reused,
+        "seconds": round(seconds, 1),
+        "failures": [
+            {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
+            for failure in outcome.failures.values()
+        ],
+        "leaderboard": json.loads((folder / "leaderboard.json").read_text(encoding="utf-8")),
+    }

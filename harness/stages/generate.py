@@ -1,0 +1,118 @@
+"""``generate``: the answers of one checkpoint on one data set under one decoding."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness.lm.encode import Encoded, EncodedRow, collate
+from harness.lm.sampling import sample
+from harness.stages.setup import encode_rows, environment, load_policy, peak_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.lm.policy import Policy
+    from harness.plugins import Registry
+    from harness.stages.order import Order, Tell
+    from harness.store import Record, Store
+
+SAMPLES = "samples.jsonl"
+SUMMARY = "summary.json"
+
+#: Keys and values that one batch may hold, in numbers; what bounds the memory of decoding.
+_CACHE_NUMBERS = 2**27
+
+
+def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
+    """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
+    config, decoding = order.config, order.config["decoding"]
+    where = environment(order)
+    policy = load_policy(order, store, "checkpoint")
+    limit = decoding["max_new_tokens"]
+    longest = config["max_prompt_length"]
+    encoded = encode_rows(
+        order, store, policy, max_prompt=longest, max_completion=limit, training=False, overlong=config["overlong"]
+    )
+    draws = decoding["draws"] if decoding["temperature"] > 0 else 1
+    began = time.perf_counter()
+    answers: dict[str, list[dict[str, Any]]] = {}
+    total = len(encoded)
+    for rows in _batches(encoded, policy, draws, limit):
+        answers.update(_answer(policy, rows, config, draws))
+        rate = sum(a["tokens"] for group in answers.values() for a in group) / (time.perf_counter() - began)
+        tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")
+    seconds = time.perf_counter() - began
+    samples = [answer for row in encoded.rows for answer in answers[row.id]]
+    with store.draft(order.kind, order.id) as draft:
+        draft.write_jsonl(SAMPLES, samples)
+        draft.write_json(SUMMARY, _summary(samples, encoded, draws, seconds, order))
+        return draft.commit(config=config, environment=where, label=order.label, measured=[SUMMARY])
+
+
+def _batches(encoded: Encoded, policy: Policy, draws: int, limit: int) -> Iterator[list[EncodedRow]]:
+    """Cut the rows, sorted by length, into batches that fit in memory; texts do not depend on the cut."""
+    config = policy.model.config
+    width = getattr(config, "hidden_size", 1024) * getattr(config, "num_hidden_layers", 24)
+    ordered = sorted(encoded.rows, key=lambda row: len(row.prompt), reverse=True)
+    while ordered:
+        per_prompt = (len(ordered[0].prompt) + limit) * draws * width * 2
+        size = max(1, min(512 // draws or 1, _CACHE_NUMBERS // per_prompt))
+        yield ordered[:size]
+        ordered = ordered[size:]
+
+
+def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> dict[str, list[dict[str, Any]]]:
+    decoding = config["decoding"]
+    batch = collate(rows, policy.device)
+    drawn = sample(
+        policy,
+        batch.prompts,
+        batch.ids,
+        temperatures=[decoding["temperature"]] * draws,
+        seed=config["seed"],
+        purpose="evaluate",
+        step=0,
+        max_new_tokens=decoding["max_new_tokens"],
+        top_k=decoding["top_k"],
+        top_p=decoding["top_p"],
+    )
+    done = drawn.completions
+    lengths = done.answer_lengths.cpu()
+    tokens = [done.ids[b, k, : lengths[b, k]].tolist() for b in range(len(rows)) for k in range(draws)]
+    texts = policy.tokeniser.decode_batch(tokens)
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for b, row in enumerate(rows):
+        answers[row.id] = [
+            {
+                "id": row.id,
+                "draw": k,
+                "text": texts[b * draws + k],
+                "tokens": int(lengths[b, k]),
+                "finished": bool(done.finished[b, k]),
+                "cut": row.cut,
+                "entropy": float(drawn.entropy[b, k]),
+            }
+            for k in range(draws)
+        ]
+    return answers
+
+
+def _summary(
+    samples: list[dict[str, Any]], encoded: Encoded, draws: int, seconds: float, order: Order
+) -> dict[str, Any]:
+    tokens = sum(answer["tokens"] for answer in samples)
+    return {
+        "n": len(encoded),
+        "draws": draws,
+        "prompts_cut": encoded.counts.get("cut", 0),
+        "prompts_dropped": encoded.counts.get("dropped", 0),
+        "truncated": sum(not answer["finished"] for answer in samples),
+        "empty": sum(answer["tokens"] == 0 for answer in samples),
+        "tokens": tokens,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds if seconds else 0.0,
+        "entropy": sum(answer["entropy"] for answer in samples) / len(samples),
+        "peak_memory_bytes": peak_memory(order.runtime["device"]),
+        "concurrent": order.runtime["concurrent"],
+    }

@@ -1,0 +1,109 @@
+"""The models that metrics may ask: likelihood of answers under the fixed scorer, of references under the policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.api import Example, Sample
+from harness.benchmark.schema import Template
+from harness.lm.encode import collate, encode
+from harness.lm.logprobs import score
+from harness.stages.rows import read
+from harness.stages.setup import environment, load_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.lm.policy import Policy
+    from harness.stages.order import Order, Tell
+    from harness.store import Store
+
+#: Tokens of one forward.
+_TOKENS = 16384
+
+
+class ModelServices:
+    """Implements :class:`harness.api.MetricServices` with the stage's parents."""
+
+    def __init__(self, order: Order, store: Store, tell: Tell) -> None:
+        """Load nothing yet."""
+        self.environment = environment(order)
+        self._order = order
+        self._store = store
+        self._tell = tell
+        self._policies: dict[str, Policy] = {}
+        self.scorer_label: str = order.runtime.get("scorer_label", "")
+
+    def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Return nats and tokens (EOS not counted) of each answer under the scorer; (0, 0) for an empty one."""
+        return self._nll("scorer", samples, [sample.text for sample in samples], eos=False)
+
+    def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Return nats and tokens (EOS counted) of each first reference under the policy."""
+        texts = [sample.references[0] if sample.references else "" for sample in samples]
+        return self._nll("policy", samples, texts, eos=True)
+
+    def _nll(self, parent: str, samples: Sequence[Sample], texts: list[str], *, eos: bool) -> list[tuple[float, int]]:
+        policy = self._policy(parent)
+        examples = {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+        wanted = {(sample.id, text) for sample, text in zip(samples, texts, strict=True) if text}
+        known = self._score(policy, examples, sorted(wanted), eos=eos)
+        return [known.get((sample.id, text), (0.0, 0)) for sample, text in zip(samples, texts, strict=True)]
+
+    def _policy(self, parent: str) -> Policy:
+        if parent not in self._policies:
+            self._policies[parent] = load_policy(self._order, self._store, parent)
+        return self._policies[parent]
+
+    def _score(
+        self, policy: Policy, examples: dict[str, Example], wanted: list[tuple[str, str]], *, eos: bool
+    ) -> dict[tuple[str, str], tuple[float, int]]:
+        config = self._order.config
+        longest = config["max_prompt_length"]
+        room = (policy.positions_limit or longest + 4096) - longest
+        rows = [
+            Example(id=str(number), fields=examples[example_id].fields, completion=text)
+            for number, (example_id, text) in enumerate(wanted)
+        ]
+        encoded = (
+            encode(
+                rows,
+                policy.tokeniser,
+                Template(**config["template"]),
+                max_prompt=longest,
+                max_completion=room,
+                training=False,
+                train_eos=eos,
+                where=self._order.label,
+            )
+            if rows
+            else None
+        )
+        found: dict[tuple[str, str], tuple[float, int]] = {}
+        if encoded is None:
+            return found
+        ordered = sorted(encoded.rows, key=lambda row: len(row.prompt) + _length(row))
+        while ordered:
+            part = _part(ordered)
+            ordered = ordered[: len(ordered) - len(part)]
+            batch = collate(part, policy.device)
+            with torch.no_grad():
+                logp = score(policy, batch.prompts, batch.demonstrations, dropout=False)
+            totals = logp.values.double().sum(-1)[:, 0].tolist()
+            counts = logp.mask.sum(-1)[:, 0].tolist()
+            for row, total, count in zip(part, totals, counts, strict=True):
+                found[wanted[int(row.id)]] = (-total, int(count))
+            self._tell(len(found), len(wanted), "answer", "")
+        return found
+
+
+def _length(row: Any) -> int:
+    return len(row.completion.ids) if row.completion is not None else 0
+
+
+def _part(ordered: list[Any]) -> list[Any]:
+    """Take rows from the long end while they fit into one forward."""
+    longest = len(ordered[-1].prompt) + _length(ordered[-1])
+    return ordered[-max(1, _TOKENS // max(1, longest)) :]

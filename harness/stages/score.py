@@ -1,0 +1,129 @@
+"""``score``: what one metric says of the answers of one ``generate`` stage."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Example, Metric, MetricResult, Sample
+from harness.errors import StageError
+from harness.stages.rows import read
+from harness.store.environment import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.plugins import Registry
+    from harness.stages.order import Order, Tell
+    from harness.store import Record, Store
+
+VALUES = "values.jsonl"
+SUMMARY = "metrics.json"
+
+
+def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
+    """Score the answers and store one value a sample and column; a missing value stays missing."""
+    config = order.config
+    metric = registry.build("metric", config["metric"], config["options"])
+    samples = read_samples(order, store)
+    tell(0, len(samples), "answer", "")
+    needs_model = {"policy", "scorer"} & set(order.parents)
+    if needs_model:
+        from harness.stages.nll import ModelServices
+
+        services: Any = ModelServices(order, store, tell)
+        environment = services.environment
+    else:
+        services = NoServices(order.label)
+        environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
+    result = _score(metric, samples, services, order.label)
+    with store.draft(order.kind, order.id) as draft:
+        draft.write_jsonl(VALUES, _rows(samples, result))
+        draft.write_json(SUMMARY, _summary(config["metric"], result))
+        return draft.commit(config=config, environment=environment, label=order.label)
+
+
+def read_samples(order: Order, store: Store) -> list[Sample]:
+    """Join the stored answers with their rows, by id."""
+    rows: dict[str, Example] = {e.id: e for e in read(store.open("prepare", order.parents["rows"].id))}
+    answers = store.open("generate", order.parents["samples"].id).jsonl("samples.jsonl")
+    samples = []
+    for answer in answers:
+        example = rows[answer["id"]]
+        references = example.references or ((example.completion,) if example.completion is not None else ())
+        samples.append(
+            Sample(
+                id=answer["id"],
+                draw=answer["draw"],
+                prompt="\n".join(text for text in example.fields.values() if text),
+                text=answer["text"],
+                tokens=answer["tokens"],
+                finished=answer["finished"],
+                references=references,
+                columns={**example.columns, "fields": example.fields},
+            )
+        )
+    return samples
+
+
+class NoServices:
+    """For metrics that registered no need of a model."""
+
+    scorer_label = ""
+
+    def __init__(self, label: str) -> None:
+        """Remember what to blame."""
+        self._label = label
+
+    def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Refuse."""
+        raise self._refusal("scorer", len(samples))
+
+    def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
+        """Refuse."""
+        raise self._refusal("policy", len(samples))
+
+    def _refusal(self, need: str, count: int) -> StageError:
+        return StageError(
+            f"the metric asked for a model for {count} answers",
+            where=self._label,
+            expected=f"needs={{{need!r}}} in its registration",
+        )
+
+
+def _score(metric: Metric, samples: list[Sample], services: Any, label: str) -> MetricResult:
+    result = metric.score(samples, services)
+    for column, values in result.values.items():
+        if len(values) != len(samples):
+            raise StageError(
+                f"column {column!r} of the metric has {len(values)} values", where=label, expected=f"{len(samples)}"
+            )
+        for sample, value in zip(samples, values, strict=True):
+            if value is not None and not math.isfinite(value):
+                raise StageError(
+                    f"the metric gave {value} in column {column!r} for answer {sample.id} (draw {sample.draw})",
+                    where=label,
+                    expected="a finite number, or None where there is no value",
+                )
+    return result
+
+
+def _rows(samples: list[Sample], result: MetricResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": sample.id,
+            "draw": sample.draw,
+            "values": {c: float(v) for c, values in result.values.items() if (v := values[index]) is not None},
+        }
+        for index, sample in enumerate(samples)
+    ]
+
+
+def _summary(name: str, result: MetricResult) -> dict[str, Any]:
+    columns = {}
+    for column, values in result.values.items():
+        present = [float(value) for value in values if value is not None]
+        columns[column] = {"present": len(present), "missing": len(values) - len(present)}
+        if present:
+            columns[column]["mean"] = math.fsum(present) / len(present)  # type: ignore[assignment]  # counts and a mean
+    return {"metric": name, "signature": result.signature, "corpus": dict(result.corpus), "columns": columns}
