@@ -1,0 +1,34 @@
+"""A mean over all parts of a batch and all ranks, for what a step logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.api import Run
+
+
+class Mean:
+    """Gathers values inside the function given to ``Run.update``, part by part, each prompt at its place.
+
+    A part that is evaluated again (to measure the norm of each term) overwrites what it said before.
+    """
+
+    def __init__(self, places: Tensor) -> None:
+        """Start empty, with ``places`` (B,) int64 from 0 to B - 1: pass them through ``update`` with the rows."""
+        self._sums = torch.zeros(len(places), dtype=torch.float64, device=places.device)
+        self._counts = torch.zeros_like(self._sums)
+
+    def put(self, places: Tensor, values: Tensor, counted: Tensor) -> None:
+        """Take the ``values`` (b, ...) of the prompts at ``places`` (b,) where ``counted`` (b, ...) is true."""
+        kept = torch.where(counted, values.detach().double(), 0.0)
+        self._sums[places] = kept.flatten(1).sum(1)
+        self._counts[places] = counted.flatten(1).sum(1).double()
+
+    def value(self, run: Run) -> float:
+        """Return the mean over all ranks, 0 of nothing. Every rank must call this."""
+        return float(run.total(self._sums.sum()) / run.total(self._counts.sum()).clamp(min=1))

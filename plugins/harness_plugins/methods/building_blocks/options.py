@@ -1,0 +1,77 @@
+"""Options that several methods share, so that one name means one thing in every method. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+
+from harness.api import Options
+
+#: What a sum of token losses is divided by; see :mod:`harness_plugins.methods.building_blocks.supervised`.
+SftReduction: TypeAlias = Literal["token_mean", "token_mean_micro", "seq_sum", "seq_mean"]
+
+#: A sampling temperature; 0 decodes greedily.
+Temperature: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+#: The weight of a method's term; the same name in every method, so that one sweep or override reaches them all.
+Coefficient: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class SupervisedOptions(Options):
+    """The supervised term on the demonstrations."""
+
+    sft_reduction: SftReduction = "token_mean"
+    """Supervised term: token_mean over the batch; token_mean_micro, the mean of micro-batches' token means; seq_sum,
+    the mean over examples of a sum over tokens (Eq. 1); seq_mean, the mean over examples of a mean over tokens."""
+    micro_batch_size: PositiveInt = 8
+    """Prompts in a micro-batch of the published code, for what it averages within one (token_mean_micro, the released
+    gate). Part of the objective: how the memory at hand cuts a batch is another matter and changes nothing."""
+
+
+class CandidateTermOptions(SupervisedOptions):
+    """How candidates enter a loss beside the supervised term."""
+
+    use_sft_term: bool = True
+    """Add the supervised term; off, the method's own term stands alone."""
+    include_eos_in_logp: bool = True
+    """Count the closing EOS in a candidate's log-prob, so that the decision to stop is trained too."""
+    empty_completion: Literal["keep", "zero", "drop"] = "keep"
+    """A candidate without a token before its EOS: keep it like any other, zero its log-prob but keep its reward in
+    the group, or drop it from the group."""
+    mask_truncated: bool = False
+    """Give a candidate that was cut at the length limit no gradient; its reward stays in the group."""
+    dropout_in_logp: bool = True
+    """Leave the recipe's dropout on while candidates' log-probs are computed (off costs a second forward)."""
+    logprob_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the candidates' log-softmax (bfloat16 costs a second forward)."""
+    top_k: NonNegativeInt = 0
+    """Sample candidates from the k most probable tokens; 0 from all."""
+
+
+class GroupOptions(CandidateTermOptions):
+    """A group of candidates for each prompt."""
+
+    temperatures: Annotated[tuple[Temperature, ...], Field(min_length=2)] = (0.5, 1.0, 1.5, 2.0)
+    """One candidate a prompt and temperature."""
+    sampler: Literal["temperatures", "diverse_beam"] = "temperatures"
+    """Sample at the temperatures, or decode by diverse beam search (which reads the three options below instead)."""
+    num_beams: Annotated[int, Field(ge=2)] = 4
+    """Beams, and so candidates, of diverse_beam."""
+    num_beam_groups: PositiveInt = 2
+    """Groups of diverse_beam; divides num_beams."""
+    diversity_penalty: NonNegativeFloat = 1.0
+    """Penalty for a token that another group of diverse_beam chose at the same position."""
+    candidate_source: Literal["policy", "reference"] = "policy"
+    """Who writes the candidates: the model as it is at each step, or the checkpoint at which the method started, once
+    for each prompt."""
+
+    @model_validator(mode="after")
+    def _beams(self) -> Self:
+        if self.num_beams % self.num_beam_groups:
+            message = f"num_beam_groups must divide num_beams, got {self.num_beam_groups} and {self.num_beams}"
+            raise ValueError(message)
+        if self.sampler == "diverse_beam" and self.top_k:
+            message = "top_k is for sampler: temperatures; diverse_beam does not sample"
+            raise ValueError(message)
+        return self

@@ -1,0 +1,84 @@
+"""ESO: evolution strategy in the space of answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from harness.api import MethodRegistration, Preset, hookimpl
+from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions
+from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE, PAPER_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class ESOOptions(GroupOptions):
+    """Options of ``eso``."""
+
+    coef: Coefficient = 0.05
+    """Weight of the ESO term, the paper's lambda (Eq. 11)."""
+    k_reduction: Literal["sum", "mean"] = "sum"
+    """Sum over a prompt's candidates (Eq. 10) or mean (the 1/k of Eq. 9)."""
+    length_norm: bool = False
+    """Use the mean log-prob a token of each candidate, not the sum."""
+    gate: Literal["off", "intended_masked_mean", "official_bug"] = "off"
+    """Leave out prompts whose mean reward is not above reward_threshold: intended_masked_mean averages over the
+    others; official_bug, as released, sums over a micro-batch as soon as one of its prompts passes."""
+    reward_threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    """Mean reward that a prompt must exceed; needs a gate."""
+    is_correction: Literal["none", "exact", "truncated"] = "none"
+    """Weight candidates by p(answer | T = 1) / p(answer | its temperature), since log-probs are those at T = 1."""
+    is_cap: PositiveFloat = 2.0
+    """Largest weight under is_correction: truncated."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.gate == "off") != (self.reward_threshold is None):
+            message = "gate and reward_threshold belong together: set both, or leave gate off and the threshold null"
+            raise ValueError(message)
+        if self.is_correction != "none":
+            if self.sampler != "temperatures" or self.candidate_source != "policy" or self.top_k:
+                message = "is_correction needs sampler: temperatures, candidate_source: policy and top_k: 0"
+                raise ValueError(message)
+            if min(self.temperatures) <= 0:
+                message = "is_correction needs temperatures above 0: a greedy answer has no density"
+                raise ValueError(message)
+        return self
+
+
+@hookimpl
+def harness_register_methods() -> Iterable[MethodRegistration]:
+    """Offer ``eso``."""
+    return [
+        MethodRegistration(
+            name="eso",
+            summary="Evolution strategy over answers: raise those with an above-average reward, lower the others",
+            options=ESOOptions,
+            build="harness_plugins.methods.eso.method:ESO",
+            source=PAPER_URL,
+            needs=frozenset({"reward"}),
+            presets={
+                "paper": Preset(recipe=COLING_2025, active="last", summary="The paper, sections 3.2, 5.3 and 5.4"),
+                "official": Preset(
+                    options={
+                        "coef": 0.1,
+                        "temperatures": [0.5, 1.0, 1.25, 1.5],
+                        "sft_reduction": "token_mean_micro",
+                        "micro_batch_size": 8,
+                        "include_eos_in_logp": False,
+                        "empty_completion": "zero",
+                        "gate": "official_bug",
+                        "reward_threshold": 0.1,
+                        "dropout_in_logp": True,
+                        "logprob_dtype": "bfloat16",
+                    },
+                    recipe=ESO_CODE,
+                    active="all_but_last",
+                    summary="The released code as it runs, with its default coefficient (its script sets 0: plain SFT)",
+                ),
+            },
+            default_preset="paper",
+        )
+    ]

@@ -1,0 +1,90 @@
+"""RRHF: rank candidates by their length-normalised log-prob as the reward ranks them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from harness.api import MethodRegistration, Preset, hookimpl
+from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions
+from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class RRHFOptions(GroupOptions):
+    """Options of ``rrhf``."""
+
+    coef: Coefficient = 1.0
+    """Weight of the ranking term beside the fine-tuning term; rrhf_weight in the released code."""
+    pair_set: Literal["all", "upper_triangle"] = "all"
+    """All pairs of candidates with unequal rewards, or only those whose later (hotter) member is the better one."""
+    pair_reduction: Literal["sum", "mean"] = "sum"
+    """Sum over a prompt's pairs or mean."""
+    length_norm: Literal["response", "padded_bug", "none"] = "response"
+    """Divide a candidate's log-prob by its own length, by the length of the prompt's padded row (as the released
+    code does by mistake), or not at all."""
+    length_penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
+    """Exponent of the length that log-probs are divided by."""
+    ft_target: Literal["reference", "best_candidate"] = "reference"
+    """What the fine-tuning term raises: the demonstration, or the candidate with the highest reward."""
+    ft_padded_bug: bool = False
+    """Divide the fine-tuning term by the length of the prompt's padded row, mean over prompts, as the released code
+    does; takes the place of sft_reduction."""
+    rank_demonstration: bool = False
+    """Rank the demonstration among the candidates, with the reward that it gets."""
+
+
+@hookimpl
+def harness_register_methods() -> Iterable[MethodRegistration]:
+    """Offer ``rrhf``."""
+    return [
+        MethodRegistration(
+            name="rrhf",
+            summary="Rank candidates by length-normalised log-prob in the order of their rewards, beside fine-tuning",
+            options=RRHFOptions,
+            build="harness_plugins.methods.rrhf.method:RRHF",
+            source="https://arxiv.org/abs/2304.05302",
+            needs=frozenset({"reward"}),
+            presets={
+                "paper": Preset(recipe=COLING_2025, active="last", summary="As the ESO paper's baseline, section 2.2"),
+                "official": Preset(
+                    options={
+                        "candidate_source": "reference",
+                        "sampler": "diverse_beam",
+                        "num_beams": 4,
+                        "num_beam_groups": 4,
+                        "diversity_penalty": 1.0,
+                        "length_norm": "padded_bug",
+                        "ft_target": "best_candidate",
+                        "ft_padded_bug": True,
+                        "rank_demonstration": True,
+                    },
+                    # its three epochs are left to the file: they would change the budget beside the other rows
+                    recipe={
+                        "method_learning_rate": 2e-5,
+                        "weight_decay": 0.0,
+                        "method_schedule": "restart",
+                        "restart_schedule": "cosine",
+                        "generate_length": 128,
+                    },
+                    active="last",
+                    summary="RRHF's released code and training script: offline candidates, padded lengths",
+                ),
+                "eso-authors": Preset(
+                    options={
+                        "pair_set": "upper_triangle",
+                        "sft_reduction": "token_mean_micro",
+                        "micro_batch_size": 8,
+                        "include_eos_in_logp": False,
+                    },
+                    recipe=ESO_CODE,
+                    active="last",
+                    summary="Candidates and pairs as the ESO paper's authors formed them; their loss is unreleased",
+                ),
+            },
+            default_preset="paper",
+        )
+    ]
