@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from pydantic import PydanticUserError
 
 from harness.api.registration import (
     DatasetRegistration,
@@ -20,9 +22,6 @@ from harness.plugins import Plugin, Registry, load_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from rich.console import Console
-    from rich.table import Table
 
     from harness.api.registration import Registration
 
@@ -115,10 +114,7 @@ def _details(row: Plugin) -> dict[str, Any]:
 def _particulars(registration: Registration) -> dict[str, Any]:
     match registration:
         case MethodRegistration():
-            presets = {
-                name: {"summary": preset.summary, "options": dict(preset.options), "recipe": dict(preset.recipe)}
-                for name, preset in registration.presets.items()
-            }
+            presets = {name: dataclasses.asdict(preset) for name, preset in registration.presets.items()}
             return {
                 "needs": sorted(registration.needs),
                 "start": registration.start,
@@ -128,28 +124,26 @@ def _particulars(registration: Registration) -> dict[str, Any]:
                 "default_preset": registration.default_preset,
             }
         case RewardRegistration():
-            return {"range": registration.range and list(registration.range)}
+            return {"range": registration.range and list(registration.range), "function": registration.function}
         case DatasetRegistration():
             fields = ("provides", "licence", "revision", "generated")
             return {"splits": list(registration.splits)} | {field: getattr(registration, field) for field in fields}
         case MetricRegistration():
-            columns = [
-                {
-                    "name": column.name,
-                    "label": column.label,
-                    "higher_is_better": column.higher_is_better,
-                    "unit": column.unit,
-                    "scale": column.scale,
-                    "digits": column.digits,
-                }
-                for column in registration.columns
-            ]
-            return {"needs": sorted(registration.needs), "role": registration.role, "columns": columns}
+            return {
+                "needs": sorted(registration.needs),
+                "role": registration.role,
+                "columns": [dataclasses.asdict(column) for column in registration.columns],
+                "corpus": [dataclasses.asdict(column) for column in registration.corpus],
+            }
 
 
 def option_rows(registration: Registration) -> list[dict[str, Any]]:
     """Return name, type, default (or ``required``) and one line of help for each option."""
-    schema = registration.options.model_json_schema()
+    try:
+        schema = registration.options.model_json_schema()
+    except PydanticUserError as error:
+        what = f"the options of {registration.name!r} cannot be described: {str(error).splitlines()[0]}"
+        raise PluginError(what, expected="options that are JSON values") from error
     defined = schema.get("$defs", {})
     rows = []
     for name, entry in schema.get("properties", {}).items():
@@ -235,21 +229,24 @@ def _show(row: Plugin) -> None:
     for name, preset in told.get("presets", {}).items():
         default = " (default)" if name == told["default_preset"] else ""
         click.echo(f"\npreset {name}{default}: {preset['summary']}".rstrip(": "))
-        settings = preset["options"] | {f"recipe.{key}": value for key, value in preset["recipe"].items()}
+        settings = dict(preset["options"]) | {f"recipe.{key}": value for key, value in preset["recipe"].items()}
+        settings |= {k: v for k, v in preset.items() if k not in {"options", "recipe", "summary"} and v is not None}
         for key, value in settings.items():
             click.echo(f"  {key}: {_plain(value)}")
-    if told.get("columns"):
-        click.echo("\ncolumns")
-        directions = {True: "higher is better", False: "lower is better", None: ""}
-        _print(
-            ["name", "label", "unit", "direction"],
-            [[c["name"], c["label"], c["unit"], directions[c["higher_is_better"]]] for c in told["columns"]],
-        )
+    for part in ("columns", "corpus"):
+        if told.get(part):
+            click.echo(f"\n{part}")
+            _print(
+                ["name", "label", "unit", "direction"],
+                [[c["name"], c["label"], c["unit"], _DIRECTIONS[c["higher_is_better"]]] for c in told[part]],
+            )
 
+
+_DIRECTIONS = {True: "higher is better", False: "lower is better", None: ""}
 
 _SHOWN_APART = {
     "kind", "name", "entry_point", "distribution", "version", "where", "status", "summary", "options", "presets",
-    "default_preset", "columns",
+    "default_preset", "columns", "corpus",
 }  # fmt: skip
 
 
@@ -259,20 +256,18 @@ def _plain(value: object) -> str:
 
 def _print(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Print a table that fits a terminal, and that is one line a row where there is none."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
-    table: Table = Table(box=None, pad_edge=False, header_style="bold")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=100_000)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(name, no_wrap=not console.is_terminal, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # no markup: a help text may hold brackets
-    console.print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=100_000)
+        table.add_row(*map(Text, row))  # no markup: a help text may hold brackets
+    with console.capture() as lines:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in lines.get().splitlines()))

@@ -185,9 +185,13 @@ def _check_range(what: str, limits: object) -> None:
 
 
 def _check_metric(what: str, registration: MetricRegistration) -> None:
-    columns = registration.columns
-    if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
-        raise PluginError(f"{what}: `columns` must be a tuple of Column", got=columns)
-    _check_names(what, "columns", [column.name for column in columns], some=True)
+    for field, columns in (("columns", registration.columns), ("corpus", registration.corpus)):
+        if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
+            raise PluginError(f"{what}: `{field}` must be a tuple of Column", got=columns)
+        _check_names(what, field, [column.name for column in columns])
+    if registration.by_options is not None and not callable(registration.by_options):
+        raise PluginError(f"{what}: `by_options` must be a function of the options", got=registration.by_options)
+    if not (registration.columns or registration.corpus or registration.by_options):
+        raise PluginError(f"{what}: it has neither `columns` nor `corpus`: a metric shows one number at least")
     _check_choice(what, "needs", registration.needs, get_args(MetricNeed))
     _check_choice(what, "role", [registration.role], ("score", "fluency", "length", "other"))
