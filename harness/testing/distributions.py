@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.metadata
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def installed(folder: Path) -> Iterator[list[EntryPoint]]:
     finally:
         sys.path.remove(str(folder))
         for name, module in list(sys.modules.items()):
-            places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
+            path = getattr(module, "__path__", None)
+            # torch.classes has a __path__ that is no list
+            places = [getattr(module, "__file__", None), *(path if isinstance(path, Iterable) else ())]
             if any(str(place).startswith(f"{folder}/") for place in places if place):
                 del sys.modules[name]
         importlib.invalidate_caches()

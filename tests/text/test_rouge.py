@@ -23,9 +23,9 @@ TEXT = (
     "the a is on of it cat cats cat's dog dogs! Running runs ran runner relational conditional valency dies dying "
     "skies sky news proceed exceeding agreed feed plastered bled motoring sing hopping tanned falling hissing fizzed "
     "failing filing happy relate digitizer conformabli radicalli differentli vileli analogousli vietnamization "
-    "3.14 1,000 x2 e-mail don't U.S.A. NaN \u00dcBER \u0130stanbul \u212aelvin stra\u00dfe \ufb01ne na\u00efve \u6771\u4eac "
-    "\U0001f600 \u03a3\u038a\u03a3\u2019s -- ... caf\u00e9 a\u0301b no\u00a0break zero\u200bwidth under_score CamelCase "
-    "\x1cfile \u2028line tab\tbed new\nline \x00nul"
+    "3.14 1,000 x2 e-mail don't U.S.A. NaN \u00dcBER \u0130stanbul \u212aelvin stra\u00dfe \ufb01ne na\u00efve"
+    " \u6771\u4eac \U0001f600 \u03a3\u038a\u03a3\u2019s -- ... caf\u00e9 a\u0301b no\u00a0break zero\u200bwidth "
+    "under_score CamelCase \x1cfile \u2028line tab\tbed new\nline \x00nul"
 )
 PIECES = TEXT.split(" ")
 
