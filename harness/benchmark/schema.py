@@ -21,6 +21,13 @@ def mark(kind: dict[str, str], default: Any = ..., **rest: Any) -> Any:
     return Field(default, json_schema_extra=kind, **rest)  # type: ignore[arg-type]  # pydantic wants JsonValue
 
 
+#: A decay rate of the optimiser's running means.
+Decay: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+#: What all random numbers of a run are derived from.
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are frozen."""
 
@@ -111,7 +118,7 @@ class Recipe(Section):
     warmup_steps: NonNegativeInt = mark(RESULT, 0)
     optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
     """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
-    betas: tuple[float, float] = mark(RESULT, (0.9, 0.999))
+    betas: tuple[Decay, Decay] = mark(RESULT, (0.9, 0.999))
     epsilon: PositiveFloat = mark(RESULT, 1e-8)
     weight_decay: NonNegativeFloat = mark(RESULT, 0.05)
     max_grad_norm: NonNegativeFloat = mark(RESULT, 1.0)
@@ -183,7 +190,7 @@ class Execution(Section):
 
     threads: PositiveInt = mark(RUNTIME, 1)
     """CPU threads of each stage; recorded in the environment fingerprint."""
-    device: str = mark(RUNTIME, "auto")
+    device: str = mark(RUNTIME, "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
 
 
@@ -197,7 +204,7 @@ class Benchmark(Section):
     title: str = mark(DISPLAY, "")
     description: str = mark(DISPLAY, "")
     profile: str = mark(DISPLAY)
-    seeds: tuple[NonNegativeInt, ...] = mark(RESULT, min_length=1)
+    seeds: tuple[Seed, ...] = mark(RESULT, min_length=1)
     models: tuple[Model, ...] = mark(RESULT, min_length=1)
     template: Template = mark(RESULT)
     train: DataUse = mark(RESULT)

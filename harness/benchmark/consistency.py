@@ -1,0 +1,107 @@
+"""What must fit together between the parts of a benchmark file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from harness.api.registration import DatasetRegistration, MethodRegistration
+from harness.benchmark.data import context_length, same_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.benchmark.context import Context
+    from harness.benchmark.problems import Place
+    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe
+    from harness.benchmark.sections import Part
+    from harness.benchmark.source import Node
+
+    Models: TypeAlias = Sequence[tuple[Node, Model | None]]
+    Uses: TypeAlias = Sequence[tuple[Node, DataUse | None]]
+    Methods: TypeAlias = Sequence[tuple[Node, MethodEntry | None]]
+    Metrics: TypeAlias = Sequence[tuple[Node, MetricUse | None]]
+
+
+def check_together(
+    top: Part,
+    context: Context,
+    models: Models,
+    train: DataUse | None,
+    validation: DataUse | None,
+    evaluate: Uses,
+    methods: Methods,
+    metrics: Metrics,
+    decoding: Mapping[str, Decoding],
+    recipe: Recipe | None,
+) -> None:
+    """Add what does not fit: names that stand twice, methods without what they need, tests on the training split.
+
+    Entries that are wrong by themselves are None, and left out.
+    """
+    _check_names(context, models, evaluate, methods, metrics)
+    _check_needs(top, context, train, methods)
+    for name, use, node in [("validation", validation, top.values.get("validation")),
+                            *((f"evaluate.{use.label}", use, node) for node, use in evaluate if use)]:  # fmt: skip
+        if train is not None and use is not None and node is not None and same_rows(use, train):
+            context.problems.add(node.place, "is the split that is trained on", key=name, hint="choose another split")
+    if recipe is not None:
+        _check_lengths(top, context, models, methods, decoding, recipe)
+
+
+def _place(node: Node, key: str) -> Place:
+    named = node.items.get("label") or node.items.get(key)
+    return named.place if named else node.place
+
+
+def _check_names(context: Context, models: Models, evaluate: Uses, methods: Methods, metrics: Metrics) -> None:
+    context.duplicates([(m.label or m.name, _place(n, "name"), f"models.{m.label}") for n, m in models if m], "model")
+    uses = [(str(use.label), _place(node, "dataset"), f"evaluate.{use.label}") for node, use in evaluate if use]
+    context.duplicates(uses, "data set of evaluate")
+    rows = [(entry.label, _place(node, "use"), f"methods.{entry.label}") for node, entry in methods if entry]
+    context.duplicates(rows, "method")
+    named = [(use.use, _place(node, "use"), f"metrics.{use.use}") for node, use in metrics if use]
+    context.duplicates(named, "metric")
+
+
+def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Methods) -> None:
+    provides = None
+    if train is not None:
+        data = context.registry.get("dataset", train.dataset)
+        provides = data.provides if isinstance(data, DatasetRegistration) else None
+    for node, entry in methods:
+        if entry is None:
+            continue
+        registration = context.registry.get("method", entry.use)
+        assert isinstance(registration, MethodRegistration)
+        key, place = f"methods.{entry.label}", node.items["use"].place
+        if "reward" in registration.needs and "reward" not in top.values:
+            context.problems.add(place, f"method {entry.use} needs a reward, and the file has none", key=key,
+                                 expected="reward: at the top of the file")  # fmt: skip
+        if "preferences" in registration.needs and provides == "demonstrations" and train is not None:
+            what = f"method {entry.use} needs preferences, and {train.dataset} provides demonstrations"
+            context.problems.add(place, what, key=key, expected="a data set of preferences under train")
+
+
+def _check_lengths(
+    top: Part, context: Context, models: Models, methods: Methods, decoding: Mapping[str, Decoding], recipe: Recipe
+) -> None:
+    """Say that prompts and answers do not fit, where a model's context is known from the file."""
+    place = top.values["recipe"].place if "recipe" in top.values else top.place
+    longest = {
+        "recipe.max_completion_length": recipe.max_completion_length,
+        **{f"decoding.{name}.max_new_tokens": setting.max_new_tokens for name, setting in decoding.items()},
+    }
+    wanted = {key: recipe.max_prompt_length + length for key, length in longest.items()}
+    for _, entry in methods:
+        if entry is not None:
+            own = entry.recipe
+            length = max(own.max_completion_length, own.generate_length or 0)
+            wanted[f"methods.{entry.label}.recipe"] = own.max_prompt_length + length
+    for _, found in models:
+        context_size = context_length(found) if found else None
+        if found is None or context_size is None:
+            continue
+        for key, tokens in wanted.items():
+            if tokens > context_size:
+                what = f"prompt and answer may take {tokens} tokens; model {found.label} has room for {context_size}"
+                context.problems.add(place, what, key=key)

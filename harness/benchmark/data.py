@@ -1,0 +1,124 @@
+"""The data sets of a benchmark file, and its models."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from harness.api.registration import DatasetRegistration
+from harness.benchmark.overlay import as_mapping
+from harness.benchmark.schema import DataUse, Model, Recipe
+from harness.benchmark.sections import check, check_label, part_of
+from harness.errors import suggest
+
+if TYPE_CHECKING:
+    from harness.benchmark.context import Context
+    from harness.benchmark.problems import Place, Problems
+    from harness.benchmark.sections import Part
+    from harness.benchmark.source import Node
+
+#: Keys of a data set's entry that the harness reads; all others are options of the plugin.
+DATA_KEYS: Final = ("dataset", "split", "path", "limit", "overlong", "label")
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+#: How transformers configurations call the longest context.
+_CONTEXT_KEYS: Final = ("n_positions", "max_position_embeddings")
+
+
+def data_use(node: Node, key: str, split: str, context: Context, otherwise: Place) -> DataUse | None:
+    """Return one use of a data set: a name, or a mapping with the plugin's options beside the harness's own keys.
+
+    ``split`` is taken where the entry names none.
+    """
+    part = part_of(as_mapping(node, "dataset"), key, otherwise, context.problems)
+    before = len(context.problems)
+    core = part.only(DATA_KEYS)
+    registration = context.registration("dataset", part.values.get("dataset"), part, "dataset")
+    given = {} if "split" in part.values else {"split": split}
+    if registration is None and "dataset" not in part.values:
+        given["dataset"] = "?"  # said to be missing already
+    use = check(DataUse, core, context.problems, **given)
+    if "label" in part.values:
+        check_label(part.values["label"], part.path("label"), context.problems)
+    if registration is None:
+        return None
+    assert isinstance(registration, DatasetRegistration)
+    hints = {name: f"{name} is a key of recipe" for name in Recipe.model_fields}
+    options = context.options("dataset", registration, part.without(DATA_KEYS), hints)
+    if use is None:
+        return None
+    if use.split not in registration.splits:
+        expected = f"one of {', '.join(registration.splits)}"
+        near = suggest(use.split, registration.splits)
+        what = f"data set {use.dataset} has no such split"
+        place = part.at("split")
+        context.problems.add(place, what, key=part.path("split"), got=use.split, expected=expected, did_you_mean=near)
+    path = context.source((use.label, use.dataset), part.values.get("path"), part.path("path"))
+    if path is not None and registration.generated:
+        place = part.at("path")
+        context.problems.add(place, f"data set {use.dataset} is generated and reads no file", key=part.path("path"))
+    if len(context.problems) > before:
+        return None
+    return use.model_copy(update={"options": options, "path": path, "label": use.label or use.dataset})
+
+
+def same_rows(one: DataUse, other: DataUse) -> bool:
+    """Whether two uses read the same split of the same data."""
+    keys = ("dataset", "options", "split", "path")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
+
+
+def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | None:
+    """Return a model: a hub name, or a mapping."""
+    problems = context.problems
+    part = part_of(as_mapping(node, "name"), key, otherwise, problems)
+    before = len(problems)
+    found = check(Model, part, problems)
+    if "label" in part.values and part.values["label"].value is not None:
+        check_label(part.values["label"], part.path("label"), problems)
+    if found is None:
+        return None
+    if not is_model_name(found.name):
+        hint = "a folder on disk goes under path:, beside a name for the tables"
+        expected = "owner/name of a model on the hub, or a short name"
+        problems.add(part.at("name"), "is no name", key=part.path("name"), got=found.name, expected=expected, hint=hint)
+    path = context.source((found.label, found.name), part.values.get("path"), part.path("path"))
+    _check_new(found, part, problems, path)
+    if path is not None and found.revision is not None:
+        what = "a revision is a commit on the hub, but this model is read from disk"
+        problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
+    if len(problems) > before:
+        return None
+    return found.model_copy(update={"path": path, "label": found.label or found.name.rpartition("/")[2]})
+
+
+def is_model_name(name: str) -> bool:
+    """Whether ``name`` may be that of a model on the hub."""
+    return bool(_MODEL_NAME.fullmatch(name)) and ".." not in name and len(name) <= 96
+
+
+def _check_new(found: Model, part: Part, problems: Problems, path: str | None) -> None:
+    if found.config is None:
+        if found.vocab_size is not None:
+            what = "is for a model with random weights"
+            problems.add(part.at("vocab_size"), what, key=part.path("vocab_size"), expected="config beside it")
+        return
+    place, key = part.at("config"), part.path("config")
+    if path is not None or found.revision is not None:
+        problems.add(place, "a model is read (path, revision, sources) or made from a config, not both", key=key)
+    if not isinstance(found.config.get("model_type"), str):
+        problems.add(place, "names no model_type", key=key, expected="model_type: gpt2, opt, gpt_neox, …")
+    if found.vocab_size is None:
+        what = "is missing: a model with random weights needs a tokenizer"
+        problems.add(place, what, key=part.path("vocab_size"), expected="the entries of its BPE, such as 2000")
+    if "vocab_size" in found.config:
+        what = "the number of tokens stands beside config, as vocab_size of the model"
+        problems.add(part.values["config"].items["vocab_size"].place, what, key=f"{key}.vocab_size")
+
+
+def context_length(found: Model) -> int | None:
+    """Return the longest context of a model that is made from a configuration, where that says it."""
+    for key in _CONTEXT_KEYS:
+        length = (found.config or {}).get(key)
+        if isinstance(length, int):
+            return length
+    return None

@@ -1,0 +1,152 @@
+"""One entry of ``methods``: from presets, the file's recipe and the entry's own keys to options and recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ConfigDict
+
+from harness.api.registration import MethodRegistration
+from harness.benchmark.overlay import as_mapping
+from harness.benchmark.schema import MethodEntry, Recipe
+from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.errors import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.api.registration import Preset
+    from harness.benchmark.context import Context
+    from harness.benchmark.problems import Place
+    from harness.benchmark.source import Node
+
+#: Keys of a method's entry that the harness reads; all others are options of the plugin.
+METHOD_KEYS: Final = ("use", "label", "preset", "sweep", "recipe", "start", "active")
+#: The row of the untrained model, in every table.
+BASE_ROW: Final = "base"
+
+
+class _Shell(MethodEntry):
+    """The keys of an entry that are neither options nor recipe."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: Recipe = Recipe()
+
+
+def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Place) -> MethodEntry | None:
+    """Return one row, its sweep (if any) expanded already; ``recipe`` is the file's.
+
+    Later wins: the defaults, the method's default preset (options alone), the file's recipe, the preset that the entry
+    names (options, recipe and when the method is active), the entry's own keys.
+    """
+    problems = context.problems
+    part = part_of(as_mapping(node, "use"), key, otherwise, problems)
+    registration = context.registration("method", part.values.get("use"), part, "use")
+    if "label" in part.values:
+        check_label(part.values["label"], part.path("label"), problems)
+    if registration is None:
+        return None
+    assert isinstance(registration, MethodRegistration)
+    before = len(problems)
+    name, preset = _preset(part, registration, context)
+    place = part.at("preset")
+    layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
+    lent = _lent([layer.options for layer in layers], place, "the default preset")
+    lent |= _lent([preset.options] if preset else [], place, f"preset {name}")
+    own = part.without(METHOD_KEYS)
+    hints = {field: f"{field} is a key of recipe: write recipe: {{{field}: …}}" for field in Recipe.model_fields}
+    options = context.options("method", registration, Part(own.key, own.place, own.values, lent), hints)
+    shell = _shell(part, registration, preset, context)
+    trained = _recipe(part, recipe, preset, name, place, context)
+    if shell is None or trained is None or len(problems) > before:
+        return None
+    found = MethodEntry(
+        use=registration.name,
+        label=shell.label or registration.name,
+        options=options,
+        recipe=trained,
+        start=shell.start,
+        active=shell.active,
+        preset=name,
+    )
+    _check_label_of_other_rows(found, part, context)
+    return found if len(problems) == before else None
+
+
+def _preset(part: Part, registration: MethodRegistration, context: Context) -> tuple[str | None, Preset | None]:
+    node = part.values.get("preset")
+    if node is None or node.value is None:
+        return None, None
+    name, presets = node.value, registration.presets
+    if not isinstance(name, str) or name not in presets:
+        what = f"method {registration.name} has no such preset"
+        expected = f"one of {', '.join(presets)}" if presets else "none: this method has no presets"
+        near = suggest(str(name), presets)
+        context.problems.add(node.place, what, key=part.path("preset"), got=node.plain(), expected=expected,
+                             did_you_mean=near)  # fmt: skip
+        return None, None
+    return name, presets[name]
+
+
+def _lent(layers: list[Mapping[str, Any]], place: Place, said: str) -> dict[str, tuple[Any, Place, str]]:
+    return {key: (value, place, said) for layer in layers for key, value in layer.items()}
+
+
+def _shell(part: Part, registration: MethodRegistration, preset: Preset | None, context: Context) -> _Shell | None:
+    core = part.only(("use", "label", "start", "active", "preset"))
+    given: dict[str, Any] = {}
+    if "label" not in part.values:
+        given["label"] = ""
+    if "start" not in part.values:
+        given["start"] = registration.start
+    if "active" not in part.values and preset is not None and preset.active is not None:
+        given["active"] = preset.active
+    return check(_Shell, core, context.problems, **given)
+
+
+def _recipe(
+    part: Part, recipe: Part, preset: Preset | None, name: str | None, place: Place, context: Context
+) -> Recipe | None:
+    own = part_of(part.values.get("recipe"), part.path("recipe"), part.place, context.problems)
+    lent = _lent([preset.recipe] if preset else [], place, f"preset {name}")
+    # a preset beats the file's recipe, so that what it sets is not looked for there
+    values = {key: node for key, node in recipe.values.items() if key not in lent} | dict(own.values)
+    whole = Part(own.key, own.place, values, {key: lent[key] for key in lent if key not in own.values})
+    trained = check(Recipe, whole, context.problems)
+    if trained is not None:
+        check_recipe(trained, whole, context, branch=_branches(part, context))
+    return trained
+
+
+def _branches(part: Part, context: Context) -> bool:
+    node, use = part.values.get("start"), part.values["use"].value
+    registration = context.registry.get("method", str(use))
+    assert isinstance(registration, MethodRegistration)
+    return (node.value if node is not None else registration.start) == "branch"
+
+
+def check_recipe(recipe: Recipe, part: Part, context: Context, *, branch: bool = True) -> None:
+    """Add what is wrong between the fields of a recipe."""
+    if branch and recipe.method_epochs > recipe.epochs:
+        place = part.at("method_epochs") if "method_epochs" in part.values else part.at("epochs")
+        what = f"method_epochs is {recipe.method_epochs}, but there are {recipe.epochs} epochs in all"
+        context.problems.add(place, what, key=part.path("method_epochs"), expected="method_epochs within epochs")
+    rates = {"learning_rate": recipe.learning_rate}
+    if recipe.method_learning_rate is not None:
+        rates["method_learning_rate"] = recipe.method_learning_rate
+    for name, rate in rates.items():
+        if recipe.min_learning_rate > rate > 0:
+            what = f"min_learning_rate {recipe.min_learning_rate:g} is above {name} {rate:g}"
+            context.problems.add(part.at("min_learning_rate"), what, key=part.path("min_learning_rate"))
+
+
+def _check_label_of_other_rows(found: MethodEntry, part: Part, context: Context) -> None:
+    place, key = part.at("label" if "label" in part.values else "use"), part.path("label")
+    if found.label == BASE_ROW:
+        context.problems.add(place, f"{BASE_ROW} is the label of the untrained model's row", key=key)
+    if found.label != found.use and found.label in context.registry.names("method"):
+        other = context.registry.get("method", found.label)
+        if isinstance(other, MethodRegistration) and other.supervised:
+            what = f"{found.label} is the label of the row of the shared start"
+            context.problems.add(place, what, key=key, got=found.label)

@@ -1,0 +1,269 @@
+"""From a file to the resolved benchmark: profile and overrides laid over it, everything looked up and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from harness.benchmark import overlay
+from harness.benchmark.consistency import check_together
+from harness.benchmark.context import Context
+from harness.benchmark.data import data_use, is_model_name, model
+from harness.benchmark.head import Head
+from harness.benchmark.methods import method
+from harness.benchmark.problems import Place, Problems, printable
+from harness.benchmark.schema import (
+    Benchmark,
+    Decoding,
+    Execution,
+    MethodEntry,
+    Recipe,
+    Scorer,
+    Template,
+)
+from harness.benchmark.scores import metric, reward
+from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.benchmark.source import Node, read_file
+from harness.benchmark.sweep import MAX_ENTRIES, expand
+from harness.benchmark.template import check_template
+from harness.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.plugins import Registry
+
+Found = TypeVar("Found")
+
+#: Every key at the top of a benchmark file.
+FILE_KEYS: Final = (
+    *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
+    "recipe", "decoding", "methods", "metrics", "scorer", "sources", "execution",
+)  # fmt: skip
+
+
+def load_benchmark(
+    path: Path, *, registry: Registry, profile: str | None = None, overrides: Sequence[str] = ()
+) -> Benchmark:
+    """Read a benchmark file and return it resolved, with one profile and ``-o`` settings laid over it.
+
+    Raises:
+        InputErrors: every mistake of the file, each with file, line, column and key.
+        InputError: the file cannot be read as YAML at all.
+    """
+    problems = Problems()
+    whole = _read(path, problems)
+    root, name = overlay.choose(whole, profile, problems)
+    settings = [setting for text in overrides if (setting := overlay.parse_override(text, problems))]
+    root = overlay.apply(root, settings, problems)
+    source = root.place.source
+    values = {key: node for key, node in root.items.items() if node.value is not None}
+    top = Part("", Place(source, 1, 1), values)
+    context = Context(registry, problems, path.absolute().parent)
+    resolved = _Resolver(top, context, _names(whole)).resolve(name, overlay.recorded(settings))
+    problems.stop(source)
+    assert resolved is not None  # whatever is missing has been said
+    return resolved
+
+
+def profiles(path: Path) -> tuple[str, ...]:
+    """Return the names of a file's profiles, in its order.
+
+    Raises:
+        InputError: the file cannot be read, or is no mapping.
+    """
+    problems = Problems()
+    root = _read(path, problems)
+    problems.stop(root.place.source)
+    return overlay.profile_names(root)
+
+
+def _read(path: Path, problems: Problems) -> Node:
+    root = read_file(path, problems)
+    if not root.is_mapping:
+        what = "is empty" if root.value is None else "is no mapping"
+        hint = "a benchmark file begins like this: benchmark: my-benchmark"
+        raise InputError(what, where=str(root.place), expected="key: value", hint=hint)
+    return root
+
+
+def _names(whole: Node) -> set[str]:
+    """Return what the models and data uses of a file and all its profiles are called."""
+    found: set[str] = set()
+    profiles_node = whole.items.get("profiles")
+    for layer in (whole, *(profiles_node.items.values() if profiles_node else ())):
+        nodes = [layer.items.get(key) for key in ("models", "evaluate", "train", "validation")]
+        for node in (entry for listed in nodes if listed for entry in (listed.elements or (listed,))):
+            found |= {str(named.value) for key in ("name", "label") if (named := node.items.get(key))}
+            found |= {node.value} if isinstance(node.value, str) else set()
+        scorer = layer.items.get("scorer")
+        found |= {str(scorer.items["model"].value)} if scorer and "model" in scorer.items else set()
+    return found
+
+
+class _Resolver:
+    def __init__(self, top: Part, context: Context, names: set[str]) -> None:
+        self.top = top
+        self.context = context
+        self.problems = context.problems
+        self.names = names
+
+    def resolve(self, profile: str, overrides: tuple[str, ...]) -> Benchmark | None:
+        """Return the benchmark; None where something is wrong, after adding everything that is."""
+        self._unknown_keys()
+        head = self._head()
+        sources = self._sources()
+        self.context.sources = sources
+        models = self._list("models", lambda node, key: model(node, key, self.context, self.top.place))
+        template = self._template()
+        train = self._one("train", lambda n, k: data_use(n, k, "train", self.context, self.top.place), required=True)
+        validation = self._one("validation", lambda n, k: data_use(n, k, "validation", self.context, self.top.place))
+        evaluate = self._list("evaluate", lambda node, key: data_use(node, key, "test", self.context, self.top.place))
+        scored = self._one("reward", lambda node, _: reward(node, self.context))
+        recipe, recipe_part = self._recipe()
+        decoding = self._decoding()
+        methods = self._methods(recipe_part)
+        metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
+        scorer = self._scorer()
+        execution = check(Execution, self._part("execution"), self.problems)
+        check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe)
+        if len(self.problems) or not (head and template and train and recipe and scorer and execution):
+            return None
+        return Benchmark(
+            **dict(head),
+            profile=profile,
+            models=tuple(found for _, found in models if found),
+            template=template,
+            train=train,
+            validation=validation,
+            evaluate=tuple(found for _, found in evaluate if found),
+            reward=scored,
+            recipe=recipe,
+            decoding=decoding,
+            methods=tuple(found for _, found in methods if found),
+            metrics=tuple(found for _, found in metrics if found),
+            scorer=scorer,
+            sources=self.context.resolved_sources,
+            execution=execution,
+            overrides=overrides,
+        )
+
+    def _unknown_keys(self) -> None:
+        for name, node in self.top.values.items():
+            if name not in FILE_KEYS:
+                hint = f"{name} is a key of recipe" if name in Recipe.model_fields else None
+                near = None if hint else suggest(name, FILE_KEYS)
+                self.problems.add(node.key or node.place, "unknown key", key=name, did_you_mean=near, hint=hint)
+
+    def _part(self, name: str) -> Part:
+        return part_of(self.top.values.get(name), name, self.top.place, self.problems)
+
+    def _head(self) -> Head | None:
+        head = check(Head, self.top.only(Head.model_fields), self.problems)
+        for name in ("seeds", "tables"):
+            seen: list[Any] = []
+            for node in self.top.values[name].elements if name in self.top.values else ():
+                value = node.plain()
+                if value in seen:
+                    self.problems.add(node.place, "stands in the list twice", key=name, got=value)
+                seen.append(value)
+        return head
+
+    def _sources(self) -> Mapping[str, Node]:
+        part = self._part("sources")
+        known = {*self.context.registry.names("dataset"), *self.names}
+        for name, node in part.values.items():
+            if name not in known:
+                what = "no data set, model or label of this file has this name"
+                near = suggest(name, known)
+                self.problems.add(node.key or node.place, what, key=part.path(name), did_you_mean=near)
+            elif not node.place.line:  # given on this very command line: worth a word even where nothing uses it
+                self.context.path(node, part.path(name))
+        return part.values
+
+    def _one(self, name: str, build: Callable[[Node, str], Found | None], *, required: bool = False) -> Found | None:
+        node = self.top.values.get(name)
+        if node is None:
+            if required:
+                self.problems.add(self.top.place, "is missing", key=name)
+            return None
+        return build(node, name)
+
+    def _elements(self, name: str) -> tuple[Node, ...]:
+        node = self.top.values.get(name)
+        if node is None:
+            self.problems.add(self.top.place, "is missing", key=name)
+            return ()
+        if not node.is_list or not node.elements:
+            self.problems.add(
+                node.place, "is wrong", key=name, got=node.plain(), expected="a list of one or more entries"
+            )
+        return node.elements
+
+    def _list(self, name: str, build: Callable[[Node, str], Found | None]) -> list[tuple[Node, Found | None]]:
+        found = []
+        for index, node in enumerate(self._elements(name)):
+            key = overlay.entry_key(name, index, node)
+            found.append((node, build(node, key)))
+        return found
+
+    def _template(self) -> Template | None:
+        if "template" not in self.top.values:
+            self.problems.add(self.top.place, "is missing", key="template", expected="template: {text: …}")
+            return None
+        part = self._part("template")
+        return check_template(check(Template, part, self.problems), part, self.problems)
+
+    def _recipe(self) -> tuple[Recipe | None, Part]:
+        part = self._part("recipe")
+        recipe = check(Recipe, part, self.problems)
+        return recipe, part
+
+    def _decoding(self) -> dict[str, Decoding]:
+        node = self.top.values.get("decoding")
+        if node is None:
+            self.problems.add(self.top.place, "is missing", key="decoding", expected="name: {settings}")
+            return {}
+        part = self._part("decoding")
+        found: dict[str, Decoding] = {}
+        for name, setting in part.values.items():
+            if setting.value is None:
+                continue  # a profile takes away what the file has
+            key = part.path(name)
+            check_label(Node(name, setting.key or setting.place), key, self.problems)
+            one = part_of(setting, key, part.place, self.problems)
+            decoding = check(Decoding, one, self.problems)
+            if decoding is None:
+                continue
+            found[name] = decoding
+            if decoding.temperature == 0 and decoding.draws > 1:
+                what = "greedy answers are all the same: one draw says it all"
+                self.problems.add(one.at("draws"), what, key=one.path("draws"), got=decoding.draws)
+        if node.is_mapping and not any(setting.value is not None for setting in part.values.values()):
+            self.problems.add(node.place, "names no way to decode", key="decoding", expected="name: {settings}")
+        return found
+
+    def _methods(self, recipe: Part) -> list[tuple[Node, MethodEntry | None]]:
+        rows: list[Node] = []
+        for index, node in enumerate(self._elements("methods")):
+            rows += expand(overlay.as_mapping(node, "use"), overlay.entry_key("methods", index, node), self.problems)
+        if len(rows) > MAX_ENTRIES:
+            self.problems.add(self.top.at("methods"), f"has {len(rows):,} rows", key="methods",
+                              expected=f"at most {MAX_ENTRIES}")  # fmt: skip
+            rows = rows[:MAX_ENTRIES]
+        return [
+            (node, method(node, overlay.entry_key("methods", index, node), recipe, self.context, self.top.place))
+            for index, node in enumerate(rows)
+        ]
+
+    def _scorer(self) -> Scorer | None:
+        part = self._part("scorer")
+        scorer = check(Scorer, part, self.problems)
+        if scorer is None or scorer.model == "start":
+            return scorer
+        path = self.context.source((scorer.model,), None, "")
+        if path is None and not is_model_name(scorer.model):
+            expected = "start, a name in models, a hub name, or a name that sources gives a folder"
+            got = printable(scorer.model)
+            self.problems.add(part.at("model"), "is no model", key=part.path("model"), got=got, expected=expected)
+        return scorer

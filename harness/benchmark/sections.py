@@ -1,0 +1,205 @@
+"""One mapping of the file against one pydantic model, with every mistake blamed on the line it stands in."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness.benchmark.problems import Place, Problems, show
+from harness.errors import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from harness.benchmark.source import Node
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+_SHOULD_BE: Final = re.compile(r"(?:Input|[A-Z]\w+) should (?:be |have )?")
+_WORDS: Final = {
+    "a valid number": "a number",
+    "a valid integer": "a whole number",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+    "a valid array": "a list",
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+    "an object": "a mapping",
+}
+_QUOTED: Final = re.compile(r"'([^']*)'")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A mapping as it is checked: its values, where each came from, and what to blame for what is missing."""
+
+    key: str
+    """Path of the mapping in the file, as ``-o`` would name it; empty for the file itself."""
+    place: Place
+    values: Mapping[str, Node]
+    lent: Mapping[str, tuple[Any, Place, str]] = field(default_factory=dict)
+    """Values that the file does not write out: (value, place to blame, who says so), such as those of a preset."""
+
+    def path(self, *names: str | int) -> str:
+        """Return the path of something in the mapping: ``methods.eso.temperatures[1]``."""
+        text = self.key
+        for name in names:
+            text += f"[{name}]" if isinstance(name, int) else f".{name}" if text else name
+        return text
+
+    def at(self, name: str) -> Place:
+        """Return the place of a value, else of what lent it, else of the mapping."""
+        if name in self.values:
+            return self.values[name].place
+        return self.lent[name][1] if name in self.lent else self.place
+
+    def only(self, names: Collection[str]) -> Part:
+        """Return the part with some of the keys alone."""
+        return Part(self.key, self.place, {name: node for name, node in self.values.items() if name in names})
+
+    def without(self, names: Collection[str]) -> Part:
+        """Return the part without some of the keys."""
+        return Part(self.key, self.place, {name: node for name, node in self.values.items() if name not in names})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the values as plain data, with what was lent below what stands in the file."""
+        lent = {name: value for name, (value, _, _) in self.lent.items()}
+        return lent | {name: node.plain() for name, node in self.values.items()}
+
+
+def part_of(node: Node | None, key: str, otherwise: Place, problems: Problems) -> Part:
+    """Return a mapping of the file as a part; an absent one is empty, and anything else is a mistake."""
+    if node is None or node.value is None:
+        return Part(key, otherwise, {})
+    if not node.is_mapping:
+        problems.add(node.place, "is wrong", key=key, got=node.plain(), expected="a mapping: key: value")
+    return Part(key, node.key or node.place, node.items)
+
+
+def check(model: type[Checked], part: Part, problems: Problems, **given: Any) -> Checked | None:
+    """Return ``part`` as a ``model``, or None after adding what is wrong with it.
+
+    Types are taken as written (JSON's strict mode): neither ``"5"`` nor ``true`` is a number. ``given`` are values that
+    the caller settles.
+    """
+    text = json.dumps(part.plain() | given, allow_nan=False)
+    return attempt(lambda: model.model_validate_json(text, strict=True), part, problems, names=model.model_fields)
+
+
+def attempt(
+    validate: Callable[[], Checked],
+    part: Part,
+    problems: Problems,
+    *,
+    names: Collection[str],
+    noun: str = "key",
+    hints: Mapping[str, str] | None = None,
+) -> Checked | None:
+    """Call ``validate`` and return what it gives, or None after adding every mistake it reports.
+
+    ``names`` are the known keys, which a misspelt one is compared with; ``noun`` is what messages call a key; ``hints``
+    say of some unknown keys where they belong.
+    """
+    try:
+        return validate()
+    except ValidationError as error:
+        grouped: dict[tuple[Place, str], list[ErrorDetails]] = {}
+        for detail in error.errors(include_url=False):
+            grouped.setdefault(_find(part, detail), []).append(detail)
+        for (place, key), details in grouped.items():
+            _add(place, key, details, part, problems, names, noun, hints or {})
+        return None
+
+
+def _find(part: Part, detail: ErrorDetails) -> tuple[Place, str]:
+    """Return place and path of a mistake; what pydantic adds to the path of a union's member is left out."""
+    names: list[str | int] = []
+    node: Node | None = None
+    place = part.place
+    values: Mapping[str, Node] | None = part.values
+    for name in detail["loc"]:
+        if isinstance(name, int) and node is not None and name < len(node.elements):
+            node = node.elements[name]
+        elif isinstance(name, str) and values and name in values:
+            node = values[name]
+        elif isinstance(name, str) and not names and name in part.lent:
+            return part.lent[name][1], part.path(name)
+        elif detail["type"] == "missing" and name == detail["loc"][-1]:
+            return (node.key or node.place if node else place), part.path(*names, name)
+        else:
+            continue  # the name of a union's member
+        names.append(name)
+        values = node.items
+    if node is not None:
+        place = node.key or node.place if detail["type"] == "extra_forbidden" else node.place
+    return place, part.path(*names)
+
+
+def _add(
+    place: Place,
+    key: str,
+    details: list[ErrorDetails],
+    part: Part,
+    problems: Problems,
+    names: Collection[str],
+    noun: str,
+    hints: Mapping[str, str],
+) -> None:
+    detail = details[0]
+    top = str(detail["loc"][0]) if detail["loc"] else ""
+    if detail["type"] == "extra_forbidden":
+        near = suggest(top, names) if len(detail["loc"]) == 1 else None
+        expected = None if near or not names or len(names) > 12 else f"one of {', '.join(sorted(names))}"
+        expected = f"no {noun}s at all" if not names else expected
+        what = f"unknown {noun}"
+        problems.add(place, what, key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
+    elif detail["type"] == "missing":
+        problems.add(place, "is missing", key=key)
+    elif detail["type"] in {"value_error", "assertion_error"}:
+        said = str(detail.get("ctx", {}).get("error", detail["msg"]))
+        got = {} if isinstance(detail["input"], (dict, list)) else {"got": detail["input"]}
+        problems.add(place, said, key=key, hint=_lender(part, top), **got)
+    else:
+        expected = _expected(details)
+        near = suggest(str(detail["input"]), _QUOTED.findall(expected))
+        got = detail["input"]
+        problems.add(place, "is wrong", key=key, got=got, expected=expected, did_you_mean=near, hint=_lender(part, top))
+
+
+def _lender(part: Part, name: str) -> str | None:
+    return f"{part.lent[name][2]} says so" if name in part.lent and name not in part.values else None
+
+
+def _expected(details: list[ErrorDetails]) -> str:
+    """Return what pydantic wanted, in the words of a YAML file, without repeating itself."""
+    texts = [_SHOULD_BE.sub("", detail["msg"], count=1) for detail in details]
+    texts = [f"a number {text}" if text.startswith(("greater", "less")) else _WORDS.get(text, text) for text in texts]
+    return ", or ".join(dict.fromkeys(texts))
+
+
+def label_mistake(label: str) -> str | None:
+    """Return why ``label`` cannot name a row, or None. Labels appear in tables, messages and file names."""
+    if not label or label != label.strip():
+        return "is empty or has blanks around it"
+    if len(label) > 100:
+        return "is longer than 100 characters"
+    if not label.isprintable():
+        return "holds a character that cannot be printed"
+    if "/" in label or "\\" in label or label in {".", ".."}:
+        return "looks like a path"
+    return None
+
+
+def check_label(node: Node, key: str, problems: Problems) -> None:
+    """Add what is wrong with a label."""
+    mistake = label_mistake(node.value) if isinstance(node.value, str) else "is no text"
+    if mistake:
+        expected = "printable text without / and \\"
+        problems.add(node.place, mistake, key=key, got=show(node.plain()), expected=expected)

@@ -1,0 +1,90 @@
+"""One entry of ``methods`` with a ``sweep`` becomes one entry a combination."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from harness.benchmark.source import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.benchmark.problems import Problems
+
+#: More rows than any table holds.
+MAX_ENTRIES: Final = 500
+_RECIPE: Final = "recipe."
+
+
+def entry_label(entry: Node) -> str | None:
+    """Return the label of an entry of ``methods``: its ``label``, else the method's name."""
+    named = entry.items.get("label", entry.items.get("use", entry))
+    return named.value if isinstance(named.value, str) else None
+
+
+def expand(entry: Node, key: str, problems: Problems) -> list[Node]:
+    """Return the entries that ``entry`` stands for, each with its own label: ``eso[coef=0.1]``.
+
+    A key of ``sweep`` is an option of the method, or ``recipe.NAME``. Mistakes are added to ``problems``, and the entry
+    then stands for itself without the sweep.
+    """
+    sweep = entry.items.get("sweep")
+    if sweep is None:
+        return [entry]
+    rest = replace(entry, value={name: child for name, child in entry.items.items() if name != "sweep"})
+    before = len(problems)
+    _check(rest, sweep, f"{key}.sweep", problems)
+    label = entry_label(rest)
+    if len(problems) > before or label is None:
+        return [rest]
+    names = list(sweep.items)
+    return [
+        _with(rest, label, dict(zip(names, values, strict=True)))
+        for values in itertools.product(*(sweep.items[name].elements for name in names))
+    ]
+
+
+def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
+    if not sweep.is_mapping or not sweep.items:
+        problems.add(sweep.place, "is wrong", key=key, got=sweep.plain(), expected="option: [value, value, …]")
+        return
+    count = 1
+    for name, values in sweep.items.items():
+        at, path = values.place, f"{key}.{name}"
+        if not values.is_list or not values.elements:
+            problems.add(at, "is wrong", key=path, got=values.plain(), expected="a list of values, one a row")
+        holder = rest.items.get("recipe", rest) if name.startswith(_RECIPE) else rest
+        if name.removeprefix(_RECIPE) in holder.items and name not in {"use", "label"}:
+            what = f"{name} stands both in the sweep and in the entry"
+            problems.add(values.key or at, what, key=path, hint=f"to override it: -o methods.LABEL.sweep.{name}=[…]")
+        if name in {"use", "label", "preset", "sweep", "recipe", "start", "active"}:
+            expected = "an option of the method or recipe.NAME"
+            problems.add(values.key or at, "cannot be swept", key=path, expected=expected)
+        count *= max(1, len(values.elements))
+    if count > MAX_ENTRIES:
+        problems.add(sweep.place, f"gives {count:,} rows", key=key, expected=f"at most {MAX_ENTRIES}")
+
+
+def _with(rest: Node, label: str, values: dict[str, Node]) -> Node:
+    items = dict(rest.items)
+    # the label is blamed on the swept values: they are what makes it wrong or a duplicate
+    place = next(iter(values.values())).place
+    items["label"] = Node(f"{label}[{','.join(_said(values))}]", place, place)
+    for name, node in values.items():
+        if name.startswith(_RECIPE):
+            recipe = items.get("recipe", Node({}, node.place))
+            items["recipe"] = replace(recipe, value={**recipe.items, name.removeprefix(_RECIPE): node})
+        else:
+            items[name] = node
+    return replace(rest, value=items)
+
+
+def _said(values: dict[str, Node]) -> Iterator[str]:
+    for name, node in values.items():
+        if isinstance(node.value, str):
+            yield f"{name}={node.value}"
+        else:
+            yield f"{name}={json.dumps(node.plain(), ensure_ascii=False, separators=(',', ':'))}"
