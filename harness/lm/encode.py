@@ -234,8 +234,8 @@ class _Encoder:
         text = self._shorten(with_field, example.fields[name]) if name in example.fields else with_field("")
         text = self._shorten(str, text)
         prompt = self.tokeniser.prompt(text)
-        if len(prompt) > self.max_prompt:
-            raise InputError("not even an empty prompt fits", where=self.where, got=self.max_prompt)
+        if not prompt or len(prompt) > self.max_prompt:
+            raise InputError("nothing of the prompt fits", where=self._blame(example), got=self.max_prompt)
         return text, prompt
 
     def _shorten(self, build: Callable[[str], str], value: str) -> str:

@@ -33,6 +33,9 @@ def check_folder(folder: Path, *, where: str) -> None:
     for name, what in REFUSED_SETTINGS.items():
         if config.get(name):
             raise InputError(f"config.json sets {name}: {what}", where=where)
+    for name, value in config.items():
+        if "implementation" in name and isinstance(value, str) and "/" in value:
+            raise InputError(f"config.json sets {name}: code from the hub, which is never run", where=where, got=value)
     if (folder / "adapter_config.json").exists():
         raise InputError("this is an adapter, not a model", where=where, hint="merge it into its base model first")
     if any((folder / name).exists() for name in ("model.safetensors", "model.safetensors.index.json")):
@@ -68,9 +71,7 @@ def weights_digest(folder: Path | str) -> str:
     Shards, their order and the files' remarks do not count.
     """
     folder = Path(folder)
-    files = sorted(folder.glob("model.safetensors")) or sorted(folder.glob("model-*-of-*.safetensors"))
-    if not files:
-        raise InputError("the model folder has no weights", where=str(folder), expected="model.safetensors")
+    files = _weight_files(folder)
     found: dict[str, tuple[Path, int, Mapping[str, Any]]] = {}
     for file in files:
         start, header = _safetensors_header(file)
@@ -102,6 +103,21 @@ def config_digest(folder: Path | str) -> str:
     config = read_json(Path(folder) / "config.json", where=str(folder))
     kept = {name: value for name, value in config.items() if name not in IDLE_SETTINGS and "drop" not in name}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would load: the single one, or the shards that the index names."""
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        raise InputError("the model folder has no weights", where=str(folder), expected="model.safetensors")
+    shards = read_json(index, where=str(folder)).get("weight_map")
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise InputError("the index names a file that is not in the folder", where=str(index), got=name)
+    return [folder / name for name in names]
 
 
 def _safetensors_header(file: Path) -> tuple[int, dict[str, Any]]:

@@ -121,6 +121,7 @@ class Policy:
         """Write weights (safetensors, in their own dtype), configuration and tokenizer: a folder :meth:`load` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        _no_progress_bars()
         self.model.config.use_cache = True  # others who load the folder expect it
         try:
             self.model.save_pretrained(folder)
@@ -219,6 +220,7 @@ def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
 def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    _no_progress_bars()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -249,6 +251,13 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
     if unexpected:
         log.warning("%s: %d weights are not used, %s among them", where, len(unexpected), unexpected[0])
     return cast("PreTrainedModel", model)
+
+
+def _no_progress_bars() -> None:
+    """Keep transformers from drawing bars: stages report progress themselves."""
+    from transformers.utils import logging as their_logging
+
+    their_logging.disable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:
