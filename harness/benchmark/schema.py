@@ -194,7 +194,7 @@ class Execution(Section):
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
 
 
-Table: TypeAlias = Literal["scores", "cross-dataset", "fluency", "decoding", "timing"]
+Table: TypeAlias = Literal["scores", "cross-dataset", "fluency", "decoding", "timing", "signal"]
 
 
 class Benchmark(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import harness
@@ -67,6 +68,7 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
 
 def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome) -> list[dict[str, Any]]:
     entries = {entry.label: entry for entry in benchmark.methods}
+    shared = sorted({row.method for row in plan.rows if row.kind == "start" and row.method})
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in plan.rows:
         entry = entries.get(row.label)
@@ -85,6 +87,7 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 "active": entry.active if entry else None,
                 "start": entry.start if entry else None,
                 "trials": 1,
+                "shared_terms": shared,
                 "seeds": {},
             },
         )
@@ -137,15 +140,11 @@ def _role(use: DataUse, benchmark: Benchmark) -> str:
 
 def _metric(name: str, options: dict[str, Any], registry: Registry) -> dict[str, Any]:
     registration: Any = registry.get("metric", name)
-    columns = [
-        {
-            "name": column.name,
-            "label": column.label,
-            "higher_is_better": column.higher_is_better,
-            "unit": column.unit,
-            "scale": column.scale,
-            "digits": column.digits,
-        }
-        for column in registration.columns
-    ]
-    return {"use": name, "options": options, "role": registration.role, "columns": columns}
+    registration = registration.resolved(registry.options("metric", name, options))
+    return {
+        "use": name,
+        "options": options,
+        "role": registration.role,
+        "columns": [asdict(column) for column in registration.columns],
+        "corpus": [asdict(column) for column in registration.corpus],
+    }

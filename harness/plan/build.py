@@ -300,6 +300,7 @@ class _Builder:
         scores = {}
         for metric in self.benchmark.metrics:
             registration: Any = self.registry.get("metric", metric.use)
+            registration = registration.resolved(self.registry.options("metric", metric.use, metric.options))
             scores[metric.use] = self.score(registration, metric.options, where, settings, generate, rows, scorer)
         return Cell(dataset, decoding, generate, scores)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VALUES = "values.jsonl"
 SUMMARY = "metrics.json"
+MEANS = "means.json"
 
 
 def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
@@ -39,6 +40,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     result = _score(metric, samples, services, order.label)
     with store.draft(order.kind, order.id) as draft:
         draft.write_jsonl(VALUES, _rows(samples, result))
+        draft.write_json(MEANS, _means(samples, result))
         draft.write_json(SUMMARY, _summary(config["metric"], result))
         return draft.commit(config=config, environment=environment, label=order.label)
 
@@ -117,6 +119,21 @@ def _rows(samples: list[Sample], result: MetricResult) -> list[dict[str, Any]]:
         }
         for index, sample in enumerate(samples)
     ]
+
+
+def _means(samples: list[Sample], result: MetricResult) -> dict[str, Any]:
+    """Return each example's mean over its draws, by column: what reports read instead of every value."""
+    places: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        places.setdefault(sample.id, []).append(index)
+    columns = {}
+    for column, values in result.values.items():
+        means: list[float | None] = []
+        for indices in places.values():
+            present = [float(value) for index in indices if (value := values[index]) is not None]
+            means.append(math.fsum(present) / len(present) if present else None)
+        columns[column] = means
+    return {"ids": list(places), "columns": columns}
 
 
 def _summary(name: str, result: MetricResult) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""``harness status``: how far a benchmark has come, row by row."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import benchmark_options, open_benchmark
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.cli import Application
+    from harness.plan import Plan, Stage
+    from harness.store import Store
+
+
+@click.command(short_help="Show how far a run has come.")
+@benchmark_options
+@click.option("--verify", is_flag=True, help="Check the sha256 of every file of every finished stage.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def command(
+    application: Application,
+    file: Path,
+    profile: str | None,
+    overrides: tuple[str, ...],
+    results: Path,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Show, for each row of FILE's tables, how many of its stages are in the store below --results."""
+    from harness.plan import build_plan
+    from harness.store import Store
+
+    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    store = Store(results)
+    plan = build_plan(benchmark, registry, store)
+    if verify:
+        _verify(plan, store)
+        plan = build_plan(benchmark, registry, store)
+    rows = _rows(plan)
+    if as_json:
+        click.echo(json.dumps({"benchmark": benchmark.benchmark, "profile": benchmark.profile, "rows": rows}, indent=1))
+        return
+    from tabulate import tabulate
+
+    done = sum(stage.done for stage in plan.stages.values())
+    click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {done} of {len(plan.stages)} stages in {store.base}")
+    names = ("model", "row", "seed", "train", "generate", "score")
+    table = [[str(row[name]) for name in names] for row in rows]
+    click.echo(tabulate(table, headers=list(names), disable_numparse=True))
+
+
+def _rows(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": row.model,
+            "row": row.label,
+            "seed": row.seed,
+            "train": _share(row.chain),
+            "generate": _share(tuple(cell.generate for cell in row.cells)),
+            "score": _share(tuple(stage for cell in row.cells for stage in cell.scores.values())),
+        }
+        for row in plan.rows
+    ]
+
+
+def _share(stages: tuple[Stage, ...]) -> str:
+    return f"{sum(stage.done for stage in stages)}/{len(stages)}"
+
+
+def _verify(plan: Plan, store: Store) -> None:
+    """Check every finished stage; a damaged one is moved aside and named."""
+    from harness.store import CorruptError
+
+    for stage in plan.stages.values():
+        record = store.find(stage.kind, stage.id) if stage.id else None
+        if record is not None:
+            try:
+                record.verify()
+            except CorruptError as error:
+                click.echo(f"damaged: {stage.kind} {stage.label}: {error}", err=True)
