@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 CHECKPOINT = "checkpoint"
-OPTIMIZER = ("optimizer.safetensors", "optimizer.json")
+OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
 
 
 def required(plan: Plan, store: Store) -> list[Stage]:

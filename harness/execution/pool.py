@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Lines of a worker's standard error kept for the message of a stage that killed it.
 _KEPT_LINES = 40
+
+#: Seconds that a worker has, once it is asked to stop, to finish its step and keep its state.
+_GRACE = 15.0
 
 
 @dataclass
@@ -79,6 +83,12 @@ class Worker:
             reason += " (killed from outside, or by the system for want of memory)"
         said = "\n  ".join(list(self._said)[-5:])
         return f"the worker process ended with {reason}" + (f"\n  {said}" if said else "")
+
+    def ask_to_stop(self) -> None:
+        """Ask the processes to end between two steps and keep what they have."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
 
     def stop(self) -> None:
         """End the processes at once."""
@@ -181,7 +191,13 @@ class Pool:
         worker.stop()
 
     def close(self) -> None:
-        """End every worker."""
+        """End every worker; one in the middle of a stage may first keep what it has."""
+        busy = [process for worker in self.busy() for process in worker.processes]
+        for worker in self.busy():
+            worker.ask_to_stop()
+        deadline = time.monotonic() + _GRACE
+        while any(process.poll() is None for process in busy) and time.monotonic() < deadline:
+            time.sleep(0.05)
         for worker in self.workers:
             worker.stop()
         self.workers.clear()

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.stages import Order, carry_out
+from harness.training.stop import Stopped
 
 if TYPE_CHECKING:
     from harness.stages import Tell
@@ -35,7 +36,10 @@ def main() -> int:
     threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
     while (order := orders.get()) is not _END:
         busy.set()
-        _answer(events, _do(Order.from_json(order), events))
+        answer = _do(Order.from_json(order), events)
+        _answer(events, answer)
+        if answer["event"] == "stopped":
+            return 1
         busy.clear()
     return 0
 
@@ -52,6 +56,8 @@ def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
 def _do(order: Order, events: IO[str]) -> dict[str, Any]:
     try:
         carry_out(order, _teller(events))
+    except Stopped as error:
+        return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
     except HarnessError as error:
         return {"event": "failed", "message": str(error), "exit_code": error.exit_code}
     except MemoryError:

@@ -278,6 +278,10 @@ class Store:
             for name in gone:
                 (record.folder / name).unlink(missing_ok=True)
 
+    def scratch(self, kind: str, stage_id: str) -> Path:
+        """Return the folder in which a long stage keeps what it goes on from; it survives a stage that was stopped."""
+        return self.base / ".unfinished" / f"{kind}-{stage_id}"
+
     def sweep(self) -> int:
         """Remove drafts whose process has ended; return how many."""
         removed = 0

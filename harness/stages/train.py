@@ -1,0 +1,123 @@
+"""``train``: one segment of a run's schedule, from a checkpoint to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark.schema import Recipe, Reward
+from harness.stages.setup import encode_rows, environment, load_policy
+from harness.training.distributed import join
+from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.rewards import CombinedReward
+from harness.training.stop import stop_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.lm.encode import Encoded
+    from harness.plugins import Registry
+    from harness.stages.order import Order, Tell
+    from harness.store import Record, Store
+
+LOG = "train.jsonl"
+SUMMARY = "summary.json"
+
+#: Steps between two states from which a stage that was killed goes on.
+_SAVE_EVERY = 500
+
+
+def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | None:
+    """Train the segment; on several ranks the first one alone writes, and alone returns a record."""
+    config = order.config
+    where = environment(order)
+    recipe = _recipe(order)
+    policy = load_policy(order, store, "start", dropout=recipe.dropout)
+    ranks = join(order.runtime["ranks"], policy.device)
+    encoded = _rows(order, store, policy, recipe)
+    reward = CombinedReward.build(Reward(**_reward(config["reward"])), registry) if "reward" in config else None
+    rows: list[Mapping[str, Any]] = []
+    plan = TrainingPlan(
+        method=config["method"],
+        recipe=recipe,
+        seed=config["seed"],
+        first=config["first"],
+        last=config["last"],
+        curve=config["curve"],
+        previous=_previous(order, store),
+        dropped=encoded.counts["dropped"],
+        identity=order.id,
+        environment=where,
+        concurrent=order.runtime["concurrent"],
+        save_every=_SAVE_EVERY,
+    )
+    with stop_on_signals() as stop:
+        around = Surroundings(
+            log=rows.append,
+            tell=lambda done, total, _rate: tell(done, total, "step", _note(rows)),
+            ranks=ranks,
+            unfinished=store.scratch(order.kind, order.id),
+            stop=stop,
+            note=lambda text: tell(0, 0, "step", text),
+        )
+        method = registry.build("method", config["method"], config["options"])
+        settings: dict[str, Any] = {"around": around, "reward": reward}
+        settings["load_reference"] = lambda: load_policy(order, store, "start")
+        if not ranks.first:
+            with TemporaryDirectory() as nowhere:
+                train(plan, policy, encoded.rows, method, Path(nowhere), **settings)
+            return None
+        with store.draft(order.kind, order.id) as draft:
+            summary = train(plan, policy, encoded.rows, method, draft.folder, **settings)
+            draft.write_jsonl(LOG, rows)
+            draft.write_json(SUMMARY, summary)
+            return draft.commit(config=config, environment=where, label=order.label, measured=[LOG, SUMMARY])
+
+
+def _recipe(order: Order) -> Recipe:
+    """Put the recipe together again: what changes results from the configuration, the rest from the run."""
+    config, runtime = order.config, order.runtime
+    epochs = config["curve"]["last"].get("epoch", 1)
+    return Recipe(
+        **config["recipe"],
+        epochs=epochs,
+        method_epochs=min(1, epochs),
+        tokens_per_micro_batch=runtime["tokens_per_micro_batch"],
+        gradient_checkpointing=runtime["gradient_checkpointing"],
+    )
+
+
+def _rows(order: Order, store: Store, policy: Any, recipe: Recipe) -> Encoded:
+    return encode_rows(
+        order,
+        store,
+        policy,
+        max_prompt=recipe.max_prompt_length,
+        max_completion=recipe.max_completion_length,
+        training=True,
+        train_eos=recipe.train_eos,
+    )
+
+
+def _reward(config: Mapping[str, Any]) -> dict[str, Any]:
+    parts = [{name: value for name, value in part.items() if name != "plugin"} for part in config["parts"]]
+    return {**config, "parts": parts}
+
+
+def _previous(order: Order, store: Store) -> Path | None:
+    """Return the folder whose optimiser goes on: that of a training stage, unless this segment starts afresh."""
+    start = order.parents["start"]
+    if start.kind != "train" or order.config["fresh_optimizer"]:
+        return None
+    return store.open(start.kind, start.id).path("optimizer.safetensors").parent
+
+
+def _note(rows: list[Mapping[str, Any]]) -> str:
+    """Say in a few words how the last step went."""
+    if not rows:
+        return ""
+    last = rows[-1]
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in last["loss"].items())
+    reward = last.get("reward")
+    return losses + (f", reward {reward['mean']:.3f}" if reward and reward.get("mean") is not None else "")
