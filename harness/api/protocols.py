@@ -48,29 +48,53 @@ class Method(Protocol):
 class Progress(Protocol):
     """Where in the whole schedule the run stands."""
 
-    step: int
-    """Optimiser step about to be taken, from 0, counted over the whole schedule (shared start included)."""
-    total_steps: int
-    epoch: int
-    fraction: float
-    """step / total_steps."""
+    @property
+    def step(self) -> int:
+        """Optimiser step about to be taken, from 0, counted over the whole schedule (shared start included)."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole schedule."""
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the step about to be taken, from 0."""
+
+    @property
+    def fraction(self) -> float:
+        """Return step / total_steps."""
 
 
 class Policy(Protocol):
     """The model being trained."""
 
-    model: nn.Module
-    vocab_size: int
-    """Ids that have a token; the model's logits may be wider."""
-    eos_id: int
-    parameter_count: int
+    @property
+    def model(self) -> nn.Module:
+        """The transformers model."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that have a token; the model's logits may be wider."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a completion."""
+
+    @property
+    def parameter_count(self) -> int:
+        """Trainable scalars, tied weights counted once."""
 
 
 class Run(Protocol):
     """The services of one training run. Every call is metered; results do not depend on micro-batches or ranks."""
 
-    policy: Policy
-    progress: Progress
+    @property
+    def policy(self) -> Policy:
+        """The model being trained."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where in the whole schedule the run stands."""
 
     def sample(
         self,
