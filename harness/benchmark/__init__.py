@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.benchmark.json_schema import json_schema
 from harness.benchmark.resolve import load_benchmark, profiles
 
-__all__ = ["load_benchmark", "profiles"]
+__all__ = ["json_schema", "load_benchmark", "profiles"]

@@ -86,22 +86,32 @@ def _check_lengths(
     top: Part, context: Context, models: Models, methods: Methods, decoding: Mapping[str, Decoding], recipe: Recipe
 ) -> None:
     """Say that prompts and answers do not fit, where a model's context is known from the file."""
-    place = top.values["recipe"].place if "recipe" in top.values else top.place
-    longest = {
-        "recipe.max_completion_length": recipe.max_completion_length,
-        **{f"decoding.{name}.max_new_tokens": setting.max_new_tokens for name, setting in decoding.items()},
-    }
-    wanted = {key: recipe.max_prompt_length + length for key, length in longest.items()}
-    for _, entry in methods:
-        if entry is not None:
-            own = entry.recipe
-            length = max(own.max_completion_length, own.generate_length or 0)
-            wanted[f"methods.{entry.label}.recipe"] = own.max_prompt_length + length
+    prompt = recipe.max_prompt_length
+    place = _below(top, "recipe", "max_prompt_length")
+    wanted = [("recipe", place, prompt + _answer(recipe))]
+    for name, setting in decoding.items():
+        wanted.append((f"decoding.{name}", _below(top, "decoding", name), prompt + setting.max_new_tokens))
+    for node, entry in methods:
+        if entry is not None and _lengths(entry.recipe) != _lengths(recipe):
+            place = node.items.get("recipe", node.items["use"]).place
+            tokens = entry.recipe.max_prompt_length + _answer(entry.recipe)
+            wanted.append((f"methods.{entry.label}.recipe", place, tokens))
     for _, found in models:
         context_size = context_length(found) if found else None
-        if found is None or context_size is None:
-            continue
-        for key, tokens in wanted.items():
-            if tokens > context_size:
+        for key, place, tokens in wanted:
+            if found is not None and context_size is not None and tokens > context_size:
                 what = f"prompt and answer may take {tokens} tokens; model {found.label} has room for {context_size}"
                 context.problems.add(place, what, key=key)
+
+
+def _below(top: Part, name: str, key: str) -> Place:
+    node = top.values.get(name)
+    return node.items.get(key, node).place if node else top.place
+
+
+def _answer(recipe: Recipe) -> int:
+    return max(recipe.max_completion_length, recipe.generate_length or 0)
+
+
+def _lengths(recipe: Recipe) -> dict[str, int | None]:
+    return {name: getattr(recipe, name) for name in ("max_prompt_length", "max_completion_length", "generate_length")}

@@ -217,12 +217,11 @@ def _put(node: Node | None, path: str, value: Node, trail: str, problems: Proble
 def _put_in_list(node: Node, path: str, value: Node, trail: str, problems: Problems) -> Node:
     key = _NAMED_LISTS.get(trail)
     if key is None:
-        expected = f"all of it, as in -o '{trail}=[…]'"
-        problems.add(value.place, "is a list", key=trail, expected=expected)
+        problems.add(value.place, "is a list", key=trail, expected=f"all of it, as in -o '{trail}=[…]'")
         return node
     picked = _pick(node, path, key)
     if picked is None:
-        names = [name for element in node.elements for name in _names(element, key)]
+        names = [known for element in node.elements for known in _names(element, key)]
         sought = path.partition(".")[0]
         what = f"no entry of {trail} has this name"
         expected = f"one of {', '.join(names)}" if names else None

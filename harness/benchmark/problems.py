@@ -92,7 +92,7 @@ class Problems:
             did_you_mean=did_you_mean,
             hint=hint,
         )
-        self._found.setdefault((place, what, str(shown)), error)
+        self._found.setdefault((place, f"{what} {shown}", key.rpartition(".")[2]), error)
 
     def sorted(self, first: str) -> list[InputError]:
         """Return the mistakes in the order of the file called ``first``, then those of the command line."""

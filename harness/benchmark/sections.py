@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.benchmark.problems import Place, Problems, show
 from harness.errors import suggest
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from harness.benchmark.problems import Place, Problems
     from harness.benchmark.source import Node
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -112,6 +112,8 @@ def attempt(
     except ValidationError as error:
         grouped: dict[tuple[Place, str], list[ErrorDetails]] = {}
         for detail in error.errors(include_url=False):
+            if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+                continue  # elements that are wrong themselves do not count as absent too
             grouped.setdefault(_find(part, detail), []).append(detail)
         for (place, key), details in grouped.items():
             _add(place, key, details, part, problems, names, noun, hints or {})
@@ -155,11 +157,12 @@ def _add(
     detail = details[0]
     top = str(detail["loc"][0]) if detail["loc"] else ""
     if detail["type"] == "extra_forbidden":
-        near = suggest(top, names) if len(detail["loc"]) == 1 else None
-        expected = None if near or not names or len(names) > 12 else f"one of {', '.join(sorted(names))}"
-        expected = f"no {noun}s at all" if not names else expected
-        what = f"unknown {noun}"
-        problems.add(place, what, key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
+        if len(detail["loc"]) > 1:  # within an option that is a mapping itself: its keys are not known here
+            names, hints, top = {"": None}, {}, ""
+        near = suggest(top, names)
+        expected = None if near or len(names) > 12 or "" in names else f"one of {', '.join(sorted(names))}"
+        expected = f"no {noun.partition(' ')[0]}s at all" if not names else expected
+        problems.add(place, f"unknown {noun}", key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
     elif detail["type"] == "missing":
         problems.add(place, "is missing", key=key)
     elif detail["type"] in {"value_error", "assertion_error"}:
@@ -179,8 +182,9 @@ def _lender(part: Part, name: str) -> str | None:
 
 def _expected(details: list[ErrorDetails]) -> str:
     """Return what pydantic wanted, in the words of a YAML file, without repeating itself."""
-    texts = [_SHOULD_BE.sub("", detail["msg"], count=1) for detail in details]
+    texts = [_SHOULD_BE.sub("", detail["msg"], count=1).replace(" after validation", "") for detail in details]
     texts = [f"a number {text}" if text.startswith(("greater", "less")) else _WORDS.get(text, text) for text in texts]
+    texts = [text.replace("match pattern", "text that matches") for text in texts]
     return ", or ".join(dict.fromkeys(texts))
 
 
@@ -202,4 +206,4 @@ def check_label(node: Node, key: str, problems: Problems) -> None:
     mistake = label_mistake(node.value) if isinstance(node.value, str) else "is no text"
     if mistake:
         expected = "printable text without / and \\"
-        problems.add(node.place, mistake, key=key, got=show(node.plain()), expected=expected)
+        problems.add(node.place, mistake, key=key, got=node.plain(), expected=expected)

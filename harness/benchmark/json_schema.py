@@ -1,0 +1,193 @@
+"""The JSON Schema of benchmark files as people write them, with the options of every installed plugin, for editors.
+
+It is looser than the check proper, which also sees files on disk and how things fit together. An entry that names a
+plugin is told by ``if``/``then`` which options it may have, so that an editor blames the option and not the entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from harness.api.registration import DatasetRegistration, MethodRegistration
+from harness.benchmark.data import DATA_KEYS
+from harness.benchmark.head import Head
+from harness.benchmark.methods import METHOD_KEYS
+from harness.benchmark.schema import (
+    DataUse,
+    Decoding,
+    Execution,
+    MethodEntry,
+    Model,
+    Recipe,
+    Reward,
+    RewardUse,
+    Scorer,
+    Template,
+)
+from harness.benchmark.scores import PART_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic import BaseModel
+
+    from harness.api.registration import Kind, Registration
+    from harness.plugins import Registry
+
+Json: TypeAlias = dict[str, Any]
+
+_TEXT: Final[Json] = {"type": "string"}
+
+
+def json_schema(registry: Registry) -> Json:
+    """Return the schema (draft 2020-12) of a benchmark file."""
+    definitions: Json = {
+        "recipe": _closed(_properties(Recipe)),
+        "decoding": _closed(_properties(Decoding)),
+        "model": {"anyOf": [_TEXT, _closed(_properties(Model), ["name"])]},
+    }
+    _add_plugins(definitions, registry)
+    properties = _file()
+    overlay = {name: _overlay(name, schema, definitions) for name, schema in properties.items() if name != "benchmark"}
+    properties["profile"] = {**_TEXT, "description": "The profile that runs where --profile names none."}
+    properties["profiles"] = {
+        "type": "object",
+        "additionalProperties": _closed(overlay),
+        "description": "Named settings laid over the file: mappings are merged, anything else is replaced.",
+    }
+    required = ["benchmark", "seeds", "models", "template", "train", "evaluate", "decoding", "methods", "metrics"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A benchmark file of posttune-harness",
+        # a profile may give what the file itself leaves out
+        **_closed(properties, ["benchmark"]),
+        "if": {"not": {"required": ["profiles"]}},
+        "then": {"required": required},
+        "$defs": definitions,
+    }
+
+
+def _file() -> Json:
+    data, method, metric = (_ref(kind) for kind in ("dataset", "method", "metric"))
+    return {
+        **_properties(Head),
+        "models": _list(_ref("model"), "The models, each with all rows of the tables."),
+        "template": _closed(_properties(Template), ["text"]),
+        "train": {**data, "description": "What every method trains on."},
+        "validation": {**data, "description": "What settings are chosen on."},
+        "evaluate": _list(data, "What the tables report."),
+        "reward": {
+            **_either("parts", _ref("reward-parts"), _ref("reward")),
+            "description": "What methods that need a reward are given: one, or parts put together.",
+        },
+        "recipe": {**_ref("recipe"), "description": "How every run is trained."},
+        "decoding": {
+            "type": "object",
+            "additionalProperties": {"anyOf": [_ref("decoding"), {"type": "null"}]},
+            "description": "Name to setting; every row is decoded under every one.",
+        },
+        "methods": _list(method, "The rows of the tables."),
+        "metrics": _list(metric, "What answers are measured by."),
+        "scorer": _closed(_properties(Scorer)),
+        "sources": {
+            "type": "object",
+            "additionalProperties": _TEXT,
+            "description": "Data set, model or label to the file or folder where it lies; part of no id.",
+        },
+        "execution": _closed(_properties(Execution)),
+    }
+
+
+def _overlay(name: str, schema: Json, definitions: Json) -> Json:
+    """Return what a profile may say of a key: a mapping need not be whole, and null takes the key away."""
+    if name in {"train", "validation"}:
+        partial = {"type": "object", "properties": definitions["data-keys"]["properties"]}
+        schema = {"if": {"type": "object", "not": {"required": ["dataset"]}}, "then": partial, "else": schema}
+    elif name == "reward":
+        given = {"anyOf": [{"required": ["use"]}, {"required": ["parts"]}]}
+        schema = {"if": {"type": "object", "not": given}, "then": {"type": "object"}, "else": schema}
+    else:
+        schema = {key: value for key, value in schema.items() if key != "required"}
+    return {"if": {"not": {"type": "null"}}, "then": schema}
+
+
+def _add_plugins(definitions: Json, registry: Registry) -> None:
+    """Add one definition a plugin: its options beside the keys that the harness reads."""
+    data = _properties(DataUse, DATA_KEYS)
+    part = _properties(RewardUse, PART_KEYS)
+    row = _properties(MethodEntry, METHOD_KEYS) | {"recipe": _ref("recipe")}
+    for kind in ("dataset", "reward", "method", "metric"):
+        for name in registry.names(kind):
+            registration = registry.get(kind, name)
+            options, required = _options(kind, registration, definitions)
+            entry: Json
+            if isinstance(registration, DatasetRegistration):
+                named = "dataset"
+                entry = data | {"split": {"enum": list(registration.splits)}}
+            elif isinstance(registration, MethodRegistration):
+                named, required = "use", []  # a preset or a sweep may give what has no default
+                presets = list(registration.presets)
+                entry = row | {"sweep": _sweep(options)} | ({"preset": {"enum": presets}} if presets else {})
+            else:
+                named = "use"
+                entry = part if kind == "reward" else {}
+            entry = {**entry, named: {"const": name, "description": registration.summary}, **options}
+            definitions[f"{kind}-{name}"] = _closed(entry, [named, *required])
+        definitions[kind] = _named(kind, "dataset" if kind == "dataset" else "use", registry.names(kind))
+    definitions["data-keys"] = {"properties": {key: value for key, value in data.items() if key != "dataset"}}
+    parts = _list(_ref("reward"), "The rewards that are put together.")
+    definitions["reward-parts"] = _closed({"parts": parts, **_properties(Reward, ["aggregate"])}, ["parts"])
+
+
+def _options(kind: Kind, registration: Registration, definitions: Json) -> tuple[Json, list[str]]:
+    prefix = f"{kind}-{registration.name}-"
+    schema = registration.options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+    for name, inner in schema.pop("$defs", {}).items():
+        definitions[prefix + name] = inner
+    return schema.get("properties", {}), schema.get("required", [])
+
+
+def _sweep(options: Json) -> Json:
+    schema = _closed({name: {"type": "array", "items": field, "minItems": 1} for name, field in options.items()})
+    recipe = rf"^recipe\.({'|'.join(Recipe.model_fields)})$"
+    return {
+        **schema,
+        "patternProperties": {recipe: {"type": "array", "minItems": 1}},
+        "description": "Option (or recipe.NAME) to values: one row a combination.",
+    }
+
+
+def _named(kind: str, key: str, names: Iterable[str]) -> Json:
+    """Return a plugin's bare name, or a mapping that says by ``key`` which plugin's options stand in it."""
+    choice: Json = {"enum": list(names)}
+    cases = [
+        {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": _ref(f"{kind}-{name}")}
+        for name in names
+    ]
+    mapping = {"type": "object", "required": [key], "properties": {key: choice}, "allOf": cases}
+    return {"if": {"type": "object"}, "then": mapping, "else": choice}
+
+
+def _either(key: str, with_key: Json, without: Json) -> Json:
+    return {"if": {"type": "object", "required": [key]}, "then": with_key, "else": without}
+
+
+def _properties(model: type[BaseModel], names: Iterable[str] | None = None) -> Json:
+    """Return the fields of a section, without what is no business of an editor."""
+    fields = model.model_json_schema().get("properties", {})
+    wanted = fields if names is None else [name for name in names if name in fields]
+    return {name: {k: v for k, v in fields[name].items() if k not in {"changes", "title"}} for name in wanted}
+
+
+def _closed(properties: Json, required: Iterable[str] = ()) -> Json:
+    schema: Json = {"type": "object", "properties": properties, "additionalProperties": False}
+    names = list(required)
+    return {**schema, "required": names} if names else schema
+
+
+def _list(items: Json, description: str) -> Json:
+    return {"type": "array", "items": items, "minItems": 1, "description": description}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/$defs/{name}"}

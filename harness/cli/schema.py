@@ -1,0 +1,24 @@
+"""``harness schema``: what editors need to complete and check a benchmark file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.cli import Application
+
+
+@click.command("schema", short_help="Print the JSON Schema of benchmark files, for editors.")
+@click.pass_obj
+def command(application: Application) -> None:
+    """Print the JSON Schema (draft 2020-12) of benchmark files, with the options of every installed plugin.
+
+    Save it and point an editor at it, for instance by a first line in the file:
+    # yaml-language-server: $schema=harness.schema.json
+    """
+    from harness.benchmark import json_schema
+
+    click.echo(json.dumps(json_schema(application.registry), indent=2, ensure_ascii=False))
