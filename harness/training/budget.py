@@ -1,0 +1,129 @@
+"""Micro-batches: how the rows of a step are cut so that one forward holds a bounded number of tokens.
+
+A cut changes memory and speed, and nothing else but rounding: a loss returns shares of the global loss, so the parts
+add up whatever they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.api import Batch, Completions, Pairs, Prompts
+from harness.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.lm.policy import Policy
+
+#: Tokens of one forward on a CPU: enough to keep its cores busy, few enough to waste little on padding.
+CPU_TOKENS = 4096
+#: Bounds on a GPU, whatever its memory says.
+GPU_TOKENS = (2048, 65536)
+#: Bytes that a token leaves in one layer for the backward, in units of hidden size: attention and MLP with their norms.
+ACTIVATIONS_PER_LAYER = 40
+
+
+def token_budget(policy: Policy) -> int:
+    """Return how many tokens one forward and backward may hold on the policy's device.
+
+    On a GPU an estimate from the free memory, of which half is used; what it gets wrong, halving on an out-of-memory
+    error puts right.
+    """
+    if policy.device.type != "cuda":
+        return CPU_TOKENS
+    config: Any = policy.model.config
+    layers = getattr(config, "num_hidden_layers", 12)
+    width = getattr(config, "hidden_size", 768)
+    bytes_per_number = 8 if policy.dtype == "float64" else 2 if policy.dtype == "bfloat16" else 4
+    per_token = bytes_per_number * layers * width * ACTIVATIONS_PER_LAYER + 12 * policy.vocab_size
+    free, _ = torch.cuda.mem_get_info(policy.device)
+    low, high = GPU_TOKENS
+    return max(low, min(high, free // 2 // per_token))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def count_rows(rows: Mapping[str, Any]) -> int:
+    """Return B, which all rows share.
+
+    Raises:
+        PluginError: something has no rows, or another number of them.
+    """
+    sizes = {name: _length(name, value) for name, value in rows.items()}
+    if not sizes:
+        raise PluginError("no rows were given", expected="at least one argument that has a row for each prompt")
+    if len(set(sizes.values())) > 1:
+        raise PluginError("the rows have different lengths", got=sizes, expected="one row for each prompt in each")
+    return next(iter(sizes.values()))
+
+
+def _length(name: str, value: Any) -> int:
+    try:
+        return len(value)
+    except TypeError:
+        raise PluginError(
+            f"{name!r} has no rows",
+            got=type(value).__name__,
+            expected="something with a row for each prompt",
+            hint="what is the same for all rows needs no argument: let the function use it from outside",
+        ) from None
+
+
+def take(value: Any, index: Sequence[int]) -> Any:
+    """Return some rows of anything that has them."""
+    if isinstance(value, torch.Tensor):
+        return value[torch.tensor(index, dtype=torch.int64, device=value.device)]
+    if isinstance(value, (list, tuple)):
+        return type(value)(value[i] for i in index)
+    return value[index]
+
+
+def take_all(rows: Mapping[str, Any], index: Sequence[int]) -> dict[str, Any]:
+    """Return some rows of every value."""
+    return {name: take(value, index) for name, value in rows.items()}
+
+
+def row_tokens(rows: Mapping[str, Any]) -> list[int]:
+    """Return for each row the tokens of its prompt and of all its completions."""
+    total: torch.Tensor | int = 0
+    for value in rows.values():
+        if isinstance(value, Batch):
+            total = total + value.prompts.lengths + value.demonstrations.lengths.sum(1)
+            if value.pairs is not None:
+                total = total + value.pairs.chosen.lengths.sum(1) + value.pairs.rejected.lengths.sum(1)
+        elif isinstance(value, Prompts):
+            total = total + value.lengths
+        elif isinstance(value, Completions):
+            total = total + value.lengths.sum(1)
+        elif isinstance(value, Pairs):
+            total = total + value.chosen.lengths.sum(1) + value.rejected.lengths.sum(1)
+    if isinstance(total, int):
+        return [1] * count_rows(rows)
+    counts: list[int] = total.tolist()
+    return counts
+
+
+def parts(costs: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut rows into parts whose padded size (rows times the longest of them) is at most ``budget``, or single rows.
+
+    Rows of like length go together, so that little is padding; within a part they keep their order.
+    """
+    if len(costs) * max(costs, default=0) <= budget:
+        return [list(range(len(costs)))] if costs else []
+    made: list[list[int]] = []
+    longest = 0
+    for row in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        if made and (len(made[-1]) + 1) * longest <= budget:
+            made[-1].append(row)
+        else:
+            made.append([row])
+            longest = costs[row]
+    return [sorted(part) for part in made]

@@ -1,0 +1,168 @@
+"""What a training stage leaves behind: weights in Hugging Face format, moments, added modules, the method's state.
+
+In the stage's folder: ``checkpoint/`` (a model folder), ``optimizer.safetensors``, ``modules.safetensors`` where a
+method added modules, ``method.json`` and, where its state holds tensors, ``method.safetensors``. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from harness.errors import MachineError, PluginError, StageError
+from harness.store.files import machine_errors, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from harness.api import Method, State
+    from harness.training.optimiser import Optimiser
+
+CHECKPOINT = "checkpoint"
+OPTIMIZER = "optimizer.safetensors"
+MODULES = "modules.safetensors"
+METHOD = "method.json"
+METHOD_TENSORS = "method.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass
+class Trained:
+    """What changes while training."""
+
+    parameters: Mapping[str, nn.Parameter]
+    """The policy's, by name."""
+    modules: Mapping[str, nn.Module]
+    """Those a method added."""
+    optimiser: Optimiser
+    method: Method
+    method_name: str
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while writing into one message."""
+    with machine_errors(path):
+        try:
+            yield
+        except SafetensorError as error:
+            raise MachineError(f"cannot write: {error}", where=str(path), hint="is the disk full?") from error
+
+
+def save_state(folder: Path, trained: Trained) -> None:
+    """Write all but the policy's weights into ``folder``."""
+    with writing(folder):
+        trained.optimiser.save(folder / OPTIMIZER)
+        modules = _module_tensors(trained.modules)
+        if modules:
+            save_file({name: tensor.detach().contiguous() for name, tensor in modules.items()}, folder / MODULES)
+        tensors: dict[str, Tensor] = {}
+        state = {name: _pack(value, name, tensors) for name, value in trained.method.state_dict().items()}
+        write_json(folder / METHOD, {"method": trained.method_name, "state": state})
+        if tensors:
+            save_file(tensors, folder / METHOD_TENSORS)
+
+
+def load_moments(folder: Path, trained: Trained, *, modules: bool) -> None:
+    """Take back the optimiser's moments: the policy's, and with ``modules`` those of the added modules."""
+    names = trained.optimiser.parameters if modules else trained.parameters
+    trained.optimiser.load(folder / OPTIMIZER, list(names))
+
+
+def written_by(folder: Path) -> str:
+    """Return the name of the method that a state belongs to."""
+    return str(_read(folder / METHOD)["method"])
+
+
+def load_method(folder: Path, trained: Trained) -> None:
+    """Take back added modules and the method's state.
+
+    Raises:
+        StageError: a file is missing or broken, or does not fit the modules.
+    """
+    wanted = _module_tensors(trained.modules)
+    if wanted:
+        found = _tensors(folder / MODULES)
+        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items()}:
+            raise StageError("the added modules are not those that were saved", where=str(folder / MODULES))
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                tensor.copy_(found[name])
+    tensors = _tensors(folder / METHOD_TENSORS) if (folder / METHOD_TENSORS).exists() else {}
+    try:
+        state = {name: _unpack(value, tensors) for name, value in _read(folder / METHOD)["state"].items()}
+    except KeyError as error:
+        raise StageError(f"the method's state lacks {error}", where=str(folder)) from error
+    trained.method.load_state_dict(state)
+
+
+def save_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Write weights by name, without configuration or tokenizer."""
+    with writing(path):
+        save_file({name: tensor.detach().contiguous() for name, tensor in parameters.items()}, path)
+
+
+def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Take back weights."""
+    found = _tensors(path)
+    if found.keys() != parameters.keys():
+        raise StageError("the weights are not those of this model", where=str(path))
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(found[name])
+
+
+def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{name}.{key}": tensor for name, module in modules.items() for key, tensor in module.state_dict().items()}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StageError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageError(f"cannot be read: {error}", where=str(path)) from error
+    return value
+
+
+def _pack(value: State, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return the JSON form of a state, with its tensors put aside under ``name``."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, list):
+        return [_pack(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    raise PluginError(
+        f"state_dict() holds something that cannot be kept under {name!r}",
+        got=type(value).__name__,
+        expected="a tensor, a bool, an int, a float, a string or a list of these",
+    )
+
+
+def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> State:
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if isinstance(value, dict):
+        return tensors[value["tensor"]] if "tensor" in value else float(value["float"])
+    known: State = value
+    return known

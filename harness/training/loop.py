@@ -1,0 +1,356 @@
+"""One training segment: from a checkpoint, over some steps of a schedule, to the next checkpoint.
+
+A segment is a function of its start, its rows and its plan. Nothing is remembered between steps but weights, moments
+and what the method keeps: the data order, the learning rate and all random numbers are closed forms of the step. So
+training on from a stored checkpoint gives, bit for bit, what training in one go gives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from harness.errors import InputError, StageError
+from harness.lm.encode import collate
+from harness.lm.folders import weights_digest
+from harness.training import checkpoint, memo
+from harness.training.budget import token_budget
+from harness.training.distributed import Ranks, equal_everywhere, stop_together
+from harness.training.meters import Clock, PeakMemory
+from harness.training.optimiser import Optimiser
+from harness.training.order import Order
+from harness.training.probe import ROWS, Probe, fitting
+from harness.training.record import Position, Settings, StepRecord
+from harness.training.schedule import Curve, position_step
+from harness.training.seeds import own_generators, seed_step
+from harness.training.services import Services
+from harness.training.stop import Stopped
+from harness.training.summary import held, module_digest, step_row, totals
+from harness.training.unfinished import Unfinished, logged
+from harness.training.updates import Updater
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.api import Method
+    from harness.benchmark.schema import Recipe
+    from harness.lm.encode import EncodedRow
+    from harness.lm.policy import Policy
+    from harness.training.rewards import CombinedReward
+
+#: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
+Log: TypeAlias = Callable[[Mapping[str, Any]], None]
+#: Called with (steps done, steps of the segment, steps a second).
+Tell: TypeAlias = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a segment does."""
+
+    method: str
+    """The method's name; also the name of the share of a method that applies noise instead of a loss."""
+    recipe: Recipe
+    seed: int
+    first: Mapping[str, int]
+    """Position of the first step, ``{"epoch": e}`` or ``{"step": s}``, counted over the whole schedule."""
+    last: Mapping[str, int]
+    """The segment ends before this position."""
+    curve: Mapping[str, Any]
+    """The learning rate: see :meth:`harness.training.schedule.Curve.from_config`."""
+    previous: Path | None = None
+    """The folder of the training stage that this one goes on from; None starts the optimiser afresh."""
+    dropped: int = 0
+    """Training rows that were left out for their length; for the summary."""
+    identity: str = ""
+    """The stage's id: an unfinished state of another stage is never used."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """The environment's fingerprint: an unfinished state made elsewhere is never used."""
+    concurrent: bool = False
+    """Whether other stages ran beside this one; for the timing table."""
+    save_every: int = 0
+    """Steps between two states from which an interrupted segment can go on; 0 for none but when it is stopped."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a segment is connected to. None of it changes a result."""
+
+    log: Log
+    tell: Tell = lambda _done, _total, _rate: None
+    ranks: Ranks = field(default_factory=Ranks)
+    unfinished: Path | None = None
+    """Folder for the states of this segment."""
+    stop: Callable[[], int] = lambda: 0
+    """Asked after each step: the number of the signal that wants an end, or 0."""
+    note: Callable[[str], None] = lambda _text: None
+    """Takes a sentence that the user should see."""
+
+
+def train(
+    plan: TrainingPlan,
+    policy: Policy,
+    rows: Sequence[EncodedRow],
+    method: Method,
+    folder: Path,
+    *,
+    around: Surroundings,
+    reward: CombinedReward | None = None,
+    load_reference: Callable[[], Policy] | None = None,
+) -> dict[str, Any]:
+    """Train one segment and write its checkpoint.
+
+    Args:
+        plan: what to do.
+        policy: the model at the segment's start, with the recipe's dropout; it is trained in place.
+        rows: the encoded training rows, over-long ones left out; all of them, on every rank.
+        method: does the steps.
+        folder: where rank 0 writes ``checkpoint/`` and the files beside it (see :mod:`harness.training.checkpoint`).
+        around: log, progress, ranks, where states are kept.
+        reward: the benchmark's reward, if the method needs one.
+        load_reference: loads the checkpoint at which the method started, without dropout; called at most once.
+
+    Returns:
+        The summary, as ``summary.json`` has it. The same on every rank, but for timings.
+
+    Raises:
+        DivergedError: a loss, gradient or weight is not finite; nothing is written.
+        Stopped: a signal asked for an end; the state is kept if ``around.unfinished`` is given.
+        HarnessError: whatever the method, the reward or the machine did wrong. On all ranks, whichever it befell.
+    """
+    with own_generators(policy.device), stop_together(around.ranks):
+        segment = Segment(plan, policy, rows, method, around=around, reward=reward, load_reference=load_reference)
+        segment.begin()
+        segment.run()
+        return segment.finish(folder)
+
+
+class Segment:
+    """A segment while it is trained."""
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        policy: Policy,
+        rows: Sequence[EncodedRow],
+        method: Method,
+        *,
+        around: Surroundings,
+        reward: CombinedReward | None = None,
+        load_reference: Callable[[], Policy] | None = None,
+    ) -> None:
+        """Set up everything that does not depend on the step."""
+        recipe = plan.recipe
+        self.plan = plan
+        self.policy = policy
+        self.rows = rows
+        self.method = method
+        self.around = around
+        self.ranks = around.ranks
+        self.memory = PeakMemory(policy.device)
+        self.order = Order([row.id for row in rows], seed=plan.seed, batch_size=recipe.batch_size)
+        _check_ranks(recipe.batch_size, self.ranks)
+        per_epoch = self.order.steps_per_epoch
+        self.curve = Curve.from_config(plan.curve, per_epoch)
+        self.first, self.last = position_step(plan.first, per_epoch), position_step(plan.last, per_epoch)
+        self.step = self.first
+        self.clock = Clock(policy.device)
+        self.optimiser = Optimiser(recipe)
+        named = dict(policy.model.named_parameters())
+        self.optimiser.add(named)
+        if recipe.gradient_checkpointing:
+            enable: Any = policy.model.gradient_checkpointing_enable
+            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.updater = Updater(
+            self.optimiser,
+            self.ranks,
+            self.clock,
+            budget=recipe.tokens_per_micro_batch or token_budget(policy),
+            max_grad_norm=recipe.max_grad_norm,
+            device=policy.device,
+        )
+        self.services = Services(
+            policy,
+            settings=Settings(
+                seed=plan.seed,
+                max_new_tokens=recipe.generate_length or recipe.max_completion_length,
+                epochs=recipe.epochs,
+                method=plan.method,
+                dropout=recipe.dropout,
+                gradient_checkpointing=recipe.gradient_checkpointing,
+            ),
+            updater=self.updater,
+            optimiser=self.optimiser,
+            ranks=self.ranks,
+            clock=self.clock,
+            position=Position(max(self.curve.last, self.last), per_epoch),
+            reward=reward,
+            load_reference=load_reference or _no_reference,
+        )
+        self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
+        self.probe: Probe | None = None
+        self.log: list[dict[str, Any]] = []
+        self.reference_digest: str | None = None
+        self.kept: Unfinished | None = None
+
+    def begin(self) -> None:
+        """Load what the segment goes on from, and let the method prepare."""
+        plan = self.plan
+        self.services.progress.move(self.first)
+        if self.ranks.first:
+            self.probe = self._probe()
+        seed_step(plan.seed, self.first, rank=0)  # the same on all ranks: a new module must start the same on each
+        self.method.setup(self.services)
+        if plan.previous is not None:
+            same = checkpoint.written_by(plan.previous) == plan.method
+            checkpoint.load_moments(plan.previous, self.trained, modules=same)
+            if same:
+                checkpoint.load_method(plan.previous, self.trained)
+        if self.around.unfinished is not None:
+            self._resume(self.around.unfinished)
+        self.clock.lap()
+
+    def run(self) -> None:
+        """Take the steps that are left."""
+        began, start = time.monotonic(), self.step
+        while self.step < self.last:
+            self._take_step()
+            done = self.step - start
+            self.around.tell(self.step - self.first, self.last - self.first, done / max(1e-9, time.monotonic() - began))
+            number = self.ranks.worst(self.around.stop())
+            every = self.plan.save_every
+            due = every and (self.step - self.first) % every == 0
+            if self.kept is not None and self.step < self.last and (number or due):
+                self._keep()
+                self.clock.lap()
+            if number and self.step < self.last:
+                raise Stopped(number, self.step)
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Check and write the result, and return the summary."""
+        self.updater.check_weights()
+        if self.ranks.world > 1:
+            equal_everywhere(self.ranks, module_digest(self.policy.model), "the weights after training")
+        self.services.check_reference()
+        digest = None
+        if self.ranks.first:
+            with checkpoint.writing(folder):
+                self.policy.save(folder / checkpoint.CHECKPOINT)
+            checkpoint.save_state(folder, self.trained)
+            digest = weights_digest(folder / checkpoint.CHECKPOINT)
+        digest = next(found for found in self.ranks.gather(digest) if found is not None)
+        if self.kept is not None and self.ranks.first:
+            self.kept.discard()
+        return self._summary(digest)
+
+    def _take_step(self) -> None:
+        step, plan = self.step, self.plan
+        services, updater = self.services, self.updater
+        services.progress.move(step)
+        services.record = StepRecord()
+        updater.step, updater.rate, updater.peak = step, self.curve.rate(step), self.curve.peak
+        updater.diagnose = self._diagnosed(step)
+        seed_step(plan.seed, step, self.ranks.rank)
+        places = self.order.batch(step)[self.ranks.part(self.order.batch_size)]
+        batch = collate([self.rows[place] for place in places], self.policy.device)
+        said = self.method.step(services, batch)
+        row: dict[str, Any] = {"step": step, "epoch": services.progress.epoch, "learning_rate": updater.rate}
+        row |= step_row(services.record, said, self.ranks, method=plan.method)
+        if updater.diagnose:
+            updater.check_weights()
+            if self.probe is not None:
+                row["kl"], row["probe_entropy"] = self.probe.compare(self.policy)
+        row["seconds"] = self.clock.lap()
+        self.step = step + 1
+        self._note(row)
+
+    def _diagnosed(self, step: int) -> bool:
+        return step in {self.first, self.last - 1} or step % self.plan.recipe.diagnose_every == 0
+
+    def _probe(self) -> Probe | None:
+        chosen = [self.rows[place] for place in self.order.chosen("probe", ROWS)]
+        lengths = [0 if row.completion is None else len(row.completion.ids) for row in chosen]
+        places = fitting(lengths, self.policy.vocab_size)
+        return Probe(self.policy, collate([chosen[p] for p in places], self.policy.device)) if places else None
+
+    def _resume(self, folder: Path) -> None:
+        plan = self.plan
+        identity = {"stage": plan.identity, "environment": dict(plan.environment), "ranks": self.ranks.world}
+        self.kept = Unfinished(folder, identity)
+        found = self.kept.find()
+        equal_everywhere(self.ranks, found and found[0], "the step to go on from")
+        if found is None:
+            if folder.is_dir() and any(folder.iterdir()):
+                self.around.note("an unfinished state was made in another environment or is broken: starting again")
+            return
+        self.step, place, extra = found
+        checkpoint.load_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
+        checkpoint.load_moments(place, self.trained, modules=True)
+        checkpoint.load_method(place, self.trained)
+        self.services.memo.load(place / memo.FILE, self.ranks.rank)
+        self.updater.budget, self.updater.halvings = extra["budget"], extra["halvings"]
+        for row in logged(place):
+            self._note(row)
+        self.around.note(f"going on at step {self.step}")
+
+    def _keep(self) -> None:
+        kept = self.kept
+        every = self.ranks.gather(self.services.memo.content())
+        if kept is None or not self.ranks.first:
+            return
+
+        def write(place: Path) -> None:
+            checkpoint.save_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
+            checkpoint.save_state(place, self.trained)
+            with checkpoint.writing(place):
+                memo.save(every, place / memo.FILE)
+
+        extra = {"budget": self.updater.budget, "halvings": self.updater.halvings}
+        kept.save(self.step, self.log, extra, write)
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.log.append(row)
+        if self.ranks.first:
+            self.around.log(row)
+
+    def _summary(self, digest: str) -> dict[str, Any]:
+        policy, services = self.policy, self.services
+        models = [held("policy", self.trained.parameters.values())]
+        if services.reference is not None:
+            models.append(held("reference", services.reference.model.parameters()))
+        models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
+        name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else str(policy.device)
+        return {
+            "steps": self.last - self.first,
+            "first_step": self.first,
+            "last_step": self.last,
+            **totals(self.log),
+            "peak_memory_bytes": self.memory.read(),
+            "device": name,
+            "threads": torch.get_num_threads(),
+            "ranks": self.ranks.world,
+            "models_held": models,
+            "weights_sha256": digest,
+            "rows": {"used": len(self.rows), "dropped_overlong": self.plan.dropped},
+            "micro_batches": {
+                "tokens": self.updater.budget,
+                "halvings": self.updater.halvings,
+                "total": sum(row["micro_batches"] for row in self.log),
+            },
+            "concurrent": self.plan.concurrent,
+        }
+
+
+def _check_ranks(batch_size: int, ranks: Ranks) -> None:
+    if batch_size < ranks.world:
+        raise InputError(
+            "there are more processes than prompts in a step", got=ranks.world, expected=f"at most {batch_size}"
+        )
+
+
+def _no_reference() -> Policy:
+    raise StageError("the method asks for the reference model and none was given")

@@ -1,0 +1,59 @@
+"""How far the policy has moved from where its segment started, on a few demonstrations that stay the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.lm.logprobs import score_logits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from harness.api import Batch
+    from harness.lm.policy import Policy
+
+#: Demonstrations on the probe, at most.
+ROWS = 8
+#: Log-probs of the start that are kept, in numbers: 64 MB of float32.
+NUMBERS = 1 << 24
+
+
+class Probe:
+    """The distributions of the start over the next token at every position of a few demonstrations."""
+
+    def __init__(self, policy: Policy, batch: Batch) -> None:
+        """Measure ``policy`` on the demonstrations of ``batch``."""
+        self._batch = batch
+        self._start = self._measure(policy)
+
+    def compare(self, policy: Policy) -> tuple[float, float]:
+        """Return KL(policy || start) and the policy's entropy, both in nats, means over the probe's positions.
+
+        The KL is exact: the whole distribution at each position, not an estimate from samples.
+        """
+        now = self._measure(policy)
+        weight = now.exp()
+        possible = weight > 0  # an id that cannot occur adds nothing, and minus infinity less itself is no number
+        kl = torch.where(possible, weight * (now - self._start), 0.0).sum(-1)
+        entropy = -torch.where(possible, weight * now, 0.0).sum(-1)
+        return float(kl.mean()), float(entropy.mean())
+
+    def _measure(self, policy: Policy) -> Tensor:
+        with torch.no_grad():
+            chunks = score_logits(policy, self._batch.prompts, self._batch.demonstrations, dropout=False)
+            return torch.cat([chunk.values.log_softmax(-1) for chunk in chunks])
+
+
+def fitting(lengths: Sequence[int], vocabulary: int) -> list[int]:
+    """Return the places of the demonstrations to probe: in their order, as many as may be kept, none that is absent."""
+    chosen: list[int] = []
+    held = 0
+    for place, length in enumerate(lengths):
+        if length and len(chosen) < ROWS and (not chosen or (held + length) * vocabulary <= NUMBERS):
+            chosen.append(place)
+            held += length
+    return chosen

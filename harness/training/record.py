@@ -1,0 +1,79 @@
+"""Where a run stands, what it was told to be, and what happened in the step that is being taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.api import Rewards
+from harness.training.meters import Signal
+from harness.training.rewards import Notes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.training.updates import Update
+
+
+@dataclass
+class Position:
+    """Where in the whole schedule the run stands. Implements :class:`harness.api.Progress`."""
+
+    total_steps: int
+    steps_per_epoch: int
+    step: int = 0
+    epoch: int = 0
+    fraction: float = 0.0
+
+    def move(self, step: int) -> None:
+        """Stand before ``step``."""
+        self.step = step
+        self.epoch = step // self.steps_per_epoch
+        self.fraction = step / max(1, self.total_steps)
+
+
+@dataclass
+class StepRecord:
+    """What happened in one step, on this rank."""
+
+    signal: Signal = field(default_factory=Signal)
+    notes: Notes = field(default_factory=Notes)
+    updates: list[Update] = field(default_factory=list)
+    groups: list[tuple[tuple[str, ...], Rewards]] = field(default_factory=list)
+    generated: int = 0
+    rewarded: int = 0
+    draws: int = 0
+
+    def close(self) -> Signal:
+        """Return the signal, with rewards of the same prompts seen as one group a prompt."""
+        if self.groups:
+            same = all(ids == self.groups[0][0] for ids, _ in self.groups)
+            for rewards in [_side_by_side([r for _, r in self.groups])] if same else [r for _, r in self.groups]:
+                self.signal.rewarded(rewards)
+            self.groups = []
+        return self.signal
+
+
+def _side_by_side(every: Sequence[Rewards]) -> Rewards:
+    if len(every) == 1:
+        return every[0]
+    names = [name for name in every[0].parts if all(name in rewards.parts for rewards in every)]
+    return Rewards(
+        torch.cat([rewards.values for rewards in every], 1),
+        torch.cat([rewards.present for rewards in every], 1),
+        {name: torch.cat([rewards.parts[name] for rewards in every], 1) for name in names},
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the services need to know of the recipe."""
+
+    seed: int
+    max_new_tokens: int
+    epochs: int
+    method: str
+    dropout: float
+    gradient_checkpointing: bool

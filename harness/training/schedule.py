@@ -1,0 +1,54 @@
+"""Learning rates as a closed form of the step, so that a schedule can be entered anywhere without a memory.
+
+No state is stepped: the rate at a step is the same for every number of ranks, after every restart and on every branch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def position_step(position: Mapping[str, int], steps_per_epoch: int) -> int:
+    """Return the step number of a position ``{"epoch": e}`` or ``{"step": s}``."""
+    return position["step"] if "step" in position else position["epoch"] * steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning rate over the steps ``[first, last)``.
+
+    With t steps behind it and n steps in all after the warm-up, the rate at a step is
+    ``floor + (peak - floor) * (1 + cos(pi t / n)) / 2`` (cosine), ``floor + (peak - floor) * (1 - t / n)`` (linear) or
+    ``peak``. Step ``first`` has the peak (without warm-up), step ``last``, which is no longer taken, would have the
+    floor. The w steps of a warm-up have ``peak * 1/w``, ``peak * 2/w``, …, ``peak``.
+    """
+
+    kind: Literal["cosine", "linear", "constant"]
+    peak: float
+    floor: float
+    warmup_steps: int
+    first: int
+    last: int
+
+    @classmethod
+    def from_config(cls, curve: Mapping[str, Any], steps_per_epoch: int) -> Curve:
+        """Build from plain values whose ``first`` and ``last`` are positions (see :func:`position_step`)."""
+        ends = {name: position_step(curve[name], steps_per_epoch) for name in ("first", "last")}
+        return cls(**{**curve, **ends})
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of the optimiser step ``step``, counted over the whole schedule."""
+        behind = step - self.first
+        if behind < self.warmup_steps:
+            return self.peak * (behind + 1) / self.warmup_steps
+        if self.kind == "constant":
+            return self.peak
+        fraction = min(1.0, (behind - self.warmup_steps) / max(1, self.last - self.first - self.warmup_steps))
+        left = (1.0 + math.cos(math.pi * fraction)) / 2.0 if self.kind == "cosine" else 1.0 - fraction
+        floor = min(self.floor, self.peak)  # a peak of 0 means no training at all, whatever the floor
+        return floor + (self.peak - floor) * left

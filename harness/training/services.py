@@ -1,0 +1,381 @@
+"""The services that a method calls: sampling, rewards, log-probs, updates. Implements :class:`harness.api.Run`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from harness.api import Completions, Logits, LogProbs, Rewards
+from harness.errors import InputError, MachineError, PluginError, StageError
+from harness.lm.logprobs import ScoringModule, score, score_logits
+from harness.lm.policy import WEIGHT_DTYPES
+from harness.lm.sampling import Drawn, sample
+from harness.training import memo
+from harness.training.budget import count_rows, out_of_memory, parts, row_tokens, take_all
+from harness.training.perturbation import perturbed, weighted_sum
+from harness.training.record import StepRecord
+from harness.training.rewards import TrainerState
+from harness.training.seeds import generator
+from harness.training.summary import module_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor, nn
+
+    from harness.api import Batch
+    from harness.lm.policy import Policy
+    from harness.training.distributed import Ranks
+    from harness.training.meters import Clock
+    from harness.training.optimiser import Optimiser
+    from harness.training.record import Position, Settings
+    from harness.training.rewards import CombinedReward
+    from harness.training.updates import Updater
+
+By = Literal["policy", "reference"]
+
+
+class Services:
+    """The run that a method sees."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        settings: Settings,
+        updater: Updater,
+        optimiser: Optimiser,
+        ranks: Ranks,
+        clock: Clock,
+        position: Position,
+        reward: CombinedReward | None,
+        load_reference: Callable[[], Policy],
+    ) -> None:
+        """Serve ``policy``; the reference model is loaded when it is first asked for."""
+        self.policy = policy
+        self.progress = position
+        self.modules: dict[str, nn.Module] = {}
+        self.record = StepRecord()
+        self.memo = memo.Memo()
+        self.reference: Policy | None = None
+        self._settings = settings
+        self._updater = updater
+        self._optimiser = optimiser
+        self._ranks = ranks
+        self._clock = clock
+        self._reward = reward
+        self._load_reference = load_reference
+        self._scoring = ScoringModule(policy)
+        self._reference_scoring: ScoringModule | None = None
+        self._most_rows: int | None = None
+        self._reference_digest = ""
+
+    def sample(
+        self,
+        batch: Batch,
+        temperatures: Sequence[float],
+        *,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        by: By = "policy",
+    ) -> Completions:
+        """Draw one completion a temperature for each prompt; see :meth:`harness.api.Run.sample`."""
+        options: dict[str, Any] = {"temperatures": list(temperatures), "top_k": top_k, "top_p": top_p}
+        if by == "reference":
+            return self._by_reference(batch, "sample", options, lambda model, b: self._drawn(model, b, 0, **options))
+        # a second call in the same step has other noise
+        purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
+        self.record.draws += 1
+        with self._clock.phase("sampling"):
+            drawn = self._drawn(self.policy, batch, self.progress.step, purpose=purpose, **options)
+        self._drew(drawn.completions, drawn.entropy)
+        return drawn.completions
+
+    def greedy(self, batch: Batch) -> Completions:
+        """Decode the most probable token at each position: (B, 1, T)."""
+        with self._clock.phase("sampling"):
+            drawn = self._drawn(self.policy, batch, self.progress.step, purpose="greedy", temperatures=[0.0])
+        self._drew(drawn.completions, drawn.entropy)
+        return drawn.completions
+
+    def beam(
+        self,
+        batch: Batch,
+        *,
+        beams: int,
+        groups: int,
+        diversity_penalty: float,
+        by: By = "policy",
+    ) -> Completions:
+        """Diverse beam search; see :meth:`harness.api.Run.beam`."""
+        from harness.lm.beam import beam
+
+        options = {"beams": beams, "groups": groups, "diversity_penalty": diversity_penalty}
+
+        def search(model: Policy, rows: Batch) -> Completions:
+            return beam(model, rows.prompts, max_new_tokens=self._settings.max_new_tokens, **options)
+
+        if by == "reference":
+            return self._by_reference(batch, "beam", options, search)
+        with self._clock.phase("sampling"):
+            completions = search(self.policy, batch)
+        self._drew(completions, None)
+        return completions
+
+    def reward(self, batch: Batch, completions: Completions) -> Rewards:
+        """Score completions with the benchmark's reward: (B, K)."""
+        if self._reward is None:
+            raise InputError(
+                "the method asks for a reward and the benchmark names none",
+                where=f"method {self._settings.method!r}",
+                expected="reward: in the file (and needs={'reward'} in the method's registration)",
+            )
+        with self._clock.phase("reward"):
+            lengths = completions.answer_lengths.tolist()
+            ids = completions.ids.tolist()
+            answers = [
+                row[:n] for group, ns in zip(ids, lengths, strict=True) for row, n in zip(group, ns, strict=True)
+            ]
+            rewards = self._reward.score(
+                batch,
+                completions,
+                self.policy.tokeniser.decode_batch(answers),
+                state=TrainerState(
+                    self.progress.step,
+                    self.progress.total_steps,
+                    self.progress.step / self.progress.steps_per_epoch,
+                    self._settings.epochs,
+                ),
+                notes=self.record.notes,
+            )
+        self.record.rewarded += int((completions.lengths > 0).sum())
+        self.record.groups.append((batch.ids, rewards))
+        return rewards
+
+    def logprobs(
+        self,
+        batch: Batch,
+        completions: Completions,
+        *,
+        temperature: float = 1.0,
+        dropout: bool = True,
+        dtype: torch.dtype | None = None,
+        hidden: bool = False,
+    ) -> LogProbs:
+        """Log-probs (B, K, T), with gradient inside a loss; elsewhere there is nothing to take one for."""
+        options: dict[str, Any] = {
+            "temperature": temperature,
+            "dtype": dtype,
+            "hidden": hidden,
+            "dropout": self._dropout(dropout),
+        }
+        outputs = self._updater.outputs
+        with self._clock.phase("forward_backward"):
+            if outputs is None:
+                with torch.no_grad():
+                    return self._in_parts(self.policy, self._scoring, batch, completions, **options)
+            made = score(self.policy, batch.prompts, completions, module=self._scoring, **options)
+        if torch.is_grad_enabled():
+            outputs.tokens += int(completions.lengths.sum())
+        return replace(
+            made,
+            values=outputs.hand_out(made.values),
+            hidden=None if made.hidden is None else outputs.hand_out(made.hidden),
+        )
+
+    def reference_logprobs(self, batch: Batch, completions: Completions) -> LogProbs:
+        """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
+        with self._clock.phase("forward_backward"), torch.no_grad():
+            reference = self._reference()
+            scoring = self._reference_scoring = self._reference_scoring or ScoringModule(reference)
+            lengths = completions.lengths.amax(1).tolist()
+
+            def compute(places: list[int]) -> list[Tensor]:
+                rows = take_all({"batch": batch, "completions": completions}, places)
+                found = self._in_parts(reference, scoring, rows["batch"], rows["completions"], dropout=False)
+                return [found.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
+
+            keys = list(memo.keys(batch.ids, "logprobs", completions))
+            values = self.memo.look_up(keys, compute)
+            width = completions.ids.shape[2]
+            device = completions.ids.device
+            return LogProbs(memo.widen([value.to(device) for value in values], width), completions.mask)
+
+    def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
+        """Whole distributions at the scored positions, in chunks that bound memory."""
+        outputs = self._updater.outputs
+        dropout = self._dropout(wanted=True)
+        with self._clock.phase("forward_backward"):
+            if outputs is None:
+                with torch.no_grad():
+                    chunks = list(
+                        score_logits(self.policy, batch.prompts, completions, dropout=dropout, module=self._scoring)
+                    )
+            else:
+                outputs.tokens += int(completions.lengths.sum())
+                made = score_logits(self.policy, batch.prompts, completions, dropout=dropout, module=self._scoring)
+                chunks = [replace(chunk, values=outputs.hand_out(chunk.values)) for chunk in made]
+        yield from chunks
+
+    def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
+        """Make ``module`` part of what is trained, with a peak learning rate of its own if given."""
+        if name in self.modules:
+            raise PluginError(f"a module called {name!r} was added before", where=f"method {self._settings.method!r}")
+        module.to(device=self.policy.device, dtype=WEIGHT_DTYPES[self.policy.dtype])
+        self.modules[name] = module
+        self._optimiser.add(
+            {f"modules/{name}.{key}": parameter for key, parameter in module.named_parameters()},
+            learning_rate=learning_rate,
+        )
+
+    def total(self, x: Tensor | float) -> Tensor:
+        """Sum of ``x`` over all ranks, without gradient."""
+        if self._updater.outputs is not None:
+            raise PluginError(
+                "total() was called inside a loss, which sees a part of the rows only",
+                where=f"method {self._settings.method!r}",
+                hint="call it before update(), and let the loss use the result",
+            )
+        value = x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=self.policy.device)
+        return self._ranks.sum(value)
+
+    def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Iterable[Mapping[str, Any]]:
+        """Cut rows into ``parts`` by one permutation of the global batch; a rank's share of a part may be empty."""
+        size = count_rows(rows)
+        sizes = self._ranks.gather(size)
+        first, total = sum(sizes[: self._ranks.rank]), sum(sizes)
+        order = torch.randperm(total, generator=self.generator(purpose)).tolist()
+        for part in range(parts):
+            chosen = order[part * total // parts : (part + 1) * total // parts]
+            yield take_all(rows, [place - first for place in chosen if first <= place < first + size])
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator seeded by (seed, purpose, step)."""
+        return generator("method", self._settings.seed, purpose, self.progress.step)
+
+    def perturbed(self, seed: int, scale: float) -> AbstractContextManager[None]:
+        """Weights plus ``scale`` times standard normal noise drawn from ``seed``; bit-equal afterwards."""
+        return perturbed(list(self._optimiser.parameters.values()), scale, self._settings.seed, seed)
+
+    def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
+        """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
+        pairs = [(int(seed), float(weight)) for seed, weight in noise]
+        every = self._ranks.gather(pairs)
+        if any(other != pairs for other in every):
+            raise PluginError(
+                "apply() was given other weights on another rank",
+                where=f"method {self._settings.method!r}",
+                hint="sum what they are computed from with total()",
+            )
+        weights = [(weight, (self._settings.seed, seed)) for seed, weight in pairs]
+        update = self._updater.apply(self._settings.method, lambda parameters: weighted_sum(parameters, weights))
+        self.record.updates.append(update)
+        return update.report()
+
+    def update(self, loss: Callable[..., Mapping[str, Tensor]], **rows: Any) -> Mapping[str, float]:
+        """One optimiser step; see :meth:`harness.api.Run.update`."""
+        update = self._updater.update(loss, rows)
+        self.record.updates.append(update)
+        return update.report()
+
+    def check_reference(self) -> None:
+        """Raise StageError if the reference model's weights are not what they were when it was loaded."""
+        if self.reference is not None and module_digest(self.reference.model) != self._reference_digest:
+            raise StageError(
+                "the weights of the reference model were changed", where=f"method {self._settings.method!r}"
+            )
+
+    def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument
+        # Layers recompute their activations in training mode only; with probability 0 that mode drops nothing.
+        return wanted or (self._settings.gradient_checkpointing and self._settings.dropout == 0)
+
+    def _reference(self) -> Policy:
+        if self.reference is None:
+            with self._clock.phase("other"):
+                self.reference = self._load_reference()
+                self.reference.model.requires_grad_(requires_grad=False)
+                self._reference_digest = module_digest(self.reference.model)
+        return self.reference
+
+    def _by_reference(
+        self,
+        batch: Batch,
+        kind: str,
+        options: Mapping[str, Any],
+        search: Callable[[Policy, Batch], Completions | Drawn],
+    ) -> Completions:
+        """Return what the reference model says of each prompt: made once, whatever the step and the batch."""
+        with self._clock.phase("sampling"):
+            reference = self._reference()
+
+            def compute(places: list[int]) -> list[Tensor]:
+                found = search(reference, batch[places])
+                completions = found.completions if isinstance(found, Drawn) else found
+                self.record.generated += int(completions.lengths.sum())
+                ends = torch.stack((completions.lengths, completions.finished.long()), dim=2)
+                packed = torch.cat((ends, completions.ids), dim=2)
+                return [row[:, : 2 + int(row[:, 0].max())].clone() for row in packed]
+
+            keys = list(memo.keys(batch.ids, (kind, sorted(options.items()), self._settings.max_new_tokens)))
+            rows = self.memo.look_up(keys, compute)
+            packed = memo.widen([row.to(self.policy.device) for row in rows], max(row.shape[1] for row in rows))
+            completions = Completions(packed[:, :, 2:], packed[:, :, 0], packed[:, :, 1].bool())
+        self.record.signal.drew(completions, self._settings.max_new_tokens, None)
+        return completions
+
+    def _drew(self, completions: Completions, entropy: Tensor | None) -> None:
+        self.record.generated += int(completions.lengths.sum())
+        self.record.signal.drew(completions, self._settings.max_new_tokens, entropy)
+
+    def _drawn(self, model: Policy, batch: Batch, step: int, *, purpose: str = "reference", **options: Any) -> Drawn:
+        """Sample, with fewer rows at a time where memory runs out: that changes no text."""
+        rows = len(batch) * len(options["temperatures"])
+        while True:
+            try:
+                return sample(
+                    model,
+                    batch.prompts,
+                    batch.ids,
+                    seed=self._settings.seed,
+                    purpose=purpose,
+                    step=step,
+                    max_new_tokens=self._settings.max_new_tokens,
+                    max_rows=self._most_rows,
+                    **options,
+                )
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                shortage = str(error).splitlines()[0] if str(error) else type(error).__name__
+            width = min(rows, self._most_rows or rows)
+            if width <= len(options["temperatures"]):
+                raise MachineError(f"out of memory while sampling for a single prompt: {shortage}")
+            self._most_rows = max(len(options["temperatures"]), width // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _in_parts(
+        self, model: Policy, scoring: ScoringModule, batch: Batch, completions: Completions, **options: Any
+    ) -> LogProbs:
+        """Score without gradient, as many rows at a time as the token budget allows."""
+        if not len(batch):
+            values = torch.zeros(completions.ids.shape, dtype=torch.float32, device=completions.ids.device)
+            return LogProbs(values, completions.mask)
+        rows: dict[str, Any] = {"prompts": batch.prompts, "completions": completions}
+        cut = parts(row_tokens(rows), self._updater.budget)
+        found = []
+        for index in cut:
+            part = rows if len(index) == len(batch) else take_all(rows, index)
+            found.append(score(model, part["prompts"], part["completions"], module=scoring, **options))
+        if len(found) == 1:
+            return found[0]
+        places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()
+        hidden = [part.hidden for part in found if part.hidden is not None]
+        return LogProbs(
+            torch.cat([part.values for part in found])[places],
+            completions.mask,
+            torch.cat(hidden)[places] if hidden else None,
+        )

@@ -1,0 +1,109 @@
+"""The state of an unfinished segment, so that a long stage goes on where it was interrupted.
+
+Each state is a folder of its own, named by the step that comes next. Its manifest, which has every file's sha256, is
+written last: a folder without one, or with a file that differs, does not exist. A state is used only by the same stage
+in the same environment; anything else starts the segment again, which gives the same result, only later.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
+from harness.store.identity import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+MANIFEST = "manifest.json"
+ROWS = "train.jsonl"
+
+
+class Unfinished:
+    """The states of one segment below a folder; at most the last one stays."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        """Use ``folder``, which is made when there is something to keep.
+
+        Args:
+            folder: for this segment alone.
+            identity: plain JSON that must be equal for a state to be used: the stage's id, the environment, the ranks.
+        """
+        self._folder = folder
+        self._identity = json.loads(json.dumps(identity))
+
+    def save(
+        self,
+        step: int,
+        rows: Iterable[Mapping[str, Any]],
+        extra: Mapping[str, Any],
+        write: Callable[[Path], None],
+    ) -> None:
+        """Keep the state before ``step``: the log so far, ``extra``, and what ``write`` puts into a folder."""
+        with machine_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            draft = self._folder / f".{step}.{uuid.uuid4().hex}"
+            draft.mkdir()
+        try:
+            write(draft)
+            write_jsonl(draft / ROWS, rows)
+            with machine_errors(draft):
+                names = sorted(path.name for path in draft.iterdir())
+                for name in names:
+                    sync(draft / name)
+                write_json(
+                    draft / MANIFEST,
+                    {
+                        "identity": self._identity,
+                        "extra": dict(extra),
+                        "files": {name: file_digest(draft / name) for name in names},
+                    },
+                )
+                sync(draft / MANIFEST)
+                sync(draft)
+                place = self._folder / str(step)
+                shutil.rmtree(place, ignore_errors=True)
+                draft.rename(place)
+                sync(self._folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        self._forget(but=place.name)
+
+    def find(self) -> tuple[int, Path, dict[str, Any]] | None:
+        """Return the last state that is whole and fits: the next step, its folder and ``extra``."""
+        if not self._folder.is_dir():
+            return None
+        for step in sorted((int(p.name) for p in self._folder.iterdir() if p.name.isdigit()), reverse=True):
+            place = self._folder / str(step)
+            manifest = _whole(place)
+            if manifest is not None and manifest["identity"] == self._identity:
+                return step, place, manifest["extra"]
+        return None
+
+    def discard(self) -> None:
+        """Remove all states: the segment is finished, or starts again."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _forget(self, *, but: str) -> None:
+        for path in self._folder.iterdir():
+            if path.name != but:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def logged(place: Path) -> list[dict[str, Any]]:
+    """Return the log of a state."""
+    return list(read_jsonl(place / ROWS))
+
+
+def _whole(place: Path) -> dict[str, Any] | None:
+    try:
+        manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        whole = all(file_digest(place / name) == digest for name, digest in manifest["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    return manifest if whole else None

@@ -1,0 +1,281 @@
+"""One optimiser step: micro-batches, sum over ranks, checks before anything moves, clipping, the step itself."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import DivergedError, MachineError, PluginError
+from harness.training.budget import count_rows, out_of_memory, parts, row_tokens, take_all
+from harness.training.shares import Outputs, Share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor, nn
+
+    from harness.training.distributed import Ranks
+    from harness.training.meters import Clock
+    from harness.training.optimiser import Optimiser
+
+
+@dataclass
+class Update:
+    """What one optimiser step did."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    """Each share's total over all parts and ranks."""
+    moved: dict[str, bool] = field(default_factory=dict)
+    grad_norm: float = 0.0
+    """Before clipping."""
+    grad_norms: dict[str, float] = field(default_factory=dict)
+    """Of each share by itself; on diagnosed steps only."""
+    tokens: int = 0
+    """Tokens whose log-probs were handed to the loss, over all ranks."""
+    parts: int = 0
+    """Micro-batches, over all ranks."""
+    apart: bool = False
+    """Whether the shares' gradients can be told apart: some part had more than one."""
+
+    def report(self) -> dict[str, float]:
+        """Return what :meth:`harness.api.Run.update` gives back."""
+        norms = {f"grad_norm/{name}": norm for name, norm in self.grad_norms.items()}
+        return {**self.losses, "grad_norm": self.grad_norm, **norms}
+
+
+@dataclass
+class _Attempt:
+    """This rank's part of an update."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    moved: dict[str, bool] = field(default_factory=dict)
+    tokens: int = 0
+    parts: int = 0
+    several: bool = False
+    separate: dict[str, list[Tensor | None]] = field(default_factory=dict)
+    """On diagnosed steps: the gradient of each share."""
+
+    def add(self, settled: Mapping[str, Share], outputs: Outputs) -> None:
+        self.parts += 1
+        self.tokens += outputs.tokens
+        self.several = self.several or len(settled) > 1
+        for name, share in settled.items():
+            self.losses[name] = self.losses.get(name, 0.0) + share.value
+            self.moved[name] = self.moved.get(name, False) or share.moved
+
+    def add_separate(self, name: str, gradient: Sequence[Tensor | None]) -> None:
+        before = self.separate.setdefault(name, [None] * len(gradient))
+        for place, slope in enumerate(gradient):
+            known = before[place]
+            if slope is not None:
+                before[place] = slope.clone() if known is None else known.add_(slope)
+
+
+class Updater:
+    """Takes optimiser steps for a run."""
+
+    def __init__(
+        self,
+        optimiser: Optimiser,
+        ranks: Ranks,
+        clock: Clock,
+        *,
+        budget: int,
+        max_grad_norm: float,
+        device: torch.device,
+    ) -> None:
+        """Step ``optimiser``.
+
+        Args:
+            optimiser: what is stepped.
+            ranks: who takes part.
+            clock: what the seconds are charged to.
+            budget: tokens of one forward, at most.
+            max_grad_norm: above this norm the gradient is scaled down to it; 0 for never.
+            device: where the weights are, whose generator dropout draws from.
+        """
+        self._optimiser = optimiser
+        self._ranks = ranks
+        self._clock = clock
+        self._max_grad_norm = max_grad_norm
+        self._device = device
+        self.budget = budget
+        self.halvings = 0
+        """How often memory ran out and the budget was halved."""
+        self.outputs: Outputs | None = None
+        """What the loss that is being computed was handed; None outside a loss."""
+        self.step = 0
+        self.rate = 0.0
+        self.peak = 0.0
+        self.diagnose = False
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self._optimiser.parameters.values())
+
+    def update(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any]) -> Update:
+        """Take one step along the gradient of a loss, which is called for one part of the rows after the other.
+
+        Memory running out on any rank halves the budget on all and starts again, with the same rows and the same
+        random numbers.
+
+        Raises:
+            DivergedError: a share or the gradient is not finite; on all ranks, before any weight has moved.
+            MachineError: memory runs out for a single row.
+        """
+        if self.outputs is not None:
+            raise PluginError("update() was called inside a loss")
+        size = count_rows(rows)
+        costs = row_tokens(rows)
+        while True:
+            cut = parts(costs, self.budget)
+            with _same_random_numbers(self._device) as again:
+                attempt = self._attempt(loss, rows, cut, size)
+                alone = all(len(part) == 1 for part in cut)
+                worst = self._ranks.worst(0 if attempt is not None else 2 if alone else 1)
+                if not worst and attempt is not None:
+                    break
+                again()
+            self._halve([sum(costs[i] for i in part) for part in cut], hopeless=worst == 2)
+        return self._finish(self._merge(attempt), attempt)
+
+    def apply(self, name: str, set_gradient: Callable[[list[nn.Parameter]], None]) -> Update:
+        """Take one step along a gradient that needs no loss: the same on every rank."""
+        self._optimiser.clear()
+        with self._clock.phase("forward_backward"):
+            set_gradient(self._parameters)
+        moved = any(bool(p.grad.any()) for p in self._parameters if p.grad is not None)
+        return self._finish(Update(moved={name: moved}), None)
+
+    def check_weights(self) -> None:
+        """Raise DivergedError if a weight is not finite."""
+        for name, parameter in self._optimiser.parameters.items():
+            if not bool(parameter.detach().isfinite().all()):
+                raise DivergedError(f"a weight is not finite after step {self.step}", where=name)
+
+    def _attempt(
+        self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], cut: list[list[int]], size: int
+    ) -> _Attempt | None:
+        """Return this rank's part, with its gradients in place; None where memory ran out."""
+        self._optimiser.clear()
+        attempt = _Attempt()
+        try:
+            with self._clock.phase("forward_backward"):
+                for index in cut:
+                    self._part(loss, rows if len(index) == size else take_all(rows, index), attempt)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            return attempt
+        finally:
+            self.outputs = None
+        # here, and not in the handler, the error's frames no longer hold the tensors
+        del attempt
+        self._optimiser.clear()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    def _part(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], attempt: _Attempt) -> None:
+        outputs = self.outputs = Outputs()
+        shares = loss(**rows)
+        if not isinstance(shares, Mapping):
+            raise PluginError(
+                "the loss gave no named shares", got=type(shares).__name__, expected="a mapping of names to tensors"
+            )
+        settled = outputs.settle(shares)
+        attempt.add(settled, outputs)
+        if not all(math.isfinite(share.value) for share in settled.values()):
+            return  # all ranks are told before anybody moves
+        parameters = self._parameters
+        if self.diagnose and attempt.several:
+            with self._clock.phase("other"):
+                for name in settled:
+                    attempt.add_separate(name, outputs.gradient(name, parameters))
+        outputs.backward(parameters)
+
+    def _halve(self, sizes: Sequence[int], *, hopeless: bool) -> None:
+        if hopeless:
+            raise MachineError(
+                f"out of memory at step {self.step} with one row at a time",
+                got=f"{max(sizes, default=0)} tokens",
+                hint="shorten max_prompt_length or max_completion_length, turn on gradient_checkpointing, or use a "
+                "smaller model",
+            )
+        mine = min(self.budget, max(sizes, default=self.budget))
+        self.budget = max(1, min(self._ranks.gather(mine)) // 2)
+        self.halvings += 1
+
+    def _merge(self, attempt: _Attempt) -> Update:
+        update = Update()
+        every = self._ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts, attempt.several))
+        for losses, moved, tokens, count, several in every:
+            for name, value in losses.items():
+                update.losses[name] = update.losses.get(name, 0.0) + value
+                update.moved[name] = update.moved.get(name, False) or moved[name]
+            update.tokens += tokens
+            update.parts += count
+            update.apart = update.apart or several
+        bad = {name: str(value) for name, value in update.losses.items() if not math.isfinite(value)}
+        if bad:
+            self._optimiser.clear()
+            raise DivergedError(f"the loss is not finite at step {self.step}", got=bad)
+        return update
+
+    def _finish(self, update: Update, attempt: _Attempt | None) -> Update:
+        """Sum over ranks, check, clip and step."""
+        parameters = self._parameters
+        if attempt is not None:
+            with self._clock.phase("forward_backward"):
+                self._ranks.sum_gradients(parameters)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        with self._clock.phase("optimiser"):
+            update.grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+            if not math.isfinite(update.grad_norm):
+                self._optimiser.clear()
+                raise DivergedError(f"the gradient is not finite at step {self.step}", got=str(update.grad_norm))
+            if 0 < self._max_grad_norm < update.grad_norm:
+                torch._foreach_mul_(gradients, self._max_grad_norm / (update.grad_norm + 1e-6))  # as torch clips
+            self._optimiser.step(self.rate, peak=self.peak)
+            self._optimiser.clear()
+        if self.diagnose:
+            update.grad_norms = self._separate_norms(update, attempt, parameters)
+        return update
+
+    def _separate_norms(
+        self, update: Update, attempt: _Attempt | None, parameters: list[nn.Parameter]
+    ) -> dict[str, float]:
+        if attempt is None or len(update.losses) < 2:
+            return dict.fromkeys(update.moved, update.grad_norm)
+        norms: dict[str, float] = {}
+        for name in sorted(update.losses) if update.apart else ():
+            gradient = attempt.separate.get(name, [None] * len(parameters))
+            flat = [
+                torch.zeros_like(p) if slope is None else slope for p, slope in zip(parameters, gradient, strict=True)
+            ]
+            if self._ranks.world > 1:
+                flat = [self._ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
+            norms[name] = float(torch.nn.utils.get_total_norm(flat))
+        return norms
+
+
+@contextmanager
+def _same_random_numbers(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Give a function that puts torch's generators back to where they were on entry."""
+    host = torch.get_rng_state()
+    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def again() -> None:
+        torch.set_rng_state(host)
+        if gpu is not None:
+            torch.cuda.set_rng_state(gpu, device)
+
+    yield again
