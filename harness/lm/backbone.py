@@ -1,24 +1,36 @@
 """A causal LM in two parts: the backbone, which gives hidden states, and the head, which makes logits of them.
 
 Apart, the head runs only where logits are wanted: the last position while sampling, the scored ones while training.
-Whether a model is nothing but ``head(backbone(ids))`` is tried, not believed: some scale or cap their logits.
+Whether a model is nothing but head after backbone is tried, not believed: some scale or cap their logits. Whether
+its attention can be handed a mask or a cache of ours is, too.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import inspect
+import logging
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor, nn
 
-#: What was found out about each model.
+log = logging.getLogger(__name__)
+
+#: Architectures that attend to everything before a token, place tokens by ``position_ids`` alone, and go through the
+#: attention interface of transformers. An architecture joins after a test.
+PLAIN = frozenset({"gpt2", "opt", "gpt_neox", "llama", "qwen2", "qwen3"})
+
 _parts: WeakKeyDictionary[nn.Module, tuple[nn.Module, nn.Module] | None] = WeakKeyDictionary()
+_abilities: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
+_positions: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -33,6 +45,55 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+@contextmanager
+def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
+    """Turn dropout on or off inside ``module``, and put every module's mode back afterwards.
+
+    Layers whose gradients are checkpointed run again during the backward pass, long after this context was left: they
+    are told to enter it again. They also check their own mode, so they train even where dropout is off.
+    """
+    before = [(part, part.training) for part in module.modules()]
+    rates: list[tuple[nn.Module, str, float]] = []
+    module.train(dropout)
+    for layer, _ in before:
+        if not getattr(layer, "gradient_checkpointing", False) or not hasattr(layer, "_gradient_checkpointing_func"):
+            continue
+        again = _Again(layer, dropout=dropout)
+        rerun = partial(checkpoint, use_reentrant=False, context_fn=lambda again=again: (nullcontext(), again))
+        setattr(layer, "_gradient_checkpointing_func", rerun)  # noqa: B010  # the attribute is transformers' own
+        if not dropout:
+            layer.training = True
+            rates += [
+                (layer, name, rate)
+                for name, rate in vars(layer).items()
+                if "dropout" in name and isinstance(rate, float)
+            ]
+    for layer, name, _ in rates:
+        setattr(layer, name, 0.0)
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+        for layer, name, rate in rates:
+            setattr(layer, name, rate)
+
+
+class _Again:
+    """:func:`scoring` of one layer, to be entered any number of times: a graph may be walked back more than once."""
+
+    def __init__(self, layer: nn.Module, *, dropout: bool) -> None:
+        self._layer = layer
+        self._dropout = dropout
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        self._stack.enter_context(scoring(self._layer, dropout=self._dropout))
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+
 def split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     """Return (backbone, head) of a transformers causal LM, or None where its logits need more than these two."""
     if model not in _parts:
@@ -43,34 +104,94 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
 def forward(model: nn.Module, **inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
     """Run ``model`` without its head, where that can be had.
 
+    Args:
+        model: a transformers causal LM.
+        inputs: of its forward; ``position_ids`` are left out where the architecture has none.
+
     Returns:
-        hidden states (B, L, D) of the last layer, after its final norm and projection; logits (B, L, V), or None
-        where :func:`head` makes them of the hidden states; the cache.
+        hidden states (R, L, D) of the last layer, after its final norm and projection; logits (R, L, V), or None
+        where the head makes them of the hidden states; the cache.
     """
+    if not _takes_positions(model):
+        inputs.pop("position_ids", None)
     parts = split(model)
     if parts is not None:
         output = parts[0](**inputs)
-        return output.last_hidden_state, None, output.past_key_values
+        return output.last_hidden_state, None, output.get("past_key_values")
     output = model(**inputs, output_hidden_states=True)
-    return output.hidden_states[-1], output.logits, output.past_key_values
+    return output.hidden_states[-1], output.logits, output.get("past_key_values")
 
 
-def head(model: nn.Module, hidden: Tensor) -> Tensor:
-    """Return the logits (…, V) of hidden states (…, D) that :func:`forward` gave without logits."""
+def head(model: nn.Module) -> nn.Module:
+    """Return what makes logits (…, V) of the hidden states (…, D) that :func:`forward` gives without logits."""
     parts = split(model)
     assert parts is not None
-    return cast("Tensor", parts[1](hidden))
+    return parts[1]
+
+
+def plain(model: nn.Module) -> bool:
+    """Tell whether ``model`` belongs to :data:`PLAIN`, with no setting that makes attention special."""
+    config = _config(model)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    rope = getattr(config, "rope_parameters", None) or {}
+    return (
+        getattr(config, "model_type", None) in PLAIN
+        and kinds <= {"full_attention"}
+        and rope.get("rope_type", "default") in {"default", "linear", "llama3", "yarn"}  # others look at the length
+        and getattr(config, "_attn_implementation", None) in {"sdpa", "eager"}
+    )
+
+
+def able(model: nn.Module, what: str, probe: Callable[[], bool]) -> bool:
+    """Tell whether ``model`` can do ``what``: it is plain, and ``probe``, which is run once, came out right.
+
+    Says once, in the log, that it cannot.
+    """
+    config = _config(model)
+    known = _abilities.setdefault(model, {})
+    key = (what, str(getattr(config, "_attn_implementation", None)))
+    if key not in known:
+        known[key] = plain(model) and probe()
+        if not known[key]:
+            log.warning(
+                "%s with %s attention: no %s; the slower, general form is used",
+                getattr(config, "model_type", type(model).__name__),
+                key[1],
+                what,
+            )
+    return known[key]
+
+
+def alike(values: Tensor, expected: Tensor) -> bool:
+    """Tell whether two ways to compute the same logits agree but for rounding."""
+    scale = 1 + float(expected.abs().max())
+    # transformers computes the softmax of some eager attentions in float32, whatever the model's type
+    bound = 1e-5 if expected.dtype == torch.float64 else 1e-3
+    return float((values - expected).abs().max()) <= bound * scale
+
+
+def _config(model: nn.Module) -> Any:
+    return getattr(_inner(model), "config", None)
+
+
+def _inner(model: nn.Module) -> Any:
+    """Return the transformers model: adapters wrap one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # a method of PEFT's class
+
+
+def _takes_positions(model: nn.Module) -> bool:
+    if model not in _positions:
+        _positions[model] = "position_ids" in inspect.signature(_inner(model).forward).parameters
+    return _positions[model]
 
 
 def _try_split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    inner = cast("Any", model.get_base_model() if hasattr(model, "get_base_model") else model)  # adapters wrap a model
+    inner = _inner(model)
     backbone, output = getattr(inner, "base_model", None), inner.get_output_embeddings()
     if backbone is None or backbone is inner or output is None:
         return None
-    weight = next(model.parameters())
-    ids = torch.arange(6, device=weight.device).view(2, 3)
-    positions = torch.arange(3, device=weight.device).expand(2, 3)
+    ids = torch.arange(6, device=next(model.parameters()).device).view(2, 3)
     with torch.no_grad(), evaluating(model):
-        whole = model(input_ids=ids, position_ids=positions, use_cache=False).logits
-        apart = output(backbone(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state)
-    return (backbone, output) if torch.equal(whole, apart) else None
+        whole = model(input_ids=ids, use_cache=False).logits
+        apart = output(backbone(input_ids=ids, use_cache=False).last_hidden_state)
+    return (cast("nn.Module", backbone), cast("nn.Module", output)) if torch.equal(whole, apart) else None

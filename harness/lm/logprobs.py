@@ -1,17 +1,15 @@
-"""Log-probabilities of completions: one forward for all completions of a prompt, logits only where a token is scored."""
+"""Log-probabilities of completions: one forward for all completions of a prompt, logits only at scored positions."""
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm import backbone
-from harness.lm.packing import Packed, pack
+from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +18,12 @@ if TYPE_CHECKING:
 
     from harness.lm.policy import Policy
 
-log = logging.getLogger(__name__)
-
-#: Logits held at once, in numbers: 64 MB of float32.
-CHUNK = 1 << 24
+#: Rows of logits that are made at once: enough for a matrix product to be worth its weights ...
+_ROWS = 512
+#: ... and so few numbers that what is made of them stays small.
+_CHUNK = 1 << 24
+#: Logits that are kept for the backward pass; beyond this they are made again there.
+_KEPT = {"cpu": 1 << 26, "cuda": 1 << 29}
 
 
 class ScoringModule(nn.Module):
@@ -35,7 +35,7 @@ class ScoringModule(nn.Module):
     def __init__(self, policy: Policy) -> None:
         """Take the model of ``policy`` as a submodule."""
         super().__init__()
-        self.model = policy.model
+        self.model: nn.Module = policy.model
         self._policy = [policy]  # in a list, so that it is no submodule whatever it is
 
     def forward(
@@ -49,13 +49,13 @@ class ScoringModule(nn.Module):
         entropy: bool = False,
         logits: bool = False,
     ) -> dict[str, Tensor]:
-        """Score the tokens of ``packed``.
+        """Score the N tokens of ``packed``.
 
         Returns:
-            ``logits`` (N, V) if asked for; else ``values`` (N,), and if asked for ``entropy`` (N,). ``hidden`` (N, D).
+            ``logits`` (N, V) if asked for, else ``values`` (N,). If asked for, ``hidden`` (N, D) and ``entropy`` (N,).
         """
         policy = self._policy[0]
-        with mode(self.model, dropout=dropout), policy.autocast():
+        with backbone.scoring(self.model, dropout=dropout), policy.autocast():
             states, every, _ = backbone.forward(
                 self.model,
                 input_ids=packed.input_ids,
@@ -65,27 +65,12 @@ class ScoringModule(nn.Module):
             )
             states = states.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
-            if every is not None:
-                every = every.flatten(0, 1)[packed.sources]
-
-            def read(start: int, stop: int) -> Tensor:
-                part = backbone.head(self.model, states[start:stop]) if every is None else every[start:stop]
-                return policy.restrict(part)
-
+            read = _Reader(policy, states, None if every is None else every.flatten(0, 1)[packed.sources])
             if logits:
-                return result | {"logits": upcast(read(0, len(states)), dtype)}
-            size = max(1, CHUNK // policy.vocab_size)
-            values, entropies = [], []
-            for start in range(0, len(states), size):
-                chunk = upcast(read(start, start + size), dtype) / temperature
-                logp = chunk.log_softmax(-1)
-                values.append(logp.gather(1, packed.targets[start : start + size, None])[:, 0])
-                if entropy:
-                    entropies.append(_entropy(logp.detach()))
-        none = states.new_zeros(0)
-        result["values"] = torch.cat(values) if values else none
-        if entropy:
-            result["entropy"] = torch.cat(entropies) if entropies else none
+                result["logits"] = upcast(read(0, len(states)), dtype)
+            else:
+                values, spread = read.scores(packed.targets, temperature, dtype, entropy=entropy)
+                result |= {"values": values, "entropy": spread} if entropy else {"values": values}
         return result
 
 
@@ -111,12 +96,13 @@ def score(
         dropout: whether dropout is on.
         dtype: of the log-softmax: float32 unless given, float64 for a float64 model.
         hidden: also return the hidden state that predicts each token.
-        entropy: also return the entropy of the distribution that each token was predicted by.
-        module: what to call instead of a fresh :class:`ScoringModule` of ``policy``: one that was wrapped.
+        entropy: also return the entropy of the distribution that each token was predicted by, without gradient.
+        module: what to call instead of a :class:`ScoringModule` of ``policy``: one that was wrapped.
     """
-    call = module or ScoringModule(policy)
     packed = prepare(policy, prompts, completions)
-    found = call(packed, dropout=dropout, temperature=temperature, dtype=dtype, hidden=hidden, entropy=entropy)
+    found = (module or ScoringModule(policy))(
+        packed, dropout=dropout, temperature=temperature, dtype=dtype, hidden=hidden, entropy=entropy
+    )
     return LogProbs(
         _place(found["values"], packed),
         completions.mask,
@@ -134,21 +120,22 @@ def score_logits(
     dtype: torch.dtype | None = None,
     module: Callable[..., dict[str, Tensor]] | None = None,
 ) -> Iterator[Logits]:
-    """Yield the logits of all scored positions, in chunks that bound the memory of what is made of them."""
-    call = module or ScoringModule(policy)
+    """Yield the logits of all scored positions, in chunks that bound the memory of what a loss makes of them."""
     packed = prepare(policy, prompts, completions)
-    values = call(packed, dropout=dropout, dtype=dtype, logits=True)["logits"]
+    values = (module or ScoringModule(policy))(packed, dropout=dropout, dtype=dtype, logits=True)["logits"]
     _, group, width = packed.shape
     rows = torch.stack((packed.places // (group * width), packed.places // width % group, packed.places % width), dim=1)
-    size = max(1, CHUNK // policy.vocab_size)
+    size = _chunk(policy)
     for start in range(0, len(values), size):
-        stop = start + size
-        yield Logits(values[start:stop], rows[start:stop], packed.targets[start:stop])
+        part = slice(start, start + size)
+        yield Logits(values[part], rows[part], packed.targets[part])
 
 
 def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:
-    """Return the rows of one forward, in the form that the model can take."""
-    return pack(prompts, completions, next(policy.model.parameters()).dtype)
+    """Return the rows of one forward, in the fastest form that the model can take."""
+    if backbone.able(policy.model, "tree attention", lambda: _probe(policy)):
+        return pack(prompts, completions, next(policy.model.parameters()).dtype)
+    return pad(prompts, completions)
 
 
 def upcast(logits: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -158,20 +145,136 @@ def upcast(logits: Tensor, dtype: torch.dtype | None) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-@contextmanager
-def mode(model: nn.Module, *, dropout: bool) -> Iterator[None]:
-    """Turn dropout on or off, and put every module's mode back afterwards."""
-    before = {module: module.training for module in model.modules()}
-    model.train(dropout)
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
+class _Reader:
+    """Makes logits, or what is read off them, of hidden states."""
+
+    def __init__(self, policy: Policy, states: Tensor, logits: Tensor | None) -> None:
+        self._policy = policy
+        self._states = states
+        self._logits = logits
+
+    def __call__(self, start: int, stop: int) -> Tensor:
+        if self._logits is not None:
+            return self._policy.restrict(self._logits[start:stop])
+        return self._policy.restrict(backbone.head(self._policy.model)(self._states[start:stop]))
+
+    def scores(
+        self, targets: Tensor, temperature: float, dtype: torch.dtype | None, *, entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (N,) of ``targets``, and entropies (N,), zeros unless asked for."""
+        weight = None if self._logits is not None else _weight(backbone.head(self._policy.model))
+        if weight is not None and dtype in (None, torch.float32, torch.float64):
+            numbers = len(targets) * self._policy.vocab_size
+            keep = torch.is_grad_enabled() and numbers <= _KEPT.get(targets.device.type, _KEPT["cpu"])
+            return cast(
+                "tuple[Tensor, Tensor]",
+                _LinearScores.apply(self._states, weight, targets, temperature, dtype, entropy, keep, self._policy),  # type: ignore[no-untyped-call]  # torch
+            )
+        values, spread = [self._states.new_zeros(0)], [self._states.new_zeros(0)]
+        size = _chunk(self._policy)
+        for start in range(0, len(targets), size):
+            logp = (upcast(self(start, start + size), dtype) / temperature).log_softmax(-1)
+            values.append(logp.gather(1, targets[start : start + size, None])[:, 0])
+            spread.append(_entropy(logp.detach()) if entropy else torch.zeros_like(values[-1]))
+        return torch.cat(values[1:] or values), torch.cat(spread[1:] or spread)
+
+
+class _LinearScores(torch.autograd.Function):
+    """Log-probabilities of targets under ``softmax(states @ weight.T / temperature)``, chunk by chunk.
+
+    Autograd over the same steps holds four tensors of N x V and writes six; this holds one, or none beyond a limit.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        dtype: torch.dtype | None,
+        entropy: bool,  # noqa: FBT001  # torch passes positions
+        keep: bool,  # noqa: FBT001
+        policy: Policy,
+    ) -> tuple[Tensor, Tensor]:
+        kind = states.device.type
+        compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        ctx.compute, ctx.temperature, ctx.dtype, ctx.policy = compute, temperature, dtype, policy
+        lean, slim = states.to(compute), weight.to(compute)[: policy.vocab_size]
+        size = _chunk(policy)
+        kept: list[Tensor] = []
+        values: list[Tensor] = []
+        totals: list[Tensor] = []
+        spread: list[Tensor] = []
+        for start in range(0, len(states), size):
+            logits = policy.restrict(lean[start : start + size] @ slim.t())
+            if keep:
+                kept.append(logits)
+            scaled = upcast(logits, dtype)
+            scaled = scaled if temperature == 1 else scaled / temperature
+            top = scaled.amax(-1, keepdim=True)
+            below = scaled - top
+            aimed = below.gather(1, targets[start : start + size, None])[:, 0]
+            if entropy:
+                expected = below.clamp(min=-1e30)
+            total = below.exp_().sum(-1)
+            logarithm = total.log()
+            values.append(aimed - logarithm)
+            totals.append(top[:, 0] + logarithm)
+            if entropy:
+                spread.append(logarithm - torch.linalg.vecdot(below, expected) / total)
+        none = upcast(states.new_zeros(0), dtype)
+        result = torch.cat(values) if values else none
+        ctx.kept = kept if keep else None
+        ctx.save_for_backward(states, weight, targets, torch.cat(totals) if totals else none)
+        spreads = torch.cat(spread) if spread else torch.zeros_like(result)
+        ctx.mark_non_differentiable(spreads)
+        return result, spreads
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, targets, totals = ctx.saved_tensors
+        lean, slim = states.to(ctx.compute), weight.to(ctx.compute)[: ctx.policy.vocab_size]
+        size = _chunk(ctx.policy)
+        pull = gradients[0] / ctx.temperature
+        into_states = torch.empty_like(lean) if ctx.needs_input_grad[0] else None
+        into_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        for place, start in enumerate(range(0, len(lean), size)):
+            part = slice(start, start + size)
+            logits = ctx.policy.restrict(lean[part] @ slim.t()) if ctx.kept is None else ctx.kept[place]
+            # d log p(target) / d logits = (one-hot(target) - p) / temperature
+            flow = upcast(logits, ctx.dtype)
+            flow = flow - totals[part, None] if ctx.temperature == 1 else flow / ctx.temperature - totals[part, None]
+            flow.exp_().mul_(-pull[part, None])
+            flow.scatter_add_(1, targets[part, None], pull[part, None])
+            flow = flow.to(ctx.compute)
+            if into_states is not None:
+                torch.mm(flow, slim, out=into_states[part])
+            if into_weight is not None:
+                rows = into_weight[: len(slim)]
+                if rows.dtype == flow.dtype:
+                    rows.addmm_(flow.t(), lean[part])
+                else:
+                    rows += flow.t() @ lean[part]
+        into_states = None if into_states is None else into_states.to(states.dtype)
+        return into_states, into_weight, None, None, None, None, None, None
+
+
+def _weight(head: nn.Module) -> Tensor | None:
+    """Return the weight (V, D) of a head that is nothing but a product with it."""
+    hooks = (head._forward_hooks, head._forward_pre_hooks)  # noqa: SLF001  # torch has no public question for hooks
+    if type(head) is not nn.Linear or any(hooks) or getattr(head, "bias", None) is not None:
+        return None
+    weight: Tensor = head.weight
+    return weight
+
+
+def _chunk(policy: Policy) -> int:
+    return max(1, min(_ROWS, _CHUNK // policy.vocab_size))
 
 
 def _entropy(logp: Tensor) -> Tensor:
-    return -(logp.exp() * logp.clamp(min=-1e30)).sum(-1)
+    return -torch.linalg.vecdot(logp.exp(), logp.clamp(min=-1e30))
 
 
 def _place(values: Tensor, packed: Packed) -> Tensor:
@@ -179,3 +282,18 @@ def _place(values: Tensor, packed: Packed) -> Tensor:
     batch, group, width = packed.shape
     flat = values.new_zeros(batch * group * width, *values.shape[1:])
     return flat.index_put((packed.places,), values).view(batch, group, width, *values.shape[1:])
+
+
+def _probe(policy: Policy) -> bool:
+    """Try on a toy that a row under a tree of attention gives the logits of sequences of their own."""
+    ids = torch.arange(3, 19, device=policy.device) % policy.vocab_size
+    lengths = torch.tensor([3, 1], device=policy.device)
+    prompts = Prompts(ids[:6].view(2, 3), lengths, ("", ""))
+    sizes = torch.tensor([[3, 2], [1, 3]], device=policy.device)
+    completions = Completions(ids[4:16].view(2, 2, 3), sizes, sizes < 0)
+    with torch.no_grad():
+        call = ScoringModule(policy)
+        dtype = next(policy.model.parameters()).dtype
+        tree = call(pack(prompts, completions, dtype), dropout=False, logits=True)["logits"]
+        apart = call(pad(prompts, completions), dropout=False, logits=True)["logits"]
+    return backbone.alike(tree, apart)

@@ -1,8 +1,8 @@
-"""Counter-based noise: what a token's draw depends on is (seed, purpose, step, example id, candidate, position), nothing else.
+"""Counter-based noise: a token's draw depends on seed, purpose, step, example id, candidate and position alone.
 
-Every number is a hash of its coordinates, so a text does not depend on batch size, padding, row order or process. The
-hash is SplitMix64's output function (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"), chained
-over row, position and lane; the row's key itself is BLAKE2b of the coordinates that are no small integers.
+Every number is a hash of these, so a text does not depend on batch size, padding, row order or process. The hash is
+SplitMix64's output function (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), chained
+over candidate, position and lane; the first key is BLAKE2b of the rest.
 
 A categorical draw is an exponential race: with independent E_i ~ Exp(1) the index of the largest w_i / E_i has
 probability w_i / sum(w), exactly. It is run in two levels of about sqrt(V) lanes each: first between blocks of the

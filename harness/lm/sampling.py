@@ -14,7 +14,7 @@ import torch
 from harness.api import Completions, Prompts
 from harness.errors import InputError
 from harness.lm.backbone import evaluating
-from harness.lm.decoding import Decoder
+from harness.lm.decoding import Decoder, decoder
 from harness.lm.noise import Race, row_keys
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def sample(
         ids: the B example ids.
         temperatures: K numbers, 0 for the most probable token (the lowest id among equals).
         draws_key: the candidate number of each temperature, which its noise is keyed by; 0 to K - 1 unless given.
-        seed, purpose, step: the other coordinates of the noise.
+        seed: of the run; with ``purpose``, ``step``, example and candidate it determines the noise.
+        purpose: what the draws are for.
+        step: the optimiser step, or 0.
         max_new_tokens: a completion without EOS after so many tokens is cut (``finished`` is False).
         top_k: draw from so many most probable ids (and those equal to the last); 0 for all.
         top_p: draw from the fewest most probable ids (after ``top_k``) with at least this probability together.
@@ -80,12 +82,12 @@ def sample(
     with torch.inference_mode(), evaluating(policy.model):
         order = prompts.lengths.argsort(descending=True, stable=True)
         width = max(1, batch if max_rows is None else max_rows // group)
-        for rows in order.split(width):
+        for rows in torch.split(order, width):
             named = [ids[i] for i in rows.tolist()]
             noise = row_keys(seed, purpose, step, named, keys, policy.device).view(-1)
             places = (rows[:, None] * group + torch.arange(group, device=rows.device)).view(-1)
-            decoder = Decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=max_new_tokens - 1)
-            _decode(policy, decoder, noise, heat.repeat(len(rows)), places, out, top_k, top_p)
+            start = decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=max_new_tokens - 1)
+            _decode(policy, start, noise, heat.repeat(len(rows)), places, out, top_k, top_p)
     return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
 
 
@@ -114,7 +116,7 @@ class _Output:
 
 def _decode(
     policy: Policy,
-    decoder: Decoder,
+    rows: Decoder,
     keys: Tensor,
     heat: Tensor,
     places: Tensor,
@@ -122,10 +124,10 @@ def _decode(
     top_k: int,
     top_p: float,
 ) -> None:
-    race = Race(keys, decoder.logits.shape[1])
+    race = Race(keys, rows.logits.shape[1])
     limit = out.ids.shape[1]
     for position in range(limit):
-        drawn = draw(decoder.logits, heat, race, position, top_k=top_k, top_p=top_p)
+        drawn = draw(rows.logits, heat, race, position, top_k=top_k, top_p=top_p)
         out.ids[places, position] = drawn.tokens
         out.logprobs[places, position] = drawn.logprobs
         out.entropy[places] += drawn.entropy
@@ -137,10 +139,10 @@ def _decode(
         if len(going) == 0:
             return
         if len(going) < len(tokens):
-            decoder.reorder(going)
+            rows.select(going)
             race.select(going)
             tokens, heat, places = tokens[going], heat[going], places[going]
-        decoder.step(tokens)
+        rows.step(tokens)
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def _filtered(weights: Tensor, top_k: int, top_p: float) -> Tensor:
         least = weights.topk(top_k, -1).values[:, -1:]
         weights = weights.masked_fill(weights < least, 0.0)
     if top_p < 1:
-        ordered, places = weights.sort(-1, descending=True, stable=True)
+        ordered, places = torch.sort(weights, dim=-1, descending=True, stable=True)
         before = ordered.double().cumsum(-1) - ordered
         ordered = ordered.masked_fill(before >= top_p * ordered.double().sum(-1, keepdim=True), 0.0)
         weights = torch.zeros_like(weights).scatter_(1, places, ordered)
