@@ -41,14 +41,14 @@ def eligible(rewards: Rewards, completions: Completions, options: CandidateTermO
     return replace(rewards, present=present, values=torch.where(present, rewards.values, 0.0))
 
 
-def counted_tokens(completions: Completions, options: CandidateTermOptions, width: int) -> Tensor:
-    """Return (B, K, ``width``) bool: the tokens whose log-probs enter a candidate's loss."""
+def counted_tokens(completions: Completions, options: CandidateTermOptions) -> Tensor:
+    """Return (B, K, T) bool: the tokens whose log-probs enter a candidate's loss."""
     lengths = completions.lengths if options.include_eos_in_logp else completions.answer_lengths
     if options.empty_completion == "zero":
         lengths = lengths.masked_fill(completions.answer_lengths <= 0, 0)
     if options.mask_truncated:
         lengths = lengths.masked_fill(~completions.finished, 0)
-    return torch.arange(width, device=lengths.device) < lengths[..., None]
+    return torch.arange(completions.ids.shape[2], device=lengths.device) < lengths[..., None]
 
 
 def sequence_logps(values: Tensor, mask: Tensor, *, length_norm: bool) -> Tensor:
@@ -76,7 +76,7 @@ def group_logprobs(
     rounded = options.logprob_dtype == "bfloat16"
     if demonstrations and options.dropout_in_logp and not rounded:
         values = run.logprobs(batch, batch.demonstrations.join(candidates)).values
-        return values[:, 0].sum(-1), values[:, 1:]
+        return values[:, 0].sum(-1), values[:, 1:, : candidates.ids.shape[2]]
     supervised = run.logprobs(batch, batch.demonstrations).sum()[:, 0] if demonstrations else None
     values = run.logprobs(
         batch, candidates, dropout=options.dropout_in_logp, dtype=torch.bfloat16 if rounded else None

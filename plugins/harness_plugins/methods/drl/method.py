@@ -71,7 +71,7 @@ class DRL(Stateless):
             batch: Batch, samples: Completions, advantage: Tensor, weights: Tensor, sft_weights: Tensor
         ) -> Mapping[str, Tensor]:
             supervised, values = group_logprobs(run, batch, samples, options, demonstrations=options.use_sft_term)
-            mask = counted_tokens(samples, options, values.shape[2])
+            mask = counted_tokens(samples, options)
             share = drl_loss(sequence_logps(values, mask, length_norm=options.length_norm), advantage, weights)
             if supervised is None:
                 return {"drl": share}

@@ -95,7 +95,7 @@ class ESO(Stateless):
             places: Tensor,
         ) -> Mapping[str, Tensor]:
             supervised, values = group_logprobs(run, batch, samples, options, demonstrations=options.use_sft_term)
-            mask = counted_tokens(samples, options, values.shape[2])
+            mask = counted_tokens(samples, options)
             if options.is_correction != "none":
                 ratio = self._ratio(run, batch, samples)
                 ratio_meter.put(places, ratio, present)

@@ -121,10 +121,10 @@ class RRHF(Stateless):
 
     def _counted(self, ranked: Completions) -> Tensor:
         """Return (B, K, T) bool; a demonstration is never "cut at the limit", whatever its last token."""
-        counted = counted_tokens(ranked, self.options, ranked.ids.shape[2])
+        counted = counted_tokens(ranked, self.options)
         if self.options.rank_demonstration and self.options.mask_truncated:
             whole = self.options.model_copy(update={"mask_truncated": False})
-            counted[:, 0] = counted_tokens(ranked, whole, ranked.ids.shape[2])[:, 0]
+            counted[:, 0] = counted_tokens(ranked, whole)[:, 0]
         return counted
 
     def _divisor(self, lengths: Tensor, row: Tensor) -> Tensor:

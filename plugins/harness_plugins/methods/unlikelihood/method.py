@@ -70,7 +70,7 @@ class Unlikelihood(Stateless):
             batch: Batch, worst: Completions, weights: Tensor, sft_weights: Tensor, places: Tensor
         ) -> Mapping[str, Tensor]:
             supervised, values = group_logprobs(run, batch, worst, options, demonstrations=options.use_sft_term)
-            mask = counted_tokens(worst, options, values.shape[2])
+            mask = counted_tokens(worst, options)
             worst_meter.put(places, values, mask)
             share = unlikelihood_loss(
                 values,
