@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +69,15 @@ class Context:
                 noun=noun,
                 hints=hints,
             )
-            return options.model_dump(mode="json") if options is not None else {}
+            found: dict[str, Any] = options.model_dump(mode="json") if options is not None else {}
+            json.dumps(found, allow_nan=False)  # a default such as inf would not survive being stored
         except Exception as error:  # noqa: BLE001  # a plugin's validators may raise anything
             reason = printable(f"{type(error).__name__}: {error}")
             row = self.registry.find(kind, name)
             what = f"the options of {kind} {name} ({row.provider}) cannot be checked: {reason}"
             self.problems.add(part.place, what, key=part.key)
             return {}
+        return found
 
     def path(self, node: Node, key: str) -> str | None:
         """Return an absolute path of something that exists; None after adding why not.

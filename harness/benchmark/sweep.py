@@ -58,8 +58,10 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
             problems.add(at, "is wrong", key=path, got=values.plain(), expected="a list of values, one a row")
         holder = rest.items.get("recipe", rest) if name.startswith(_RECIPE) else rest
         if name.removeprefix(_RECIPE) in holder.items and name not in {"use", "label"}:
+            own = holder.items[name.removeprefix(_RECIPE)].place
+            blamed = (values.key or at) if own.line else own  # line 0: given by -o, after the sweep
             what = f"{name} stands both in the sweep and in the entry"
-            problems.add(values.key or at, what, key=path, hint=f"to override it: -o methods.LABEL.sweep.{name}=[…]")
+            problems.add(blamed, what, key=path, hint=f"to override a sweep: -o methods.LABEL.sweep.{name}=[…]")
         if name in {"use", "label", "preset", "sweep", "recipe", "start", "active"}:
             expected = "an option of the method or recipe.NAME"
             problems.add(values.key or at, "cannot be swept", key=path, expected=expected)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -62,31 +64,31 @@ def _check(
     """Return the chosen profile resolved, and the names of the others that were checked beside it."""
     from harness.benchmark import load_benchmark, profiles
 
-    found: list[HarnessError] = []
+    found: dict[str, HarnessError] = {}
     chosen: Benchmark | None = None
     try:
         chosen = load_benchmark(file, registry=registry, profile=profile, overrides=overrides)
     except InputErrors as errors:
-        found += errors.errors
+        found = {str(error): error for error in errors.errors}
     others: tuple[str, ...] = ()
     if profile is None and not overrides:
-        others = tuple(name for name in _names(profiles, file) if chosen is None or name != chosen.profile)
+        with contextlib.suppress(InputErrors):  # a text that cannot be read whole: said already
+            others = tuple(name for name in profiles(file) if chosen is None or name != chosen.profile)
     for name in others:
         try:
             load_benchmark(file, registry=registry, profile=name)
         except InputErrors as errors:
-            found += errors.errors
+            for error in errors.errors:
+                found.setdefault(str(error), error)
     if chosen is None or found:
-        raise InputErrors({str(error): error for error in found}.values())
+        raise InputErrors(sorted(found.values(), key=_position))
     return chosen, others
 
 
-def _names(profiles: Any, file: Path) -> tuple[str, ...]:
-    try:
-        names: tuple[str, ...] = profiles(file)
-    except InputErrors:
-        return ()  # a text that cannot be read whole: said already
-    return names
+def _position(error: HarnessError) -> tuple[int, ...]:
+    """Sort by line and column; what is not in the file comes last."""
+    match = re.search(r":(\d+):(\d+)$", error.where or "")
+    return (0, int(match[1]), int(match[2])) if match else (1,)
 
 
 def _described(error: HarnessError) -> dict[str, str]:
