@@ -1,0 +1,173 @@
+"""Short training runs of a method on the tiny policy, through the training code that a benchmark uses."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark.schema import Recipe
+from harness.lm.encode import encode
+from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
+from harness.training.distributed import Ranks
+from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.rewards import CombinedReward, Part
+from harness.training.stop import Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import torch
+    from torch import Tensor
+
+    from harness.api import Method, RewardFunction
+
+#: Steps of a run; an epoch has two, so that a run crosses from one to the next.
+STEPS = 3
+
+
+def probe_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """Reward in [0, 1] that depends on every token and tells almost any two answers apart."""
+    return [sum((place + 1) * token for place, token in enumerate(ids)) % 101 / 100 for ids in completion_ids]
+
+
+def no_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """No reward at all."""
+    return [None for _ in completion_ids]
+
+
+def equal_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """The same reward for every answer."""
+    return [0.5 for _ in completion_ids]
+
+
+def patchy_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """The probe's reward, absent for answers of even length."""
+    values = probe_reward(completion_ids)
+    return [value if len(ids) % 2 else None for value, ids in zip(values, completion_ids, strict=True)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind."""
+
+    weights: dict[str, Tensor]
+    log: list[dict[str, Any]]
+    """One row a step, as ``train.jsonl`` has it."""
+
+
+class Twins(Ranks):
+    """Two ranks that hold the same rows, seen from one of them.
+
+    What a method makes of rows on such a pair must be what it makes of a batch that holds every row twice.
+    """
+
+    world = 2
+
+    def part(self, size: int) -> slice:
+        """Return all rows: the twin has them too."""
+        return slice(0, size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return twice the value: the twin has the same."""
+        return tensor.detach().clone() * 2
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return both ranks' value."""
+        return [value, value]
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Add the twin's gradients, which are the same."""
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad *= 2
+
+
+def train_tiny(
+    method: Method,
+    *,
+    learning_rate: float = 0.01,
+    tokens: int = 1_000_000,
+    reward: RewardFunction = probe_reward,
+    ranks: Ranks | None = None,
+    steps: int = STEPS,
+    interrupted: Callable[[], Method] | None = None,
+) -> Outcome:
+    """Train a method for a few steps of four rows each, in float64 and without dropout.
+
+    Args:
+        method: the method, freshly built.
+        learning_rate: constant; 0 must leave the weights as they are.
+        tokens: most tokens in a micro-batch; 1 gives each row its own.
+        reward: the benchmark's reward.
+        ranks: who takes part; one process by default.
+        steps: how many.
+        interrupted: if given, the run is stopped after its first step and goes on from what was kept, in a new policy
+            and with the method that this builds.
+    """
+    policy = tiny_policy()
+    encoded = encode(
+        tiny_examples(),
+        policy.tokeniser,
+        TEMPLATE,
+        max_prompt=MAX_PROMPT,
+        max_completion=MAX_COMPLETION,
+        training=True,
+    )
+    plan = TrainingPlan(
+        method="under-test",
+        recipe=Recipe(
+            epochs=2,
+            batch_size=4,
+            generate_length=8,
+            max_prompt_length=MAX_PROMPT,
+            max_completion_length=MAX_COMPLETION,
+            diagnose_every=2,
+            # with the usual 1e-8 Adam makes rounding errors of weights that have no gradient as large as a step
+            epsilon=1e-4,
+            tokens_per_micro_batch=tokens,
+        ),
+        seed=0,
+        first={"step": 0},
+        last={"step": steps},
+        curve={
+            "kind": "constant",
+            "peak": learning_rate,
+            "floor": 0.0,
+            "warmup_steps": 0,
+            "first": {"step": 0},
+            "last": {"step": steps},
+        },
+    )
+    log: list[dict[str, Any]] = []
+    stops = iter([15] if interrupted else [])
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        around = Surroundings(
+            log=lambda row: log.append(dict(row)),
+            ranks=ranks or Ranks(),
+            unfinished=place / "unfinished" if interrupted else None,
+            stop=lambda: next(stops, 0),
+        )
+
+        def go(current: Method) -> None:
+            target = place / "result"
+            target.mkdir(exist_ok=True)
+            combined = CombinedReward([Part("probe", reward)])
+            train(
+                plan, policy, encoded.rows, current, target, around=around, reward=combined, load_reference=tiny_policy
+            )
+
+        if interrupted is None:
+            go(method)
+        else:
+            try:
+                go(method)
+            except Stopped:
+                log.clear()
+                policy = tiny_policy()
+                go(interrupted())
+            else:
+                raise AssertionError("the run was not interrupted")  # it would prove nothing
+    return Outcome({name: weight.detach().clone() for name, weight in policy.model.named_parameters()}, log)

@@ -1,0 +1,117 @@
+"""The check of a data set."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Dataset, DatasetRegistration, Example, HarnessError, Provenance
+from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import NoReturn
+
+
+def check_dataset(
+    registration: DatasetRegistration,
+    folder: Path,
+    options: Mapping[str, Any] | None = None,
+    source: Path | None = None,
+) -> None:
+    """Check that a data set is prepared once and read back the same for ever.
+
+    ``identity`` is JSON, stable and needs no network; ``prepare`` leaves everything in its folder and says where it
+    came from; every split has rows with unique ids, in a fixed order, with what ``provides`` promises and columns that
+    are JSON; a split that does not exist is one of the harness's own errors; no global random numbers.
+
+    Args:
+        registration: the data set.
+        folder: an empty folder to prepare in.
+        options: as a benchmark file would give them.
+        source: what a user would give as ``path:``; without it the data set's own default is prepared, which may need
+            the network.
+    """
+    check_registration(registration)
+    with random_numbers_untouched(registration, "preparing or loading it"):
+        first = _prepare(registration, folder / "first", options, source)
+        again = _prepare(registration, folder / "second", options, source)
+    if first != again:
+        broken(registration, "preparing it again gave other rows")
+    with _no_network(registration, "load()"):
+        try:
+            list(build(registration, options).load(folder / "first", "no-such-split"))
+        except HarnessError:
+            return
+    broken(registration, "a split that does not exist must be an InputError, and was read without one")
+
+
+def _prepare(
+    registration: DatasetRegistration, folder: Path, options: Mapping[str, Any] | None, source: Path | None
+) -> dict[str, list[str]]:
+    dataset: Dataset = build(registration, options)
+    with _no_network(registration, "identity()"):
+        identity = as_json(registration, dict(dataset.identity(source)), "identity()")
+        if identity != as_json(registration, dict(build(registration, options).identity(source)), "identity()"):
+            broken(registration, "identity() says something else when asked again")
+    folder.mkdir(parents=True)
+    provenance = dataset.prepare(source, folder)
+    if not isinstance(provenance, Provenance):
+        broken(registration, f"prepare() must return a Provenance, and returned {type(provenance).__name__}")
+    if not provenance.origin:
+        broken(registration, "prepare() must say where the content came from")
+    with _no_network(registration, "load()"):
+        splits = {split: list(dataset.load(folder, split)) for split in registration.splits}
+        fresh: Dataset = build(registration, options)
+        for split, rows in splits.items():
+            if list(fresh.load(folder, split)) != rows:
+                broken(registration, f"split {split!r} comes out differently when it is read again")
+    return {split: _rows(registration, split, rows) for split, rows in splits.items()}
+
+
+def _rows(registration: DatasetRegistration, split: str, rows: list[Example]) -> list[str]:
+    """Check the rows of a split and return each as text."""
+    if not rows:
+        broken(registration, f"split {split!r} is empty: register only the splits that exist")
+    told = []
+    for row in rows:
+        where = f"split {split!r}, row {getattr(row, 'id', None)!r}"
+        if not isinstance(row, Example):
+            broken(registration, f"{where}: load() must yield Example, and yielded {type(row).__name__}")
+        if not isinstance(row.id, str) or not row.id:
+            broken(registration, f"{where}: an id is text")
+        if not row.fields or not all(isinstance(text, str) for pair in row.fields.items() for text in pair):
+            broken(registration, f"{where}: fields are texts by name, and there is one at least")
+        if registration.provides == "preferences":
+            if row.chosen is None or row.rejected is None:
+                broken(registration, f"{where}: it provides preferences, and has no chosen and rejected answer")
+        elif row.completion is None and not row.references:
+            broken(registration, f"{where}: it provides demonstrations, and has neither a completion nor references")
+        references: object = row.references
+        if not isinstance(references, tuple) or not all(isinstance(text, str) for text in references):
+            broken(registration, f"{where}: references are a tuple of texts")
+        columns = as_json(registration, dict(row.columns), f"{where}: columns")
+        told.append(
+            repr((row.id, sorted(row.fields.items()), row.completion, row.references, row.chosen, row.rejected))
+            + columns
+        )
+    ids = [row.id for row in rows]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        broken(registration, f"split {split!r}: the id {twice!r} stands twice")
+    return told
+
+
+@contextmanager
+def _no_network(registration: DatasetRegistration, what: str) -> Iterator[None]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        broken(registration, f"{what} used the network; only prepare() may")
+
+    kept = socket.socket.connect, socket.getaddrinfo
+    socket.socket.connect, socket.getaddrinfo = refuse, refuse  # type: ignore[method-assign]  # for this block
+    try:
+        yield
+    finally:
+        socket.socket.connect, socket.getaddrinfo = kept  # type: ignore[method-assign]  # as above

@@ -1,0 +1,92 @@
+"""The check of a reward."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.api import RewardRegistration
+
+#: Answers that have tripped rewards: empty, white space, one word, other scripts, repetition, markup, a long one.
+COMPLETIONS = (
+    "",
+    " ",
+    "yes",
+    "Yes, it is.",
+    "yes yes yes yes",
+    "é 你好 🙂",
+    "a\nb\tc",
+    "<b>it</b> & {x}",
+    "word " * 200,
+)
+
+
+def check_reward(
+    registration: RewardRegistration,
+    options: Mapping[str, Any] | None = None,
+    columns: Mapping[str, Sequence[Any]] | None = None,
+) -> None:
+    """Check that a reward keeps TRL's signature as the harness calls it.
+
+    One finite number or None an answer, within the registered range; the same whatever else is in the call, in
+    whatever order; unknown columns are let pass; nothing is changed in what it is given; no global random numbers.
+
+    Args:
+        registration: the reward.
+        options: as a benchmark file would give them.
+        columns: further columns of the data that the reward reads, one entry an answer of :data:`COMPLETIONS`.
+    """
+    check_registration(registration)
+    reward = build(registration, options)
+    size = len(COMPLETIONS)
+    call: dict[str, Any] = {
+        "prompts": [f"Question {number}?" for number in range(size)],
+        "completions": list(COMPLETIONS),
+        "completion_ids": [[ord(letter) % 251 for letter in text] for text in COMPLETIONS],
+        "references": [("Yes, it is.", "yes")] * size,
+        "a_column_nobody_asked_for": list(range(size)),
+        **{name: list(values) for name, values in (columns or {}).items()},
+    }
+    kept = copy.deepcopy(call)
+    with random_numbers_untouched(registration, "calling it"):
+        values = _call(registration, reward, call)
+    if call != kept:
+        broken(registration, "it changed what it was given")
+    limits = registration.range
+    for text, value in zip(COMPLETIONS, values, strict=True):
+        if value is not None and limits is not None and not limits[0] <= value <= limits[1]:
+            broken(registration, f"{value} for {text[:20]!r} is outside its range {limits}")
+    backwards = _call(registration, reward, {name: column[::-1] for name, column in call.items()})
+    one_by_one = [_call(registration, reward, {name: [col[i]] for name, col in call.items()})[0] for i in range(size)]
+    for i, text in enumerate(COMPLETIONS):
+        if not values[i] == backwards[size - 1 - i] == one_by_one[i]:
+            seen = f"{values[i]}, {backwards[size - 1 - i]} and {one_by_one[i]}"
+            broken(registration, f"the reward of {text[:20]!r} depends on the other answers of the call: {seen}")
+    if _call(registration, reward, {name: [] for name in call}) != []:
+        broken(registration, "no answers must give no rewards")
+
+
+def _call(registration: RewardRegistration, reward: Any, columns: Mapping[str, list[Any]]) -> list[float | None]:
+    state = SimpleNamespace(global_step=0, max_steps=1, epoch=0.0, num_train_epochs=1)
+    values = reward(**columns, trainer_state=state, log_extra=lambda *_: None, log_metric=lambda *_: None)
+    if inspect.isawaitable(values):
+
+        async def wait() -> Any:
+            return await values
+
+        values = asyncio.run(wait())
+    if not isinstance(values, (list, tuple)) or len(values) != len(columns["completions"]):
+        broken(registration, f"it must return a list with one entry an answer, and returned {values!r:.80}")
+    for value in values:
+        if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
+            broken(registration, f"a reward is a finite number, or None where there is none, and not {value!r}")
+    return list(values)

@@ -1,0 +1,96 @@
+"""A language model of five thousand parameters in float64, and rows to train it on; nothing is downloaded."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.api import Example
+from harness.benchmark.schema import Model, Template
+from harness.lm.encode import collate, encode
+from harness.lm.models import END_OF_TEXT, initialise
+from harness.lm.policy import Policy
+from harness.lm.tokenise import Tokeniser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.api import Batch
+
+#: A GPT-2 with weights large enough that it has opinions.
+TINY = Model(
+    name="tiny",
+    dtype="float64",
+    config={
+        "model_type": "gpt2",
+        "n_embd": 8,
+        "n_head": 2,
+        "n_layer": 2,
+        "n_positions": 64,
+        "initializer_range": 0.6,
+    },
+)
+
+TEMPLATE = Template(text="{instruction}:", truncate="instruction")
+
+#: Longest prompt and completion of :func:`tiny_batch`, in tokens.
+MAX_PROMPT, MAX_COMPLETION = 32, 16
+
+
+def tiny_tokeniser() -> Tokeniser:
+    """Return a tokenizer with one token a byte, and ``<|endoftext|>`` (id 256) to end an answer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: number for number, symbol in enumerate([*alphabet, END_OF_TEXT])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
+    return Tokeniser(cast("Any", PreTrainedTokenizerFast)(tokenizer_object=tokenizer, **names))
+
+
+def tiny_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
+    """Return a policy whose weights are a function of ``seed``; about half of what it samples ends by itself."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        initialise(TINY, tiny_tokeniser(), seed, folder)
+        policy = Policy.load(Path(folder), spec=TINY, dropout=dropout)
+    body = cast("Any", policy.model).transformer
+    with torch.no_grad():
+        body.ln_f.bias.add_(2 * body.wte.weight[policy.eos_id])  # of 257 random tokens EOS would hardly ever be drawn
+    return policy
+
+
+def tiny_examples() -> list[Example]:
+    """Return eight rows of unequal lengths with everything a method may ask for: answers, pairs and labels."""
+    answers = ["yes", "no, never", "a", "perhaps later", "b c d", "why?", "é", "good night"]
+    return [
+        Example(
+            id=f"row-{number}",
+            fields={"instruction": "say it" + " again" * (number % 4)},
+            completion=answer,
+            references=(answer, answer.upper()),
+            chosen=answer + "!",
+            rejected=answer[::-1],
+            columns={"category": "even" if number % 2 == 0 else "odd", "label": number % 3 == 0},
+        )
+        for number, answer in enumerate(answers)
+    ]
+
+
+def tiny_batch(policy: Policy, examples: Sequence[Example] | None = None) -> Batch:
+    """Return rows, those of :func:`tiny_examples` by default, as a training run would hand them to a method."""
+    encoded = encode(
+        tiny_examples() if examples is None else examples,
+        policy.tokeniser,
+        TEMPLATE,
+        max_prompt=MAX_PROMPT,
+        max_completion=MAX_COMPLETION,
+        training=True,
+        positions=policy.positions_limit,
+    )
+    return collate(encoded.rows, policy.device)
