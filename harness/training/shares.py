@@ -75,7 +75,7 @@ class Outputs:
                         direct[id(leaf)] = slope
                 self._slopes[name] = by_output
                 self._direct[name] = direct
-            settled[name] = Share(float(scalar), moved)
+            settled[name] = Share(float(scalar.detach()), moved)
         return settled
 
     def backward(self, parameters: Sequence[nn.Parameter]) -> None:

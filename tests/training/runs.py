@@ -1,0 +1,191 @@
+"""Small methods and a quick way to train the tiny policy with them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.benchmark.schema import Recipe
+from harness.lm.encode import encode
+from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
+from harness.training.distributed import Ranks
+from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.rewards import CombinedReward, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from harness.api import Batch, Run, State
+    from harness.lm.encode import EncodedRow
+    from harness.lm.policy import Policy
+
+
+class Plain:
+    """A method without state."""
+
+    def setup(self, run: Run) -> None:
+        pass
+
+    def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+        raise NotImplementedError
+
+    def state_dict(self) -> Mapping[str, State]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
+        assert not state
+
+
+class Supervised(Plain):
+    """The token mean over the demonstrations of the global batch."""
+
+    def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+        tokens = run.total(batch.demonstrations.lengths.sum())
+
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            return {"sft": -run.logprobs(batch, batch.demonstrations).sum().sum() / tokens}
+
+        return run.update(loss, batch=batch)
+
+
+class Evolution(Plain):
+    """Samples at four temperatures, centred rewards, a supervised term: the shape of the on-policy methods."""
+
+    coef = 0.5
+    temperatures = (0.5, 1.0, 1.5, 2.0)
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, ...]] = []
+        self.texts: list[Any] = []
+
+    def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+        samples = run.sample(batch, self.temperatures)
+        self.seen.append(batch.ids)
+        self.texts.append(samples.ids.tolist())
+        fitness = run.reward(batch, samples).centred()
+        tokens, examples = run.total(batch.demonstrations.lengths.sum()), run.total(len(batch))
+
+        def loss(batch: Batch, samples: Any, fitness: Tensor) -> dict[str, Tensor]:
+            logp = run.logprobs(batch, batch.demonstrations.join(samples)).sum()
+            return {
+                "sft": -logp[:, 0].sum() / tokens,
+                "eso": -self.coef * (fitness * logp[:, 1:]).sum() / examples,
+            }
+
+        return run.update(loss, batch=batch, samples=samples, fitness=fitness)
+
+
+def vowels(*, completions: list[str], references: list[Any], **_: Any) -> list[float | None]:
+    """A reward with spread: the share of letters that the reference has too."""
+    return [
+        sum(letter in reference[0] for letter in text) / max(1, len(text))
+        for text, reference in zip(completions, references, strict=True)
+    ]
+
+
+REWARD = CombinedReward([Part("vowels", vowels)])
+
+
+def recipe(**settings: Any) -> Recipe:
+    return Recipe(
+        **{
+            "batch_size": 4,
+            "epochs": 3,
+            "learning_rate": 1e-2,
+            "max_prompt_length": MAX_PROMPT,
+            "max_completion_length": MAX_COMPLETION,
+            "diagnose_every": 2,
+            **settings,
+        }
+    )
+
+
+def curve(last: Mapping[str, int], peak: float = 1e-2) -> dict[str, Any]:
+    return {"kind": "cosine", "peak": peak, "floor": 0.0, "warmup_steps": 0, "first": {"epoch": 0}, "last": last}
+
+
+def plan(method: str = "evolution", *, first: int = 0, last: int = 3, of: int = 3, **settings: Any) -> TrainingPlan:
+    """A plan from epoch ``first`` to epoch ``last`` of ``of``; further settings are the plan's, or else the recipe's."""
+    peak = settings.pop("peak", 1e-2)
+    fields = TrainingPlan.__dataclass_fields__
+    own = {name: settings.pop(name) for name in list(settings) if name in fields}
+    return TrainingPlan(
+        **{
+            "method": method,
+            "recipe": recipe(**settings),
+            "seed": 0,
+            "first": {"epoch": first},
+            "last": {"epoch": last},
+            "curve": curve({"epoch": of}, peak),
+            **own,
+        }
+    )
+
+
+def tiny_rows(policy: Policy) -> Sequence[EncodedRow]:
+    return encode(
+        tiny_examples(),
+        policy.tokeniser,
+        TEMPLATE,
+        max_prompt=MAX_PROMPT,
+        max_completion=MAX_COMPLETION,
+        training=True,
+    ).rows
+
+
+class Result:
+    """What a training run gave."""
+
+    def __init__(self, summary: dict[str, Any], log: list[dict[str, Any]], policy: Policy, folder: Path) -> None:
+        self.summary = summary
+        self.log = log
+        self.policy = policy
+        self.folder = folder
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.policy.model.named_parameters()}
+
+
+def go(
+    what: TrainingPlan,
+    method: Any,
+    folder: Path,
+    *,
+    policy: Policy | None = None,
+    reward: CombinedReward | None = REWARD,
+    ranks: Ranks | None = None,
+    rows: Sequence[EncodedRow] | None = None,
+    load_reference: Any = None,
+    **around: Any,
+) -> Result:
+    """Train the tiny policy (or ``policy``)."""
+    policy = policy or tiny_policy(dropout=what.recipe.dropout)
+    log: list[Any] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = train(
+        what,
+        policy,
+        rows if rows is not None else tiny_rows(policy),
+        method,
+        folder,
+        around=Surroundings(log=log.append, ranks=ranks or Ranks(), **around),
+        reward=reward,
+        load_reference=load_reference or (lambda: tiny_policy()),
+    )
+    return Result(summary, log, policy, folder)
+
+
+def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """The largest difference between two sets of weights."""
+    assert one.keys() == other.keys()
+    worst = max(float((one[name] - other[name]).abs().max()) for name in one)
+    assert not math.isnan(worst)
+    return worst
+
+
+def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)

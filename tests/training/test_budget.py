@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.api import Rewards
+from harness.errors import PluginError
+from harness.testing.tiny import tiny_batch, tiny_policy
+from harness.training.budget import count_rows, out_of_memory, parts, row_tokens, take, take_all, token_budget
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 2000))
+def test_parts_hold_every_row_once_and_fit(costs: list[int], budget: int) -> None:
+    made = parts(costs, budget)
+    assert sorted(row for part in made for row in part) == list(range(len(costs)))
+    for part in made:
+        assert part == sorted(part)
+        assert len(part) == 1 or len(part) * max(costs[row] for row in part) <= budget
+    if len(costs) * max(costs) <= budget:
+        assert made == [list(range(len(costs)))]
+
+
+def test_long_rows_do_not_make_short_ones_wait() -> None:
+    assert parts([10, 100, 10, 100, 10, 10], 200) == [[1, 3], [0, 2, 4, 5]]
+
+
+def test_no_rows_make_no_parts() -> None:
+    assert parts([], 10) == []
+
+
+def test_tokens_of_a_row() -> None:
+    batch = tiny_batch(tiny_policy())
+    prompts, answers = batch.prompts.lengths, batch.demonstrations.lengths[:, 0]
+    assert batch.pairs is not None
+    pairs = batch.pairs.chosen.lengths.sum(1) + batch.pairs.rejected.lengths.sum(1)
+    samples = batch.demonstrations.join(batch.demonstrations)
+    assert row_tokens({"batch": batch}) == (prompts + answers + pairs).tolist()
+    assert row_tokens({"p": batch.prompts, "s": samples}) == (prompts + 2 * answers).tolist()
+    assert row_tokens({"pairs": batch.pairs}) == pairs.tolist()
+    assert row_tokens({"x": torch.zeros(3, 2)}) == [1, 1, 1]
+
+
+def test_rows_of_every_kind() -> None:
+    batch = tiny_batch(tiny_policy())
+    rewards = Rewards(torch.arange(16.0).view(8, 2), torch.ones(8, 2, dtype=torch.bool), {"x": torch.zeros(8, 2)})
+    rows: dict[str, Any] = {"batch": batch, "rewards": rewards, "tensor": torch.arange(8), "names": tuple("abcdefgh")}
+    assert count_rows(rows) == 8
+    some = take_all(rows, [6, 1])
+    assert some["batch"].ids == (batch.ids[6], batch.ids[1])
+    assert some["rewards"].values.tolist() == [[12, 13], [2, 3]]
+    assert some["tensor"].tolist() == [6, 1]
+    assert some["names"] == ("g", "b")
+    assert take([1, 2, 3], [2]) == [3]
+    assert take(torch.arange(3), []).shape == (0,)
+
+
+def test_what_has_no_rows() -> None:
+    with pytest.raises(PluginError, match="'coef' has no rows, got 'float'"):
+        count_rows({"a": [1, 2], "coef": 0.5})
+    with pytest.raises(PluginError, match="different lengths"):
+        count_rows({"a": [1, 2], "b": [1]})
+    with pytest.raises(PluginError, match="no rows were given"):
+        count_rows({})
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(MemoryError())
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert out_of_memory(caught.value)
+
+
+def test_a_budget_is_found() -> None:
+    assert token_budget(tiny_policy()) >= 1024

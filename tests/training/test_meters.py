@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.api import Completions, Rewards
+from harness.training.meters import PHASES, Clock, PeakMemory, Signal, quartiles, step_seconds
+
+CPU = torch.device("cpu")
+
+
+def rewards(values: list[list[float | None]]) -> Rewards:
+    present = torch.tensor([[value is not None for value in row] for row in values])
+    numbers = torch.tensor([[value or 0.0 for value in row] for row in values], dtype=torch.float64)
+    return Rewards(numbers, present, {"x": torch.where(present, numbers, math.nan)})
+
+
+def test_every_moment_belongs_to_one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = Clock(CPU)
+    now[0] = 1.0
+    with clock.phase("forward_backward"):
+        now[0] = 3.0
+        with clock.phase("sampling"):
+            now[0] = 7.0
+        now[0] = 15.0
+        with pytest.raises(KeyError), clock.phase("reward"):
+            now[0] = 31.0
+            raise KeyError
+    now[0] = 63.0
+    lap = clock.lap()
+    assert lap == {"sampling": 4.0, "reward": 16.0, "forward_backward": 10.0, "optimiser": 0.0, "other": 33.0}
+    assert clock.lap() == dict.fromkeys(PHASES, 0.0)
+
+
+def test_signal_of_rewards() -> None:
+    signal = Signal()
+    signal.rewarded(rewards([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2], [None, 0.4, None], [None, None, None]]))
+    row = signal.row()
+    assert row["groups"] == {"count": 4, "without_spread": 3}
+    reward = row["reward"]
+    assert reward["missing"] == 5
+    assert reward["mean"] == pytest.approx((1.5 + 0.6 + 0.4) / 7)
+    assert reward["sd"] == pytest.approx(math.sqrt(0.5 / 7))  # about the mean of each group
+    assert reward["by_candidate"] == pytest.approx([0.6, 0.2, 0.35])
+    assert reward["sd_by_candidate"] == pytest.approx([0.4, math.sqrt(0.08 / 3), 0.15])
+    assert reward["parts"] == {"x": pytest.approx(2.5 / 7)}
+
+
+def test_a_candidate_without_any_reward_leaves_out_the_lists() -> None:
+    signal = Signal()
+    signal.rewarded(rewards([[1.0, None], [0.5, None]]))
+    assert "by_candidate" not in signal.row()["reward"]
+    nothing = Signal()
+    nothing.rewarded(rewards([[None], [None]]))
+    assert nothing.row()["reward"] == {"missing": 2}
+
+
+def test_signal_of_samples() -> None:
+    lengths = torch.tensor([[1, 3], [4, 4]])
+    finished = torch.tensor([[True, True], [False, True]])
+    signal = Signal()
+    signal.drew(Completions(torch.zeros(2, 2, 4, dtype=torch.int64), lengths, finished), 4, torch.tensor([[1.0, 2], [3, 4]]))
+    assert signal.row()["samples"] == {
+        "count": 4, "empty": 1, "truncated": 1, "mean_length": (0 + 2 + 4 + 3) / 4, "entropy": 2.5,
+    }  # fmt: skip
+    assert "reward" not in signal.row()
+
+
+group = st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=3, max_size=3)
+
+
+@settings(max_examples=50)
+@given(st.lists(group, min_size=2, max_size=6), st.integers(1, 5))
+def test_parts_of_a_batch_add_up(values: list[list[float | None]], cut: int) -> None:
+    whole, first, second = Signal(), Signal(), Signal()
+    whole.rewarded(rewards(values))
+    for signal, part in ((first, values[:cut]), (second, values[cut:])):
+        if part:
+            signal.rewarded(rewards(part))
+    first.merge(second)
+    mine, expected = first.row(), whole.row()
+    assert mine["groups"] == expected["groups"]
+    assert mine["reward"].keys() == expected["reward"].keys()
+    for name, value in expected["reward"].items():
+        assert mine["reward"][name] == pytest.approx(value, abs=1e-9)
+
+
+def test_quartiles_and_step_seconds() -> None:
+    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+    assert quartiles([2.0]) == {"median": 2.0, "q1": 2.0, "q3": 2.0}
+    assert quartiles([]) == {"median": 0.0, "q1": 0.0, "q3": 0.0}
+    rows = [{"seconds": dict.fromkeys(PHASES, float(n))} for n in range(1, 4)]
+    found = step_seconds(rows)
+    assert found["sampling"]["median"] == 2.0
+    assert found["total"] == {"median": 10.0, "q1": 7.5, "q3": 12.5}
+
+
+def test_peak_memory_sees_what_came_and_went() -> None:
+    memory = PeakMemory(CPU)
+    before = memory.read()
+    block = torch.ones(1 << 24)  # 64 MB
+    del block
+    assert memory.read() >= before + (1 << 25)

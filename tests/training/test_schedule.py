@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from harness.training.schedule import Curve, position_step
+
+
+def curve(kind: str = "cosine", **settings: object) -> Curve:
+    values = {"peak": 1e-3, "floor": 1e-5, "warmup_steps": 0, "first": 0, "last": 100, **settings}
+    return Curve(kind=kind, **values)  # type: ignore[arg-type]  # plain keyword values
+
+
+def test_cosine_is_that_of_torch() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=1e-5)
+    for step in range(100):
+        assert curve().rate(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear"])
+def test_ends(kind: str) -> None:
+    assert curve(kind).rate(0) == 1e-3
+    assert curve(kind).rate(50) == pytest.approx((1e-3 + 1e-5) / 2)
+    assert curve(kind).rate(100) == 1e-5
+    assert curve(kind).rate(1000) == 1e-5
+
+
+def test_linear_falls_by_equal_amounts() -> None:
+    rates = [curve("linear").rate(step) for step in range(101)]
+    assert {round(a - b, 12) for a, b in zip(rates, rates[1:], strict=False)} == {round((1e-3 - 1e-5) / 100, 12)}
+
+
+def test_constant_ignores_the_floor() -> None:
+    assert [curve("constant").rate(step) for step in (0, 99)] == [1e-3, 1e-3]
+
+
+def test_warmup_reaches_the_peak_with_its_last_step() -> None:
+    warm = curve(warmup_steps=4)
+    assert [warm.rate(step) for step in range(5)] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3])
+    assert warm.rate(4 + 48) == pytest.approx(1e-5 + (1e-3 - 1e-5) / 2)
+    assert warm.rate(100) == 1e-5
+
+
+def test_a_curve_may_begin_anywhere() -> None:
+    late = curve(first=500, last=600)
+    assert [late.rate(500 + step) for step in range(100)] == [curve().rate(step) for step in range(100)]
+
+
+def test_a_peak_of_zero_stays_zero_whatever_the_floor() -> None:
+    assert {curve(peak=0.0).rate(step) for step in range(100)} == {0.0}
+
+
+def test_positions() -> None:
+    assert position_step({"epoch": 3}, 7) == 21
+    assert position_step({"step": 5}, 7) == 5
+    made = Curve.from_config(
+        {"kind": "linear", "peak": 1.0, "floor": 0.0, "warmup_steps": 1, "first": {"epoch": 1}, "last": {"step": 20}}, 7
+    )
+    assert made == Curve("linear", 1.0, 0.0, 1, 7, 20)
+
+
+def test_the_share_of_the_last_epoch_of_five() -> None:
+    """With one cosine over five epochs the last begins at 9.5 % of the peak."""
+    assert curve(floor=0.0).rate(80) / 1e-3 == pytest.approx((1 + math.cos(0.8 * math.pi)) / 2)
+    assert curve(floor=0.0).rate(80) / 1e-3 == pytest.approx(0.0955, abs=1e-4)
