@@ -1,0 +1,56 @@
+"""BLEU through sacrebleu: of the whole list, and of each answer for paired comparisons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from harness.api import Column, MetricRegistration, MetricResult, Options, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.api import MetricServices, Sample
+
+
+class BleuOptions(Options):
+    """sacrebleu's options, with its defaults."""
+
+    tokenize: Literal["13a", "intl", "char", "none"] = "13a"
+    lowercase: bool = False
+    smooth_method: Literal["exp", "floor", "add-k", "none"] = "exp"
+
+
+class Bleu:
+    """BLEU from 0 to 100, as sacrebleu gives it; sentence BLEU uses the effective order, as sacrebleu advises."""
+
+    def __init__(self, options: BleuOptions) -> None:
+        """Keep the options."""
+        self._options = options
+
+    def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:  # noqa: ARG002  # the protocol's
+        """Return sentence BLEU (missing without a reference) and corpus BLEU."""
+        from sacrebleu.metrics.bleu import BLEU
+
+        from harness_plugins.text.sacrebleu_scores import sacrebleu_result
+
+        # force: the texts of a model may end in " ." without being tokenised, and a log line about it helps nobody
+        options = {**self._options.model_dump(), "force": True}
+        return sacrebleu_result(
+            "bleu", samples, sentences=BLEU(**options, effective_order=True), corpus=BLEU(**options)
+        )
+
+
+@hookimpl
+def harness_register_metrics() -> Iterable[MetricRegistration]:
+    """Offer ``bleu``."""
+    return [
+        MetricRegistration(
+            name="bleu",
+            summary="BLEU of the corpus and per sentence, by sacrebleu",
+            build="harness_plugins.metrics.bleu:Bleu",
+            options=BleuOptions,
+            source="https://aclanthology.org/W18-6319/",
+            columns=(Column("bleu", "sentence BLEU", higher_is_better=True),),
+            corpus=(Column("bleu", "BLEU", higher_is_better=True),),
+        )
+    ]

@@ -1,0 +1,70 @@
+"""ROUGE-1, ROUGE-2 and ROUGE-L of each answer, as the official evaluation counts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from harness.api import Column, MetricRegistration, MetricResult, Options, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.api import MetricServices, Sample
+
+
+class RougeOptions(Options):
+    """How words are compared."""
+
+    use_stemmer: bool = True
+    """Compare Porter stems of the words with more than three characters, as the official evaluation does."""
+
+
+class Rouge:
+    """F-measures, bit-equal to rouge-score's; each takes its own best reference, as the official evaluation does.
+
+    An empty answer scores 0; an answer without any reference is missing.
+    """
+
+    def __init__(self, options: RougeOptions) -> None:
+        """Keep the options; one scorer serves all calls, so that stems and references are read once."""
+        from harness_plugins.text.rouge import RougeScorer
+
+        self._options = options
+        self._scorer = RougeScorer(stemmer=options.use_stemmer)
+
+    def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:  # noqa: ARG002  # the protocol's
+        """Return ``rouge1``, ``rouge2`` and ``rougeL``, each in [0, 1]."""
+        from harness_plugins.text.rouge import Variant
+        from harness_plugins.text.signature import signature
+
+        answers = [sample.text for sample in samples]
+        references = [sample.references for sample in samples]
+        values = {name: self._scorer.scores(name, answers, references) for name in get_args(Variant)}
+        stemmer = self._options.use_stemmer
+        return MetricResult(
+            values=values,
+            signature=signature(
+                "rouge",
+                refs="best",
+                tok="a-z0-9",
+                stem="porter" if stemmer else "no",
+                like="rouge-score-0.1.2",
+                packages=("nltk",) if stemmer else (),
+            ),
+        )
+
+
+@hookimpl
+def harness_register_metrics() -> Iterable[MetricRegistration]:
+    """Offer ``rouge``."""
+    names = (("rouge1", "ROUGE-1"), ("rouge2", "ROUGE-2"), ("rougeL", "ROUGE-L"))
+    return [
+        MetricRegistration(
+            name="rouge",
+            summary="ROUGE-1, 2 and L (F, stemmed, best reference), bit-equal to rouge-score",
+            build="harness_plugins.metrics.rouge:Rouge",
+            options=RougeOptions,
+            source="https://aclanthology.org/W04-1013/",
+            columns=tuple(Column(name, label, higher_is_better=True, scale=100.0) for name, label in names),
+        )
+    ]
