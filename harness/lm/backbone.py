@@ -59,7 +59,7 @@ def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
         if not getattr(layer, "gradient_checkpointing", False) or not hasattr(layer, "_gradient_checkpointing_func"):
             continue
         again = _Again(layer, dropout=dropout)
-        rerun = partial(checkpoint, use_reentrant=False, context_fn=lambda again=again: (nullcontext(), again))
+        rerun = partial(checkpoint, use_reentrant=False, context_fn=again.contexts)
         setattr(layer, "_gradient_checkpointing_func", rerun)  # noqa: B010  # the attribute is transformers' own
         if not dropout:
             layer.training = True
@@ -86,6 +86,10 @@ class _Again:
         self._layer = layer
         self._dropout = dropout
         self._stack = ExitStack()
+
+    def contexts(self) -> tuple[nullcontext[None], _Again]:
+        """Return what the layer runs in, and what it runs in again."""
+        return nullcontext(), self
 
     def __enter__(self) -> None:
         self._stack.enter_context(scoring(self._layer, dropout=self._dropout))

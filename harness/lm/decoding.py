@@ -14,13 +14,15 @@ import torch
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from harness.errors import InputError
 from harness.lm import backbone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
+    from harness.api import Prompts
     from harness.lm.policy import Policy
 
 #: The name under which transformers knows :func:`_attend`.
@@ -52,6 +54,20 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
     """
     shared = backbone.able(policy.model, "shared prefix", lambda: _probe(policy))
     return (_Shared if shared else _Copied)(policy, prompts, lengths, repeats, room)
+
+
+def check_prompts(policy: Policy, prompts: Prompts, max_new_tokens: int, ids: Sequence[str] | None = None) -> None:
+    """Raise InputError where a prompt is empty, or leaves less context than ``max_new_tokens``."""
+    if len(prompts) == 0:
+        return
+    least, most = int(prompts.lengths.argmin()), int(prompts.lengths.argmax())
+    if int(prompts.lengths[least]) < 1:
+        raise InputError(
+            "a prompt has no tokens",
+            where=None if ids is None else f"example {ids[least]}",
+            expected="at least one",
+        )
+    policy.check_fits(int(prompts.lengths[most]), max_new_tokens, where=None if ids is None else f"example {ids[most]}")
 
 
 class _Suffix(DynamicLayer):

@@ -263,10 +263,8 @@ class _LinearScores(torch.autograd.Function):
 def _weight(head: nn.Module) -> Tensor | None:
     """Return the weight (V, D) of a head that is nothing but a product with it."""
     hooks = (head._forward_hooks, head._forward_pre_hooks)  # noqa: SLF001  # torch has no public question for hooks
-    if type(head) is not nn.Linear or any(hooks) or getattr(head, "bias", None) is not None:
-        return None
-    weight: Tensor = head.weight
-    return weight
+    plain = type(head) is nn.Linear and not any(hooks) and getattr(head, "bias", None) is None
+    return cast("nn.Linear", head).weight if plain else None
 
 
 def _chunk(policy: Policy) -> int:
@@ -280,8 +278,8 @@ def _entropy(logp: Tensor) -> Tensor:
 def _place(values: Tensor, packed: Packed) -> Tensor:
     """Spread (N, …) over (B, K, T, …), 0 elsewhere."""
     batch, group, width = packed.shape
-    flat = values.new_zeros(batch * group * width, *values.shape[1:])
-    return flat.index_put((packed.places,), values).view(batch, group, width, *values.shape[1:])
+    flat = values.new_zeros(batch * group * width, *values.shape[1:]).index_put((packed.places,), values)
+    return flat.view(batch, group, width, *values.shape[1:])
 
 
 def _probe(policy: Policy) -> bool:

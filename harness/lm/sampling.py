@@ -14,7 +14,7 @@ import torch
 from harness.api import Completions, Prompts
 from harness.errors import InputError
 from harness.lm.backbone import evaluating
-from harness.lm.decoding import Decoder, decoder
+from harness.lm.decoding import Decoder, check_prompts, decoder
 from harness.lm.noise import Race, row_keys
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ class _Output:
         self.logprobs = torch.zeros(rows, width, dtype=torch.float64, device=device)
 
     def drawn(self, batch: int, group: int, eos: int, *, with_logprobs: bool) -> Drawn:
-        width = int(self.lengths.max())
-        ends = self.ids.gather(1, self.lengths[:, None] - 1)[:, 0]
+        width = int(self.lengths.max()) if len(self.lengths) else 0
+        ends = self.ids.gather(1, (self.lengths[:, None] - 1).clamp(min=0))[:, 0]
         return Drawn(
             Completions(
                 self.ids[:, :width].reshape(batch, group, width).clone(),
@@ -215,8 +215,4 @@ def _check(
     ):
         if not right:
             raise InputError(f"{name} is out of range", got=value, expected=expected)
-    if len(prompts) == 0:
-        raise ValueError("no prompts")
-    if int(prompts.lengths.min()) < 1:
-        raise InputError("a prompt is empty", where=ids[int(prompts.lengths.argmin())], expected="a token at least")
-    policy.check_fits(int(prompts.lengths.max()), max_new_tokens, where=ids[int(prompts.lengths.argmax())])
+    check_prompts(policy, prompts, max_new_tokens, ids)

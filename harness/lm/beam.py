@@ -1,0 +1,165 @@
+"""Diverse beam search (Vijayakumar et al. 2018, "Diverse Beam Search", Algorithm 1) with Hamming diversity.
+
+The beams of a prompt are cut into groups. At each step the groups choose one after the other, each as in plain beam
+search, but the log-probability of a token is lowered by ``diversity_penalty`` for every beam of the earlier groups
+that has just chosen it. What was taken off stays off: a beam's sum counts its penalties, as in the authors' code.
+
+A sequence that ends is worth its sum divided by its length, EOS counted (transformers' ``length_penalty=1``), and so is
+one that is cut at the limit. A group keeps as many sequences as it has beams, and is done when it has so many and no
+beam that still runs is, by its present length, worth more than the worst of them (``early_stopping=False``): a group of
+one beam is greedy decoding. Ties go to the earlier beam, then to the lower id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.api import Completions, Prompts
+from harness.errors import InputError
+from harness.lm.backbone import evaluating
+from harness.lm.decoding import check_prompts, decoder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.lm.policy import Policy
+
+_NEVER = float("-inf")
+
+
+def beam(
+    policy: Policy,
+    prompts: Prompts,
+    *,
+    beams: int,
+    groups: int,
+    diversity_penalty: float,
+    max_new_tokens: int,
+    max_rows: int | None = None,
+) -> Completions:
+    """Search, without gradient and without dropout.
+
+    Args:
+        policy: the model; its mode is as before afterwards.
+        prompts: B prompts of at least one token each.
+        beams: sequences a prompt.
+        groups: how many groups they are cut into; divides ``beams``. One group is plain beam search, one beam greedy.
+        diversity_penalty: nats taken off a token for each beam of an earlier group that chose it at the same step.
+        max_new_tokens: a sequence without EOS after so many tokens is cut.
+        max_rows: most beams decoded together; all unless given.
+
+    Returns:
+        (B, beams, T): the groups one after the other, in each the best sequence first.
+
+    Raises:
+        InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
+    """
+    _check(policy, prompts, beams, groups, diversity_penalty, max_new_tokens)
+    batch = len(prompts)
+    ids = torch.zeros(batch, beams, max_new_tokens, dtype=torch.int64, device=policy.device)
+    lengths = torch.zeros(batch, beams, dtype=torch.int64, device=policy.device)
+    with torch.inference_mode(), evaluating(policy.model):
+        order = prompts.lengths.argsort(descending=True, stable=True)
+        for rows in torch.split(order, max(1, batch if max_rows is None else max_rows // beams)):
+            kept = _search(policy, prompts[rows], beams, groups, diversity_penalty, max_new_tokens)
+            ids[rows], lengths[rows] = kept.ids.flatten(1, 2), kept.lengths.flatten(1, 2)
+    ends = ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0]
+    width = int(lengths.max()) if batch else 0
+    return Completions(ids[..., :width].clone(), lengths, ends == policy.eos_id)
+
+
+@dataclass
+class _Kept:
+    """The best sequences so far of each prompt and group, best first."""
+
+    worth: Tensor
+    """(B, G, W) float64."""
+    ids: Tensor
+    """(B, G, W, T)."""
+    lengths: Tensor
+    """(B, G, W)."""
+
+    def add(self, group: int, worth: Tensor, ids: Tensor, length: int) -> None:
+        """Offer a group's sequences (B, N, T) that have ``length`` tokens; minus infinity is no offer."""
+        width = self.worth.shape[2]
+        every = torch.cat((self.worth[:, group], worth), dim=1)
+        best, index = torch.sort(every, dim=1, descending=True, stable=True)
+        index = index[:, :width]
+        lengths = torch.cat((self.lengths[:, group], torch.full_like(worth, length, dtype=torch.int64)), dim=1)
+        rows = torch.cat((self.ids[:, group], ids), dim=1)
+        self.worth[:, group] = best[:, :width]
+        self.lengths[:, group] = lengths.gather(1, index)
+        self.ids[:, group] = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+
+
+def _search(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, limit: int) -> _Kept:
+    batch, width, device = len(prompts), beams // groups, policy.device
+    rows = decoder(policy, prompts.ids, prompts.lengths, repeats=beams, room=limit - 1)
+    kept = _Kept(
+        torch.full((batch, groups, width), _NEVER, dtype=torch.float64, device=device),
+        torch.zeros(batch, groups, width, limit, dtype=torch.int64, device=device),
+        torch.ones(batch, groups, width, dtype=torch.int64, device=device),
+    )
+    sums = torch.full((batch, groups, width), _NEVER, dtype=torch.float64, device=device)
+    sums[..., 0] = 0  # the beams of a group start equal, so only one counts
+    texts = torch.zeros(batch, groups, width, limit, dtype=torch.int64, device=device)
+    first = torch.arange(batch, device=device)[:, None, None] * beams
+    first = first + torch.arange(groups, device=device)[:, None] * width
+    for position in range(limit):
+        logp = rows.logits.double().log_softmax(-1).view(batch, groups, width, -1)
+        vocabulary = logp.shape[-1]
+        chosen = torch.zeros(batch, 1, vocabulary, dtype=torch.float64, device=device)
+        parents = torch.zeros(batch, groups, width, dtype=torch.int64, device=device)
+        for group in range(groups):
+            offers = (sums[:, group, :, None] + logp[:, group] - penalty * chosen).flatten(1)
+            # an EOS takes at most one place of each beam, so twice the width leaves enough that go on
+            best, index = _top(offers, min(2 * width, offers.shape[1]))
+            token, parent = index % vocabulary, index // vocabulary
+            grown = texts[:, group].gather(1, parent[..., None].expand(-1, -1, limit))
+            grown[:, :, position] = token
+            ended = token == policy.eos_id
+            top = torch.arange(best.shape[1], device=device) < width
+            kept.add(group, torch.where(ended & top, best / (position + 1), _NEVER), grown, position + 1)
+            going = torch.sort(ended.to(torch.int8), dim=1, stable=True).indices[:, :width]
+            sums[:, group] = best.masked_fill(ended, _NEVER).gather(1, going)
+            texts[:, group] = grown.gather(1, going[..., None].expand(-1, -1, limit))
+            parents[:, group] = parent.gather(1, going)
+            alive = (sums[:, group] > _NEVER).double()
+            chosen.scatter_add_(2, token.gather(1, going)[:, None], alive[:, None])
+        done = kept.worth[..., -1] >= sums.amax(2) / (position + 1)
+        sums.masked_fill_(done[..., None], _NEVER)
+        if position + 1 == limit or bool(done.all()):
+            break
+        rows.select((first + parents).flatten())
+        rows.step(texts[..., position].flatten())
+    for group in range(groups):
+        kept.add(group, sums[:, group] / (position + 1), texts[:, group], position + 1)
+    return kept
+
+
+def _top(offers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the ``count`` largest of each row (B, N) and where they are, the first among equals first."""
+    offers = offers.clone()
+    places = []
+    values = []
+    for _ in range(count):
+        place = offers.argmax(1, keepdim=True)
+        places.append(place)
+        values.append(offers.gather(1, place))
+        offers.scatter_(1, place, _NEVER)
+    return torch.cat(values, dim=1), torch.cat(places, dim=1)
+
+
+def _check(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, max_new_tokens: int) -> None:
+    for name, value, expected, right in (
+        ("beams", beams, "at least 1", beams >= 1),
+        ("groups", groups, f"a divisor of beams ({beams})", 1 <= groups <= beams and beams % groups == 0),
+        ("diversity_penalty", penalty, "a number from 0 up", 0 <= penalty < float("inf")),
+        ("max_new_tokens", max_new_tokens, "at least 1", max_new_tokens >= 1),
+    ):
+        if not right:
+            raise InputError(f"{name} is out of range", got=value, expected=expected)
+    check_prompts(policy, prompts, max_new_tokens)
