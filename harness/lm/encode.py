@@ -112,13 +112,7 @@ def encode(
         InputError: an empty split, no row left, an empty prompt, an id twice, a field that is not there, a template
             that writes special tokens itself, or limits that exceed the context.
     """
-    if positions is not None and max_prompt + max_completion > positions:
-        raise InputError(
-            f"a prompt of {max_prompt} and a completion of {max_completion} tokens make {max_prompt + max_completion}, "
-            f"more than the model's context of {positions}",
-            where=where,
-            hint="lower max_prompt_length or max_completion_length (max_new_tokens at evaluation)",
-        )
+    check_fits(max_prompt, max_completion, positions, where=where)
     _check_template(template, tokeniser, where)
     encoder = _Encoder(tokeniser, template, max_prompt, max_completion, training, overlong, train_eos, where)
     rows: list[EncodedRow] = []
@@ -137,6 +131,17 @@ def encode(
     counts["kept"] = len(rows)
     counts["dropped"] = counts["rows"] - len(rows)
     return Encoded(tuple(rows), counts)
+
+
+def check_fits(prompt: int, completion: int, positions: int | None, *, where: str | None = None) -> None:
+    """Raise InputError where a prompt and a completion of these lengths (tokens) exceed a context of ``positions``."""
+    if positions is not None and prompt + completion > positions:
+        raise InputError(
+            f"a prompt of {prompt} and a completion of {completion} tokens make {prompt + completion}, "
+            f"more than the model's context of {positions}",
+            where=where,
+            hint="lower max_prompt_length or max_completion_length (max_new_tokens at evaluation)",
+        )
 
 
 class _Encoder:

@@ -81,12 +81,16 @@ def weights_digest(folder: Path | str) -> str:
     total = hashlib.sha256()
     for name in sorted(found):
         file, start, tensor = found[name]
-        first, last = tensor["data_offsets"]
-        total.update(json.dumps([name, tensor["dtype"], tensor["shape"]]).encode())
+        try:
+            first, last = tensor["data_offsets"]
+            described = json.dumps([name, tensor["dtype"], tensor["shape"]])
+            left = int(last) - int(first)
+        except (KeyError, TypeError, ValueError):
+            _broken(file)
+        total.update(described.encode())
         with file.open("rb") as stream:
             stream.seek(start + first)
-            left = last - first
-            while left:
+            while left > 0:
                 block = stream.read(min(left, 1 << 22))
                 if not block:
                     _broken(file)

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from harness.errors import InputError
+from harness.lm.encode import check_fits
 from harness.lm.folders import check_folder
 from harness.lm.tokenise import Tokeniser
 
@@ -148,13 +149,7 @@ class Policy:
 
     def check_fits(self, prompt_length: int, completion_length: int, *, where: str | None = None) -> None:
         """Raise InputError where prompt and completion together (in tokens) exceed the context."""
-        if self.positions_limit is not None and prompt_length + completion_length > self.positions_limit:
-            raise InputError(
-                f"a prompt of {prompt_length} and a completion of {completion_length} tokens make "
-                f"{prompt_length + completion_length}, more than the model's context of {self.positions_limit}",
-                where=where,
-                hint="lower max_prompt_length or max_completion_length (max_new_tokens at evaluation)",
-            )
+        check_fits(prompt_length, completion_length, self.positions_limit, where=where)
 
 
 def positions_limit(config: PreTrainedConfig) -> int | None:
@@ -257,7 +252,7 @@ def _no_progress_bars() -> None:
     """Keep transformers from drawing bars: stages report progress themselves."""
     from transformers.utils import logging as their_logging
 
-    their_logging.disable_progress_bar()
+    cast("Any", their_logging).disable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

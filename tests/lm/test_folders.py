@@ -74,7 +74,15 @@ def test_an_index_names_files_of_its_folder_only(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00", (10**12).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"[]", b"\x08" + b"\x00" * 30],
+    [
+        b"",
+        b"\x00",
+        (10**12).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        b"\x08" + b"\x00" * 30,
+        (8).to_bytes(8, "little") + b'{"a":{}}',
+        (10).to_bytes(8, "little") + b'{"a":true}',
+    ],
 )
 def test_a_broken_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
