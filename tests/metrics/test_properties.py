@@ -15,6 +15,7 @@ import pytest
 
 from harness.api import MetricRegistration, MetricResult
 from harness.plugins import Registry, load_registry
+from harness.testing import check_metric
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
@@ -66,6 +67,13 @@ def test_columns_are_those_that_were_announced(registry: Registry, samples: Any,
     assert list(result.values) == [column.name for column in registration.columns]
     assert set(result.corpus) == {column.name for column in registration.corpus}
     assert result.signature.startswith(f"{name}|")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_the_contract_that_third_parties_are_held_to(registry: Registry, name: str) -> None:
+    registration = registry.get("metric", name)
+    assert isinstance(registration, MetricRegistration)
+    check_metric(registration)
 
 
 @pytest.mark.parametrize("name", NAMES)

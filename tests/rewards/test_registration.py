@@ -11,6 +11,7 @@ import pytest
 
 from harness.api import RewardRegistration
 from harness.plugins import load_registry
+from harness.testing import check_reward
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["gleu", "length", "repetition", "rouge"]
@@ -44,6 +45,22 @@ def test_all_load_and_are_built_with_their_defaults() -> None:
         low, high = registration.range
         (value,) = reward(prompts=["p"], completions=["a b c"], completion_ids=[[1]], references=[("a b d",)])
         assert low <= value <= high
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in NAMES),
+        ("rouge", {"variant": "rouge2", "use_stemmer": False}),
+        ("length", {"shape": "at-most", "target": 4, "unit": "tokens"}),
+        ("length", {"shape": "at-least", "target": "reference", "unit": "characters"}),
+        ("repetition", {"ngram_size": 1}),
+    ],
+)
+def test_keeps_the_contract_that_third_parties_are_held_to(name: str, options: dict[str, object]) -> None:
+    registration = load_registry(entry_points=entry_points()).get("reward", name)
+    assert isinstance(registration, RewardRegistration)
+    check_reward(registration, options)
 
 
 @pytest.mark.parametrize(("raw", "word"), [({"variant": "rougeLsum"}, "rougeL"), ({"stemmer": True}, "stemmer")])
