@@ -96,11 +96,13 @@ def _fetch(spec: Model) -> Path:
         raise InputError(
             "the hub has no such model, or not for you",
             where=where,
+            got=spec.name,
             expected="a hub name such as openai-community/gpt2, or a local folder under `path:`",
         ) from None
     except Exception as error:  # whatever the connection, a proxy or the disk did
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise MachineError(
-            f"the model{revision} could not be fetched from the hub ({type(error).__name__}: {_first_line(error)})",
+            f"the model{revision} could not be fetched from the hub ({type(cause).__name__}: {_first_line(cause)})",
             where=where,
             hint=f"offline, name a local copy: -o sources.{spec.name}=PATH, or `path:` beside `name:` in the file; "
             "or fetch it once with a connection, and the hub's cache serves it from then on",
