@@ -11,8 +11,9 @@ from harness.benchmark.schema import Recipe
 from harness.lm.encode import encode
 from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
 from harness.training.distributed import Ranks
-from harness.training.loop import Surroundings, TrainingPlan, train
-from harness.training.rewards import CombinedReward, Part
+from harness.training.loop import Segment, Surroundings, TrainingPlan
+from harness.training.rewards import CombinedReward, Part, TrainerState
+from harness.training.seeds import own_generators
 from harness.training.stop import Stopped
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Method, RewardFunction
+    from harness.lm.policy import Policy
 
-#: Steps of a run; an epoch has two, so that a run crosses from one to the next.
-STEPS = 3
+#: Steps of a run: enough for what the first one left behind to matter.
+STEPS = 2
 
 
 def probe_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
@@ -32,18 +34,12 @@ def probe_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[floa
     return [sum((place + 1) * token for place, token in enumerate(ids)) % 101 / 100 for ids in completion_ids]
 
 
-def no_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-    """No reward at all."""
-    return [None for _ in completion_ids]
-
-
-def equal_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-    """The same reward for every answer."""
-    return [0.5 for _ in completion_ids]
-
-
-def patchy_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-    """The probe's reward, absent for answers of even length."""
+def awkward_reward(
+    completion_ids: Sequence[Sequence[int]], trainer_state: TrainerState, **_: Any
+) -> list[float | None]:
+    """No reward at all at the first step, equal rewards at the second, then none for answers of even length."""
+    if trainer_state.global_step < 2:
+        return [None if trainer_state.global_step == 0 else 0.5 for _ in completion_ids]
     values = probe_reward(completion_ids)
     return [value if len(ids) % 2 else None for value, ids in zip(values, completion_ids, strict=True)]
 
@@ -124,8 +120,10 @@ def train_tiny(
             max_prompt_length=MAX_PROMPT,
             max_completion_length=MAX_COMPLETION,
             diagnose_every=2,
-            # with the usual 1e-8 Adam makes rounding errors of weights that have no gradient as large as a step
-            epsilon=1e-4,
+            # with the usual 1e-8 a step has the same size whatever the gradient's scale, which would hide a wrong
+            # denominator, and rounding errors of weights without a gradient would become steps; so would clipping hide
+            epsilon=1.0,
+            max_grad_norm=0.0,
             tokens_per_micro_batch=tokens,
         ),
         seed=0,
@@ -143,31 +141,28 @@ def train_tiny(
     log: list[dict[str, Any]] = []
     stops = iter([15] if interrupted else [])
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
         around = Surroundings(
             log=lambda row: log.append(dict(row)),
             ranks=ranks or Ranks(),
-            unfinished=place / "unfinished" if interrupted else None,
+            unfinished=Path(folder) / "unfinished" if interrupted else None,
             stop=lambda: next(stops, 0),
         )
 
-        def go(current: Method) -> None:
-            target = place / "result"
-            target.mkdir(exist_ok=True)
+        def go(policy: Policy, current: Method) -> Outcome:
+            log.clear()
             combined = CombinedReward([Part("probe", reward)])
-            train(
-                plan, policy, encoded.rows, current, target, around=around, reward=combined, load_reference=tiny_policy
+            segment = Segment(
+                plan, policy, encoded.rows, current, around=around, reward=combined, load_reference=tiny_policy
             )
+            with own_generators(policy.device):
+                segment.begin()
+                segment.run()
+            return Outcome({name: weight.detach() for name, weight in policy.model.named_parameters()}, list(log))
 
         if interrupted is None:
-            go(method)
-        else:
-            try:
-                go(method)
-            except Stopped:
-                log.clear()
-                policy = tiny_policy()
-                go(interrupted())
-            else:
-                raise AssertionError("the run was not interrupted")  # it would prove nothing
-    return Outcome({name: weight.detach().clone() for name, weight in policy.model.named_parameters()}, log)
+            return go(policy, method)
+        try:
+            go(policy, method)
+        except Stopped:
+            return go(tiny_policy(), interrupted())
+    raise AssertionError("the run was not interrupted")  # it would prove nothing

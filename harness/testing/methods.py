@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import torch
 
-from harness.api import Pairs
-from harness.testing.bench import Outcome, Twins, equal_reward, no_reward, patchy_reward, train_tiny
+from harness.api import DivergedError, Pairs
+from harness.testing.bench import STEPS, Outcome, Twins, awkward_reward, train_tiny
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched
 from harness.testing.tiny import tiny_policy
 
@@ -61,12 +61,12 @@ def check_method(
     plain = bench.run(_Watched)
     start = {name: weight.detach() for name, weight in tiny_policy().model.named_parameters()}
     if all(torch.equal(plain.weights[name], start[name]) for name in start):
-        broken(registration, "three steps moved no weight")
-    bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
-    still = Outcome(start, [])
-    bench.same("a learning rate of 0 moves weights", still, bench.run(learning_rate=0.0), exactly=True)
+        broken(registration, f"{STEPS} steps moved no weight")
+    bench.same("a learning rate of 0 moves weights", Outcome(start, []), bench.run(learning_rate=0.0), exactly=True)
     resumed = train_tiny(bench.build(), interrupted=bench.build)
-    bench.same("resumed after an interruption it gives other weights", plain, resumed, exactly=True)
+    if bench.distance(plain, resumed)[0]:
+        bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
+        bench.same("resumed after an interruption it gives other weights", plain, resumed, exactly=True)
     bench.same("garbage in the padding changes the weights", plain, bench.run(_Garbage))
     if bench.shuffles:
         excused |= dict.fromkeys(("order", "ranks"), "it calls run.shuffle")
@@ -77,10 +77,10 @@ def check_method(
     if "ranks" not in excused:
         what = "two ranks do not give what one rank gives (is something divided by what one rank holds?)"
         bench.same(what, bench.run(_Doubled), bench.run(ranks=Twins()))
-    for reward in (no_reward, equal_reward, patchy_reward):
-        outcome = bench.run(reward=reward)
-        if not all(bool(weight.isfinite().all()) for weight in outcome.weights.values()):
-            broken(registration, f"with {reward.__name__} weights are not finite")
+    try:
+        bench.run(reward=awkward_reward, steps=3)
+    except DivergedError as error:
+        broken(registration, f"absent or equal rewards are too much for it: {error}")
 
 
 class _Bench:
@@ -97,11 +97,14 @@ class _Bench:
         method = self.build()
         return train_tiny(method if around is None else around(self, method), **settings)
 
+    def distance(self, one: Outcome, other: Outcome) -> tuple[float, str]:
+        """Return the largest difference of a weight, and its name."""
+        return max((float((weight - other.weights[name]).abs().max()), name) for name, weight in one.weights.items())
+
     def same(self, what: str, one: Outcome, other: Outcome, *, exactly: bool = False) -> None:
-        for name, weight in one.weights.items():
-            distance = float((weight - other.weights[name]).abs().max())
-            if not (distance == 0.0 if exactly else distance <= TOLERANCE):
-                broken(self.registration, f"{what}: {name} differs by {distance:.3g}")
+        distance, name = self.distance(one, other)
+        if not (distance == 0.0 if exactly else distance <= TOLERANCE):
+            broken(self.registration, f"{what}: {name} differs by {distance:.3g}")
 
 
 class _Wrapped:

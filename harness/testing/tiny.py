@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,11 +56,17 @@ def tiny_tokeniser() -> Tokeniser:
 
 def tiny_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
     """Return a policy whose weights are a function of ``seed``; about half of what it samples ends by itself."""
+    made = _made(seed)
+    return Policy(copy.deepcopy(made.model), made.tokeniser, dtype="float64", dropout=dropout)
+
+
+@functools.cache
+def _made(seed: int) -> Policy:
     import torch
 
     with tempfile.TemporaryDirectory() as folder:
         initialise(TINY, tiny_tokeniser(), seed, folder)
-        policy = Policy.load(Path(folder), spec=TINY, dropout=dropout)
+        policy = Policy.load(Path(folder), spec=TINY)
     body = cast("Any", policy.model).transformer
     with torch.no_grad():
         body.ln_f.bias.add_(2 * body.wte.weight[policy.eos_id])  # of 257 random tokens EOS would hardly ever be drawn
