@@ -45,10 +45,18 @@ def perturbed(parameters: Sequence[nn.Parameter], scale: float, *coordinates: in
 
 
 def weighted_sum(parameters: Sequence[nn.Parameter], weights: Iterable[tuple[float, tuple[int | str, ...]]]) -> None:
-    """Set each gradient to the sum of weight x noise over ``(weight, coordinates)`` pairs."""
-    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    """Set each gradient to the sum of weight x noise over ``(weight, coordinates)`` pairs.
+
+    Weights of the same noise are added first: an antithetic pair costs its noise once, and one whose two sides are
+    equally good leaves nothing behind.
+    """
+    totals: dict[tuple[int | str, ...], float] = {}
     for weight, coordinates in weights:
-        for total, offset in zip(sums, noise(parameters, *coordinates), strict=True):
-            total.add_(offset, alpha=weight)
+        totals[coordinates] = totals.get(coordinates, 0.0) + weight
+    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    for coordinates, weight in totals.items():
+        if weight:
+            for total, offset in zip(sums, noise(parameters, *coordinates), strict=True):
+                total.add_(offset, alpha=weight)
     for parameter, total in zip(parameters, sums, strict=True):
         parameter.grad = total

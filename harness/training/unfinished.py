@@ -1,7 +1,7 @@
 """The state of an unfinished segment, so that a long stage goes on where it was interrupted.
 
-Each state is a folder of its own, named by the step that comes next. Its manifest, which has every file's sha256, is
-written last: a folder without one, or with a file that differs, does not exist. A state is used only by the same stage
+Each state is a folder of its own, named by the step that comes next. Its manifest, which has every file's sha256 and
+its own, is written last: a folder without one, or with a file that differs, does not exist. A state is used only by the same stage
 in the same environment; anything else starts the segment again, which gives the same result, only later.
 """
 
@@ -13,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
-from harness.store.identity import file_digest
+from harness.store.identity import digest, file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -55,14 +55,12 @@ class Unfinished:
                 names = sorted(path.name for path in draft.iterdir())
                 for name in names:
                     sync(draft / name)
-                write_json(
-                    draft / MANIFEST,
-                    {
-                        "identity": self._identity,
-                        "extra": dict(extra),
-                        "files": {name: file_digest(draft / name) for name in names},
-                    },
-                )
+                manifest = {
+                    "identity": self._identity,
+                    "extra": dict(extra),
+                    "files": {name: file_digest(draft / name) for name in names},
+                }
+                write_json(draft / MANIFEST, {**manifest, "sha256": digest(manifest)})
                 sync(draft / MANIFEST)
                 sync(draft)
                 place = self._folder / str(step)
@@ -103,7 +101,10 @@ def logged(place: Path) -> list[dict[str, Any]]:
 def _whole(place: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
-        whole = all(file_digest(place / name) == digest for name, digest in manifest["files"].items())
+        said = manifest.pop("sha256")
+        whole = said == digest(manifest) and all(
+            file_digest(place / name) == known for name, known in manifest["files"].items()
+        )
     except (OSError, ValueError, KeyError, AttributeError):
         return None
     return manifest if whole else None
