@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import io
+import json
+import tomllib
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from methods.cases import make, random_case
+from methods.cases import NAMES, make, random_case, registration
 from methods.fake_run import FakeRun, TinyModel
-from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
-from harness.benchmark import schema
+from harness.benchmark import load_benchmark, schema
+from harness.plugins import load_registry
+
+if TYPE_CHECKING:
+    from harness.plugins import Registry
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "paper-and-code.md"
 
@@ -73,7 +81,7 @@ def outcome(entry: dict[str, Any]) -> dict[str, Any]:
     The model writes its own candidates, rewards are given; some are cut, one is empty, the mean reward of one prompt
     lies below 0.1.
     """
-    raw = {key: value for key, value in entry.items() if key not in {"use", "active"}}
+    raw = {key: value for key, value in entry.items() if key != "use"}
     name = entry["use"]
     case = random_case(17, size=4, count=4, missing=0, absent=0)
     case.rewards = [[0.0, 0.3, 0.05, 0.0], [0.2, 0.9, 0.1, 0.1], [0.6, 0.5, 0.6, 0.4], [0.3, 0.31, 0.0, 0.8]]
@@ -85,7 +93,6 @@ def outcome(entry: dict[str, Any]) -> dict[str, Any]:
     run = FakeRun(model=TinyModel(SEED), table=case.table(name, options), ids=case.batch.ids, max_new_tokens=4)
     method.step(run, case.batch)
     return {
-        "active": TypeAdapter(schema.Active).validate_python(entry.get("active", "last")),
         "shares": run.shares,
         "gradients": [slope.tolist() for slopes in run.grads.values() for slope in slopes],
         "samples": [[drawn.ids.tolist(), drawn.lengths.tolist()] for drawn in run.drawn],
@@ -103,28 +110,70 @@ def test_the_batch_that_settings_are_tried_on_has_what_they_speak_of() -> None:
     assert torch.unique(drawn.lengths).numel() > 2
 
 
-def resolved(written: dict[str, Any]) -> Any:
-    """Validate what is no method's entry, by the section of the benchmark file that it belongs to."""
-    ((section, value),) = written.items()
-    if section == "recipe":
-        return schema.Recipe(**value)
-    if section == "decoding":
-        return {name: schema.Decoding(**one) for name, one in value.items()}
-    if section == "evaluate":
-        return schema.DataUse(dataset="dolly", split="test", **value)
-    assert section == "seeds", section
-    return TypeAdapter(tuple[int, ...]).validate_python(value)
+BASE: dict[str, Any] = {
+    "benchmark": "disagreements",
+    "profile": "only",
+    "seeds": [0],
+    "models": [{"name": "new", "config": {"model_type": "gpt2", "n_layer": 1}, "vocab_size": 300}],
+    "template": {"text": "{context} {instruction}"},
+    "train": {"dataset": "generated-instructions", "split": "train"},
+    "evaluate": [{"dataset": "generated-instructions", "split": "test"}],
+    "reward": {"use": "rouge"},
+    "decoding": {"test": {"temperature": 1.0}},
+    "methods": ["sft", "eso"],
+    "metrics": ["rouge"],
+    "profiles": {"only": {}},
+}
+
+
+def resolved(written: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a whole benchmark file, resolved, with one setting of the tables in it."""
+    text = copy.deepcopy(BASE)
+    if "use" in written:
+        text["methods"] = ["sft", written]
+    elif "evaluate" in written:
+        text["evaluate"][0] |= written["evaluate"]
+    else:
+        text |= written
+    path = folder / "file.yaml"
+    path.write_text(json.dumps(text), encoding="utf-8")  # JSON is YAML 1.2
+    return load_benchmark(path, registry=registry()).model_dump(mode="json")
+
+
+@functools.cache
+def registry() -> Registry:
+    """Everything that the project's own distribution offers, installed or not."""
+    project = tomllib.loads((DOCUMENT.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [EntryPoint(name, target, "harness") for name, target in project["entry-points"]["harness"].items()]
+    return load_registry(entry_points=listed, environment={})
 
 
 @pytest.mark.parametrize("key", SETTABLE)
-def test_both_values_are_possible_and_differ(key: str) -> None:
+def test_both_values_can_stand_in_a_file_and_differ(key: str, tmp_path: Path) -> None:
     row = ROWS[key]
     assert row.paper is not None
     assert row.code is not None
-    if "use" not in row.paper:
-        assert row.paper.keys() == row.code.keys()
-        assert resolved(row.paper) != resolved(row.code)
-        return
+    assert {k for k in row.paper if k != "use"} & set(row.code), "the two cells speak of different settings"
+    assert resolved(row.paper, tmp_path) != resolved(row.code, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "preset"), [(n, p) for n in NAMES for p in registration(n).presets])
+def test_a_preset_that_is_named_sets_options_recipe_and_epochs(name: str, preset: str, tmp_path: Path) -> None:
+    stated = registration(name).presets[preset]
+    *_, entry = resolved({"use": name, "preset": preset, "label": "it"}, tmp_path)["methods"]
+    assert {key: entry["options"][key] for key in stated.options} == dict(stated.options)
+    assert {key: entry["recipe"][key] for key in stated.recipe} == dict(stated.recipe)
+    assert entry["active"] == (stated.active or "last")
+    *_, bare = resolved({"use": name, "label": "it"}, tmp_path)["methods"]
+    assert bare["options"] == registration(name).options().model_dump(mode="json")
+    assert bare["recipe"] == schema.Recipe().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("key", [key for key in SETTABLE if "use" in (ROWS[key].paper or {}) and key != "D1"])
+def test_both_values_of_an_option_change_loss_gradient_or_samples(key: str) -> None:
+    row = ROWS[key]
+    assert row.paper is not None
+    assert row.code is not None
     assert row.paper["use"] == row.code["use"]
     paper, code = outcome(row.paper), outcome(row.code)
     assert paper == outcome(row.paper), "the same setting twice gives two results"
