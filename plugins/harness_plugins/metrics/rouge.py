@@ -47,9 +47,8 @@ class Rouge:
                 "rouge",
                 refs="best",
                 tok="a-z0-9",
-                stem="porter" if stemmer else "no",
+                stem="porter-nltk" if stemmer else "no",
                 like="rouge-score-0.1.2",
-                packages=("nltk",) if stemmer else (),
             ),
         )
 

@@ -2,7 +2,8 @@
 
 Source: Lin 2004, *ROUGE: A Package for Automatic Evaluation of Summaries*, sections 2 and 3.1, in the reading of
 rouge-score 0.1.2 (``RougeScorer``): words are runs of ``a-z0-9`` in the lower-cased text, words of more than three
-characters are stemmed (Porter), F is ``2PR / (P + R)``. Against several references each measure takes its own maximum.
+characters are stemmed (Porter, as in nltk), F is ``2PR / (P + R)``. Against several references each measure takes its
+own maximum.
 
 The speed comes from three places: a word is stemmed once in the life of a scorer, a reference is cut into words once,
 and the longest common subsequence is found by rapidfuzz's bit-parallel algorithm. For the last, every distinct stem is
@@ -15,6 +16,8 @@ import re
 from collections import Counter
 from operator import add
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from harness_plugins.text.porter import porter_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -75,11 +78,11 @@ class RougeScorer:
     """
 
     def __init__(self, *, stemmer: bool = True) -> None:
-        """Set the stemming; nltk is imported here, and only for it."""
+        """Set the stemming."""
         from rapidfuzz.distance import LCSseq
 
         self._common: Callable[[str, str], int] = LCSseq.similarity
-        self._words = _Words(_porter() if stemmer else None)
+        self._words = _Words(porter_stem if stemmer else None)
         self._references: dict[str, str] = {}
         self._counts: dict[tuple[str, int], Counter[str]] = {}
 
@@ -149,10 +152,3 @@ def _f_measure(matches: int, answer: int, reference: int) -> float:
     if precision + recall > 0:
         return 2 * precision * recall / (precision + recall)
     return 0.0
-
-
-def _porter() -> Callable[[str], str]:
-    from nltk.stem.porter import PorterStemmer
-
-    stem: Callable[[str], str] = PorterStemmer().stem
-    return stem
