@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import PydanticUserError, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from harness.api import (
     DatasetRegistration,
@@ -88,7 +89,7 @@ def check_registration(registration: Registration) -> None:
             again = registry_of(registration).options(kind, registration.name, options.model_dump(mode="json"))
         except ValidationError as error:
             broken(registration, f"{name}: no valid options: {error}")
-        except PydanticUserError as error:
+        except PydanticSerializationError as error:
             broken(registration, f"{name}: options have no JSON form: {error}")
         if again != options:
             broken(registration, f"{name}: options change when they are written as JSON and read again")
