@@ -117,6 +117,8 @@ class Column:
     scale: float = 1.0
     """Tables show ``value * scale`` (100 for scores in [0, 1])."""
     digits: int = 2
+    shown: bool = True
+    """False for a number that is stored and exported, but would only widen the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,8 @@ class MetricRegistration(_Registration):
     """The columns of ``MetricResult.values``: one value an answer."""
     corpus: tuple[Column, ...] = ()
     """How a table shows the numbers of ``MetricResult.corpus``; one that is not listed is stored and not shown."""
+    headline: str = ""
+    """The column that stands for the metric where there is room for one; the first where empty."""
     needs: frozenset[MetricNeed] = frozenset()
     role: Literal["score", "fluency", "length", "other"] = "score"
     """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""

@@ -145,6 +145,7 @@ def _metric(name: str, options: dict[str, Any], registry: Registry) -> dict[str,
         "use": name,
         "options": options,
         "role": registration.role,
+        "headline": registration.headline or registration.columns[0].name,
         "columns": [asdict(column) for column in registration.columns],
         "corpus": [asdict(column) for column in registration.corpus],
     }

@@ -320,15 +320,13 @@ class _Builder:
             "plugin": self.registry.fingerprint("metric", registration.name),
         }
         parents = {"samples": generate, "rows": rows}
-        runtime: dict[str, Any] = {}
         if registration.needs:
             config |= settings
         if "policy" in registration.needs:
             parents["policy"] = generate.parents["checkpoint"]
         if "scorer" in registration.needs:
             parents["scorer"] = scorer
-            runtime["scorer_label"] = scorer.label
-        return self.add("score", f"{where}/{registration.name}", config, parents, runtime)
+        return self.add("score", f"{where}/{registration.name}", config, parents)
 
 
 def _span(first: Mapping[str, int], last: Mapping[str, int]) -> str:

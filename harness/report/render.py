@@ -101,12 +101,13 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _groups(table: Table) -> list[list[int]]:
-    """Cut a wide table into parts that fit a page: one for each pair of groups, columns without a group in the last."""
+    """Cut a wide table into parts that fit a page: one a group, columns without a group in the last."""
     widths: dict[str, list[int]] = {}
-    for index, heading in enumerate(table.headings):
-        widths.setdefault(heading.group, []).append(index)
-    if len(table.headings) <= 14:
-        return [list(range(len(table.headings)))]
+    shown_columns = [index for index, heading in enumerate(table.headings) if heading.shown]
+    for index in shown_columns:
+        widths.setdefault(table.headings[index].group, []).append(index)
+    if len(shown_columns) <= 12 or not table.divided:
+        return [shown_columns]
     loose = widths.pop("", [])
     parts = list(widths.values())
     if not parts:
@@ -118,11 +119,11 @@ def _groups(table: Table) -> list[list[int]]:
 def _grid(table: Table, columns: Sequence[int]) -> tuple[list[str], list[list[str]]]:
     models = len({row.model for row in table.rows}) > 1
     headings = [table.headings[index] for index in columns]
-    groups = {heading.group for heading in headings if heading.group}
+    prefixed = not _only_group(table, columns)
     labels = ["model"] * models + ["method"]
     for heading in headings:
         arrow = {True: " ↑", False: " ↓", None: ""}[heading.higher_is_better]
-        prefix = f"{heading.group} " if heading.group and len(groups) > 1 else ""
+        prefix = f"{heading.group} " if heading.group and prefixed else ""
         labels.append(f"{prefix}{heading.label}{arrow}")
     rows = []
     for row in table.rows:
@@ -134,7 +135,7 @@ def _grid(table: Table, columns: Sequence[int]) -> tuple[list[str], list[list[st
 
 def _only_group(table: Table, columns: Sequence[int]) -> str:
     groups = {table.headings[index].group for index in columns if table.headings[index].group}
-    return next(iter(groups)) if len(groups) == 1 else ""
+    return next(iter(groups)) if table.divided and len(groups) == 1 else ""
 
 
 def _md_table(table: Table, columns: Sequence[int]) -> str:

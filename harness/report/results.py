@@ -76,8 +76,8 @@ class Results:
 
     manifest: Mapping[str, Any]
     rows: list[ResultRow]
-    signatures: dict[str, str]
-    """Metric to its signature, the same in every row."""
+    signatures: dict[str, dict[str, str]]
+    """Model, then metric, to the metric's signature: the same in every row of a model."""
 
     @property
     def decodings(self) -> list[str]:
@@ -117,8 +117,8 @@ def load_results(root: Path, folder: Path) -> Results:
             "written in another format", where=str(path), got=manifest.get("format"), expected=f"format {FORMAT}"
         )
     store = Store(root)
-    signatures: dict[str, str] = {}
-    rows = [_row(described, store, signatures) for described in manifest["rows"]]
+    signatures: dict[str, dict[str, str]] = {}
+    rows = [_row(row, store, signatures.setdefault(row["model"], {})) for row in manifest["rows"]]
     results = Results(manifest, rows, signatures)
     _refuse_mixtures(results)
     return results

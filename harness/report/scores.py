@@ -56,6 +56,8 @@ def decoding_table(results: Results) -> Table:
     for dataset in datasets[:1]:
         for decoding in results.decodings:
             for column in metric["columns"]:
+                if column["name"] != metric["headline"]:
+                    continue
                 place = f"{metric['use']}.{column['name']}"
                 heading = _heading(column, f"{dataset} {decoding}", f"{dataset}/{decoding}/{place}")
                 headings.append(heading)
@@ -96,11 +98,12 @@ def _answers(results: Results, name: str, title: str, datasets: Sequence[str], r
                     heading = _heading(column, dataset, f"{dataset}/{kind}{metric['use']}.{column['name']}")
                     headings.append(heading)
                     target[heading.name] = (dataset, decoding, f"{metric['use']}.{column['name']}")
+        rates = role == "score"
         headings += [
             Heading(f"{dataset}/n", "n", dataset, 0),
             Heading(f"{dataset}/length", "tokens", dataset, 1),
-            Heading(f"{dataset}/truncated", "cut %", dataset, 1, 100.0),
-            Heading(f"{dataset}/empty", "empty %", dataset, 1, 100.0),
+            Heading(f"{dataset}/truncated", "cut %", dataset, 1, 100.0, shown=rates),
+            Heading(f"{dataset}/empty", "empty %", dataset, 1, 100.0, shown=rates),
         ]
     comparisons = {key: _compare(results, place, _better(headings, key)) for key, place in columns.items()}
     rows = []
@@ -116,12 +119,31 @@ def _answers(results: Results, name: str, title: str, datasets: Sequence[str], r
     if corpus:
         caption.append("Corpus numbers (no mean over answers) have a t interval over seeds and enter no test.")
     caption += _cuts(results, datasets, decoding)
-    return Table(name, title, tuple(headings), tuple(rows), tuple(caption))
+    caption += _missing(headings, rows)
+    return Table(name, title, tuple(headings), tuple(rows), tuple(caption), divided=True)
+
+
+def _missing(headings: Sequence[Heading], rows: Sequence[TableRow]) -> list[str]:
+    """Say where answers have no value (too short for an n-gram, empty): they are counted, never scored as 0."""
+    said = []
+    for heading in headings:
+        counts = [row.cells[heading.name].missing for row in rows if heading.name in row.cells]
+        if any(counts):
+            said.append(f"{heading.group} {heading.label.partition(' (')[0]} up to {max(counts)}".strip())
+    return [f"Answers without a value, over all seeds and draws: {'; '.join(said)}."] if said else []
 
 
 def _heading(column: Mapping[str, Any], group: str, name: str) -> Heading:
     unit = f" ({column['unit']})" if column["unit"] else ""
-    return Heading(name, column["label"] + unit, group, column["digits"], column["scale"], column["higher_is_better"])
+    return Heading(
+        name,
+        column["label"] + unit,
+        group,
+        column["digits"],
+        column["scale"],
+        column["higher_is_better"],
+        column["shown"],
+    )
 
 
 def _better(headings: Sequence[Heading], name: str) -> int:

@@ -70,12 +70,12 @@ def interval(values: Array) -> Interval | None:
 
 
 def seeds_interval(values: Array) -> Interval | None:
-    """Return mean and 95 % t interval over seeds (S,), for numbers that are no mean over examples."""
+    """Return mean and, from three seeds on, 95 % t interval over seeds (S,) of what is no mean over examples."""
     present = values[~np.isnan(values)]
     if not present.size:
         return None
     centre = float(present.mean())
-    if present.size < 2:
+    if present.size < SEEDS_FOR_CLAIMS:  # with two, t is 12.7 and the interval says nothing
         return Interval(centre, float("nan"), float("nan"))
     half = float(stdtrit(present.size - 1, 1 - LEVEL / 2)) * float(present.std(ddof=1)) / present.size**0.5
     return Interval(centre, centre - half, centre + half)

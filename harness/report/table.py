@@ -24,6 +24,8 @@ class Heading:
     digits: int = 2
     scale: float = 1.0
     higher_is_better: bool | None = None
+    shown: bool = True
+    """False for a column that CSV and JSON have and that would only widen what people read."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class Table:
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
     caption: tuple[str, ...] = field(default=())
+    divided: bool = False
+    """Whether a wide table is cut into one part for each group."""
 
 
 def shown(cell: TableCell, heading: Heading) -> str:
-    """Return a cell as text: mean ± half the interval, tie letters, and how many answers are missing."""
+    """Return a cell as text: mean ± half the interval, and tie letters."""
     if cell.status:
         return cell.status
     if cell.value is None:
@@ -76,8 +80,6 @@ def shown(cell: TableCell, heading: Heading) -> str:
         text += f" ± {half:.{heading.digits}f}"
     if cell.letters:
         text += f" {cell.letters}"
-    if cell.missing:
-        text += f" ({cell.missing} missing)"
     return text
 
 

@@ -34,7 +34,9 @@ class ModelServices:
         self._store = store
         self._tell = tell
         self._policies: dict[str, Policy] = {}
-        self.scorer_label: str = order.runtime.get("scorer_label", "")
+        scorer = order.parents.get("scorer")
+        #: The stage that made the scorer: a name that follows its content, and no label of somebody's file.
+        self.scorer_label = f"{scorer.kind}-{scorer.id[:12]}" if scorer else ""
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Return nats and tokens (EOS not counted) of each answer under the scorer; (0, 0) for an empty one."""

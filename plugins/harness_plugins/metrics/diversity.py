@@ -82,15 +82,20 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             source="https://aclanthology.org/N16-1014/",
             role="fluency",
             columns=(
-                *(Column(name, label, higher_is_better=True, unit="%", scale=100.0) for name, label in distinct),
+                *(
+                    Column(name, label, higher_is_better=True, unit="%", scale=100.0, shown=name == "distinct2")
+                    for name, label in distinct
+                ),
                 Column("repetition", "repetition", higher_is_better=False, unit="%", scale=100.0),
             ),
             corpus=(
                 *(
-                    Column(name, f"corpus {label}", higher_is_better=True, unit="%", scale=100.0)
+                    Column(
+                        name, f"corpus {label}", higher_is_better=True, unit="%", scale=100.0, shown=name == "distinct2"
+                    )
                     for name, label in distinct
                 ),
-                Column("repetition", "corpus repetition", higher_is_better=False, unit="%", scale=100.0),
+                Column("repetition", "corpus repetition", higher_is_better=False, unit="%", scale=100.0, shown=False),
             ),
         )
     ]

@@ -57,7 +57,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             columns=(Column("log_perplexity", "log perplexity", higher_is_better=False, unit="nats/token", digits=3),),
             corpus=(
                 Column("perplexity", "perplexity", higher_is_better=False),
-                Column("log_perplexity", "corpus log perplexity", higher_is_better=False, unit="nats/token", digits=3),
+                Column("log_perplexity", "corpus log perplexity", higher_is_better=False, digits=3, shown=False),
             ),
         )
     ]

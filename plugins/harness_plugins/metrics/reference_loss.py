@@ -61,7 +61,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             needs=frozenset({"policy"}),
             columns=(Column("reference_loss", "reference loss", higher_is_better=False, unit="nats/token", digits=3),),
             corpus=(
-                Column("reference_loss", "corpus reference loss", higher_is_better=False, unit="nats/token", digits=3),
+                Column("reference_loss", "corpus reference loss", higher_is_better=False, digits=3, shown=False),
                 Column("reference_perplexity", "reference perplexity", higher_is_better=False),
             ),
         )

@@ -65,5 +65,6 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             options=RougeOptions,
             source="https://aclanthology.org/W04-1013/",
             columns=tuple(Column(name, label, higher_is_better=True, scale=100.0) for name, label in names),
+            headline="rougeL",
         )
     ]
