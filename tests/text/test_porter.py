@@ -44,7 +44,8 @@ def test_the_papers_examples(word: str, stem: str) -> None:
     [
         ("dies", "die"), ("died", "die"), ("tied", "tie"), ("skies", "sky"), ("enjoy", "enjoy"), ("spy", "spi"),
         ("ably", "abli"), ("possibly", "possibl"), ("hopefully", "hope"), ("apologi", "apolog"),
-        ("rationally", "ration"), ("using", "use"), ("oy", "oy"), ("yyyy", "yyyi"), ("3rds", "3rd"), ("s", "s"), ("ing", "ing"),
+        ("rationally", "ration"), ("using", "use"), ("oy", "oy"), ("yyyy", "yyyi"),
+        ("3rds", "3rd"), ("s", "s"), ("ing", "ing"),
     ],
 )  # fmt: skip
 def test_the_extensions(word: str, stem: str) -> None:

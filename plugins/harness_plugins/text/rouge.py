@@ -51,7 +51,9 @@ class _Words(dict[str, str]):
         self._stems: dict[str, str] = {}
 
     def __missing__(self, piece: str) -> str:
-        encoded = self[piece] = "".join(map(self._character, _WORD.findall(piece.lower())))
+        text = piece.lower()
+        plain = text.isascii() and text.isalnum()
+        encoded = self[piece] = self._character(text) if plain else "".join(map(self._character, _WORD.findall(text)))
         return encoded
 
     def _character(self, word: str) -> str:
