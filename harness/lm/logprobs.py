@@ -272,7 +272,8 @@ def _chunk(policy: Policy) -> int:
 
 
 def _entropy(logp: Tensor) -> Tensor:
-    return -torch.linalg.vecdot(logp.exp(), logp.clamp(min=-1e30))
+    entropy: Tensor = -torch.linalg.vecdot(logp.exp(), logp.clamp(min=-1e30))  # 0 x -inf must not spoil the sum
+    return entropy
 
 
 def _place(values: Tensor, packed: Packed) -> Tensor:

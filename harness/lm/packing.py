@@ -27,7 +27,7 @@ class Packed:
     position_ids: Tensor
     """(R, L) int64."""
     mask: Tensor | None
-    """(R, 1, L, L) additive; (R, L) of 0 and 1; or None, where the model's own causal mask is right."""
+    """(R, 1, L, L) additive; None where the model's own causal mask is right."""
     sources: Tensor
     """(N,) int64: flat index into (R, L) of the position that predicts each scored token."""
     targets: Tensor
@@ -85,14 +85,16 @@ def pack(prompts: Prompts, completions: Completions, dtype: torch.dtype) -> Pack
 
 
 def pad(prompts: Prompts, completions: Completions) -> Packed:
-    """Put each prompt with one completion into a row of its own, for models that cannot take a tree: R = B x K."""
+    """Put each prompt with one completion into a row of its own, for models that cannot take a tree: R = B x K.
+
+    Padding stands at the right end, where a causal model does not look: it needs no mask.
+    """
     _check(prompts, completions)
     device = prompts.ids.device
     batch, group, _ = completions.ids.shape
     heads = prompts.lengths.repeat_interleave(group)
     inner = (completions.lengths - 1).clamp(min=0).view(-1)
-    totals = heads + inner
-    width = int(totals.max())
+    width = int((heads + inner).max())
     row, candidate, place = completions.mask.nonzero(as_tuple=True)
     flat = row * group + candidate
     places = torch.arange(width, device=device).expand(batch * group, width)
@@ -105,7 +107,7 @@ def pad(prompts: Prompts, completions: Completions) -> Packed:
     return Packed(
         ids,
         places,
-        (places < totals[:, None]).long(),
+        None,
         flat * width + heads[flat] + place - 1,
         completions.ids[row, candidate, place],
         flat * completions.ids.shape[2] + place,
