@@ -32,9 +32,9 @@ _UNSTEMMED: Final = 3
 
 #: What a scorer keeps before it forgets all. Python has 1,114,112 characters; what is left above the bound of the stems
 #: is room for the one text that is being read when it is reached.
-_MOST_STEMS: Final = 800_000
-_MOST_PIECES: Final = 2_000_000
-_MOST_REFERENCES: Final = 100_000
+_MOST_STEMS: Final = 500_000
+_MOST_PIECES: Final = 500_000
+_MOST_REFERENCES: Final = 20_000
 
 
 class _Words(dict[str, str]):
