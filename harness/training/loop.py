@@ -36,11 +36,16 @@ from harness.training.updates import Updater
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from harness.api import Method
     from harness.benchmark.schema import Recipe
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
     from harness.training.rewards import CombinedReward
+
+#: What torch aligns the memory of its tensors to, in bytes.
+_ALIGNMENT = 64
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
 Log: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -160,11 +165,11 @@ class Segment:
         self.step = self.first
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
+        _align(policy.model)
         named = dict(policy.model.named_parameters())
         self.optimiser.add(named)
         if recipe.gradient_checkpointing:
-            enable: Any = policy.model.gradient_checkpointing_enable
-            enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _recompute_activations(policy.model)
         self.updater = Updater(
             self.optimiser,
             self.ranks,
@@ -350,6 +355,25 @@ def _check_ranks(batch_size: int, ranks: Ranks) -> None:
         raise InputError(
             "there are more processes than prompts in a step", got=ranks.world, expected=f"at most {batch_size}"
         )
+
+
+def _align(model: nn.Module) -> None:
+    """Move weights that lie where a file was mapped into memory of their own, as all tensors that torch makes have it.
+
+    Matrix products round differently when an operand does not begin at a multiple of 64 bytes, so a loaded checkpoint
+    would not go on bit for bit like the model that was saved.
+    """
+    for parameter in model.parameters():
+        if parameter.data_ptr() % _ALIGNMENT:
+            parameter.data = parameter.data.clone()
+
+
+def _recompute_activations(model: Any) -> None:
+    """Turn on gradient checkpointing, under the name that this release of transformers has for it."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _no_reference() -> Policy:

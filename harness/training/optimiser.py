@@ -115,6 +115,6 @@ class Optimiser:
             if len(found) < len(_STATE) or any(found[kind].shape != parameter.shape for kind in _STATE[:2]):
                 raise StageError("the optimiser's moments do not fit the model", where=str(path), got=name)
             self._optimizer.state[parameter] = {
-                kind: value.to(parameter.device, torch.float32 if kind == "step" else parameter.dtype)
+                kind: value.to(parameter.device, torch.float32 if kind == "step" else parameter.dtype, copy=True)
                 for kind, value in found.items()
             }

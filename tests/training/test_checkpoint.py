@@ -130,7 +130,9 @@ IDENTITY = {"stage": "abc", "environment": {"threads": 1}, "ranks": 1}
 
 def keep(folder: Path, step: int, text: str = "x", identity: Mapping[str, Any] = IDENTITY) -> None:
     rows = [{"step": n} for n in range(step)]
-    Unfinished(folder, identity).save(step, rows, {"budget": 7}, lambda place: (place / "w.bin").write_text(text) and None)
+    Unfinished(folder, identity).save(
+        step, rows, {"budget": 7}, lambda place: (place / "w.bin").write_text(text) and None
+    )
 
 
 def test_the_last_state_is_found_and_the_others_are_gone(tmp_path: Path) -> None:

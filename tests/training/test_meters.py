@@ -66,7 +66,9 @@ def test_signal_of_samples() -> None:
     lengths = torch.tensor([[1, 3], [4, 4]])
     finished = torch.tensor([[True, True], [False, True]])
     signal = Signal()
-    signal.drew(Completions(torch.zeros(2, 2, 4, dtype=torch.int64), lengths, finished), 4, torch.tensor([[1.0, 2], [3, 4]]))
+    signal.drew(
+        Completions(torch.zeros(2, 2, 4, dtype=torch.int64), lengths, finished), 4, torch.tensor([[1.0, 2], [3, 4]])
+    )
     assert signal.row()["samples"] == {
         "count": 4, "empty": 1, "truncated": 1, "mean_length": (0 + 2 + 4 + 3) / 4, "entropy": 2.5,
     }  # fmt: skip

@@ -98,7 +98,10 @@ def test_a_peak_of_its_own_follows_the_common_schedule() -> None:
     for parameter in head.parameters():
         parameter.grad = torch.ones_like(parameter)
     made.step(0.025, peak=0.1)  # a quarter of the peak, so a quarter of 1.0
-    moved = [float((a - b * (1 - 0.25 * 0.1 * (b.dim() == 2))).abs().max()) for a, b in zip(values(head), before, strict=True)]
+    moved = [
+        float((a - b * (1 - 0.25 * 0.1 * (b.dim() == 2))).abs().max())
+        for a, b in zip(values(head), before, strict=True)
+    ]
     assert moved == pytest.approx([0.25, 0.25])
 
 

@@ -42,7 +42,9 @@ def score(*functions: Any, weights: tuple[float, ...] = (), aggregate: str = "be
         for n, (function, weight) in enumerate(zip(functions, weights or (1.0,) * len(functions), strict=True))
     ]
     asked: dict[str, Any] = {"batch": batch(), "completions": FULL, "texts": TEXTS, "state": STATE, **rest}
-    return CombinedReward(parts, aggregate).score(asked.pop("batch"), asked.pop("completions"), asked.pop("texts"), **asked)
+    return CombinedReward(parts, aggregate).score(
+        asked.pop("batch"), asked.pop("completions"), asked.pop("texts"), **asked
+    )
 
 
 def gives(*values: Any) -> Any:
@@ -52,7 +54,9 @@ def gives(*values: Any) -> Any:
 def test_a_reward_is_called_as_trl_calls_it() -> None:
     seen: dict[str, Any] = {}
 
-    def reward(*, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **rest: Any) -> list[float]:
+    def reward(
+        *, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **rest: Any
+    ) -> list[float]:
         seen.update(prompts=prompts, completions=completions, completion_ids=completion_ids, **rest)
         return [0.0] * len(completions)
 
@@ -158,7 +162,9 @@ def test_notes_are_means_of_numbers() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_names_the_part_and_the_example(value: float) -> None:
-    with pytest.raises(StageError, match=r"reward 'part1': the reward of example 'row-1' is not finite, got '-?(nan|inf)'"):
+    with pytest.raises(
+        StageError, match=r"reward 'part1': the reward of example 'row-1' is not finite, got '-?(nan|inf)'"
+    ):
         score(gives(*range(6)), gives(1, 2, 3, 4, value, 6))
 
 

@@ -53,7 +53,7 @@ def with_head(net: Net, hidden: Tensor) -> dict[str, Any]:
     return {"a": hidden.sum(), "value": (hidden @ net.head).square().mean(), "norm": net.head.square().sum()}
 
 
-def own_forward(net: Net, hidden: Tensor) -> dict[str, Any]:  # noqa: ARG001  # it makes its own
+def own_forward(net: Net, hidden: Tensor) -> dict[str, Any]:  # it makes its own
     return {"a": net.hidden().sum() + net.body.sum()}
 
 
