@@ -36,7 +36,7 @@ class EvolutionStrategy:
         """Prepare nothing."""
 
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
-        """Perturb, answer, compare, step. Noise is never stored: ``perturbed`` and ``apply`` draw it again from a seed."""
+        """Perturb, answer, compare, step. No noise is stored: ``perturbed`` and ``apply`` draw it again from a seed."""
         sigma, pairs = self.options.sigma, self.options.pairs
         seeds = torch.randint(2**62, (pairs,), generator=run.generator("directions")).tolist()
         fitness = []  # plus and minus by turns
