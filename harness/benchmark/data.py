@@ -81,14 +81,15 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
         hint = "a folder on disk goes under path:, beside a name for the tables"
         expected = "owner/name of a model on the hub, or a short name"
         problems.add(part.at("name"), "is no name", key=part.path("name"), got=found.name, expected=expected, hint=hint)
-    path = context.source((found.label, found.name), part.values.get("path"), part.path("path"))
+    label = found.label or found.name.rpartition("/")[2]
+    path = context.source((label, found.name), part.values.get("path"), part.path("path"))
     _check_new(found, part, problems, path)
     if path is not None and found.revision is not None:
         what = "a revision is a commit on the hub, but this model is read from disk"
         problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
     if len(problems) > before:
         return None
-    return found.model_copy(update={"path": path, "label": found.label or found.name.rpartition("/")[2]})
+    return found.model_copy(update={"path": path, "label": label})
 
 
 def is_model_name(name: str) -> bool:

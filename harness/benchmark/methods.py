@@ -115,7 +115,8 @@ def _recipe(
     whole = Part(own.key, own.place, values, {key: lent[key] for key in lent if key not in own.values})
     trained = check(Recipe, whole, context.problems)
     if trained is not None:
-        check_recipe(trained, whole, context, branch=_branches(part, context))
+        shared = Part(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, whole.lent)
+        check_recipe(trained, whole, shared, context, branch=_branches(part, context))
     return trained
 
 
@@ -126,19 +127,22 @@ def _branches(part: Part, context: Context) -> bool:
     return (node.value if node is not None else registration.start) == "branch"
 
 
-def check_recipe(recipe: Recipe, part: Part, context: Context, *, branch: bool = True) -> None:
-    """Add what is wrong between the fields of a recipe."""
+def check_recipe(recipe: Recipe, part: Part, shared: Part, context: Context, *, branch: bool) -> None:
+    """Add what is wrong between the fields of a recipe; ``shared`` are those that the file gives to every row."""
+
+    def add(name: str, what: str, expected: str | None = None) -> None:
+        key = (shared if name in shared.values else part).path(name)
+        context.problems.add(part.at(name), what, key=key, expected=expected)
+
     if branch and recipe.method_epochs > recipe.epochs:
-        place = part.at("method_epochs") if "method_epochs" in part.values else part.at("epochs")
         what = f"method_epochs is {recipe.method_epochs}, but there are {recipe.epochs} epochs in all"
-        context.problems.add(place, what, key=part.path("method_epochs"), expected="method_epochs within epochs")
+        add("method_epochs" if "method_epochs" in part.values else "epochs", what, "method_epochs within epochs")
     rates = {"learning_rate": recipe.learning_rate}
     if recipe.method_learning_rate is not None:
         rates["method_learning_rate"] = recipe.method_learning_rate
     for name, rate in rates.items():
         if recipe.min_learning_rate > rate > 0:
-            what = f"min_learning_rate {recipe.min_learning_rate:g} is above {name} {rate:g}"
-            context.problems.add(part.at("min_learning_rate"), what, key=part.path("min_learning_rate"))
+            add("min_learning_rate", f"min_learning_rate {recipe.min_learning_rate:g} is above {name} {rate:g}")
 
 
 def _check_label_of_other_rows(found: MethodEntry, part: Part, context: Context) -> None:

@@ -44,7 +44,9 @@ def choose(root: Node, profile: str | None, problems: Problems) -> tuple[Node, s
     ``profile`` None takes what the file's ``profile:`` says, and without one the file as it stands (``default``).
     """
     names, said = profile_names(root), root.items.get("profile")
-    place, key = (said.place, "profile") if said and profile is None else (Place(f"--profile {profile}"), "")
+    place, key = (
+        (said.place, "profile") if said and profile is None else (Place(f"--profile {printable(str(profile))}"), "")
+    )
     name = profile if profile is not None or said is None else said.value
     profiles = root.items.get("profiles")
     if profiles is not None:
@@ -95,7 +97,13 @@ def merge(base: Node, over: Node, depth: int = 0) -> Node:
         return over
     items = dict(base.items)
     for name, child in over.items.items():
-        items[name] = merge(items[name], child, depth + 1) if name in items else child
+        if name not in items:
+            items[name] = child
+            continue
+        below = items[name]
+        if depth == 0 and name in _NAMED:
+            below = as_mapping(below, _NAMED[name])
+        items[name] = merge(below, child, depth + 1)
     return replace(base, value=items)
 
 
@@ -124,7 +132,7 @@ def parse_override(text: str, problems: Problems) -> Override | None:
     """Read ``PATH=VALUE``; VALUE is YAML, but a path on disk (``sources.NAME=…``) is taken as it stands."""
     place = Place(f"-o {printable(text)}")
     path, value = _split(text)
-    if not path or value is None:
+    if not path.strip(".") or path != path.strip(".") or value is None:
         problems.add(place, "is no setting", expected="KEY=VALUE, as in recipe.learning_rate=1e-5")
         return None
     if path.count(".") > MAX_DEPTH:
@@ -245,8 +253,10 @@ def _names(element: Node, key: str) -> list[str]:
     label = entry_label(element) if key == "use" else None
     if label is not None:
         return [label]
-    names = [element.items[field].value for field in ("label", key) if field in element.items] or [element.value]
-    return [name for name in names if isinstance(name, str)]
+    values = [element.items[field].value for field in ("label", key) if field in element.items] or [element.value]
+    names = [name for name in values if isinstance(name, str)]
+    # a model's label is the last part of its hub name, unless it has another
+    return list(dict.fromkeys(part for name in names for part in (name.rpartition("/")[2], name) if part))
 
 
 def _longest(path: str, names: Iterable[str], default: str | None = None) -> str:

@@ -84,13 +84,14 @@ class Problems:
         if place in self._unreadable:
             return
         shown = None if got is _NOTHING else show(got)
+        # names from the file may stand in any part, and reach a terminal
         error = InputError(
-            f"{clean(key)}: {what}" if key else what,
+            printable(f"{clean(key)}: {what}" if key else what),
             where=str(place),
             got=shown,
-            expected=expected,
-            did_you_mean=did_you_mean,
-            hint=hint,
+            expected=expected and printable(expected),
+            did_you_mean=did_you_mean and printable(did_you_mean),
+            hint=hint and "\n".join(map(printable, hint.split("\n"))),
         )
         self._found.setdefault((place, f"{what} {shown}", key.rpartition(".")[2]), error)
 

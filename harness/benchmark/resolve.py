@@ -98,7 +98,7 @@ def _names(whole: Node) -> set[str]:
             found |= {node.value} if isinstance(node.value, str) else set()
         scorer = layer.items.get("scorer")
         found |= {str(scorer.items["model"].value)} if scorer and "model" in scorer.items else set()
-    return found
+    return found | {name.rpartition("/")[2] for name in found}
 
 
 class _Resolver:

@@ -216,7 +216,7 @@ class Benchmark(Section):
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
     metrics: tuple[MetricUse, ...] = mark(RESULT, min_length=1)
     scorer: Scorer = mark(RESULT, Scorer())
-    tables: tuple[Table, ...] = mark(DISPLAY, ("scores", "cross-dataset", "fluency", "decoding", "timing"))
+    tables: tuple[Table, ...] = mark(DISPLAY, ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal"))
     published: str | None = mark(DISPLAY, None)
     """Name of the published figures that tables of this profile put beside the measured ones."""
     sources: dict[str, str] = mark(RUNTIME, {})

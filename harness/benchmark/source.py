@@ -227,7 +227,7 @@ class _Builder:
         if event.anchor not in self._anchors:
             raise self._error(event, f"alias *{name} has no anchor before it")
         node, size = self._anchors[event.anchor]
-        self._tally(event, size)
+        self._tally(event, size - 1)
         return node
 
     def _sequence(self, start: Any, depth: int) -> Node:

@@ -55,7 +55,7 @@ def command(
         return
     click.echo(f"ok: {file}, {' and '.join([f'profile {benchmark.profile}', *others])}")
     for name, text in _lines(benchmark):
-        click.echo(f"  {name:<9} {text}")
+        click.echo(f"  {name:<10} {text}")
 
 
 def _check(
