@@ -17,8 +17,6 @@ from collections import Counter
 from operator import add
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from harness_plugins.text.porter import porter_stem
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -73,6 +71,14 @@ class _Words(dict[str, str]):
             table.clear()
 
 
+def _porter() -> Callable[[str], str]:
+    # nltk is loaded when the first scorer is made: importing it takes most of a second
+    from nltk.stem.porter import PorterStemmer
+
+    stem: Callable[[str], str] = PorterStemmer().stem
+    return stem
+
+
 class RougeScorer:
     """Scores answers against references; keeps stems and references between calls.
 
@@ -84,7 +90,7 @@ class RougeScorer:
         from rapidfuzz.distance import LCSseq
 
         self._common: Callable[[str, str], int] = LCSseq.similarity
-        self._words = _Words(porter_stem if stemmer else None)
+        self._words = _Words(_porter() if stemmer else None)
         self._references: dict[str, str] = {}
         self._counts: dict[tuple[str, int], Counter[str]] = {}
 
