@@ -98,7 +98,7 @@ def _check_names(what: str, field: str, names: object, *, some: bool = False) ->
         raise PluginError(f"{what}: `{field}` must be {'one or more ' if some else ''}different names", got=names)
 
 
-def _check_choice(what: str, field: str, values: object, allowed: Collection[str]) -> None:
+def _check_choice(what: str, field: str, values: object, allowed: Collection[str | None]) -> None:
     if isinstance(values, str) or not isinstance(values, Collection):
         raise PluginError(f"{what}: `{field}` must be a set", got=values)
     for value in values:
@@ -106,8 +106,8 @@ def _check_choice(what: str, field: str, values: object, allowed: Collection[str
             raise PluginError(
                 f"{what}: `{field}` has an unknown value",
                 got=value,
-                expected=", ".join(sorted(allowed)),
-                did_you_mean=suggest(str(value), allowed),
+                expected=", ".join(sorted(name for name in allowed if name)),
+                did_you_mean=suggest(str(value), filter(None, allowed)),
             )
 
 
@@ -162,6 +162,8 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
     for name, preset in registration.presets.items():
         if not isinstance(preset, Preset):
             raise PluginError(f"{what}: preset {name!r} must be a Preset", got=preset)
+        if isinstance(preset.active, bool) or not isinstance(preset.active, int):
+            _check_choice(what, f"presets[{name!r}].active", [preset.active], ("last", "all_but_last", "all", None))
         for key in preset.options:
             if key not in fields:
                 raise PluginError(
@@ -194,4 +196,7 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
     if not (registration.columns or registration.corpus or registration.by_options):
         raise PluginError(f"{what}: it has neither `columns` nor `corpus`: a metric shows one number at least")
     _check_choice(what, "needs", registration.needs, get_args(MetricNeed))
+    names = [column.name for column in (*registration.columns, *registration.corpus)]
+    if registration.headline and registration.by_options is None:
+        _check_choice(what, "headline", [registration.headline], names)
     _check_choice(what, "role", [registration.role], ("score", "fluency", "length", "other"))

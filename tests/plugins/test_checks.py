@@ -18,6 +18,9 @@ from harness.api import (
     RewardRegistration,
 )
 from harness.api.registration import RESERVED_KEYS
+from harness.benchmark.data import DATA_KEYS
+from harness.benchmark.methods import METHOD_KEYS
+from harness.benchmark.scores import PART_KEYS, REWARD_KEYS
 from harness.errors import PluginError
 from harness.plugins.checks import check_registration
 
@@ -101,6 +104,7 @@ def test_good_registrations(kind: Kind) -> None:
         ("method", "start", "later", "`start` has an unknown value, got 'later'"),
         ("method", "presets", {"p": {}}, "preset 'p' must be a Preset"),
         ("method", "presets", {"p": Preset({"cof": 1})}, "unknown option, got 'cof'; did you mean 'coef'?"),
+        ("method", "presets", {"p": Preset(active="first")}, "`presets['p'].active` has an unknown value, got 'first'"),
         ("method", "default_preset", "paper", "`default_preset` is none of the presets, got 'paper'"),
         ("reward", "range", (1.0, 0.0), "`range` must be (smallest, largest) or None"),
         ("reward", "range", 1.0, "`range` must be"),
@@ -114,6 +118,7 @@ def test_good_registrations(kind: Kind) -> None:
         ("metric", "columns", (Column("r", "R"), Column("r", "S")), "`columns` must be different names"),
         ("metric", "corpus", Column("r", "R"), "`corpus` must be a tuple of Column"),
         ("metric", "by_options", "later", "`by_options` must be a function"),
+        ("metric", "headline", "s", "`headline` has an unknown value, got 's'; expected r"),
         ("metric", "needs", {"model"}, "`needs` has an unknown value, got 'model'"),
         ("metric", "role", "scores", "`role` has an unknown value, got 'scores'; expected fluency"),
     ],
@@ -142,3 +147,8 @@ def test_a_metric_may_have_corpus_numbers_or_columns_by_options_only() -> None:
     check_registration("metric", corpus)
     adapter = MetricRegistration(name="evaluate", summary="s", build="a:b", columns=(), by_options=lambda _: {})
     check_registration("metric", adapter)
+
+
+def test_every_key_that_a_benchmark_file_reads_is_reserved() -> None:
+    read = {*DATA_KEYS, *METHOD_KEYS, *PART_KEYS, *REWARD_KEYS, "use"}
+    assert read <= RESERVED_KEYS

@@ -1,0 +1,135 @@
+"""A real outside distribution, installed by pip into an environment of its own, and used in a benchmark there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Harness = Callable[..., subprocess.CompletedProcess[str]]
+
+HERE = Path(__file__).resolve().parents[1] / "third_party"
+
+BENCHMARK = """
+benchmark: sums
+profile: tiny
+seeds: [0]
+models:
+  - {name: tiny, vocab_size: 280, config: {model_type: gpt2, n_embd: 8, n_head: 2, n_layer: 1, n_positions: 48}}
+template: {text: "{instruction}", truncate: instruction}
+train: {dataset: sums, split: train, largest: 6}
+evaluate: [{dataset: sums, split: test, largest: 6}]
+reward: {use: token-f1}
+recipe: {epochs: 2, batch_size: 16, learning_rate: 0.005, max_prompt_length: 24, max_completion_length: 20}
+decoding: {greedy: {temperature: 0.0, max_new_tokens: 20}}
+methods: [sft, {use: es, pairs: 2, sigma: 0.02}]
+metrics: [token-f1]
+tables: [scores]
+profiles: {tiny: {}}
+"""
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    """Install the distribution and return the command line of that environment.
+
+    The environment sees the packages of this one, so that torch need not be installed again; the distribution itself is
+    built and installed by pip.
+    """
+    folder = tmp_path_factory.mktemp("outside")
+    environment = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    packages = Path(
+        sysconfig.get_path("purelib", scheme="venv", vars={"base": str(environment), "platbase": str(environment)})
+    )
+    outer = sysconfig.get_path("purelib")
+    (packages / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n", encoding="utf-8")
+    python = environment / "bin" / "python"
+    source = shutil.copytree(HERE, folder / "source", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTHON", "PIP_"))}
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", f"--python={python}"]
+    subprocess.run([*pip, *install, source], check=True, env=clean)
+    (folder / "work").mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [python, "-m", "harness", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder / "work",
+            env={**clean, "OMP_NUM_THREADS": "1"},
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def benchmark_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "sums.yaml"
+    path.write_text(BENCHMARK, encoding="utf-8")
+    return path
+
+
+def test_it_is_listed_with_its_distribution_and_version(harness: Harness) -> None:
+    rows: list[dict[str, Any]] = json.loads(harness("plugins", "--json").stdout)
+    ours = [row for row in rows if row["distribution"] == "harness-es"]
+    assert [(row["kind"], row["name"], row["version"], row["where"], row["status"]) for row in ours] == [
+        ("method", "es", "0.3.1", "harness_es.es", "ok"),
+        ("reward", "token-f1", "0.3.1", "harness_es.overlap", "ok"),
+        ("dataset", "sums", "0.3.1", "harness_es.sums", "ok"),
+        ("metric", "token-f1", "0.3.1", "harness_es.overlap", "ok"),
+    ]
+    assert {row["distribution"] for row in rows} == {"harness-es", "posttune-harness"}
+
+
+def test_its_options_are_shown(harness: Harness) -> None:
+    text = harness("plugins", "show", "es").stdout
+    assert text.startswith("method es, from harness-es 0.3.1 (harness_es.es)\n")
+    assert "sigma        number > 0   0.01     Standard deviation of the perturbations of the weights." in text
+
+
+def test_it_runs_in_a_benchmark(harness: Harness, benchmark_file: Path, tmp_path: Path) -> None:
+    result = harness("run", str(benchmark_file), "--results", str(tmp_path), "--jobs", "1")
+    assert result.returncode == 0, result.stderr
+    tables = tmp_path / "sums" / "tiny"
+    manifest = json.loads((tables / "manifest.json").read_text())
+    assert [row["label"] for row in manifest["rows"]] == ["base", "sft", "es"]
+    assert manifest["failures"] == []
+    assert "Token F1 (%)" in (tables / "leaderboard.md").read_text()
+    (es,) = [row for row in manifest["rows"] if row["label"] == "es"]
+    log = tmp_path / "store" / "train" / es["seeds"]["0"]["train"][-1] / "train.jsonl"
+    steps = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(steps) == 2
+    for step in steps:
+        assert step["tokens"]["trained"] == 0  # no backward pass
+        assert step["reward"]["calls"] == 4 * 16  # two pairs, sixteen prompts
+        assert set(step["method"]) == {"fitness", "fitness_sd", "pairs_alike"}
+    assert any(step["moved"]["es"] for step in steps)
+
+
+def test_without_it_the_file_fails_before_any_work(harness: Harness, benchmark_file: Path, tmp_path: Path) -> None:
+    result = harness("-p", "no:harness-es", "run", str(benchmark_file), "--results", str(tmp_path / "results"))
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "'es'" in result.stderr
+    assert "blocked by -p no:NAME" in result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_installed_plugin_changes_no_id(harness: Harness) -> None:
+    file = str(HERE.parents[1] / "benchmarks" / "dolly.yaml")
+    plans = [harness(*block, "plan", file, "--json").stdout for block in ((), ("-p", "no:harness-es"))]
+    with_it, without_it = (json.loads(plan) for plan in plans)
+    assert with_it == without_it
