@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark.schema import Recipe
@@ -15,6 +14,7 @@ from harness.training.rewards import CombinedReward, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -108,7 +108,7 @@ def curve(last: Mapping[str, int], peak: float = 1e-2) -> dict[str, Any]:
 
 
 def plan(method: str = "evolution", *, first: int = 0, last: int = 3, of: int = 3, **settings: Any) -> TrainingPlan:
-    """A plan from epoch ``first`` to epoch ``last`` of ``of``; further settings are the plan's, or else the recipe's."""
+    """A plan from epoch ``first`` to epoch ``last`` of ``of``; other settings are the plan's or else the recipe's."""
     peak = settings.pop("peak", 1e-2)
     fields = TrainingPlan.__dataclass_fields__
     own = {name: settings.pop(name) for name in list(settings) if name in fields}
@@ -174,7 +174,7 @@ def go(
         folder,
         around=Surroundings(log=log.append, ranks=ranks or Ranks(), **around),
         reward=reward,
-        load_reference=load_reference or (lambda: tiny_policy()),
+        load_reference=load_reference or tiny_policy,
     )
     return Result(summary, log, policy, folder)
 

@@ -30,13 +30,27 @@ def test_every_moment_belongs_to_one_phase(monkeypatch: pytest.MonkeyPatch) -> N
         with clock.phase("sampling"):
             now[0] = 7.0
         now[0] = 15.0
-        with pytest.raises(KeyError), clock.phase("reward"):
+        with clock.phase("reward"):
             now[0] = 31.0
-            raise KeyError
     now[0] = 63.0
     lap = clock.lap()
     assert lap == {"sampling": 4.0, "reward": 16.0, "forward_backward": 10.0, "optimiser": 0.0, "other": 33.0}
     assert clock.lap() == dict.fromkeys(PHASES, 0.0)
+
+
+def test_a_phase_ends_with_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = Clock(CPU)
+
+    def fail() -> None:
+        now[0] = 2.0
+        raise KeyError
+
+    with pytest.raises(KeyError), clock.phase("reward"):
+        fail()
+    now[0] = 5.0
+    assert clock.lap() == {**dict.fromkeys(PHASES, 0.0), "reward": 2.0, "other": 3.0}
 
 
 def test_signal_of_rewards() -> None:

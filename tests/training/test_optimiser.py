@@ -167,5 +167,5 @@ def test_moments_of_another_shape(tmp_path: Path) -> None:
     tensors["exp_avg.2.bias"] = torch.zeros(4, dtype=torch.float64)
     save_file(tensors, path, metadata=metadata)
     made = optimiser(network())
-    with pytest.raises(StageError, match="do not fit the model, got '2.bias'"):
+    with pytest.raises(StageError, match=r"do not fit the model, got '2\.bias'"):
         made.load(path, list(made.parameters))

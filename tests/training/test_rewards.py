@@ -195,7 +195,7 @@ def test_a_reward_that_raises() -> None:
     for function in (broken, broken_later):
         with pytest.raises(PluginError, match="reward 'part0': the reward raised KeyError: 'answer'"):
             score(function)
-    with pytest.raises(InputError, match="^no column 'answer'$"):
+    with pytest.raises(InputError, match=r"^no column 'answer'$"):
         score(picky)
 
 

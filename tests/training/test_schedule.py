@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -33,7 +34,7 @@ def test_ends(kind: str) -> None:
 
 def test_linear_falls_by_equal_amounts() -> None:
     rates = [curve("linear").rate(step) for step in range(101)]
-    assert {round(a - b, 12) for a, b in zip(rates, rates[1:], strict=False)} == {round((1e-3 - 1e-5) / 100, 12)}
+    assert {round(a - b, 12) for a, b in itertools.pairwise(rates)} == {round((1e-3 - 1e-5) / 100, 12)}
 
 
 def test_constant_ignores_the_floor() -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_bits, tiny_rows
 
-from harness.api import Run
 from harness.errors import InputError, PluginError, StageError
 from harness.lm.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.api import Batch
+    from harness.api import Batch, Run
     from harness.training.services import Services
 
 
@@ -236,7 +235,7 @@ def test_total_outside_is_a_sum_and_inside_a_loss_a_mistake(run: Services, batch
     with pytest.raises(PluginError, match=r"total\(\) was called inside a loss"):
         run.update(lambda batch: {"a": run.total(len(batch))}, batch=batch)
     with pytest.raises(PluginError, match=r"update\(\) was called inside a loss"):
-        run.update(lambda batch: run.update(lambda batch: {}, batch=batch), batch=batch)  # type: ignore[dict-item,return-value]  # wrong on purpose
+        run.update(lambda batch: run.update(lambda batch: {}, batch=batch), batch=batch)  # type: ignore[arg-type,return-value]  # wrong on purpose
 
 
 def test_a_loss_must_name_its_shares(run: Services, batch: Batch) -> None:
@@ -342,7 +341,7 @@ def test_a_method_that_fails_names_itself_in_its_log(tmp_path: Path) -> None:
         def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
             return {**super().step(run, batch), "text": "hello", "x": 1.0}  # type: ignore[dict-item]  # wrong on purpose
 
-    with pytest.raises(PluginError, match="method 's': step.. returned something that is no number under 'text'"):
+    with pytest.raises(PluginError, match=r"method 's': step\(\) returned something that is no number under 'text'"):
         go(plan("s"), Talks(), tmp_path)
 
 
