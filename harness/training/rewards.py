@@ -19,11 +19,11 @@ from harness.api import Rewards
 from harness.errors import HarnessError, PluginError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from harness.api import Batch, Completions, RewardFunction
+    from harness.api import Batch, Completions
     from harness.benchmark.schema import Reward
     from harness.plugins import Registry
 
@@ -43,7 +43,8 @@ class Part:
     """One reward function and its weight."""
 
     label: str
-    function: RewardFunction
+    function: Callable[..., Any]
+    """See :class:`harness.api.RewardFunction`."""
     weight: float = 1.0
 
 

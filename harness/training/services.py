@@ -113,7 +113,7 @@ class Services:
         """Diverse beam search; see :meth:`harness.api.Run.beam`."""
         from harness.lm.beam import beam
 
-        options = {"beams": beams, "groups": groups, "diversity_penalty": diversity_penalty}
+        options: dict[str, Any] = {"beams": beams, "groups": groups, "diversity_penalty": diversity_penalty}
 
         def search(model: Policy, rows: Batch) -> Completions:
             return beam(model, rows.prompts, max_new_tokens=self._settings.max_new_tokens, **options)
