@@ -161,12 +161,12 @@ class _Resolver:
     def _head(self) -> Head | None:
         head = check(Head, self.top.only(Head.model_fields), self.problems)
         for name in ("seeds", "tables"):
-            seen: list[Any] = []
+            seen: set[tuple[type, Any]] = set()  # 1 and true are equal, and not the same
             for node in self.top.values[name].elements if name in self.top.values else ():
-                value = node.plain()
-                if value in seen:
-                    self.problems.add(node.place, "stands in the list twice", key=name, got=value)
-                seen.append(value)
+                if isinstance(node.value, (str, int)):
+                    if (type(node.value), node.value) in seen:
+                        self.problems.add(node.place, "stands in the list twice", key=name, got=node.value)
+                    seen.add((type(node.value), node.value))
         return head
 
     def _sources(self) -> Mapping[str, Node]:

@@ -138,6 +138,19 @@ def test_an_override_of_the_recipe_reaches_every_row(load: Load) -> None:
     assert [entry.recipe.epochs for entry in last.methods] == [4, 5]
 
 
+def test_parts_and_metrics_are_named_by_label_and_use(load: Load) -> None:
+    text = SMALL.replace("{use: match, variant: whole}", "{parts: [match, {use: brevity, label: short}]}")
+    found = load(
+        text, "reward.parts.short.weight=2", "reward.parts.match.variant=whole", "metrics.overlap.variant=whole"
+    )
+    assert found.reward is not None
+    assert [(part.label, part.weight, part.options) for part in found.reward.parts] == [
+        ("match", 1.0, {"variant": "whole"}),
+        ("short", 2.0, {}),
+    ]
+    assert found.metrics[0].options == {"variant": "whole"}
+
+
 def test_later_overrides_win(load: Load) -> None:
     assert load(SMALL, "recipe.epochs=4", "recipe.epochs=5").recipe.epochs == 5
     assert [entry.label for entry in load(SMALL, "methods=[tune]", "methods.tune.label=a").methods] == ["a"]
