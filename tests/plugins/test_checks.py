@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
@@ -42,7 +42,7 @@ class Inner(BaseModel):
 
 
 class Nested(Options):
-    parts: list[Inner] | None = None
+    inner: list[Inner] | None = None
 
 
 class Reserved(Options):
@@ -104,7 +104,7 @@ def test_good_registrations(kind: Kind) -> None:
         ("method", "start", "later", "`start` has an unknown value, got 'later'"),
         ("method", "presets", {"p": {}}, "preset 'p' must be a Preset"),
         ("method", "presets", {"p": Preset({"cof": 1})}, "unknown option, got 'cof'; did you mean 'coef'?"),
-        ("method", "presets", {"p": Preset(active="first")}, "`presets['p'].active` has an unknown value, got 'first'"),
+        ("method", "presets", {"p": Preset(active=cast("Any", "first"))}, "`presets['p'].active` has an unknown value, got 'first'"),
         ("method", "default_preset", "paper", "`default_preset` is none of the presets, got 'paper'"),
         ("reward", "range", (1.0, 0.0), "`range` must be (smallest, largest) or None"),
         ("reward", "range", 1.0, "`range` must be"),
