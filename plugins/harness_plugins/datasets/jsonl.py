@@ -52,9 +52,10 @@ class Jsonl:
         path = _required(source)
         if path.is_file():
             return Provenance(origin="file", sha256=unpack(path, folder / "all.jsonl"))
-        digests = {
-            file.name.removesuffix(".gz"): unpack(file, folder / file.name.removesuffix(".gz")) for file in _files(path)
-        }
+        digests = {}
+        for file in _files(path):
+            name = file.name.removesuffix(".gz")
+            digests[name] = unpack(file, folder / name)
         whole = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
         return Provenance(origin="file", sha256=whole)
 
