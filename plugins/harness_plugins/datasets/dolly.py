@@ -106,7 +106,7 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
     return [
         DatasetRegistration(
             name="dolly",
-            summary="databricks-dolly-15k: 13,253 rows for training, 500 for validation, 1,000 for test",
+            summary="databricks-dolly-15k: 13,495 rows for training, 500 for validation, 1,000 for test",
             build="harness_plugins.datasets.dolly:Dolly",
             options=DollyOptions,
             source="https://huggingface.co/datasets/databricks/databricks-dolly-15k",
