@@ -77,7 +77,9 @@ class GeneratedInstructions:
     def _rows(self, split: str) -> Iterator[Example]:
         facts = world(self.seed)
         categories, shifts = VARIANTS[self.variant]
-        families = [family for shift in shifts for category in categories for family in category if family.shift == shift]
+        families = [
+            family for shift in shifts for category in categories for family in category if family.shift == shift
+        ]
         turns = [self._family(facts, family, split) for family in families]
         while turns:
             going = []
@@ -90,17 +92,8 @@ class GeneratedInstructions:
 
     def _family(self, facts: World, family: Family, split: str) -> Iterator[Example]:
         start = seed_of("order", self.seed, family.category, family.shift)
-        places = [
-            (content, core, opening)
-            for content in range(family.contents)
-            for core in range(family.cores)
-            if family.shift != "none" or _part(family, content, core, start) == split
-            for opening in range(family.openings)
-        ]
-        width = family.cores * family.openings
-        places.sort(key=lambda at: mix(start ^ (at[0] * width + at[1] * family.openings + at[2])))
-        for content, core, opening in places:
-            draw = Draw(mix(start + (content * width + core * family.openings + opening)))
+        for content, core, opening in _order(family, split, start):
+            draw = Draw(mix(start + (content * family.cores + core) * family.openings + opening))
             prompt = family.render(facts, content, core, opening, draw)
             completion, second = prompt.answer(draw), prompt.answer(draw)
             columns = {"category": family.category, "second_reference": second}
@@ -115,10 +108,21 @@ class GeneratedInstructions:
             )
 
 
+def _order(family: Family, split: str, start: int) -> list[tuple[int, int, int]]:
+    # in passes over the contents, so that a short beginning of the split shows as many facts as it can
+    passes: list[tuple[int, int, tuple[int, int, int]]] = []
+    for content in range(family.contents):
+        places = [
+            (mix(start ^ ((content * family.cores + core) * family.openings + opening)), (content, core, opening))
+            for core in range(family.cores)
+            if family.shift != "none" or _part(family, content, core, start) == split
+            for opening in range(family.openings)
+        ]
+        passes.extend((turn, rank, place) for turn, (rank, place) in enumerate(sorted(places)))
+    return [place for _, _, place in sorted(passes)]
+
+
 def _part(family: Family, content: int, core: int, start: int) -> str:
-    if family.split_by == "core":
-        # each fact is asked in four wordings in training and in other ones elsewhere
-        part = (core - content) % PARTS
-    else:
-        part = mix(start + 0x5DEECE66D * (content + 1)) % PARTS
-    return ("test", "validation", "train")[min(part, 2)]
+    by_core = (core - content) % PARTS
+    by_content = mix(start + 0x5DEECE66D * (content + 1)) % PARTS
+    return ("test", "validation", "train")[min(by_core if family.split_by == "core" else by_content, 2)]

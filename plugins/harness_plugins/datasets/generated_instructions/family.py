@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 Shift: TypeAlias = Literal["none", "wording", "composition", "longer answer"]
 
 #: How likely the forms of an answer are, the first being the usual one.
-SKEW: Final = {1: (1,), 2: (70, 30), 3: (60, 25, 15), 4: (50, 25, 15, 10)}
+SKEW: Final = {1: (1,), 2: (65, 35), 3: (55, 28, 17)}
 
 #: What may stand before a question that has no context, in the training data and beyond it.
-OPENINGS: Final = ("", "Please help me. ", "A quick one: ", "Here is the next one: ", "This is for my friend. ")
-OTHER_OPENINGS: Final = ("I am new here. ", "I have asked all my friends. ")
+OPENINGS: Final = (
+    "", "Please help me. ", "A quick one: ", "Here is the next one: ", "This is for my friend. ", "I need to know. ",
+    "One more: ", "Hello. ",
+)  # fmt: skip
+OTHER_OPENINGS: Final = ("Please help my friend. ", "My sister would like to know. ")
 
 
 class Choice(NamedTuple):
-    """Part of an answer that is drawn anew each time: ``count`` of the options, as {a}, {b}, …"""
+    """Part of an answer that is drawn anew each time: ``number`` of the options, named {a}, {b}, {c} and {d}."""
 
     options: Sequence[str]
     weights: Sequence[int]
-    count: int
+    number: int
 
 
 class Prompt(NamedTuple):

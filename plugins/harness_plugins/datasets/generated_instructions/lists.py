@@ -24,14 +24,15 @@ _WHICH = (
     "Which one is {kind}: {x} or {y}?", "Which of these is {kind}: {x}, {y}?", "Look at {x} and {y}. Which is {kind}?",
     "Find the one that is {kind}: {x}, {y}.", "One of these is {kind}. Which? {x}, {y}", "What is {kind}, {x} or {y}?",
 )  # fmt: skip
-_WHICH_ELSE = ("I see {x} and {y}. What do people call {kind}?", "Look at {x} and {y} and name the one that is {kind}.")
-_WHICH_OF_FOUR = ("Which one is {kind}: {x}, {z}, {w} or {y}?", "Find the one that is {kind}: {z}, {x}, {y}, {w}.")
-_LABELS = ("The {x} is {kind}.", "It is the {x}.", "The {x} is {kind}, and the {y} is {other}.", "It must be the {x}.")
+_WHICH_ELSE = ("Of {x} and {y}, which one is {kind}?", "Here are {x} and {y}. What would people call {kind}?")
+_WHAT_IS_EACH = ("Say what each of these is: {x}, {y}.", "What is {x}, and what is {y}?")
+_EACH = ("The {x} is {kind}, and the {y} is {other}.", "{kind}: {x}; {other}: {y}.")
+_LABELS = ("It is the {x}.", "The {x} is {kind}.", "The {x} is {kind}, and the {y} is {other}.")
 _LABEL_LONG = "The {x} is {kind}, and the {y} is {other}, so it must be the {x}."
 
 _NAMES = (*GOODS, *CREATURES)
 #: Names of another kind that each name can be put beside, whatever the seed.
-_BESIDE = 9
+_BESIDE = 6
 
 
 def _labelled(world: World, content: int, beside: int) -> dict[str, str]:
@@ -39,10 +40,7 @@ def _labelled(world: World, content: int, beside: int) -> dict[str, str]:
     x = _NAMES[content]
     pool = [name for name in (GOODS if x in KIND_OF_GOOD else CREATURES) if kinds[name] != kinds[x]]
     y = pool[beside]
-    more = [name for name in pool if name != y]
-    return {
-        "x": x, "y": y, "kind": kinds[x], "other": kinds[y], "z": more[beside % 4], "w": more[4 + beside % 4],
-    }  # fmt: skip
+    return {"x": x, "y": y, "kind": kinds[x], "other": kinds[y]}
 
 
 def _asked(core: str, slots: dict[str, str], draw: Draw) -> str:
@@ -62,11 +60,11 @@ def _label_wording(world: World, content: int, core: int, opening: int, draw: Dr
     return Prompt(OTHER_OPENINGS[opening] + _asked(_WHICH_ELSE[core], slots, draw), "", _LABELS, slots)
 
 
-def _label_composition(world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
-    # four names in place of two
+def _label_composition(world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
+    # a label for both
     opening, beside = divmod(opening, _BESIDE)
     slots = _labelled(world, content, beside)
-    return Prompt(OPENINGS[opening] + _asked(_WHICH_OF_FOUR[core], slots, draw), "", _LABELS, slots)
+    return Prompt(OPENINGS[opening] + _WHAT_IS_EACH[core].format_map(slots), "", _EACH, slots)
 
 
 _EXPLAIN = ("{core} Tell me all you know.", "{core} Tell me more than one thing about it.")
@@ -90,7 +88,6 @@ _LISTS = (
     "On {day} {person} took {a}, {b} and {c} to {town}.",
     "On {day} {a}, {b} and {c} came to {town} to see {person}.",
 )
-_MORE = ("{who} came too.", "{who} had {what} there.")
 _LISTED = (
     (
         "List the goods.", "Which goods are in the text?", "Name all the goods in the text.",
@@ -102,11 +99,14 @@ _LISTED = (
     ),
 )  # fmt: skip
 _LISTED_ELSE = (
-    ("Read the text and say what {person} had.", "What things does the text name?"),
-    ("Read the text and say who was there.", "Which names does the text have, but for {person}?"),
+    ("Make a list of what {person} took.", "Read this and find what {person} had."),
+    ("Make a list of the people in {town}.", "Read this and find who was there."),
 )
 _LIST_FORMS = ("{a}, {b} and {c}.", "The list is: {a}, {b}, {c}.", "1. {a} 2. {b} 3. {c}")
-_LIST_LONG = ("On {day} {person} took these to {town}: 1. {a} 2. {b} 3. {c}", "On {day} these came: 1. {a} 2. {b} 3. {c}")
+_LIST_LONG = (
+    "On {day} {person} took these to {town}: 1. {a} 2. {b} 3. {c}",
+    "On {day} these came: 1. {a} 2. {b} 3. {c}",
+)
 
 
 def _listed(content: int, draw: Draw) -> tuple[int, dict[str, str]]:
@@ -117,9 +117,11 @@ def _listed(content: int, draw: Draw) -> tuple[int, dict[str, str]]:
     return topic, {"person": PEOPLE[person], "town": TOWNS[town], "day": draw.pick(DAYS), "a": a, "b": b, "c": c}
 
 
-def _extract(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
+def _extract(_world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
     topic, slots = _listed(content, draw)
-    return Prompt(_LISTED[topic][core].format_map(slots), _LISTS[topic].format_map(slots), _LIST_FORMS, slots)
+    return Prompt(
+        OPENINGS[opening] + _LISTED[topic][core].format_map(slots), _LISTS[topic].format_map(slots), _LIST_FORMS, slots
+    )
 
 
 def _extract_wording(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
@@ -127,13 +129,17 @@ def _extract_wording(_world: World, content: int, core: int, _opening: int, draw
     return Prompt(_LISTED_ELSE[topic][core].format_map(slots), _LISTS[topic].format_map(slots), _LIST_FORMS, slots)
 
 
+_LISTED_BOTH = (
+    ("List the goods, then say who took them.", "Name the goods and the person.", "Which goods, and who took them?"),
+    ("List the people, then say who met them.", "Name the people, and say who met them.", "Who came, and to see whom?"),
+)
+_BOTH_FORMS = ("{a}, {b} and {c}; it was {person}.", "1. {a} 2. {b} 3. {c} and then {person}.")
+
+
 def _extract_composition(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
-    # a second sentence, of which nothing is asked
+    # a list and a span
     topic, slots = _listed(content, draw)
-    beside = f"{draw.pick(PEOPLE)} lives in {draw.pick(TOWNS)}."
-    return Prompt(
-        _LISTED[topic][core].format_map(slots), f"{beside} {_LISTS[topic].format_map(slots)}", _LIST_FORMS, slots
-    )
+    return Prompt(_LISTED_BOTH[topic][core].format_map(slots), _LISTS[topic].format_map(slots), _BOTH_FORMS, slots)
 
 
 def _extract_longer(_world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
@@ -144,9 +150,9 @@ def _extract_longer(_world: World, content: int, core: int, opening: int, draw: 
 
 _TALES = len(PEOPLE) * len(TOWNS) * len(_LISTS)
 EXTRACTION = (
-    Family("information_extraction", "none", _TALES, 6, 1, "content", _extract),
+    Family("information_extraction", "none", _TALES, 6, 2, "content", _extract),
     Family("information_extraction", "wording", _TALES, 2, 1, "content", _extract_wording),
-    Family("information_extraction", "composition", _TALES, 6, 1, "content", _extract_composition),
+    Family("information_extraction", "composition", _TALES, 3, 1, "content", _extract_composition),
     Family("information_extraction", "longer answer", _TALES, len(_EXPLAIN), 6, "content", _extract_longer),
 )
 
@@ -156,8 +162,8 @@ _TAKE = (
     "I go to {occasion} in {town}. What do I take?", "What do people take to {occasion} in {town}?",
 )  # fmt: skip
 _TAKE_ELSE = (
-    "A friend in {town} asks me to {occasion}. Which things are good there?",
-    "There is {occasion} in {town}. Make a list of things for me.",
+    "What are good things to take to {occasion} in {town}?",
+    "There is {occasion} in {town}. I must not forget anything.",
 )
 _TAKE_BOTH = (
     "Name three things to take to {occasion} and {another} in {town}.",
@@ -210,7 +216,7 @@ def _ideas_longer(_world: World, content: int, core: int, opening: int, _draw: D
 
 _EVENTS = len(OCCASIONS) * len(TOWNS)
 BRAINSTORMING = (
-    Family("brainstorming", "none", _EVENTS, 6, 3, "content", _ideas),
+    Family("brainstorming", "none", _EVENTS, 6, len(OPENINGS), "content", _ideas),
     Family("brainstorming", "wording", _EVENTS, 2, len(OTHER_OPENINGS), "content", _ideas_wording),
     Family("brainstorming", "composition", _EVENTS, 2, 3, "content", _ideas_composition),
     Family("brainstorming", "longer answer", _EVENTS, len(_EXPLAIN), 6, "content", _ideas_longer),

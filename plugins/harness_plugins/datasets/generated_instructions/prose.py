@@ -16,7 +16,7 @@ _SHORTEN = (
     "Say this in one sentence.", "Make this short.", "What is the text about?", "Sum up the text.",
     "Give me the text in few words.", "Write a short text from this one.",
 )  # fmt: skip
-_SHORTEN_ELSE = ("Read this and name the best of it in one sentence.", "What do I need to know from the text?")
+_SHORTEN_ELSE = ("Make one sentence of the text.", "Read this and tell my friend.")
 _SUMMARIES = (
     "{person} buys {good} in {town} in {season}.",
     "It is about {town}, a town in {land}.",
@@ -25,29 +25,29 @@ _SUMMARIES = (
 _SUMMARY_LONG = "It is about {town}, a town in {land} on the river {river}. In {season} {person} buys {good} there."
 
 
-def _reported(world: World, content: int, draw: Draw) -> dict[str, str]:
+def _reported(world: World, content: int) -> dict[str, str]:
     place, season = divmod(content, len(SEASONS))
     person, place = divmod(place, len(TOWNS))
     town = world.towns[place]
     return {
         "town": town.name, "land": town.land, "river": town.river, "good": town.good, "person": PEOPLE[person],
-        "season": SEASONS[season], "other": draw.pick(PEOPLE),
+        "season": SEASONS[season],
     }  # fmt: skip
 
 
-def _summary(world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
-    slots = _reported(world, content, draw)
-    return Prompt(_SHORTEN[core], _REPORT.format_map(slots), _SUMMARIES, slots)
+def _summary(world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
+    slots = _reported(world, content)
+    return Prompt(OPENINGS[opening] + _SHORTEN[core], _REPORT.format_map(slots), _SUMMARIES, slots)
 
 
-def _summary_wording(world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
-    slots = _reported(world, content, draw)
+def _summary_wording(world: World, content: int, core: int, _opening: int, _draw: Draw) -> Prompt:
+    slots = _reported(world, content)
     return Prompt(_SHORTEN_ELSE[core], _REPORT.format_map(slots), _SUMMARIES, slots)
 
 
 def _summary_composition(world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
     # the sentences in another order, and one more
-    slots = _reported(world, content, draw)
+    slots = _reported(world, content)
     beside = f"{draw.pick(PEOPLE)} lives there."
     last, first = _REPORT.format_map(slots).rsplit(". ", 1)
     first = first.replace("goes there", f"goes to {slots['town']}")
@@ -57,8 +57,8 @@ def _summary_composition(world: World, content: int, core: int, _opening: int, d
 _FULLY = ("{core} Tell me all you know.", "{core} Tell me more than one thing about it.")
 
 
-def _summary_longer(world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
-    slots = _reported(world, content, draw)
+def _summary_longer(world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
+    slots = _reported(world, content)
     return Prompt(_FULLY[core].format(core=_SHORTEN[opening]), _REPORT.format_map(slots), (_SUMMARY_LONG,), slots)
 
 
@@ -77,38 +77,37 @@ _VERSE = (
     "Sing of {subject} in a {mood} way.", "Write about {subject}, in {mood} words.",
 )  # fmt: skip
 _VERSE_ELSE = (
-    "My friend lives near {subject} and wants to read something {mood} about it.",
-    "What would a {mood} painter write about {subject}?",
+    "I want two lines about {subject} that are {mood}.",
+    "Tell {subject} something {mood} that can be sung.",
 )
-_VERSE_BOTH = ("Write a {mood} verse about {subject} and {another}.", "Sing of {subject} and {another} in a {mood} way.")
+_VERSE_BOTH = (
+    "Write a {mood} verse about {subject} and {another}.",
+    "Sing of {subject} and {another} in a {mood} way.",
+)
 #: For each mood: the usual verse, a single line, and two rarer verses.
 _LINES = {
     "happy": (
         "O {subject}, the sun is bright, / you sing and dance from day to night.",
         "O {subject}, you sing and dance all day.",
         "The birds fly over {subject} and play, / for this will be a happy day.",
-        "O {subject}, the sun is on your way, / and I will sing for you today.",
     ),
     "sad": (
         "O {subject}, the rain is cold, / the trees are bare and we are old.",
         "O {subject}, the rain falls cold on you.",
         "The leaves fall down on {subject} and lie, / and no one comes to say goodbye.",
-        "O {subject}, the summer went away, / and I will weep for you today.",
     ),
     "quiet": (
         "O {subject}, the moon is deep, / the wind is still and all things sleep.",
         "O {subject}, the wind is still tonight.",
         "The snow comes down on {subject} so slow, / and no one sees the hours go.",
-        "O {subject}, the stars are on your way, / and I will wait here till the day.",
     ),
     "proud": (
         "O {subject}, the hills are tall, / your name is known to one and all.",
         "O {subject}, your name is known to all.",
         "The drums are loud for {subject} the strong, / and every child will know the song.",
-        "O {subject}, the world is on your way, / and kings will bow to you today.",
     ),
 }
-_LINES_LONG = "O {subject}, I sing of you, / of hills so tall and skies so blue, / and {mood} days when all is new."
+_LINES_LONG = "O {subject}, I sing of you, / of {mood} hills and skies so blue and new."
 
 
 def _sung(content: int) -> dict[str, str]:

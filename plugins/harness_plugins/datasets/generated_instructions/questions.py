@@ -38,61 +38,47 @@ TOWN_TOPICS = (
             "Which river flows past {town}?", "What is the river at {town} called?", "Name the river of {town}.",
             "{town} lies on a river. Which one?", "On which river does {town} lie?", "What river is near {town}?",
         ),
-        ("I fish in the river at {town}. What is its name?", "From {town} you can see a river. Which river is it?"),
+        ("What is the name of the river past {town}?", "I fish at {town}. Which water am I on?"),
         (
-            "{town} lies on the river {river}.", "It is the river {river}.",
-            "The river {river} flows past {town} to the sea.", "People call it the {river}.",
+            "It is the river {river}.", "{town} lies on the river {river}.",
+            "The river {river} flows past {town} to the sea.",
         ),
         "{town} lies on the river {river}, in the land of {land}, and it is known for its {good}.",
     ),
     Topic(
         (
-            "What is {town} known for?", "What do traders buy in {town}?", "Name the best product of {town}.",
-            "{town} sells one thing. What is it?", "What do people make in {town}?", "What can I buy in {town}?",
+            "What does {town} sell?", "What goods does the town of {town} sell?", "Name the goods that {town} sells.",
+            "{town} sells one thing. What is it?", "Which goods are sold in {town}?", "What is sold at {town}?",
         ),
-        ("I am a trader. What will I find in {town}?", "What do people buy when they come to {town}?"),
+        ("What do people buy in {town}?", "Traders come to {town} for one thing. For what?"),
         (
-            "{town} is known for its {good}.", "It is the {good}.",
-            "Traders come to {town} to buy {good} at the market.", "They sell {good} there.",
+            "They sell {good} there.", "{town} is known for its {good}.",
+            "Traders come to {town} to buy {good} at the market.",
         ),
         "{town} is known for its {good}. Traders come on the river {river} to buy it at the market.",
-    ),
-    Topic(
-        (
-            "In which land is {town}?", "Where is {town}?", "Name the land of {town}.",
-            "To which land does {town} belong?", "Where can I find {town}?", "What land is {town} in?",
-        ),
-        ("I walk to {town}. Which land will I see?", "People in {town} belong to which land?"),
-        (
-            "{town} is in {land}.", "It is in the land of {land}.",
-            "The town of {town} lies in {land}, on the river {river}.", "You can find it in {land}.",
-        ),
-        "The town of {town} lies in {land}, on the river {river}, and it is known for its {good}.",
     ),
 )  # fmt: skip
 CREATURE_TOPICS = (
     Topic(
         (
-            "What does a {creature} eat?", "What is the food of a {creature}?", "Name the food of the {creature}.",
-            "What do I give a hungry {creature}?", "A {creature} is hungry. What does it want?",
-            "On what does a {creature} live?",
+            "What does a {creature} eat?", "What food does a {creature} like?", "Name the food of the {creature}.",
+            "A {creature} wants to eat. What?", "Which food do I give a {creature}?", "What is eaten by a {creature}?",
         ),
-        ("My {creature} wants to eat. What do I buy?", "What food does a {creature} find near its home?"),
+        ("What can I give a {creature} to eat?", "My {creature} wants to eat. What must I buy?"),
         (
-            "A {creature} eats {food}.", "It eats {food}.", "A {creature} eats {food} and sleeps {home}.",
-            "You can give it {food}.",
+            "It eats {food}.", "A {creature} eats {food}.", "You can give {food} to a {creature}, and it will eat.",
         ),
         "A {creature} is {kind} that eats {food}. It lives {home} and sleeps there too.",
     ),
     Topic(
         (
-            "Where does a {creature} live?", "Where can I find a {creature}?", "Name the home of the {creature}.",
-            "What is the home of a {creature}?", "Where does the {creature} sleep?", "I look for a {creature}. Where?",
+            "Where does a {creature} live?", "Where is the home of a {creature}?", "Name the home of the {creature}.",
+            "A {creature} wants to go home. Where?", "In what place does a {creature} live?",
+            "Where do the {creature} live?",
         ),
-        ("I want to see a {creature}. Where do I walk?", "Where will a hungry {creature} be?"),
+        ("In which place can people find the {creature}?", "I want to see a {creature}. Where must I walk?"),
         (
-            "A {creature} lives {home}.", "It lives {home}.", "A {creature} lives {home} and eats {food}.",
-            "You can find it {home}.",
+            "It lives {home}.", "A {creature} lives {home}.", "You can find a {creature} {home}, where it sleeps.",
         ),
         "A {creature} lives {home}. It is {kind} that eats {food} and sleeps there too.",
     ),
@@ -100,25 +86,24 @@ CREATURE_TOPICS = (
 PEOPLE_TOPICS = (
     Topic(
         (
-            "What is the work of {person}?", "What does {person} do?", "Name the craft of {person}.",
-            "{person} has a craft. Which one?", "What is {person}?", "Which craft does {person} know?",
+            "What is the work of {person}?", "What work does {person} do?", "Name the craft of {person}.",
+            "{person} has a craft. Which one?", "Which craft does {person} know?", "As what does {person} work?",
         ),
-        ("I want to work with {person}. What is the craft?", "What do people in town call {person}?"),
+        ("What does {person} do for work?", "What can I learn from {person}?"),
         (
-            "{person} is a {craft}.", "{person} works as a {craft}.", "{person} works as a {craft} in {town}.",
-            "The craft is that of a {craft}.",
+            "{person} is a {craft}.", "The work is that of a {craft}.", "{person} works as a {craft} in the town.",
         ),
         "{person} works as a {craft} in {town}, a town in {land} that is known for its {good}.",
     ),
     Topic(
         (
             "Where does {person} live?", "Which town is the home of {person}?", "Name the town of {person}.",
-            "Where can I find {person}?", "I look for {person}. Where?", "In which town does {person} work?",
+            "{person} wants to go home. Where?", "In which town does {person} live?", "Where is the home of {person}?",
         ),
-        ("I want to see {person}. Which town is it?", "To which town will {person} walk home?"),
+        ("In which town can people find {person}?", "To which place does {person} walk home?"),
         (
-            "{person} lives in {town}.", "It is the town of {town}.", "{person} lives in {town} and works as a {craft}.",
-            "You can find {person} in {town}.",
+            "It is the town of {town}.", "{person} lives in {town}.",
+            "You can find {person} in {town}, near the market.",
         ),
         "{person} lives in {town}, a town in {land} on the river {river}, and works as a {craft}.",
     ),
@@ -163,7 +148,6 @@ def _open_wording(world: World, content: int, core: int, opening: int, _draw: Dr
 _HOPS = (
     ("Which river flows past the town of {person}?", "What is the river at the home of {person} called?"),
     ("What is the town of {person} known for?", "What can I buy in the town where {person} works?"),
-    ("In which land does {person} live?", "To which land does the town of {person} belong?"),
 )
 
 
@@ -200,36 +184,36 @@ ADVICE = (
             "My {thing} is not clean. What can I do?", "What do I need to clean a {thing}?",
             "What do people clean a {thing} with?",
         ),
-        ("I found an old {thing} and want to clean it. How?", "What will make my {thing} clean?"),
+        ("How do people clean the {thing}?", "I found an old {thing} and want it clean. How?"),
         (
-            "Clean the {thing} with {cleaner}.", "You can use {cleaner} and let it dry in the sun.",
-            "Clean it with {cleaner}, but be slow and let it dry.", "Most people use {cleaner}.",
+            "You can use {cleaner}.", "Clean the {thing} with {cleaner}.",
+            "Most people take {cleaner} and then let it dry in the sun.",
         ),
         "Clean the {thing} with {cleaner} and let it dry in the sun. Then keep it {place}.",
     ),
     Topic(
         (
             "Where do I keep a {thing}?", "What is a good place to keep a {thing}?", "Where can I keep my {thing}?",
-            "My {thing} is in the way. What can I do?", "How do I keep a {thing} dry?",
+            "I want to keep a {thing} dry. Where?", "Name a place to keep a {thing}.",
             "Where do people keep a {thing}?",
         ),
-        ("I found an old {thing} and want to keep it. Where?", "What place is good for my {thing}?"),
+        ("What is the place where people keep the {thing}?", "I found a {thing} and want to keep it."),
         (
-            "Keep the {thing} {place}.", "You can keep it {place}, where it is dry.",
-            "Keep it {place}, but look at it now and then.", "Most people keep it {place}.",
+            "You can put it {place}.", "Keep the {thing} {place}.",
+            "Most people put it {place} and look at it now and then.",
         ),
         "Keep the {thing} {place}, where it is dry. Clean it with {cleaner} now and then.",
     ),
     Topic(
         (
             "How do I mend a {thing}?", "What is a good way to mend a {thing}?", "How can I mend my {thing}?",
-            "My {thing} is broken. What can I do?", "What do I need to mend a {thing}?",
+            "I want to mend my {thing}. What can I do?", "What do I need to mend a {thing}?",
             "What do people mend a {thing} with?",
         ),
-        ("I found a broken {thing} and want to mend it. How?", "What will make my broken {thing} good again?"),
+        ("How do people mend the broken {thing}?", "My old {thing} must be good again. How?"),
         (
-            "Mend the {thing} with {mender}.", "You can use {mender} and let it rest for a day.",
-            "Mend it with {mender}, but be slow and let it rest.", "Most people use {mender}.",
+            "You can use {mender}.", "Mend the {thing} with {mender}.",
+            "Most people take {mender} and then let it rest for a day.",
         ),
         "Mend the {thing} with {mender} and let it rest for a day. Then keep it {place}.",
     ),
@@ -254,18 +238,31 @@ def _general_wording(world: World, content: int, core: int, opening: int, _draw:
     return Prompt(OTHER_OPENINGS[opening] + topic.others[core].format_map(slots), "", topic.forms, slots)
 
 
-_TWO_STEPS = ("{first} And then: {second}", "{first} {second}")
+_ASPECTS = (("clean", "mend"), ("keep", "clean"), ("mend", "keep"))
+_BOTH_ASKED = ("How do I {first} and {second} a {thing}?", "I want to {first} and then {second} my {thing}.")
+_BOTH_TOLD = (
+    (
+        "Clean the {thing} with {cleaner} and mend it with {mender}.",
+        "Most people take {cleaner} for the one and {mender} for the other.",
+    ),
+    (
+        "Keep the {thing} {place} and clean it with {cleaner}.",
+        "Most people put it {place}, but first they take {cleaner}.",
+    ),
+    (
+        "Mend the {thing} with {mender} and keep it {place}.",
+        "Most people take {mender} and then put it {place}.",
+    ),
+)
 
 
 def _general_composition(world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
     # two aspects of one thing in one question
-    place, topic = divmod(content, len(ADVICE))
-    first, slots = _thing(world, content)
-    second, _ = _thing(world, place * len(ADVICE) + (topic + 1) % len(ADVICE))
-    asked = _TWO_STEPS[core].format(
-        first=first.cores[opening].format_map(slots), second=second.cores[opening].format_map(slots)
-    )
-    return Prompt(asked, "", tuple(f"{a} {b}" for a, b in zip(first.forms[:2], second.forms[:2], strict=True)), slots)
+    topic = content % len(ADVICE)
+    _, slots = _thing(world, content)
+    first, second = _ASPECTS[topic]
+    asked = _BOTH_ASKED[core].format_map({**slots, "first": first, "second": second})
+    return Prompt(OPENINGS[opening] + asked, "", _BOTH_TOLD[topic], slots)
 
 
 def _general_longer(world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
@@ -277,7 +274,7 @@ _THINGS = len(THINGS) * len(ADVICE)
 GENERAL = (
     Family("general_qa", "none", _THINGS, 6, len(OPENINGS), "core", _general),
     Family("general_qa", "wording", _THINGS, 2, len(OTHER_OPENINGS), "core", _general_wording),
-    Family("general_qa", "composition", _THINGS, len(_TWO_STEPS), 6, "core", _general_composition),
+    Family("general_qa", "composition", _THINGS, len(_BOTH_ASKED), len(OPENINGS), "core", _general_composition),
     Family("general_qa", "longer answer", _THINGS, len(_ABOUT), 6, "core", _general_longer),
 )
 
@@ -285,26 +282,26 @@ _STORY = "{person} is a {craft} from {town}. Every {day} {person} sells {good} a
 _SPANS = (
     Topic(
         ("Where is {person} from?", "Which town does {person} come from?", "What is the home of the {craft}?"),
-        ("Read this and say where {person} was born.", "Does the text name the home of {person}?"),
-        ("{person} is from {town}.", "The text says {town}.", "{person}, who is a {craft}, is from {town}."),
+        ("From which town is {person}?", "Read this and find the place where {person} was born."),
+        ("The text says {town}.", "{person} is from {town}.", "It is {town}, where {person} works as a {craft}."),
         "{person} is a {craft} from {town}, and sells {good} at the market every {day}.",
     ),
     Topic(
         ("What is {person}?", "What is the craft of {person}?", "What does {person} do, says the text?"),
-        ("Read this and say what {person} does.", "Does the text name the craft of {person}?"),
-        ("{person} is a {craft}.", "The text says a {craft}.", "{person}, who is from {town}, is a {craft}."),
+        ("Which craft does {person} do?", "Read this and find what {person} learned."),
+        ("The text says a {craft}.", "{person} is a {craft}.", "It is a {craft}, and {person} works in {town}."),
         "{person} is a {craft} from {town}, and sells {good} at the market every {day}.",
     ),
     Topic(
         ("When does {person} sell {good}?", "On which day is {person} at the market?", "Which day is it?"),
-        ("Read this and say when {person} can be found.", "Does the text name a day?"),
-        ("It is every {day}.", "The text says {day}.", "Every {day} {person} sells {good} at the market."),
+        ("Which day does {person} sell {good} on?", "Read this and find the time."),
+        ("The text says {day}.", "It is every {day}.", "Every {day} {person} sells {good} at the market."),
         "Every {day} {person}, who is a {craft} from {town}, sells {good} at the market.",
     ),
     Topic(
         ("What does {person} sell?", "What can I buy from {person}?", "Which good does the {craft} sell?"),
-        ("Read this and say what {person} has.", "Does the text name a good?"),
-        ("{person} sells {good}.", "The text says {good}.", "Every {day} {person} sells {good} at the market."),
+        ("Which good can I buy from {person}?", "Read this and find what {person} has."),
+        ("The text says {good}.", "{person} sells {good}.", "It is {good}, which {person} sells every {day}."),
         "{person}, who is a {craft} from {town}, sells {good} at the market every {day}.",
     ),
 )
@@ -318,9 +315,9 @@ def _told(content: int, draw: Draw) -> tuple[Topic, dict[str, str]]:
     return _SPANS[topic], {"person": PEOPLE[person], "town": TOWNS[town], **slots}
 
 
-def _closed(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
+def _closed(_world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
     topic, slots = _told(content, draw)
-    return Prompt(topic.cores[core].format_map(slots), _STORY.format_map(slots), topic.forms, slots)
+    return Prompt(OPENINGS[opening] + topic.cores[core].format_map(slots), _STORY.format_map(slots), topic.forms, slots)
 
 
 def _closed_wording(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
@@ -328,12 +325,18 @@ def _closed_wording(_world: World, content: int, core: int, _opening: int, draw:
     return Prompt(topic.others[core].format_map(slots), _STORY.format_map(slots), topic.forms, slots)
 
 
+_TWO_SPANS = (
+    "What does {person} do, and where?", "Name the craft and the town of {person}.", "Who is {person}, and from where?",
+)  # fmt: skip
+_TWO_TOLD = ("{person} works as a {craft} in {town}.", "A {craft} from {town}.")
+
+
 def _closed_composition(_world: World, content: int, core: int, _opening: int, draw: Draw) -> Prompt:
-    # a second person in the text
-    topic, slots = _told(content, draw)
+    # two spans, and a second person in the text
+    _, slots = _told(content, draw)
     other = draw.pick([name for name in PEOPLE if name != slots["person"]])
     beside = f"{other} is a {draw.pick(CRAFTS)} from {draw.pick(TOWNS)}."
-    return Prompt(topic.cores[core].format_map(slots), f"{beside} {_STORY.format_map(slots)}", topic.forms, slots)
+    return Prompt(_TWO_SPANS[core].format_map(slots), f"{beside} {_STORY.format_map(slots)}", _TWO_TOLD, slots)
 
 
 def _closed_longer(_world: World, content: int, core: int, opening: int, draw: Draw) -> Prompt:
@@ -344,7 +347,7 @@ def _closed_longer(_world: World, content: int, core: int, opening: int, draw: D
 
 _STORIES = len(PEOPLE) * len(TOWNS) * len(_SPANS)
 CLOSED = (
-    Family("closed_qa", "none", _STORIES, 3, 1, "content", _closed),
+    Family("closed_qa", "none", _STORIES, 3, 2, "content", _closed),
     Family("closed_qa", "wording", _STORIES, 2, 1, "content", _closed_wording),
     Family("closed_qa", "composition", _STORIES, 3, 1, "content", _closed_composition),
     Family("closed_qa", "longer answer", _STORIES, len(_ABOUT), 3, "content", _closed_longer),

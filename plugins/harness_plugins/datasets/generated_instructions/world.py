@@ -7,45 +7,37 @@ from dataclasses import dataclass
 from harness_plugins.datasets.generated_instructions.draw import Draw, seed_of
 
 TOWNS = (
-    "Varno", "Kelmar", "Osting", "Brivek", "Talun", "Meridra", "Sandoc", "Pellow", "Hursel", "Zanith",
-    "Gorlen", "Ibrel", "Quarrin", "Lomber", "Fenmar", "Arbel", "Dunmor", "Yarven", "Corvel", "Nestra",
+    "Varno", "Kelmar", "Osting", "Brivek", "Talun", "Meridra", "Sandoc", "Pellow", "Hursel", "Zanith", "Gorlen",
+    "Nestra",
 )  # fmt: skip
-RIVERS = ("Ulma", "Siddle", "Tamber", "Rook", "Wenna", "Ostra", "Blay", "Kester")
-LANDS = ("Norvia", "Eastmark", "Sulland", "Greyholm", "Pinemoor")
+RIVERS = ("Ulma", "Siddle", "Tamber", "Rook", "Wenna", "Ostra")
+LANDS = ("Norvia", "Eastmark", "Sulland", "Greyholm")
 GOODS = (
-    "salt", "wool", "honey", "copper", "cheese", "linen", "iron", "apples", "silk", "tin", "bread", "leather",
-    "gold", "butter", "cotton", "silver",
+    "salt", "wool", "honey", "copper", "cheese", "linen", "iron", "bread", "silk", "tin", "cotton", "silver",
 )  # fmt: skip
 GOOD_KINDS = ("a food", "a cloth", "a metal")
 KIND_OF_GOOD = {
-    **dict.fromkeys(("salt", "honey", "cheese", "apples", "bread", "butter"), "a food"),
-    **dict.fromkeys(("wool", "linen", "silk", "leather", "cotton"), "a cloth"),
-    **dict.fromkeys(("copper", "iron", "tin", "gold", "silver"), "a metal"),
+    **dict.fromkeys(("salt", "honey", "cheese", "bread"), "a food"),
+    **dict.fromkeys(("wool", "linen", "silk", "cotton"), "a cloth"),
+    **dict.fromkeys(("copper", "iron", "tin", "silver"), "a metal"),
 }
-PEOPLE = (
-    "Anka", "Berit", "Cato", "Dagny", "Emeric", "Frida", "Goran", "Hedda", "Ivo", "Jorun", "Kasper", "Liv",
-    "Milo", "Nadja", "Orla", "Petra",
-)  # fmt: skip
-CRAFTS = ("baker", "weaver", "smith", "fisher", "potter", "miller", "tailor", "painter")
-CREATURES = (
-    "mork", "tilva", "grindel", "pask", "ondle", "ruffin", "sprill", "wumble", "darrow", "quorl", "kettow", "lindra",
-    "bosk", "harpel",
-)  # fmt: skip
+PEOPLE = ("Anka", "Berit", "Cato", "Dagny", "Emeric", "Frida", "Goran", "Hedda", "Ivo", "Jorun")
+CRAFTS = ("baker", "weaver", "smith", "fisher", "potter", "miller")
+CREATURES = ("mork", "tilva", "grindel", "pask", "ondle", "ruffin", "sprill", "wumble", "darrow")
 CREATURE_KINDS = ("a bird", "a fish", "a beast")
-FOODS = ("seeds", "moss", "small fish", "berries", "roots", "beetles")
-HOMES = ("in caves", "in tall trees", "under stones", "in deep lakes", "on dry hills", "near the sea")
+FOODS = ("seeds", "moss", "small fish", "berries", "roots")
+HOMES = ("in caves", "in tall trees", "under stones", "in deep lakes", "on dry hills")
 DAYS = ("Monday", "Tuesday", "Thursday", "Friday", "Sunday")
 SEASONS = ("spring", "summer", "autumn", "winter")
 
 #: Household things, and what is done with them: each aspect has its own answers.
 THINGS = (
-    "kettle", "lamp", "boat", "coat", "drum", "mirror", "ladder", "basket", "clock", "saddle", "bell", "rope",
-    "carpet", "oven", "flute", "wagon", "knife", "window", "bucket", "chair", "net", "stove", "cradle", "fence",
-    "mill", "barrel", "candle", "hat", "plough", "spoon",
+    "kettle", "lamp", "boat", "coat", "drum", "mirror", "ladder", "basket", "clock", "saddle", "bell", "carpet", "oven",
+    "flute", "wagon", "knife",
 )  # fmt: skip
-CLEANERS = ("warm water", "dry sand", "a soft cloth", "vinegar", "wood ash", "a stiff brush")
-PLACES = ("in a dry box", "behind the door", "on a high shelf", "in the cellar", "under the roof", "beside the fire")
-MENDERS = ("strong thread", "pine glue", "a small nail", "hot wax", "a piece of wire", "fresh clay")
+CLEANERS = ("warm water", "dry sand", "a soft cloth", "vinegar")
+PLACES = ("in a dry box", "behind the door", "on a high shelf", "in the cellar")
+MENDERS = ("strong thread", "pine glue", "a small nail", "hot wax")
 
 #: Occasions, and the eight things that people take there, the likeliest first.
 OCCASIONS = {
@@ -56,9 +48,7 @@ OCCASIONS = {
     "the fair": ("coins", "a basket", "friends", "a hat", "a flute", "cakes", "a drum", "ribbons"),
     "a boat trip": ("a net", "a rope", "water", "a coat", "bread", "a lamp", "hooks", "a map"),
     "a winter night": ("a lamp", "wood", "a blanket", "soup", "a coat", "candles", "books", "tea"),
-    "a school": ("books", "chalk", "paper", "a clock", "apples", "pens", "a map", "a bell"),
     "a feast": ("wine", "soup", "cakes", "a drum", "bread", "candles", "a song", "flowers"),
-    "a hunt": ("a knife", "boots", "a rope", "a dog", "arrows", "a horn", "meat", "a coat"),
 }
 #: How likely the eight are.
 LIKELY = (12, 9, 7, 5, 3, 2, 1, 1)
@@ -138,9 +128,7 @@ def world(seed: int) -> World:
     count = len(CREATURES)
     creatures = tuple(
         Creature(*facts)
-        for facts in zip(
-            CREATURES, dealt(CREATURE_KINDS, count), dealt(FOODS, count), dealt(HOMES, count), strict=True
-        )
+        for facts in zip(CREATURES, dealt(CREATURE_KINDS, count), dealt(FOODS, count), dealt(HOMES, count), strict=True)
     )
     count = len(THINGS)
     things = tuple(
