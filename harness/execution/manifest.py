@@ -11,6 +11,7 @@ from harness.store.files import dump, replace_text
 from harness.store.identity import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from harness.benchmark.schema import Benchmark, DataUse
@@ -43,7 +44,6 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
     """Return the manifest's content; see ``docs/results-format.md``."""
     plan = outcome.plan
     config = benchmark.model_dump(mode="json")
-    uses = {"train": benchmark.train, **{data_label(use): use for use in benchmark.evaluate}}
     return {
         "format": FORMAT,
         "benchmark": benchmark.benchmark,
@@ -52,7 +52,7 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
         "harness": harness.__version__,
         "config": config,
         "rows": _rows(plan, benchmark, registry, outcome),
-        "datasets": [_dataset(label, use, benchmark, registry, store, plan.data[label]) for label, use in uses.items()],
+        "datasets": [_dataset(role, use, registry, store, stage) for role, use, stage in _uses(benchmark, plan)],
         "decodings": config["decoding"],
         "metrics": [_metric(use.use, use.options, registry) for use in benchmark.metrics],
         "scorer": benchmark.scorer.model,
@@ -113,15 +113,20 @@ def _seed(row: Row, plan: Plan, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _dataset(
-    label: str, use: DataUse, benchmark: Benchmark, registry: Registry, store: Store, stage: Stage
-) -> dict[str, Any]:
+def _uses(benchmark: Benchmark, plan: Plan) -> Iterator[tuple[str, DataUse, Stage]]:
+    """Return every data set that numbers in the tables come from, with its role."""
+    yield "train", benchmark.train, plan.train
+    for use in benchmark.evaluate:
+        yield _role(use, benchmark), use, plan.evaluations[data_label(use)]
+
+
+def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: Stage) -> dict[str, Any]:
     registration: Any = registry.get("dataset", use.dataset)
     described = {
-        "label": use.label or use.dataset,
+        "label": data_label(use),
         "dataset": use.dataset,
         "split": use.split,
-        "role": "train" if label == "train" else _role(use, benchmark),
+        "role": role,
         "generated": registration.generated,
         "licence": registration.licence,
         "fingerprint": registry.fingerprint("dataset", use.dataset),

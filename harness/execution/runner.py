@@ -88,7 +88,6 @@ class _Runner:
         self.settings = settings
         self.watcher = watcher
         self.plan = build_plan(benchmark, registry, store)
-        self.sources = {model.name: model.path for model in benchmark.models if model.path} | benchmark.sources
         self.failures: dict[str, Failure] = {}
         self.finished = {stage.key for stage in self.plan.stages.values() if stage.done}
         self.began: dict[str, float] = {}
@@ -153,11 +152,16 @@ class _Runner:
             "threads": self.settings.threads,
             "ranks": self.settings.ranks if stage.kind == "train" else 1,
             "concurrent": self.settings.jobs > 1,
-            "sources": self.sources,
+            "sources": self._sources(),
         }
         return Order(
             stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
         )
+
+    def _sources(self) -> dict[str, str]:
+        """Return where models lie on disk, by the digest of their content."""
+        stages = self.plan.stages.values()
+        return {stage.content: path for stage in stages if stage.content and (path := stage.runtime.get("path"))}
 
     def _hear(self, pool: Pool, event: Event) -> None:
         worker, body = event.worker, event.body
@@ -197,10 +201,12 @@ class _Runner:
         """Refuse overlapping data before anything is trained on it."""
         if self.overlap_checked or not any(stage.kind == "train" for stage in self.needed):
             return
-        data = {label: self.plan.stages[stage.key] for label, stage in self.plan.data.items()}
-        if all(stage.done for stage in data.values()):
-            records = {label: self.store.open("prepare", stage.id or "") for label, stage in data.items()}
-            check_overlap(records.pop("train"), records)
+        plan = self.plan
+        others = {"validation split": plan.validation} if plan.validation is not None else {}
+        others |= plan.evaluations
+        if plan.train.done and all(stage.done for stage in others.values()):
+            records = {label: self.store.open("prepare", stage.id or "") for label, stage in others.items()}
+            check_overlap(self.store.open("prepare", plan.train.id or ""), records)
             self.overlap_checked = True
 
     def _fail(self, stage: Stage, message: str, exit_code: int) -> None:

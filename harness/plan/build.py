@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
 from harness.plan.graph import Cell, Plan, Row, Stage, StageKind, result_settings, stage_id, stage_key
-from harness.plan.segments import segments
+from harness.plan.segments import method_segments, supervised_segments
 from harness.plugins import source_digest
 from harness.stages.models import model_identity
+from harness.store import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.api import MethodRegistration, MetricRegistration
     from harness.benchmark.schema import Benchmark, DataUse
+    from harness.plan.segments import Segment
     from harness.plugins import Registry
     from harness.store import Store
 
@@ -29,6 +34,9 @@ CODE: Mapping[str, tuple[str, ...]] = {
     "score": ("harness.api", "harness.lm", "harness.stages"),
 }
 
+#: The distribution whose supervised method is taken where a file names none.
+OWN = "posttune-harness"
+
 #: Recipe fields that reach a training stage by another way (the curve, the segment) or only matter to some stages.
 _ELSEWHERE = (
     "epochs", "method_epochs", "method_schedule", "learning_rate", "method_learning_rate", "min_learning_rate",
@@ -39,6 +47,12 @@ _ELSEWHERE = (
 def build_plan(benchmark: Benchmark, registry: Registry, store: Store) -> Plan:
     """Return every stage of the benchmark, with what the store already holds marked as done."""
     return _Builder(benchmark, registry, store).build()
+
+
+@functools.cache
+def code_digest(kind: str) -> str:
+    """Return the digest of the core's source behind a kind of stage, as it was when this process first asked."""
+    return source_digest(CODE[kind])
 
 
 def data_label(use: DataUse) -> str:
@@ -53,9 +67,10 @@ class _Builder:
         self.store = store
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
-        self.identities: dict[str, dict[str, Any]] = {}
         self.row_counts: dict[str, int] = {}
-        self.code = {kind: source_digest(packages) for kind, packages in CODE.items()}
+        self.shared = self.supervised()
+        listed = self.shared in benchmark.methods
+        self.entries: Sequence[MethodEntry] = benchmark.methods if listed else (self.shared, *benchmark.methods)
         self.device = {
             "device": benchmark.execution.device,
             "threads": benchmark.execution.threads,
@@ -63,55 +78,55 @@ class _Builder:
 
     def build(self) -> Plan:
         rows: list[Row] = []
-        data = {"train": self.data(self.benchmark.train)}
-        if self.benchmark.validation is not None:
-            data["validation"] = self.data(self.benchmark.validation)
-        data |= {data_label(use): self.data(use) for use in self.benchmark.evaluate}
+        train = self.data(self.benchmark.train)
+        validation = self.data(self.benchmark.validation) if self.benchmark.validation is not None else None
+        evaluations = {data_label(use): self.data(use) for use in self.benchmark.evaluate}
         scorers = {}
         for model in self.benchmark.models:
-            entries = self.entries()
             chains = {
-                (entry.label, seed): self.chain(model, entry, seed, supervised=supervised)
+                (entry.label, seed): self.chain(model, entry, seed)
                 for seed in self.benchmark.seeds
-                for entry, supervised in entries
+                for entry in self.entries
             }
-            start = next(entry.label for entry, supervised in entries if supervised)
-            scorer = self.scorer(chains[start, self.benchmark.seeds[0]][-1])
+            scorer = self.scorer(chains[self.shared.label, self.benchmark.seeds[0]][-1])
             scorers[model.label or model.name] = scorer
             for seed in self.benchmark.seeds:
                 checkpoint = self.model(model, seed)
                 rows.append(self.row(model, seed, None, "base", (), checkpoint, scorer))
-                for entry, supervised in entries:
+                for entry in self.entries:
                     chain = chains[entry.label, seed]
-                    kind = "start" if supervised else "method"
+                    kind = "start" if entry is self.shared else "method"
                     rows.append(self.row(model, seed, entry, kind, chain, chain[-1], scorer))
-        return Plan(self.stages, tuple(rows), data, scorers, self.row_counts)
+        return Plan(self.stages, tuple(rows), train, validation, evaluations, scorers, self.row_counts)
 
-    def entries(self) -> list[tuple[MethodEntry, bool]]:
-        """Return the method entries in the file's order, each with whether it is the shared supervised method.
+    def supervised(self) -> MethodEntry:
+        """Return the row of the shared supervised method: the file's first such entry, or one made up for it.
 
-        The supervised row is part of every table: where the file does not list it, it is put first.
+        Without an entry the harness's own method is taken; a method of another distribution never takes its place.
         """
-        chosen = list(self.benchmark.methods)
-        supervised = self.supervised()
-        listed = next((entry for entry in chosen if entry.use == supervised.name), None)
-        if listed is None:
-            options = supervised.options().model_dump(mode="json")
-            listed = MethodEntry(
-                use=supervised.name, label=supervised.name, options=options, recipe=self.benchmark.recipe
-            )
-            chosen.insert(0, listed)
-        return [(entry, entry is listed) for entry in chosen]
-
-    def supervised(self) -> MethodRegistration:
-        names = [name for name in self.registry.names("method") if self.method(name).supervised]
-        used = [entry.use for entry in self.benchmark.methods if entry.use in names]
-        if not names:
+        offered = [row for row in self.registry.plugins if row.kind == "method" and row.registration is not None]
+        names = [row.name for row in offered if self.method(row.name).supervised]
+        listed = next((entry for entry in self.benchmark.methods if entry.use in names), None)
+        if listed is not None:
+            return listed
+        own = [name for name in names if self.registry.find("method", name).distribution == OWN]
+        if len(own or names) != 1:
             raise InputError(
-                "no installed plugin offers a supervised method to train the shared start",
-                expected="a method registered with supervised=True",
+                "methods starts from a supervised method, and it is not clear which"
+                if names
+                else "no installed plugin offers a supervised method to train the shared start",
+                where="methods",
+                expected=f"an entry for one of {', '.join(names)}" if names else "one registered with supervised=True",
             )
-        return self.method(used[0] if used else names[0])
+        name = (own or names)[0]
+        registration = self.method(name)
+        preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
+        try:
+            options = self.registry.options("method", name, preset).model_dump(mode="json")
+        except ValidationError as error:
+            what = f"{name} trains the shared start and has options without a default: give them in an entry"
+            raise InputError(what, where="methods", expected=f"{{use: {name}, …}}") from error
+        return MethodEntry(use=name, label=name, options=options, recipe=self.benchmark.recipe)
 
     def method(self, name: str) -> MethodRegistration:
         registration: Any = self.registry.get("method", name)
@@ -133,14 +148,17 @@ class _Builder:
         ``content`` stands for it in its children's ids; where that is known only afterwards, ``content_of`` names the
         JSON file of the stage that holds it. Without either it is the id.
         """
-        config = {**config, "code": self.code[kind]}
+        config = {**config, "code": code_digest(kind)}
         key = stage_key(kind, config, parents)
         if key in self.stages:
             return self.stages[key]
         identity = stage_id(kind, config, parents)
         record = self.store.find(kind, identity) if identity else None
         if content_of:
-            known = record.json(content_of) if record else {}
+            try:
+                known = record.json(content_of) if record else {}
+            except CorruptError:  # it was moved aside, and is made anew
+                record, known = None, {}
             content = known.get("content")
             if "rows" in known:
                 self.row_counts[key] = known["rows"]
@@ -152,9 +170,6 @@ class _Builder:
         self.stages[key] = stage
         return stage
 
-    def source(self, name: str, path: str | None) -> str | None:
-        return self.benchmark.sources.get(name, path)
-
     def data(self, use: DataUse) -> Stage:
         wanted = use.model_dump_json()
         if wanted not in self.data_stages:
@@ -163,7 +178,7 @@ class _Builder:
 
     def data_stage(self, use: DataUse) -> Stage:
         dataset = self.registry.build("dataset", use.dataset, use.options)
-        path = self.source(use.dataset, use.path)
+        path = use.path
         config = {
             "what": "rows",
             "dataset": use.dataset,
@@ -193,56 +208,55 @@ class _Builder:
             )
             config: dict[str, Any] = {"what": "new-model", "config": model.config, "seed": seed}
             return self.add("prepare", f"{label}/weights/seed {seed}", config, {"tokenizer": tokenizer})
-        path = self.source(model.name, self.source(label, model.path))
-        identity = self.identities.setdefault(model.name, model_identity(model, path))
+        identity = model_identity(model, model.path)
         config = {"what": "model", **identity}
-        runtime = {"path": path, "name": model.name}
+        runtime = {"path": model.path, "name": model.name}
         if "files" in identity:
             return self.add("prepare", label, config, {}, runtime, content=identity["files"])
         return self.add("prepare", label, config, {}, runtime, content_of="model.json")
 
-    def chain(self, model: Model, entry: MethodEntry, seed: int, *, supervised: bool) -> tuple[Stage, ...]:
-        """Return the training stages of a row for one seed."""
-        name = model.label or model.name
-        shared = self.supervised()
-        start = self.model(model, seed)
+    def chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
+        """Return the training stages of a row for one seed, the shared ones first."""
         stages: list[Stage] = []
-        for number, segment in enumerate(segments(entry, supervised=supervised)):
-            use = entry.use if segment.active else shared.name
-            registration = self.method(use)
-            options = entry.options if segment.active else self.shared_options(shared.name)
-            recipe = result_settings(entry.recipe, leave_out=_ELSEWHERE)
-            config: dict[str, Any] = {
-                "method": use,
-                "options": options,
-                "plugin": self.registry.fingerprint("method", use),
-                "recipe": recipe,
-                "first": segment.first,
-                "last": segment.last,
-                "curve": segment.curve,
-                "fresh_optimizer": segment.fresh,
-                "seed": seed,
-                "template": result_settings(self.benchmark.template),
-                "model": {"dtype": model.dtype, "attention": model.attention},
-            }
-            if "reward" in registration.needs:
-                config["reward"] = self.reward()
-            if not registration.supervised:
-                config["recipe"]["generate_length"] = entry.recipe.generate_length
-            runtime = {
-                "tokens_per_micro_batch": entry.recipe.tokens_per_micro_batch,
-                "gradient_checkpointing": entry.recipe.gradient_checkpointing,
-            }
-            parents = {"rows": self.data(self.benchmark.train), "start": stages[-1] if stages else start}
-            own = entry.label if segment.active and not (supervised and number == 0) else use
-            label = f"{name}/{own}/seed {seed}/{_span(segment.first, segment.last)}"
-            stages.append(self.add("train", label, config, parents, runtime))
+        if entry is self.shared:
+            segments = supervised_segments(entry.recipe)
+        else:
+            segments = method_segments(entry, self.shared.recipe)
+            if entry.start == "after":
+                stages += self.chain(model, self.shared, seed)
+        for segment in segments:
+            start = stages[-1] if stages else self.model(model, seed)
+            stages.append(self.train(model, entry, seed, segment, start))
         return tuple(stages)
 
-    def shared_options(self, name: str) -> dict[str, Any]:
-        """Return the options of the shared supervised method: those of its entry in the file, if it has one."""
-        listed = next((entry.options for entry in self.benchmark.methods if entry.use == name), None)
-        return listed if listed is not None else self.method(name).options().model_dump(mode="json")
+    def train(self, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:
+        """Return one stage of a chain."""
+        trained = entry if segment.active else self.shared
+        registration = self.method(trained.use)
+        config: dict[str, Any] = {
+            "method": trained.use,
+            "options": trained.options,
+            "plugin": self.registry.fingerprint("method", trained.use),
+            "recipe": result_settings(entry.recipe, leave_out=_ELSEWHERE),
+            "first": segment.first,
+            "last": segment.last,
+            "curve": segment.curve,
+            "fresh_optimizer": segment.fresh,
+            "seed": seed,
+            "template": result_settings(self.benchmark.template),
+            "model": {"dtype": model.dtype, "attention": model.attention},
+        }
+        if "reward" in registration.needs:
+            config["reward"] = self.reward()
+        if not registration.supervised:
+            config["recipe"]["generate_length"] = entry.recipe.generate_length
+        runtime = {
+            "tokens_per_micro_batch": entry.recipe.tokens_per_micro_batch,
+            "gradient_checkpointing": entry.recipe.gradient_checkpointing,
+        }
+        parents = {"rows": self.data(self.benchmark.train), "start": start}
+        label = f"{model.label or model.name}/{trained.label}/seed {seed}/{_span(segment.first, segment.last)}"
+        return self.add("train", label, config, parents, runtime)
 
     def reward(self) -> dict[str, Any]:
         reward = self.benchmark.reward
@@ -258,7 +272,7 @@ class _Builder:
         if name == "start":
             return start
         listed = next((known for known in self.benchmark.models if name in {known.name, known.label}), None)
-        return self.model(listed or Model(name=name), self.benchmark.seeds[0])
+        return self.model(listed or Model(name=name, path=self.benchmark.sources.get(name)), self.benchmark.seeds[0])
 
     def row(
         self,
@@ -301,6 +315,8 @@ class _Builder:
         for metric in self.benchmark.metrics:
             registration: Any = self.registry.get("metric", metric.use)
             registration = registration.resolved(self.registry.options("metric", metric.use, metric.options))
+            if registration.needs and decoding != next(iter(self.benchmark.decoding)):
+                continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
             scores[metric.use] = self.score(registration, metric.options, where, settings, generate, rows, scorer)
         return Cell(dataset, decoding, generate, scores)
 
@@ -334,18 +350,3 @@ def _span(first: Mapping[str, int], last: Mapping[str, int]) -> str:
         return str(position["epoch"]) if "epoch" in position else f"step {position['step']}"
 
     return f"epochs {place(first)}-{place(last)}"
-
-
-def in_order(stages: Iterable[Stage]) -> list[Stage]:
-    """Return stages with parents before children, each once."""
-    ordered: dict[str, Stage] = {}
-
-    def visit(stage: Stage) -> None:
-        if stage.key not in ordered:
-            for parent in stage.parents.values():
-                visit(parent)
-            ordered[stage.key] = stage
-
-    for stage in stages:
-        visit(stage)
-    return list(ordered.values())

@@ -102,8 +102,11 @@ class Plan:
     stages: Mapping[str, Stage]
     """By key."""
     rows: tuple[Row, ...]
-    data: Mapping[str, Stage]
-    """The rows of each data use, by its label; ``train`` among them."""
+    train: Stage
+    """The rows that are trained on."""
+    validation: Stage | None
+    evaluations: Mapping[str, Stage]
+    """The rows of each evaluation, by its label."""
     scorers: Mapping[str, Stage] = field(default_factory=dict)
     """The fixed scoring model of each model label."""
     row_counts: Mapping[str, int] = field(default_factory=dict)

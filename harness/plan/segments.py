@@ -7,10 +7,16 @@ numbers when the rows are known.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from harness.benchmark.schema import MethodEntry, Recipe
+
+Position: TypeAlias = dict[str, int]
+
+_BEGIN: Position = {"epoch": 0}
 
 
 @dataclass(frozen=True)
@@ -19,79 +25,106 @@ class Segment:
 
     active: bool
     """Whether the row's own method trains it; the shared supervised method otherwise."""
-    first: dict[str, int]
-    last: dict[str, int]
+    first: Position
+    last: Position
     """The segment ends before this position."""
     curve: dict[str, Any]
-    """``kind``, ``peak``, ``floor``, ``warmup_steps`` and the positions ``first`` and ``last`` that the curve spans."""
+    """``kind``, ``peak``, ``floor``, ``warmup_steps`` and the positions ``first`` and ``last`` that the curve spans;
+    and ``then``, a second curve that holds from the position ``switch`` on, where the segment may reach over that."""
     fresh: bool = False
     """Whether optimiser moments start from zero."""
 
 
-def segments(entry: MethodEntry, *, supervised: bool) -> tuple[Segment, ...]:
-    """Return the stages of one row.
+def supervised_segments(recipe: Recipe) -> tuple[Segment, ...]:
+    """Return the stages of the row of the shared method: cut where methods branch off, so that they share the first."""
+    cut = _cut(recipe)
+    return _join(recipe, [(True, _BEGIN, cut), (True, cut, _end(recipe))])
+
+
+def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
+    """Return the stages that a method's row has for itself.
 
     ``start: branch`` cuts one schedule where the method becomes active; weights, moments, data order and (under
-    ``continue``) the learning rate go on over the cut. ``start: after`` trains the whole supervised schedule first and
-    then gives the method a fresh optimiser and a schedule of its own. ``supervised`` is the row of the shared method
-    itself: the same cuts and the same curves, so that every row has taken the same steps.
+    ``continue``) the learning rate go on over the cut. The learning rate is the same function of the step in every row
+    of a recipe, whenever its method is active. ``start: after`` gives the method a fresh optimiser and a schedule of
+    its own behind the whole supervised schedule, whose stages are those of the shared method's row (``shared`` is that
+    row's recipe) and are not returned.
+
+    Raises:
+        InputError: a method that would never be active.
     """
     recipe = entry.recipe
-    end = {"epoch": recipe.epochs}
     if entry.start == "after":
-        if supervised:
-            return (Segment(active=True, first={"epoch": 0}, last=end, curve=_whole(recipe, end)),)
-        own_end = {"epoch": recipe.epochs + recipe.method_epochs}
-        return (
-            Segment(active=False, first={"epoch": 0}, last=end, curve=_whole(recipe, end)),
-            Segment(active=True, first=end, last=own_end, curve=_own(recipe, end, own_end), fresh=True),
-        )
-    cut = {"epoch": recipe.epochs - recipe.method_epochs}
-    if entry.active == "all":
-        return _join(recipe, [(True, {"epoch": 0}, end)], cut)
+        first, last = _end(shared), {"epoch": shared.epochs + recipe.method_epochs}
+        return (Segment(active=True, first=first, last=last, curve=_own(recipe, first, last), fresh=True),)
+    cut, end = _cut(recipe), _end(recipe)
+    if entry.active in {"all", 0}:
+        return _join(recipe, [(True, _BEGIN, end)])
     if entry.active == "all_but_last":
-        return _join(recipe, [(True, {"epoch": 0}, cut), (False, cut, end)], cut)
-    if isinstance(entry.active, int):
-        begin = {"step": entry.active}
-        return _join(recipe, [(False, {"epoch": 0}, begin), (True, begin, end)], cut)
-    return _join(recipe, [(False, {"epoch": 0}, cut), (True, cut, end)], cut)
+        if cut == _BEGIN:
+            raise InputError(
+                "the method would never be active",
+                where=f"methods.{entry.label}.active",
+                got=entry.active,
+                expected=f"method_epochs below epochs, which are {recipe.epochs}",
+            )
+        return _join(recipe, [(True, _BEGIN, cut), (False, cut, end)])
+    begin = {"step": entry.active} if isinstance(entry.active, int) else cut
+    return _join(recipe, [(False, _BEGIN, begin), (True, begin, end)])
 
 
-def _join(
-    recipe: Recipe, parts: list[tuple[bool, dict[str, int], dict[str, int]]], cut: dict[str, int]
-) -> tuple[Segment, ...]:
-    """Give every part its curve; under ``restart`` a part that crosses the cut is divided there."""
-    end = {"epoch": recipe.epochs}
+def _end(recipe: Recipe) -> Position:
+    return {"epoch": recipe.epochs}
+
+
+def _cut(recipe: Recipe) -> Position:
+    """Return where the method epochs begin; 0 where there are no others."""
+    return {"epoch": max(0, recipe.epochs - recipe.method_epochs)}
+
+
+def _join(recipe: Recipe, parts: list[tuple[bool, Position, Position]]) -> tuple[Segment, ...]:
+    """Give every part that has steps its curve."""
+    return tuple(
+        Segment(active=active, first=first, last=last, curve=_part(recipe, first, last))
+        for active, first, last in parts
+        if first != last
+    )
+
+
+def _part(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
+    """Return the curve of a part of one schedule.
+
+    A part that lies on one side of the cut needs that side alone; which side a step number lies on is not known before
+    the rows are.
+    """
+    cut, end = _cut(recipe), _end(recipe)
     if recipe.method_schedule == "continue":
-        curve = _whole(recipe, end)
-        made = [Segment(active=active, first=first, last=last, curve=curve) for active, first, last in parts]
+        before = _whole(recipe, recipe.learning_rate, end)
+        behind = _whole(recipe, _peak(recipe), end)
     else:
-        made = []
-        for active, first, last in parts:
-            crosses = first != cut and last == end and first.get("epoch", 0) < cut["epoch"]
-            if crosses and "epoch" in first:
-                made += [
-                    Segment(active=active, first=first, last=cut, curve=_whole(recipe, cut)),
-                    Segment(active=active, first=cut, last=last, curve=_own(recipe, cut, end)),
-                ]
-            else:
-                curve = _own(recipe, first, end) if last == end else _whole(recipe, last)
-                made.append(Segment(active=active, first=first, last=last, curve=curve))
-    return tuple(segment for segment in made if segment.first != segment.last)
+        before = _whole(recipe, recipe.learning_rate, cut)
+        behind = _own(recipe, cut, end)
+    if before == behind or last.get("epoch", recipe.epochs) <= cut["epoch"]:
+        return before
+    if first.get("epoch", 0) >= cut["epoch"]:
+        return behind
+    return {**before, "switch": cut, "then": behind}
 
 
-def _whole(recipe: Recipe, last: dict[str, int]) -> dict[str, Any]:
-    return _curve(recipe, recipe.schedule, recipe.learning_rate, recipe.warmup_steps, {"epoch": 0}, last)
+def _peak(recipe: Recipe) -> float:
+    """Return the peak rate of the method epochs."""
+    return recipe.learning_rate if recipe.method_learning_rate is None else recipe.method_learning_rate
 
 
-def _own(recipe: Recipe, first: dict[str, int], last: dict[str, int]) -> dict[str, Any]:
-    peak = recipe.learning_rate if recipe.method_learning_rate is None else recipe.method_learning_rate
-    return _curve(recipe, recipe.restart_schedule, peak, 0, first, last)
+def _whole(recipe: Recipe, peak: float, last: Position) -> dict[str, Any]:
+    return _curve(recipe, recipe.schedule, peak, recipe.warmup_steps, _BEGIN, last)
 
 
-def _curve(
-    recipe: Recipe, kind: str, peak: float, warmup: int, first: dict[str, int], last: dict[str, int]
-) -> dict[str, Any]:
+def _own(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
+    return _curve(recipe, recipe.restart_schedule, _peak(recipe), 0, first, last)
+
+
+def _curve(recipe: Recipe, kind: str, peak: float, warmup: int, first: Position, last: Position) -> dict[str, Any]:
     return {
         "kind": kind,
         "peak": peak,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from harness.stages.order import Order, Parent, Tell
 from harness.store import Store
 
 if TYPE_CHECKING:
+    from harness.plugins import Registry
     from harness.store import Record
 
 __all__ = ["Order", "Parent", "Tell", "carry_out"]
@@ -34,5 +36,11 @@ def carry_out(order: Order, tell: Tell) -> Record:
         return earlier
     name = f"prepare/{order.config['what']}" if order.kind == "prepare" else order.kind
     module = import_module(_MODULES[name])
-    record: Record = module.run(order, store, load_registry(blocked=order.blocked), tell)
+    record: Record = module.run(order, store, _registry(order.blocked), tell)
     return record
+
+
+@functools.cache
+def _registry(blocked: tuple[str, ...]) -> Registry:
+    """Return the plugins, loaded once in a process: a worker computes with what was installed when it started."""
+    return load_registry(blocked=blocked)

@@ -42,7 +42,7 @@ def locate(order: Order, store: Store, parent: str) -> Path:
     if record.holds(CHECKPOINT):
         return record.path(CHECKPOINT)
     found = record.json(MODEL)
-    path = order.runtime["sources"].get(found["name"], found["path"])
+    path = order.runtime["sources"].get(found["content"], found["path"])  # it may lie elsewhere than it did
     if path is None:
         from harness.lm.models import resolve
 

@@ -29,7 +29,8 @@ class Order:
     config: Mapping[str, Any]
     parents: Mapping[str, Parent]
     runtime: Mapping[str, Any]
-    """``threads``, ``device`` (resolved), ``ranks``, ``concurrent`` and what the kind of stage needs."""
+    """``threads``, ``device`` (resolved), ``ranks``, ``concurrent``, ``sources`` (where models lie on disk, by the
+    digest of their content) and what the kind of stage needs."""
     results: Path
     blocked: tuple[str, ...] = ()
     """Plugins that the user blocked by name."""

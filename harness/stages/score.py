@@ -95,6 +95,13 @@ class NoServices:
 
 def _score(metric: Metric, samples: list[Sample], services: Any, label: str) -> MetricResult:
     result = metric.score(samples, services)
+    for column, number in result.corpus.items():
+        if not math.isfinite(number):
+            raise StageError(
+                f"the metric gave {number} for the whole of {column!r}",
+                where=label,
+                expected="a finite number; a column that has no value is left out",
+            )
     for column, values in result.values.items():
         if len(values) != len(samples):
             raise StageError(

@@ -78,7 +78,8 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
 def _recipe(order: Order) -> Recipe:
     """Put the recipe together again: what changes results from the configuration, the rest from the run."""
     config, runtime = order.config, order.runtime
-    epochs = config["curve"]["last"].get("epoch", 1)
+    curve = config["curve"]
+    epochs = curve.get("then", curve)["last"]["epoch"]
     return Recipe(
         **config["recipe"],
         epochs=epochs,

@@ -162,6 +162,7 @@ class Segment:
         per_epoch = self.order.steps_per_epoch
         self.curve = Curve.from_config(plan.curve, per_epoch)
         self.first, self.last = position_step(plan.first, per_epoch), position_step(plan.last, per_epoch)
+        _check_span(self.first, self.last, self.curve)
         self.step = self.first
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
@@ -192,7 +193,7 @@ class Segment:
             optimiser=self.optimiser,
             ranks=self.ranks,
             clock=self.clock,
-            position=Position(max(self.curve.last, self.last), per_epoch),
+            position=Position(self.curve.end, per_epoch),
             reward=reward,
             load_reference=load_reference or _no_reference,
         )
@@ -257,7 +258,7 @@ class Segment:
         services, updater = self.services, self.updater
         services.progress.move(step)
         services.record = StepRecord()
-        updater.step, updater.rate, updater.peak = step, self.curve.rate(step), self.curve.peak
+        updater.step, updater.rate, updater.peak = step, self.curve.rate(step), self.curve.at(step).peak
         updater.diagnose = self._diagnosed(step)
         seed_step(plan.seed, step, self.ranks.rank)
         places = self.order.batch(step)[self.ranks.part(self.order.batch_size)]
@@ -374,6 +375,15 @@ def _recompute_activations(model: Any) -> None:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _check_span(first: int, last: int, curve: Curve) -> None:
+    if not first < last <= curve.end:
+        raise InputError(
+            "these steps are not within the schedule",
+            got=f"steps {first} to {last}",
+            expected=f"a method that becomes active before step {curve.end}, the end of the schedule",
+        )
 
 
 def _no_reference() -> Policy:

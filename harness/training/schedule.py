@@ -25,7 +25,8 @@ class Curve:
     With t steps behind it and n steps in all after the warm-up, the rate at a step is
     ``floor + (peak - floor) * (1 + cos(pi t / n)) / 2`` (cosine), ``floor + (peak - floor) * (1 - t / n)`` (linear) or
     ``peak``. Step ``first`` has the peak (without warm-up), step ``last``, which is no longer taken, would have the
-    floor. The w steps of a warm-up have ``peak * 1/w``, ``peak * 2/w``, …, ``peak``.
+    floor. The w steps of a warm-up have ``peak * 1/w``, ``peak * 2/w``, …, ``peak``. From the step ``switch`` on, the
+    curve ``then`` holds instead.
     """
 
     kind: Literal["cosine", "linear", "constant"]
@@ -34,15 +35,29 @@ class Curve:
     warmup_steps: int
     first: int
     last: int
+    switch: int | None = None
+    then: Curve | None = None
 
     @classmethod
     def from_config(cls, curve: Mapping[str, Any], steps_per_epoch: int) -> Curve:
-        """Build from plain values whose ``first`` and ``last`` are positions (see :func:`position_step`)."""
-        ends = {name: position_step(curve[name], steps_per_epoch) for name in ("first", "last")}
-        return cls(**{**curve, **ends})
+        """Build from plain values in which steps are positions (see :func:`position_step`)."""
+        steps = {n: position_step(curve[n], steps_per_epoch) for n in ("first", "last", "switch") if n in curve}
+        then = cls.from_config(curve["then"], steps_per_epoch) if "then" in curve else None
+        return cls(**{**curve, **steps, "then": then})
+
+    def at(self, step: int) -> Curve:
+        """Return the curve that a step is on: this one, or the one that has taken over from it."""
+        return self if self.then is None or self.switch is None or step < self.switch else self.then.at(step)
+
+    @property
+    def end(self) -> int:
+        """The first step that the whole schedule does not have."""
+        return self.last if self.then is None else self.then.end
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the optimiser step ``step``, counted over the whole schedule."""
+        if self.at(step) is not self:
+            return self.at(step).rate(step)
         behind = step - self.first
         if behind < self.warmup_steps:
             return self.peak * (behind + 1) / self.warmup_steps

@@ -1,8 +1,8 @@
 """The state of an unfinished segment, so that a long stage goes on where it was interrupted.
 
 Each state is a folder of its own, named by the step that comes next. Its manifest, which has every file's sha256 and
-its own, is written last: a folder without one, or with a file that differs, does not exist. A state is used only by the same stage
-in the same environment; anything else starts the segment again, which gives the same result, only later.
+its own, is written last: a folder without one, or with a file that differs, does not exist. A state is used only by the
+same stage in the same environment; anything else starts the segment again, which gives the same result, only later.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import MachineError
 from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
 from harness.store.identity import digest, file_digest
 
@@ -67,8 +68,11 @@ class Unfinished:
                 shutil.rmtree(place, ignore_errors=True)
                 draft.rename(place)
                 sync(self._folder)
-        except BaseException:
+        except BaseException as error:
+            overtaken = not draft.exists() or _whole(self._folder / str(step)) is not None
             shutil.rmtree(draft, ignore_errors=True)
+            if isinstance(error, MachineError) and overtaken:
+                return  # another run does the same stage: it keeps the same states, and has cleared this one away
             raise
         self._forget(but=place.name)
 
