@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from pydantic import PydanticUserError
+from pydantic_core import to_jsonable_python
 
 from harness.api.registration import (
     DatasetRegistration,
@@ -149,7 +150,13 @@ def option_rows(registration: Registration) -> list[dict[str, Any]]:
     for name, entry in schema.get("properties", {}).items():
         text = entry.get("description", "").strip().partition("\n\n")[0]
         row: dict[str, Any] = {"name": name, "type": type_text(entry, defined)}
-        row |= {"required": True} if name in schema.get("required", ()) else {"default": entry.get("default")}
+        field = registration.options.model_fields.get(name)
+        if name in schema.get("required", ()):
+            row["required"] = True
+        elif "default" in entry or field is None:
+            row["default"] = entry.get("default")
+        else:  # a schema leaves out what a factory makes
+            row["default"] = to_jsonable_python(field.get_default(call_default_factory=True))
         rows.append(row | {"help": " ".join(text.split())})
     return rows
 

@@ -206,6 +206,7 @@ class Typed(Options):
     anything: Any = None
     some: Annotated[list[str], Field(min_length=1)] = ["a"]  # noqa: RUF012  # as above
     code: Annotated[str, Field(pattern="^x")] = "x"
+    made: Annotated[dict[str, Any], Field(default_factory=lambda: {"a": (1,)})]
 
 
 class Inner(Options):
@@ -229,7 +230,9 @@ def test_types_in_words() -> None:
         "anything": "any",
         "some": "list of string at least 1",
         "code": "string matching ^x",
+        "made": "mapping",
     }
+    assert rows[-1]["default"] == {"a": [1]}
 
 
 def test_listing_the_builtins_imports_nothing_heavy() -> None:

@@ -104,7 +104,7 @@ def test_good_registrations(kind: Kind) -> None:
         ("method", "start", "later", "`start` has an unknown value, got 'later'"),
         ("method", "presets", {"p": {}}, "preset 'p' must be a Preset"),
         ("method", "presets", {"p": Preset({"cof": 1})}, "unknown option, got 'cof'; did you mean 'coef'?"),
-        ("method", "presets", {"p": Preset(active=cast("Any", "first"))}, "`presets['p'].active` has an unknown value, got 'first'"),
+        ("method", "presets", {"p": Preset(active=cast("Any", "no"))}, "`presets['p'].active` has an unknown value"),
         ("method", "default_preset", "paper", "`default_preset` is none of the presets, got 'paper'"),
         ("reward", "range", (1.0, 0.0), "`range` must be (smallest, largest) or None"),
         ("reward", "range", 1.0, "`range` must be"),

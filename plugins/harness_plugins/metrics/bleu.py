@@ -16,8 +16,11 @@ class BleuOptions(Options):
     """sacrebleu's options, with its defaults."""
 
     tokenize: Literal["13a", "intl", "char", "none"] = "13a"
+    """How a text becomes tokens: as mteval-v13a, international, by character, or at white space."""
     lowercase: bool = False
+    """Compare without regard to case."""
     smooth_method: Literal["exp", "floor", "add-k", "none"] = "exp"
+    """What stands for a precision of zero."""
 
 
 class Bleu:

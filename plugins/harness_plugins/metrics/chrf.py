@@ -24,6 +24,7 @@ class ChrfOptions(Options):
     beta: PositiveInt = 2
     """How many times recall weighs as much as precision."""
     lowercase: bool = False
+    """Compare without regard to case."""
 
 
 class Chrf:

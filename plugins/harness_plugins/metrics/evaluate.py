@@ -44,6 +44,7 @@ class EvaluateOptions(Options):
     scale: float = 1.0
     """Tables show the value times this."""
     digits: int = Field(2, ge=0, le=10)
+    """Decimals that tables show."""
     role: Literal["score", "fluency", "other"] = "score"
     """The table its columns belong to."""
     sha256: str | None = None

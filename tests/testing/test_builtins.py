@@ -1,0 +1,66 @@
+"""Everything that ships passes the checks that anybody's plugin must pass."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.cli.plugins import option_rows
+from harness.plugins import load_registry
+from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward, registrations
+
+if TYPE_CHECKING:
+    from harness.api import Kind
+
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+POINTS = [EntryPoint(name, value, "harness") for name, value in PROJECT["entry-points"]["harness"].items()]
+REGISTRY = load_registry(entry_points=POINTS, environment={})
+
+
+def offered(kind: Kind) -> list[Any]:
+    rows = [row for row in REGISTRY.plugins if row.kind == kind]
+    return [pytest.param(row.registration, id=row.name) for row in rows]
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_checked_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, in one process, in the test of ``harness plugins``."""
+    monkeypatch.setattr(registrations, "_check_imports", lambda _registration: None)
+
+
+def test_all_are_loaded() -> None:
+    assert [(row.name, row.reason) for row in REGISTRY.failures] == []
+    assert len(REGISTRY.plugins) == len(POINTS)
+    assert all(row.entry_point == f"{row.kind}-{row.name}" for row in REGISTRY.plugins)
+
+
+@pytest.mark.parametrize("registration", [p for k in ("method", "reward", "dataset", "metric") for p in offered(k)])
+def test_every_option_has_help(registration: Any) -> None:
+    check_registration(registration)
+    assert [row["name"] for row in option_rows(registration) if not row["help"]] == []
+
+
+@pytest.mark.parametrize("registration", offered("method"))
+def test_methods(registration: Any) -> None:
+    check_method(registration)
+
+
+@pytest.mark.parametrize("registration", offered("reward"))
+def test_rewards(registration: Any) -> None:
+    check_reward(registration)
+
+
+@pytest.mark.parametrize("registration", offered("metric"))
+def test_metrics(registration: Any) -> None:
+    if not any(field.is_required() for field in registration.options.model_fields.values()):
+        check_metric(registration)
+
+
+@pytest.mark.parametrize("registration", offered("dataset"))
+def test_data_sets_that_are_generated(registration: Any, tmp_path: Path) -> None:
+    if registration.generated:
+        check_dataset(registration, tmp_path)
