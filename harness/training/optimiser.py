@@ -91,7 +91,8 @@ class Optimiser:
             for kind in _STATE
         }
         without = [name for name, parameter in self.parameters.items() if parameter not in state]
-        save_file(tensors, path, metadata={"format": "pt", _WITHOUT: json.dumps(without)})
+        # one entry only: several would stand in the header in an order that changes from process to process
+        save_file(tensors, path, metadata={_WITHOUT: json.dumps(without)})
 
     def load(self, path: Path, names: Collection[str]) -> None:
         """Take back the moments of the parameters in ``names``; moments of other parameters are left alone.

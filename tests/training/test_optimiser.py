@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,7 +136,7 @@ def test_moments_are_named_after_their_parameters(tmp_path: Path) -> None:
     tensors, metadata = saved(tmp_path / "m.safetensors")
     names = [name for name, _ in network().named_parameters()]
     assert set(tensors) == {f"{kind}.{name}" for kind in ("exp_avg", "exp_avg_sq", "step") for name in names}
-    assert json.loads(metadata["without"]) == []
+    assert metadata == {"without": "[]"}  # with more entries the file would not be the same twice
 
 
 @pytest.mark.parametrize("kind", ["exp_avg", "exp_avg_sq", "step", ""])
