@@ -86,6 +86,10 @@ class MachineError(HarnessError):
     exit_code = 3
 
 
+class StorageError(MachineError):
+    """Nothing can be written where results lie (disk full, no permission): no other stage would fare better."""
+
+
 class StageError(HarnessError):
     """One stage failed; the others go on and its cells are marked (exit code 1)."""
 

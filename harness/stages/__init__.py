@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.plugins import Registry
     from harness.store import Record
 
-__all__ = ["Order", "Parent", "Tell", "carry_out"]
+__all__ = ["Order", "Parent", "Tell", "carry_out", "installed"]
 
 #: Stage kind (and for ``prepare`` what is prepared) to the module whose ``run`` does it.
 _MODULES = {
@@ -36,11 +36,11 @@ def carry_out(order: Order, tell: Tell) -> Record:
         return earlier
     name = f"prepare/{order.config['what']}" if order.kind == "prepare" else order.kind
     module = import_module(_MODULES[name])
-    record: Record = module.run(order, store, _registry(order.blocked), tell)
+    record: Record = module.run(order, store, installed(order.blocked), tell)
     return record
 
 
 @functools.cache
-def _registry(blocked: tuple[str, ...]) -> Registry:
+def installed(blocked: tuple[str, ...]) -> Registry:
     """Return the plugins, loaded once in a process: a worker computes with what was installed when it started."""
     return load_registry(blocked=blocked)

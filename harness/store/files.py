@@ -8,7 +8,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import MachineError
+from harness.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ def machine_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or path
-        raise MachineError(
+        raise StorageError(
             f"cannot write: {error.strerror or error}",
             where=str(place),
             hint="results made so far are intact; free space or permission, or another --results DIR, and run again",

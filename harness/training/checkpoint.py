@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from harness.errors import MachineError, PluginError, StageError
+from harness.errors import PluginError, StageError, StorageError
 from harness.store.files import machine_errors, write_json
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def writing(path: Path) -> Iterator[None]:
         try:
             yield
         except SafetensorError as error:
-            raise MachineError(f"cannot write: {error}", where=str(path), hint="is the disk full?") from error
+            raise StorageError(f"cannot write: {error}", where=str(path), hint="is the disk full?") from error
 
 
 def save_state(folder: Path, trained: Trained) -> None:
