@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from harness.errors import InputError, StageError
+from harness.errors import InputError, MachineError, StageError
 from harness.lm.encode import collate
 from harness.lm.folders import weights_digest
 from harness.training import checkpoint, memo
-from harness.training.budget import token_budget
+from harness.training.budget import out_of_memory, token_budget
 from harness.training.distributed import Ranks, equal_everywhere, stop_together
 from harness.training.meters import Clock, PeakMemory
 from harness.training.optimiser import Optimiser
@@ -128,10 +128,16 @@ def train(
         HarnessError: whatever the method, the reward or the machine did wrong. On all ranks, whichever it befell.
     """
     with own_generators(policy.device), stop_together(around.ranks):
-        segment = Segment(plan, policy, rows, method, around=around, reward=reward, load_reference=load_reference)
-        segment.begin()
-        segment.run()
-        return segment.finish(folder)
+        try:
+            segment = Segment(plan, policy, rows, method, around=around, reward=reward, load_reference=load_reference)
+            segment.begin()
+            segment.run()
+            return segment.finish(folder)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            text = next(iter(str(error).splitlines()), type(error).__name__)
+            raise MachineError(f"out of memory, and smaller micro-batches do not help here: {text}") from error
 
 
 class Segment:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from harness.api import Completions, Logits, LogProbs, Rewards
-from harness.errors import InputError, MachineError, PluginError, StageError
+from harness.errors import InputError, PluginError, StageError
 from harness.lm.logprobs import ScoringModule, score, score_logits
 from harness.lm.policy import WEIGHT_DTYPES
-from harness.lm.sampling import Drawn, sample
+from harness.lm.sampling import Drawn
 from harness.training import memo
-from harness.training.budget import count_rows, out_of_memory, parts, row_tokens, take_all
+from harness.training.budget import count_rows, row_tokens, take_all
+from harness.training.decode import Decode
 from harness.training.perturbation import perturbed, weighted_sum
 from harness.training.record import StepRecord
 from harness.training.rewards import TrainerState
@@ -70,7 +71,7 @@ class Services:
         self._load_reference = load_reference
         self._scoring = ScoringModule(policy)
         self._reference_scoring: ScoringModule | None = None
-        self._most_rows: int | None = None
+        self._decode = Decode(settings.seed, settings.max_new_tokens)
         self._reference_digest = ""
 
     def sample(
@@ -85,21 +86,19 @@ class Services:
         """Draw one completion a temperature for each prompt; see :meth:`harness.api.Run.sample`."""
         options: dict[str, Any] = {"temperatures": list(temperatures), "top_k": top_k, "top_p": top_p}
         if by == "reference":
-            return self._by_reference(batch, "sample", options, lambda model, b: self._drawn(model, b, 0, **options))
+
+            def draw(model: Policy, rows: Batch) -> Drawn:
+                return self._decode.draw(model, rows, purpose="reference", step=0, **options)
+
+            return self._by_reference(batch, "sample", options, draw)
         # a second call in the same step has other noise
         purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
         self.record.draws += 1
-        with self._clock.phase("sampling"):
-            drawn = self._drawn(self.policy, batch, self.progress.step, purpose=purpose, **options)
-        self._drew(drawn.completions, drawn.entropy)
-        return drawn.completions
+        return self._drawn(batch, purpose, **options)
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        with self._clock.phase("sampling"):
-            drawn = self._drawn(self.policy, batch, self.progress.step, purpose="greedy", temperatures=[0.0])
-        self._drew(drawn.completions, drawn.entropy)
-        return drawn.completions
+        return self._drawn(batch, "greedy", temperatures=[0.0])
 
     def beam(
         self,
@@ -111,17 +110,11 @@ class Services:
         by: By = "policy",
     ) -> Completions:
         """Diverse beam search; see :meth:`harness.api.Run.beam`."""
-        from harness.lm.beam import beam
-
         options: dict[str, Any] = {"beams": beams, "groups": groups, "diversity_penalty": diversity_penalty}
-
-        def search(model: Policy, rows: Batch) -> Completions:
-            return beam(model, rows.prompts, max_new_tokens=self._settings.max_new_tokens, **options)
-
         if by == "reference":
-            return self._by_reference(batch, "beam", options, search)
+            return self._by_reference(batch, "beam", options, lambda m, b: self._decode.search(m, b, **options))
         with self._clock.phase("sampling"):
-            completions = search(self.policy, batch)
+            completions = self._decode.search(self.policy, batch, **options)
         self._drew(completions, None)
         return completions
 
@@ -330,32 +323,12 @@ class Services:
         self.record.generated += int(completions.lengths.sum())
         self.record.signal.drew(completions, self._settings.max_new_tokens, entropy)
 
-    def _drawn(self, model: Policy, batch: Batch, step: int, *, purpose: str = "reference", **options: Any) -> Drawn:
-        """Sample, with fewer rows at a time where memory runs out: that changes no text."""
-        rows = len(batch) * len(options["temperatures"])
-        while True:
-            try:
-                return sample(
-                    model,
-                    batch.prompts,
-                    batch.ids,
-                    seed=self._settings.seed,
-                    purpose=purpose,
-                    step=step,
-                    max_new_tokens=self._settings.max_new_tokens,
-                    max_rows=self._most_rows,
-                    **options,
-                )
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-                shortage = str(error).splitlines()[0] if str(error) else type(error).__name__
-            width = min(rows, self._most_rows or rows)
-            if width <= len(options["temperatures"]):
-                raise MachineError(f"out of memory while sampling for a single prompt: {shortage}")
-            self._most_rows = max(len(options["temperatures"]), width // 2)
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+    def _drawn(self, batch: Batch, purpose: str, **options: Any) -> Completions:
+        with self._clock.phase("sampling"):
+            step = self.progress.step
+            drawn = self._decode.draw(self.policy, batch, purpose=purpose, step=step, **options)
+        self._drew(drawn.completions, drawn.entropy)
+        return drawn.completions
 
     def _in_parts(
         self, model: Policy, scoring: ScoringModule, batch: Batch, completions: Completions, **options: Any
@@ -365,11 +338,13 @@ class Services:
             values = torch.zeros(completions.ids.shape, dtype=torch.float32, device=completions.ids.device)
             return LogProbs(values, completions.mask)
         rows: dict[str, Any] = {"prompts": batch.prompts, "completions": completions}
-        cut = parts(row_tokens(rows), self._updater.budget)
-        found = []
-        for index in cut:
-            part = rows if len(index) == len(batch) else take_all(rows, index)
-            found.append(score(model, part["prompts"], part["completions"], module=scoring, **options))
+        costs = row_tokens(rows)
+
+        def attempt(cut: Sequence[Sequence[int]]) -> list[LogProbs]:
+            every = (rows if len(index) == len(batch) else take_all(rows, index) for index in cut)
+            return [score(model, part["prompts"], part["completions"], module=scoring, **options) for part in every]
+
+        cut, found = self._updater.in_memory(costs, attempt)
         if len(found) == 1:
             return found[0]
         places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from harness.training.distributed import Ranks
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
+
+
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -145,6 +148,20 @@ class Updater:
             self._halve([sum(costs[i] for i in part) for part in cut], hopeless=worst == 2)
         return self._finish(self._merge(attempt), attempt)
 
+    def in_memory(
+        self, costs: Sequence[int], work: Callable[[list[list[int]]], list[Found]]
+    ) -> tuple[list[list[int]], list[Found]]:
+        """Do work without gradient in parts that fit, on this rank alone; return the parts and what came of them."""
+        while True:
+            cut = parts(costs, self.budget)
+            try:
+                return cut, work(cut)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            _free()
+            self._reduce([sum(costs[i] for i in part) for part in cut], hopeless=all(len(p) == 1 for p in cut))
+
     def apply(self, name: str, set_gradient: Callable[[list[nn.Parameter]], None]) -> Update:
         """Take one step along a gradient that needs no loss: the same on every rank."""
         self._optimiser.clear()
@@ -179,9 +196,7 @@ class Updater:
         # here, and not in the handler, the error's frames no longer hold the tensors
         del attempt
         self._optimiser.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free()
         return None
 
     def _part(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], attempt: _Attempt) -> None:
@@ -203,6 +218,11 @@ class Updater:
         outputs.backward(parameters)
 
     def _halve(self, sizes: Sequence[int], *, hopeless: bool) -> None:
+        """Agree with the other ranks on a smaller budget."""
+        self._reduce(sizes, hopeless=hopeless)
+        self.budget = min(self._ranks.gather(self.budget))
+
+    def _reduce(self, sizes: Sequence[int], *, hopeless: bool) -> None:
         if hopeless:
             raise MachineError(
                 f"out of memory at step {self.step} with one row at a time",
@@ -210,8 +230,8 @@ class Updater:
                 hint="shorten max_prompt_length or max_completion_length, turn on gradient_checkpointing, or use a "
                 "smaller model",
             )
-        mine = min(self.budget, max(sizes, default=self.budget))
-        self.budget = max(1, min(self._ranks.gather(mine)) // 2)
+        # half of what was tried, which is less than the budget where all rows fitted into it
+        self.budget = max(1, min(self.budget, max(sizes, default=self.budget)) // 2)
         self.halvings += 1
 
     def _merge(self, attempt: _Attempt) -> Update:
@@ -265,6 +285,12 @@ class Updater:
                 flat = [self._ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
             norms[name] = float(torch.nn.utils.get_total_norm(flat))
         return norms
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @contextmanager

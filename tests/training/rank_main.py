@@ -114,7 +114,7 @@ def check_collectives(ranks: Ranks) -> None:
     mine = torch.tensor([1.0, 2.0]) * (ranks.rank + 1)
     assert ranks.sum(mine).tolist() == [3.0, 6.0]
     assert mine.tolist() == [ranks.rank + 1.0, 2 * (ranks.rank + 1.0)]
-    assert ranks.sum(torch.tensor(ranks.rank + 1)).tolist() == 3
+    assert ranks.sum(torch.tensor(ranks.rank + 1)).item() == 3
     assert ranks.gather({"a": ranks.rank}) == [{"a": 0}, {"a": 1}]
     assert ranks.worst(ranks.rank * 2) == 2
     assert [ranks.part(5).start, ranks.part(5).stop] == ([0, 2] if ranks.rank == 0 else [2, 5])

@@ -116,6 +116,10 @@ def test_training_twice_gives_the_same_and_another_seed_does_not(whole: dict[str
     again = go(plan(), Evolution(), tmp_path / "a")
     assert same_bits(again.weights, whole["evolution"].weights)
     assert strip(again.log) == strip(whole["evolution"].log)
+    files = [path.relative_to(again.folder) for path in sorted(again.folder.rglob("*")) if path.is_file()]
+    assert len(files) > 5
+    for name in files:
+        assert (again.folder / name).read_bytes() == (whole["evolution"].folder / name).read_bytes()
     other = go(plan(seed=1), Evolution(), tmp_path / "b")
     assert not same_bits(other.weights, again.weights)
 
@@ -425,6 +429,18 @@ def test_dropout_is_drawn_again_after_running_out_of_memory(monkeypatch: pytest.
 def test_one_row_that_does_not_fit_ends_cleanly(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="out of memory at step 1 with one row at a time"):
         go(plan(), Hungry(0), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_that_runs_out_elsewhere_ends_cleanly(tmp_path: Path) -> None:
+    class Greedy(Supervised):
+        def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+            if run.progress.step == 2:
+                torch.empty(1 << 60, dtype=torch.uint8)
+            return super().step(run, batch)
+
+    with pytest.raises(MachineError, match="out of memory, and smaller micro-batches do not help here"):
+        go(plan(), Greedy(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_bits, tiny_rows
 
-from harness.errors import InputError, PluginError, StageError
+from harness.errors import InputError, MachineError, PluginError, StageError
 from harness.lm.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.distributed import Ranks
@@ -98,6 +98,55 @@ def test_the_reference_gives_a_prompt_the_same_completions_for_ever(run: Service
     again = services()
     once_more = again.sample(batch[[4]], [0.5, 2.0], by="reference")
     assert once_more.ids[0].equal(first.ids[4][:, : once_more.ids.shape[2]])
+
+
+@pytest.mark.parametrize("how", ["sample", "beam"])
+def test_decoding_takes_fewer_rows_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch, batch: Batch, how: str
+) -> None:
+    from harness.training import decode
+
+    plain = getattr(decode, how)
+    asked: list[int | None] = []
+
+    def call(run: Services) -> Any:
+        if how == "sample":
+            return run.sample(batch, [0.5, 1.0])
+        return run.beam(batch, beams=2, groups=1, diversity_penalty=0.0)
+
+    def tight(*args: Any, max_rows: int | None, **options: Any) -> Any:
+        asked.append(max_rows)
+        if max_rows is None or max_rows > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(*args, max_rows=max_rows, **options)
+
+    whole = call(services())
+    monkeypatch.setattr(decode, how, tight)
+    limit = 5
+    run = services()
+    assert call(run).ids.equal(whole.ids)
+    assert asked == [None, 8, 4]
+    call(run)
+    assert asked == [None, 8, 4, 4]  # what was learnt stays
+    limit = 1
+    with pytest.raises(MachineError, match="out of memory while decoding for a single prompt, got '2 completions"):
+        call(services())
+
+
+def test_scoring_takes_fewer_rows_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+    from harness.training import services as module
+
+    whole = services().logprobs(batch, batch.demonstrations).values
+
+    def tight(policy: Any, prompts: Any, completions: Any, **options: Any) -> Any:
+        if len(prompts) > 2:
+            raise MemoryError
+        return score(policy, prompts, completions, **options)
+
+    monkeypatch.setattr(module, "score", tight)
+    run = services()
+    torch.testing.assert_close(run.logprobs(batch, batch.demonstrations).values, whole, rtol=0, atol=1e-12)
+    assert run._updater.halvings >= 1
 
 
 def test_beams(run: Services, batch: Batch) -> None:
