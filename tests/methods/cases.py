@@ -108,9 +108,9 @@ def random_case(
     candidates = [[answer() for _ in range(count)] for _ in range(size)]
     return Case(
         prompts=[words(1, 5) for _ in range(size)],
-        demonstrations=[[*words(0, 6), EOS] for _ in range(size)],
+        demonstrations=[[*words(0, 6), EOS] if draw.random() < 0.8 else words(1, 6) for _ in range(size)],
         candidates=candidates,
-        rewards=[[reward() if tokens else None for tokens in row] for row in candidates],
+        rewards=[[reward() for _ in row] for row in candidates],
         greedy=[[*words(0, 4), EOS] for _ in range(size)],
         greedy_rewards=[reward() for _ in range(size)],
         demonstration_rewards=[reward() for _ in range(size)],
@@ -152,7 +152,8 @@ def expected(
                 drawn = token_logps(model, prompt, tokens, temperature=options.temperatures[j], dropout=False)
                 ratio = float(torch.as_tensor(target - sum(drawn)).detach().exp())
             candidates.append(Answer([float(x.detach()) for x in scored[b, j]], tokens[-1:] == [EOS], reward, ratio))
-        demonstration = Answer([float(x.detach()) for x in scored[b, -1]], finished=True)
+        ended = case.demonstrations[b][-1] == EOS
+        demonstration = Answer([float(x.detach()) for x in scored[b, -1]], finished=ended)
         groups.append(Group(len(prompt), demonstration, candidates, case.greedy_rewards[b]))
     terms = oracle(groups, options)
     parameters = list(model.parameters())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from methods.cases import Case, assert_equal, make, random_case, shares_and_gradients
+from methods.cases import Case, assert_equal, make, random_case, shares_and_gradients, token_logps
 from methods.fake_run import EOS, FakeRun, Ranks, TinyModel, completions
 
 if TYPE_CHECKING:
@@ -79,6 +79,13 @@ def largest(slopes: list[Tensor]) -> float:
 def test_order_of_candidates_has_no_say(name: str, raw: dict[str, Any], seed: int) -> None:
     case = random_case(seed, count=3)
     columns = random.Random(seed).sample(range(3), 3)
+    if raw.get("ft_target") == "best_candidate":  # of several best candidates it is the first
+        case = replace(
+            case,
+            rewards=[
+                [None if r is None else b + j / 7 for j, r in enumerate(row)] for b, row in enumerate(case.rewards)
+            ],
+        )
     raw_there = dict(raw)
     if "temperatures" in raw:
         raw_there["temperatures"] = [raw["temperatures"][j] for j in columns]
@@ -151,12 +158,13 @@ def test_two_ranks_equal_one(name: str, raw: dict[str, Any], split: int) -> None
 
 @pytest.mark.parametrize("name", METHODS)
 def test_equal_rewards_move_no_weight(name: str) -> None:
-    case = random_case(3, size=4, count=4, missing=0, absent=0)
-    value = 0.1 + 0.2  # a value whose mean over three or four is not itself in floating point
-    case = replace(case, rewards=[[value] * 4 for _ in case.rewards], greedy_rewards=[value] * 4)
+    value = 0.1
+    assert (value + value + value) / 3 != value  # what the mean of three rounds to must not become a push
+    case = random_case(3, size=4, count=3, missing=0, absent=0)
+    case = replace(case, rewards=[[value] * 3 for _ in case.rewards], greedy_rewards=[value] * 4)
     raws: list[dict[str, Any]] = [{}]
     if name == "drl":
-        raws = [{"n_samples": 4}, {"n_samples": 4, "baseline": "mean"}]
+        raws = [{"n_samples": 3}, {"n_samples": 3, "baseline": "mean"}]
     for raw in raws:
         run = result(case, name, raw)
         assert run.shares[name] == 0
@@ -299,6 +307,42 @@ def test_eos_reaches_the_loss_only_where_it_counts() -> None:
     heard = result(case, "eso", {"include_eos_in_logp": True, "use_sft_term": False})
     unheard = result(case, "eso", {"include_eos_in_logp": False, "use_sft_term": False})
     assert any(not torch.equal(a, b) for a, b in zip(heard.grads["eso"], unheard.grads["eso"], strict=True))
+
+
+def test_what_a_step_logs() -> None:
+    """Each number by hand; the fake evaluates every part twice, which must not count twice."""
+    case = random_case(8, size=3, count=3, missing=0, absent=0)
+    case = replace(
+        case,
+        rewards=[[0.1, 0.5, 0.9], [0.2, 0.1, None], [0.3, 0.3, 0.3]],
+        greedy_rewards=[0.4, 0.0, None],
+    )
+    model = TinyModel(case.seed)
+    with torch.no_grad():
+        logps = [[token_logps(model, p, a) for a in row] for p, row in zip(case.prompts, case.candidates, strict=True)]
+
+    def logged(name: str, **raw: Any) -> dict[str, float]:
+        method, options = make(name, **raw)
+        return dict(method.step(case.run(name, options, part=2), case.batch))
+
+    assert logged("sft") == logged("eso") == {}
+    assert logged("eso", gate="official_bug", reward_threshold=0.2) == {"gate_passed": pytest.approx(2 / 3)}
+    worst = logps[0][0] + logps[1][1]
+    assert logged("unlikelihood") == {"worst_logp": pytest.approx(float(torch.stack(worst).mean()))}
+    # samples minus greedy, averaged within a prompt, then over the two prompts that have a greedy reward
+    advantage = ((0.1 + 0.5 + 0.9) / 3 - 0.4 + (0.2 + 0.1) / 2 - 0.0) / 2
+    assert logged("drl", n_samples=3) == {"advantage": pytest.approx(advantage)}
+    means = [[float(torch.stack(one).mean()) for one in row] for row in logps]
+    ranked = [means[0][i] > means[0][j] for i, j in ((0, 1), (0, 2), (1, 2))] + [means[1][1] > means[1][0]]
+    assert logged("rrhf") == {"pairs": pytest.approx(4 / 3), "violated": pytest.approx(sum(ranked) / 4)}
+    ratios = []
+    for b, j in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)):
+        temperature = (0.5, 1.0, 2.0)[j]
+        drawn = token_logps(model, case.prompts[b], case.candidates[b][j], temperature=temperature, dropout=False)
+        target = token_logps(model, case.prompts[b], case.candidates[b][j], dropout=False)
+        ratios.append(float((torch.stack(target).sum() - torch.stack(drawn).sum()).detach().exp()))
+    found = logged("eso", is_correction="exact", temperatures=[0.5, 1.0, 2.0])
+    assert found == {"is_weight": pytest.approx(sum(ratios) / len(ratios))}
 
 
 @pytest.mark.parametrize("name", [*METHODS, "sft"])

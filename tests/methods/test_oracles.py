@@ -71,7 +71,7 @@ ORACLES: dict[str, Callable[[list[oracles.Group], Any], oracles.Terms]] = {
 
 
 def check(name: str, raw: dict[str, Any], seed: int, part: int | None) -> None:
-    case = random_case(seed)
+    case = random_case(seed, missing=0.6 if seed % 3 == 0 else 0.15)
     count = len(case.candidates[0])
     if name == "drl":
         raw["n_samples"] = count

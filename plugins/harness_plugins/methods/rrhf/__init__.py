@@ -29,7 +29,7 @@ class RRHFOptions(GroupOptions):
     length_penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
     """Exponent of the length that log-probs are divided by."""
     ft_target: Literal["reference", "best_candidate"] = "reference"
-    """What the fine-tuning term raises: the demonstration, or the candidate with the highest reward."""
+    """What the fine-tuning term raises: the demonstration, or the (first) candidate with the highest reward."""
     ft_padded_bug: bool = False
     """Divide the fine-tuning term by the length of the prompt's padded row, mean over prompts, as the released code
     does; takes the place of sft_reduction."""
