@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StorageError
+from harness.store.identity import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,17 +22,21 @@ def machine_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or path
-        raise StorageError(
-            f"cannot write: {error.strerror or error}",
-            where=str(place),
-            hint="results made so far are intact; free space or permission, or another --results DIR, and run again",
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """Return the message for what the operating system refused to write."""
+    return StorageError(
+        f"cannot write: {error.strerror or error}",
+        where=str(error.filename or path),
+        hint="results made so far are intact; free space or permission, or another --results DIR, and run again",
+    )
 
 
 def dump(value: Any) -> str:
     """Return JSON for people and programs alike; NaN is refused, because readers would turn it into something else."""
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return _json(value, indent=1) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,9 +47,9 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one JSON object a line; return how many."""
     count = 0
-    with machine_errors(path), path.open("w", encoding="utf-8") as stream:
+    with machine_errors(path), path.open("w", encoding="utf-8", newline="\n") as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            stream.write(_json(row) + "\n")
             count += 1
     return count
 
@@ -52,7 +57,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
     with machine_errors(path):
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -61,7 +66,7 @@ def replace_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8", newline="\n")
             sync(temporary)
             temporary.replace(path)
         finally:
@@ -70,10 +75,21 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Read one JSON object a line."""
-    with path.open(encoding="utf-8") as stream:
+    """Read one JSON object a line; only a line feed ends a line, whatever Unicode says of other characters."""
+    with path.open(encoding="utf-8", newline="\n") as stream:
         for line in stream:
             yield json.loads(line)
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the digest of its own content, by which a later reader knows that it is whole."""
+    content = {name: part for name, part in value.items() if name != "sha256"}
+    return {**content, "sha256": digest(content)}
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a JSON value is what :func:`seal` returned."""
+    return isinstance(value, dict) and value.get("sha256") == seal(value)["sha256"]
 
 
 def sync(path: Path) -> None:
@@ -83,3 +99,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _json(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON text that any UTF-8 file can hold: a lone surrogate, which none can, becomes an escape."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    return text

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 def canonical(value: Any) -> bytes:
     """Return the one encoding of a JSON value: keys sorted, no spaces, ``1`` and ``1.0`` and ``true`` kept apart.
 
+    Lists and tuples are the same array. Text that is no valid Unicode (a lone surrogate) has an encoding of its own.
+
     Raises:
         ValueError: for NaN and infinities, which no identity may hold.
-        TypeError: for anything that is no JSON value.
+        TypeError: for anything that is no JSON value, a key that is no text included: ``{1: x}`` would else be
+            ``{"1": x}``.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    _refuse_other_keys(value)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def digest(value: Any) -> str:
@@ -34,7 +39,7 @@ def file_digest(path: Path) -> str:
 
 def tree_digest(folder: Path, names: Iterable[str] | None = None) -> str:
     """Return one digest of the files below ``folder`` (or of the named ones) and of where they lie in it."""
-    chosen = sorted(names) if names is not None else [str(p.relative_to(folder)) for p in _files(folder)]
+    chosen = sorted(names) if names is not None else [p.relative_to(folder).as_posix() for p in _files(folder)]
     return digest({name: file_digest(folder / name) for name in chosen})
 
 
@@ -45,6 +50,17 @@ def rows_digest(rows: Iterable[Mapping[str, Any]]) -> str:
         state.update(canonical(row))
         state.update(b"\n")
     return state.hexdigest()
+
+
+def _refuse_other_keys(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a key of a JSON object is text, not {key!r}")
+            _refuse_other_keys(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _refuse_other_keys(part)
 
 
 def _files(folder: Path) -> list[Path]:
