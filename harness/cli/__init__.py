@@ -50,10 +50,16 @@ class Application:
 
     @functools.cached_property
     def registry(self) -> Registry:
-        """The plugins, loaded when a command first asks for them."""
+        """The plugins, loaded when a command first asks for them; each that failed is a warning, once.
+
+        Whether a failure matters is seen later: a file that uses what the plugin might have offered is an error.
+        """
         from harness.plugins import load_registry
 
-        return load_registry(blocked=self.blocked)
+        registry = load_registry(blocked=self.blocked)
+        for row in registry.failures:
+            click.echo(f"warning: plugin {row.entry_point!r} of {row.provider} failed: {row.reason}", err=True)
+        return registry
 
 
 class LazyGroup(click.Group):

@@ -49,7 +49,7 @@ def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
     columns = ["kind", "name", "distribution", "version", "where", "status"]
     _print(columns, [[row.kind or "?", *(str(getattr(row, column)) for column in columns[1:])] for row in rows])
     for row in rows:
-        if row.status != "ok":
+        if row.reason:
             click.echo(f"{row.status}: {row.entry_point} of {row.provider}: {row.reason}")
 
 
@@ -210,7 +210,7 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 def _show(row: Plugin) -> None:
     click.echo(f"{row.kind or 'plugin'} {row.name}, from {row.provider} ({row.where})")
-    if row.status != "ok":
+    if row.registration is None:
         click.echo(f"{row.status}: {row.reason}")
         if row.detail:
             click.echo(f"\n{row.detail.rstrip()}")

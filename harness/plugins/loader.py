@@ -7,9 +7,11 @@ own; what it returns is checked and counts as a whole or not at all.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
+import sys
 import traceback
 from dataclasses import dataclass
 from importlib.metadata import entry_points as installed_entry_points
@@ -67,12 +69,15 @@ def load_registry(
             rows.append(candidate.row("blocked", reason=reason))
             continue
         try:
-            rows += _load(candidate, owners.setdefault(candidate.name, candidate), rows)
+            with contextlib.redirect_stdout(sys.stderr):  # what a module prints at import must not end up in our JSON
+                found = _load(candidate, owners.setdefault(candidate.name, candidate), rows)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # a plugin may raise anything at import, SystemExit too
             text = str(error) if isinstance(error, PluginError) else one_line(error)
             rows.append(candidate.row("failed", reason=" ".join(text.split()), detail=traceback.format_exc()))
+        else:
+            rows += found or [candidate.row("ok", reason="it offers nothing")]
     rows += _not_installed(allowed, candidates)
     registry = Registry(rows)
     if strict is None:

@@ -42,7 +42,7 @@ class Plugin:
     """The entry point's target, ``package.module``."""
     status: Status
     reason: str = ""
-    """One line: why it failed, or what blocked it."""
+    """One line: why it failed, what blocked it, or that it offers nothing."""
     detail: str = ""
     """The traceback of a failure."""
     registration: Registration | None = None
@@ -161,11 +161,15 @@ class Registry:
 
     def _might_have_offered(self, kind: Kind, name: str) -> str | None:
         """Name the plugins that are missing: the one that is called like what is sought, else all that may be it."""
-        absent = [row for row in self.plugins if row.status != "ok" and row.kind in {None, kind}]
+        absent = [row for row in self.plugins if row.registration is None and row.kind in {None, kind}]
         exact = [row for row in absent if row.entry_point in {name, f"{kind}-{name}"}]
         may = "" if exact else ", which may offer it,"
         listed = exact or absent
-        lines = [f"plugin {r.entry_point!r} of {r.provider}{may} {r.status}: {r.reason}" for r in listed[:_LISTED]]
+        words = {"failed": "failed", "blocked": "is blocked", "ok": "is loaded"}
+        lines = [
+            f"plugin {row.entry_point!r} of {row.provider}{may} {words[row.status]}: {row.reason}"
+            for row in listed[:_LISTED]
+        ]
         if len(listed) > _LISTED:
             lines.append(f"and {len(listed) - _LISTED} more: see `harness plugins`")
         elsewhere = [other for other, offered in self._offered if offered == name]

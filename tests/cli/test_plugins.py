@@ -62,13 +62,15 @@ def harness(tmp_path: Path) -> Harness:
         tmp_path, "bad-guest", "0.3", entry_points={"bad": "bad_guest"}, modules={"bad_guest.py": "import absent_lib\n"}
     )
 
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
+
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "harness", *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), **environment},
+            env={**clean, "PYTHONPATH": str(tmp_path), **environment},
         )
 
     return run
@@ -123,6 +125,26 @@ def test_one_kind_and_what_might_be_of_it(harness: Harness) -> None:
 
 def test_failures_are_no_error_here_even_when_strict(harness: Harness) -> None:
     assert harness("plugins", HARNESS_STRICT_PLUGINS="1").returncode == 0
+
+
+def test_elsewhere_a_failure_is_a_warning_and_an_error_when_strict(harness: Harness) -> None:
+    result = harness("schema")
+    reason = "ModuleNotFoundError: No module named 'absent_lib'"
+    assert (result.returncode, result.stderr) == (0, f"warning: plugin 'bad' of bad-guest 0.3 failed: {reason}\n")
+    assert json.loads(result.stdout)
+    result = harness("schema", HARNESS_STRICT_PLUGINS="1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.endswith(f"\n  bad of bad-guest 0.3: {reason}\n")
+
+
+def test_a_file_that_uses_what_failed_names_it(harness: Harness, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text((ROOT / "benchmarks" / "dolly.yaml").read_text().replace("  - sft\n", "  - sft\n  - bad\n"))
+    result = harness("validate", str(file))
+    assert result.returncode == 2
+    assert "there is no method called 'bad'" in result.stderr
+    assert "plugin 'bad' of bad-guest 0.3 failed: ModuleNotFoundError" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_blocked_plugins_are_listed_as_such(harness: Harness) -> None:

@@ -140,6 +140,24 @@ def test_a_generator_of_registrations_will_do(add: Add, load: Load) -> None:
     assert load().names("reward") == ("r",)
 
 
+def test_a_plugin_that_offers_nothing_is_still_listed(add: Add, load: Load) -> None:
+    add("idle", "from harness.api import hookimpl\n@hookimpl\ndef harness_register_rewards():\n    return []\n")
+    (row,) = load().plugins
+    assert (row.kind, row.name, row.status, row.reason) == (None, "idle", "ok", "it offers nothing")
+    with pytest.raises(PluginError, match=r"plugin 'idle' of idle 1\.0 is loaded: it offers nothing"):
+        load().get("method", "idle")
+
+
+def test_what_a_plugin_prints_goes_to_standard_error(
+    add_method: Add, load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_method("chatty", "kto")
+    with (tmp_path / "chatty.py").open("a") as file:
+        file.write("print('loading chatty')\n")
+    assert load().names("method") == ("kto",)
+    assert capsys.readouterr() == ("", "loading chatty\n")
+
+
 def test_a_taken_name_names_both_providers_and_versions(add_method: Add, load: Load) -> None:
     add_method(HOST, "dpo", entry_point="method-dpo", version="0.1.0", module="own")
     add_method("aaa-guest", "dpo", entry_point="aaa", version="9.9")

@@ -84,7 +84,7 @@ def test_a_missing_plugin_names_all_that_might_have_offered_it(add: Add, load: L
 
 def test_a_blocked_plugin_is_named(add_method: Add, load: Load) -> None:
     add_method("guest", "kto", entry_point="kto")
-    with pytest.raises(PluginError, match=r"plugin 'kto' of guest 1\.0 blocked: blocked by -p no:NAME"):
+    with pytest.raises(PluginError, match=r"plugin 'kto' of guest 1\.0 is blocked: blocked by -p no:NAME"):
         load(blocked=("kto",)).get("method", "kto")
 
 
