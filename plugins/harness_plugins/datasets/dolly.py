@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DatasetRegistration, Example, InputError, Options, Provenance, hookimpl
-from harness_plugins.datasets.upstream import (
-    HubFile,
-    content_sha256,
-    fetch,
-    find,
-    fold,
-    hub_identity,
-    read_lines,
-    text,
-    unpack,
-)
+from harness_plugins.upstream.lines import fold, read_lines, text
+from harness_plugins.upstream.local import content_sha256, find, origin, unpack
+from harness_plugins.upstream.remote import HubFile, fetch, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +27,7 @@ class DollyOptions(Options):
     """Which upstream content."""
 
     revision: str | None = None
-    """Commit of the hub's repository; without it the file's known sha256 is what counts."""
+    """Commit of the hub's repository; without it the file must have the known sha256."""
 
 
 class Dolly:
@@ -53,19 +46,26 @@ class Dolly:
         """Return the content's sha256, or the revision asked for."""
         if source is not None:
             return {"sha256": content_sha256(find(source, [_FILE], dataset="dolly"))}
-        return hub_identity(_HUB, self._revision)
+        return identity(_HUB, self._revision)
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the plain file into ``folder``."""
         if source is None:
-            return fetch(_HUB, self._revision, folder / _FILE, dataset="dolly")
-        digest = unpack(find(source, [_FILE], dataset="dolly"), folder / _FILE)
-        return Provenance(origin="file", sha256=digest)
+            found = fetch(_HUB, self._revision, folder / _FILE, dataset="dolly")
+        else:
+            path = find(source, [_FILE], dataset="dolly")
+            found = Provenance(origin="file", sha256=unpack(path, folder / _FILE))
+        notes = ["split by instruction; further rows of a held-out instruction are in no split"]
+        if found.sha256 != _HUB.sha256:
+            notes.append("another file than databricks-dolly-15k as of May 2023")
+        return dataclasses.replace(found, notes=tuple(notes))
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield a split's rows in the file's order."""
-        rows = list(self._rows(folder))
-        held = _held_out([row[1] for row in rows])
+        if split not in {"train", "validation", "test"}:
+            raise InputError("dolly has no such split", got=split, expected="train, validation or test")
+        rows = list(self._rows(folder / _FILE))
+        held = _held_out({folded for _, folded in rows}, origin(folder / _FILE))
         seen: set[str] = set()
         for example, folded in rows:
             place = held.get(folded, "train")
@@ -74,9 +74,8 @@ class Dolly:
             if place == split and (first or place == "train"):
                 yield example
 
-    def _rows(self, folder: Path) -> Iterator[tuple[Example, str]]:
-        for number, row in read_lines(folder / _FILE, _FILE):
-            where = f"{_FILE}:{number}"
+    def _rows(self, path: Path) -> Iterator[tuple[Example, str]]:
+        for number, where, row in read_lines(path):
             instruction, response = text(row, "instruction", where), text(row, "response", where)
             context = text(row, "context", where, empty=True)
             example = Example(
@@ -89,12 +88,12 @@ class Dolly:
             yield example, fold(instruction)
 
 
-def _held_out(instructions: Iterable[str]) -> dict[str, str]:
+def _held_out(instructions: set[str], name: str) -> dict[str, str]:
     """Say which instructions are for test and validation."""
-    distinct = sorted(set(instructions), key=lambda folded: hashlib.sha256(folded.encode()).digest())
+    distinct = sorted(instructions, key=lambda folded: hashlib.sha256(folded.encode()).digest())
     if len(distinct) <= _VALIDATION + _TEST:
         raise InputError(
-            "too few distinct instructions to split", where=_FILE, got=len(distinct),
+            "too few distinct instructions to split", where=name, got=len(distinct),
             expected=f"more than {_VALIDATION + _TEST}", hint="use the data set `jsonl` for a file of your own",
         )  # fmt: skip
     return dict.fromkeys(distinct[:_TEST], "test") | dict.fromkeys(distinct[_TEST : _TEST + _VALIDATION], "validation")
@@ -111,6 +110,5 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
             options=DollyOptions,
             source="https://huggingface.co/datasets/databricks/databricks-dolly-15k",
             licence="CC BY-SA 3.0",
-            modules=("harness_plugins.datasets.upstream",),
         )
     ]

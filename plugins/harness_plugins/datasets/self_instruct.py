@@ -5,34 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DatasetRegistration, Example, InputError, Options, Provenance, hookimpl
-from harness_plugins.datasets.upstream import (
-    HubFile,
-    content_sha256,
-    fetch,
-    find,
-    hub_identity,
-    read_lines,
-    text,
-    unpack,
-)
+from harness_plugins.upstream.lines import present, read_lines, text
+from harness_plugins.upstream.local import content_sha256, find, unpack
+from harness_plugins.upstream.remote import GitHubFile, fetch, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _FILE: Final = "user_oriented_instructions.jsonl"
-_SHA256: Final = "81d60a117db495cecedecd9193504fd07c5b5a42f6699ef6b0f9da10fc22f42e"
+_UPSTREAM: Final = GitHubFile(
+    "yizhongw/self-instruct",
+    f"human_eval/{_FILE}",
+    "81d60a117db495cecedecd9193504fd07c5b5a42f6699ef6b0f9da10fc22f42e",
+    commit="0b26ccaa415992100fa32df62d41b994cf928e23",
+)
 
 
 class SelfInstructOptions(Options):
     """Which upstream content."""
 
-    repository: str = "yizhongw/self_instruct"
-    """Repository on the hub that has the file of the authors' own GitHub repository."""
-    file: str = "human_eval/user_oriented_instructions.jsonl"
-    """The file's path there."""
     revision: str | None = None
-    """Commit of the hub's repository; without it the file's known sha256 is what counts."""
+    """Commit of the authors' repository on GitHub; without it the commit whose content is known."""
 
 
 class SelfInstruct:
@@ -40,41 +34,43 @@ class SelfInstruct:
 
     def __init__(self, options: SelfInstructOptions) -> None:
         """Keep the options."""
-        self._hub = HubFile(options.repository, options.file, _SHA256)
         self._revision = options.revision
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:
         """Return the content's sha256, or the revision asked for."""
         if source is not None:
             return {"sha256": content_sha256(find(source, [_FILE], dataset="self-instruct"))}
-        return hub_identity(self._hub, self._revision)
+        return identity(_UPSTREAM, self._revision)
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the plain file into ``folder``."""
         if source is None:
-            return fetch(self._hub, self._revision, folder / _FILE, dataset="self-instruct")
-        digest = unpack(find(source, [_FILE], dataset="self-instruct"), folder / _FILE)
-        return Provenance(origin="file", sha256=digest)
+            return fetch(_UPSTREAM, self._revision, folder / _FILE, dataset="self-instruct")
+        path = find(source, [_FILE], dataset="self-instruct")
+        return Provenance(origin="file", sha256=unpack(path, folder / _FILE))
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield the rows in the file's order."""
         if split != "test":
             raise InputError("self-instruct has one split", got=split, expected="test")
-        for number, row in read_lines(folder / _FILE, _FILE):
-            where = f"{_FILE}:{number}"
-            instances = row.get("instances")
+        lines: dict[str, int] = {}
+        for number, where, row in read_lines(folder / _FILE):
+            name = text(row, "id", where)
+            if lines.setdefault(name, number) != number:
+                raise InputError(f"the id of line {lines[name]} again", where=where, got=name)
+            instances = present(row, "instances", where)
             if not isinstance(instances, list) or len(instances) != 1 or not isinstance(instances[0], dict):
                 raise InputError("the field 'instances' is not a list of one object", where=where)
             output = text(instances[0], "output", where).strip()
             yield Example(
-                id=f"self-instruct-{number:03}",
+                id=name,
                 fields={
                     "instruction": text(row, "instruction", where).strip(),
                     "context": text(instances[0], "input", where, empty=True).strip(),
                 },
                 completion=output,
                 references=(output,),
-                columns={"category": str(row.get("motivation_app", ""))},
+                columns={"category": text(row, "motivation_app", where)},
             )
 
 
@@ -90,6 +86,6 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
             source="https://github.com/yizhongw/self-instruct",
             splits=("test",),
             licence="Apache-2.0",
-            modules=("harness_plugins.datasets.upstream",),
+            revision=_UPSTREAM.commit,
         )
     ]

@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from harness.api import DatasetRegistration, Example, InputError, Options, Provenance, hookimpl
-from harness_plugins.datasets.upstream import HubFile, content_sha256, fetch, find, read_lines, text, unpack
+from harness_plugins.upstream.lines import present, read_lines, text
+from harness_plugins.upstream.local import check_exists, combined, content_sha256, find, unpack
+from harness_plugins.upstream.remote import GitHubFile, fetch, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 _QUESTIONS: Final = "question.jsonl"
+_ANSWERS: Final = "answers.jsonl"
+#: FastChat's files, which QLoRA's repository keeps together with GPT-4's answers.
+_REPOSITORY: Final = "artidoro/qlora"
+_COMMIT: Final = "7f4e95a68dc076bea9b3a413d2b512eca6d004e5"
+_SHA256: Final = {
+    "question": "590c39157bc561eadd7f03cad4be18c2b597f93029780af65f86718f39eafa87",
+    "gpt35": "c6545739b0738eba5f9348e77f680031aec076a72ecba71b3014e7b1b0dfe099",
+    "gpt4": "facba5a7bfa628034ab93683dc060ee15d1e4a6f087dba5e67f4c81b5f72a94d",
+    "bard": "3b807061959b50b2c7cc2d278c02ce4a1608c6afe366d22613ba90be6c9a3f3f",
+    "vicuna-13b": "d1a4b3a5d2e3ca90d2d55084ee25d4d90e63e65ac647bf50359da8633e16d0b8",
+}
 
 
 class VicunaOptions(Options):
@@ -19,85 +32,101 @@ class VicunaOptions(Options):
 
     reference: Literal["gpt35", "gpt4", "bard", "vicuna-13b"] = "gpt35"
     """Whose answers are the references: those of gpt-3.5-turbo are most likely what papers after MiniLLM used."""
-    repository: str | None = None
-    """Data-set repository on the hub that holds FastChat's files; FastChat itself keeps them on GitHub alone."""
-    folder: str = ""
-    """Where in that repository the files lie."""
     revision: str | None = None
-    """Commit of that repository."""
+    """Commit of the repository on GitHub; without it the commit whose content is known."""
 
 
 class Vicuna:
-    """One split, ``test``. Reads ``question.jsonl`` and ``answer_NAME.jsonl`` in FastChat's form from one folder."""
+    """One split, ``test``: the questions in either of FastChat's forms, with the answers to them.
+
+    A ``path:`` is a folder (or the question file in it) with ``question.jsonl`` and ``answer_NAME.jsonl``, the latter
+    also in a folder ``answer``; each may be gzip.
+    """
 
     def __init__(self, options: VicunaOptions) -> None:
         """Keep the options."""
-        self._options = options
-        self._answers = f"answer_{options.reference}.jsonl"
+        self._reference = options.reference
+        self._revision = options.revision
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:
-        """Return the sha256 of both files, or where on the hub they are."""
+        """Return the sha256 of both files, or the revision asked for."""
         if source is not None:
-            return {name: content_sha256(find(_folder(source), [name], dataset="vicuna")) for name in self._names()}
-        options = self._options
-        return {"repository": options.repository, "folder": options.folder, "revision": options.revision}
+            return {name: {"sha256": content_sha256(path)} for name, path in self._files(source).items()}
+        return {name: dict(identity(file, self._revision)) for name, file in self._upstream().items()}
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the plain files into ``folder``."""
-        notes = (f"references: answers of {self._options.reference}, stored with the questions",)
+        notes = (f"references: the answers of {self._reference}",)
         if source is not None:
-            digests = [unpack(find(_folder(source), [n], dataset="vicuna"), folder / n) for n in self._names()]
-            return Provenance(origin="file", sha256=digests[0], notes=notes)
-        options = self._options
-        if options.repository is None:
-            raise InputError(
-                "the 80 questions have no home on the hub that is known",
-                where="data set 'vicuna'",
-                expected="a folder with question.jsonl and " + self._answers,
-                hint="-o sources.vicuna=FOLDER, `path:` in the file, or the option `repository:` of the data set",
-            )
-        prefix = f"{options.folder.strip('/')}/" if options.folder else ""
-        files = [HubFile(options.repository, prefix + name) for name in self._names()]
-        found = [
-            fetch(file, options.revision, folder / name, dataset="vicuna")
-            for file, name in zip(files, self._names(), strict=True)
-        ]
-        return Provenance(found[0].origin, found[0].revision, found[0].sha256, notes)
+            digests = {name: unpack(path, folder / name) for name, path in self._files(source).items()}
+            return Provenance(origin="file", sha256=combined(digests), notes=notes)
+        found = {
+            name: fetch(file, self._revision, folder / name, dataset="vicuna")
+            for name, file in self._upstream().items()
+        }
+        whole = combined({name: part.sha256 or "" for name, part in found.items()})
+        first = found[_QUESTIONS]
+        return Provenance(origin=first.origin, revision=first.revision, sha256=whole, notes=notes)
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield the questions in the file's order."""
         if split != "test":
             raise InputError("vicuna has one split", got=split, expected="test")
-        answers: dict[Any, str] = {}
-        for number, row in read_lines(folder / self._answers, self._answers):
-            where = f"{self._answers}:{number}"
-            answers[_question_id(row, where)] = text(row, "text", where).strip()
-        for number, row in read_lines(folder / _QUESTIONS, _QUESTIONS):
-            where = f"{_QUESTIONS}:{number}"
-            question = _question_id(row, where)
+        answers = _by_question(folder / _ANSWERS)
+        for question, (where, row) in _by_question(folder / _QUESTIONS).items():
             if question not in answers:
-                raise InputError(f"question {question} has no answer in {self._answers}", where=where)
+                raise InputError(f"question {question} has no answer of {self._reference}", where=where)
+            answer_where, answer = answers[question]
+            reference = _first_turn(answer, answer_where)
             yield Example(
-                id=f"vicuna-{question:02}" if isinstance(question, int) else f"vicuna-{question}",
-                fields={"instruction": text(row, "text", where).strip(), "context": ""},
-                completion=answers[question],
-                references=(answers[question],),
+                id=f"vicuna-{question:02}",
+                fields={"instruction": _first_turn(row, where), "context": ""},
+                completion=reference,
+                references=(reference,),
                 columns={"category": text(row, "category", where)},
             )
 
-    def _names(self) -> tuple[str, str]:
-        return _QUESTIONS, self._answers
+    def _files(self, source: Path) -> dict[str, Path]:
+        check_exists(source, dataset="vicuna")
+        folder = source.parent if source.is_file() else source
+        answers = f"answer_{self._reference}.jsonl"
+        return {
+            _QUESTIONS: source if source.is_file() else find(folder, [_QUESTIONS], dataset="vicuna"),
+            _ANSWERS: find(folder, [answers, f"answer/{answers}"], dataset="vicuna"),
+        }
+
+    def _upstream(self) -> dict[str, GitHubFile]:
+        answers = f"eval/generations/vicuna/answer_{self._reference}.jsonl"
+        return {
+            _QUESTIONS: GitHubFile(
+                _REPOSITORY, "eval/prompts/vicuna_questions.jsonl", _SHA256["question"], commit=_COMMIT
+            ),
+            _ANSWERS: GitHubFile(_REPOSITORY, answers, _SHA256[self._reference], commit=_COMMIT),
+        }
 
 
-def _folder(source: Path) -> Path:
-    """Return the folder of the user's path, which may name the question file in it."""
-    return source.parent if source.is_file() else source
+def _by_question(path: Path) -> dict[int, tuple[str, dict[str, Any]]]:
+    """Return a file's rows by the number of the question, with where they stand."""
+    rows: dict[int, tuple[str, dict[str, Any]]] = {}
+    for _, where, row in read_lines(path):
+        question = present(row, "question_id", where)
+        if type(question) is not int:
+            raise InputError("the field 'question_id' is no whole number", where=where, got=question)
+        if question in rows:
+            raise InputError(f"question {question} stands here again, after {rows[question][0]}", where=where)
+        rows[question] = where, row
+    return rows
 
 
-def _question_id(row: Mapping[str, Any], where: str) -> Any:
-    if "question_id" not in row:
-        raise InputError("the field 'question_id' is missing", where=where)
-    return row["question_id"]
+def _first_turn(row: Mapping[str, Any], where: str) -> str:
+    """Return the text of a question or an answer: FastChat first wrote ``text``, later ``turns``."""
+    if "text" not in row:
+        choices = row.get("choices")
+        holder = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else row
+        turns = holder.get("turns")
+        if isinstance(turns, list) and turns and isinstance(turns[0], str) and turns[0].strip():
+            return turns[0].strip()
+    return text(row, "text", where).strip()
 
 
 @hookimpl
@@ -112,6 +141,6 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
             source="https://github.com/lm-sys/FastChat",
             splits=("test",),
             licence="Apache-2.0; the answers are model outputs",
-            modules=("harness_plugins.datasets.upstream",),
+            revision=_COMMIT,
         )
     ]
