@@ -54,11 +54,15 @@ class Ranks:
         self.barrier = threading.Barrier(self.count, timeout=20)
         self.slots = [None] * self.count
 
-    def total(self, rank: int, value: Tensor) -> Tensor:
+    def gather(self, rank: int, value: Any) -> list[Any]:
         self.slots[rank] = value
         self.barrier.wait()
-        summed: Tensor = sum(self.slots, torch.zeros_like(value))
+        every = list(self.slots)
         self.barrier.wait()
+        return every
+
+    def total(self, rank: int, value: Tensor) -> Tensor:
+        summed: Tensor = sum(self.gather(rank, value), torch.zeros_like(value))
         return summed
 
 
@@ -171,9 +175,9 @@ class FakeRun:
         shape = completions.lengths.shape
         rows = [list(self.table[name]) for name in batch.ids]
         assert all(len(row) == shape[1] for row in rows), "the table has another number of candidates"
-        present = torch.tensor([[r is not None for r in row] for row in rows])
+        present = torch.tensor([[r is not None for r in row] for row in rows], dtype=torch.bool)
         values = torch.tensor([[0.0 if r is None else r for r in row] for row in rows], dtype=torch.float64)
-        return Rewards(values, present)
+        return Rewards(values.reshape(shape), present.reshape(shape))
 
     def logprobs(
         self,
@@ -235,9 +239,10 @@ class FakeRun:
                 self.shares[name] = self.shares.get(name, 0.0) + float(share.detach())
             assert before == {name: _fingerprint(value) for name, value in part.items()}, "a loss changed its rows"
         if self.ranks is not None:
-            for name in self.shares:
-                self.shares[name] = float(self.total(self.shares[name]))
-                self.grads[name] = [self.total(g) for g in self.grads[name]]
+            nothing = [torch.zeros_like(p) for p in parameters]  # of a rank without rows
+            for name in sorted(set().union(*self.ranks.gather(self.rank, set(self.shares)))):
+                self.shares[name] = float(self.total(self.shares.get(name, 0.0)))
+                self.grads[name] = [self.total(g) for g in self.grads.get(name, nothing)]
         if self.learning_rate:
             with torch.no_grad():
                 for parameter, slope in zip(parameters, self.gradient(), strict=True):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from harness.api import Batch, Completions, Method, Rewards, Run, State
 
+#: Beside the defaults, which are held to the contract with every other plugin that ships.
 CONTRACT: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in NAMES),
     ("eso", {"is_correction": "truncated", "sampler": "temperatures", "use_sft_term": False}),
     ("rrhf", {"candidate_source": "reference", "sampler": "diverse_beam", "ft_target": "best_candidate"}),
 ]
