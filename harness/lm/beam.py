@@ -63,7 +63,7 @@ def beam(
     lengths = torch.zeros(batch, beams, dtype=torch.int64, device=policy.device)
     with torch.inference_mode(), evaluating(policy.model):
         order = prompts.lengths.argsort(descending=True, stable=True)
-        for rows in torch.split(order, max(1, batch if max_rows is None else max_rows // beams)):
+        for rows in torch.split(order, max(1, batch if max_rows is None else max_rows // beams)) if batch else ():
             kept = _search(policy, prompts[rows], beams, groups, diversity_penalty, max_new_tokens)
             ids[rows], lengths[rows] = kept.ids.flatten(1, 2), kept.lengths.flatten(1, 2)
     ends = ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0]
@@ -133,7 +133,7 @@ def _search(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: 
         sums.masked_fill_(done[..., None], _NEVER)
         if position + 1 == limit or bool(done.all()):
             break
-        rows.select((first + parents).flatten())
+        rows.inherit((first + parents).flatten())
         rows.step(texts[..., position].flatten())
     for group in range(groups):
         kept.add(group, sums[:, group] / (position + 1), texts[:, group], position + 1)

@@ -39,7 +39,10 @@ class Decoder(Protocol):
         """Feed each row a token (N,), which makes new :attr:`logits`."""
 
     def select(self, rows: Tensor) -> None:
-        """Make row i what row ``rows[i]`` was: fewer rows, other ones, or the same row more than once."""
+        """Keep the rows that the index ``rows`` names, each once."""
+
+    def inherit(self, rows: Tensor) -> None:
+        """Give row i what row ``rows[i]``, of the same prompt, generated; as many rows as there are."""
 
 
 def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, room: int) -> Decoder:
@@ -148,15 +151,17 @@ class _Shared:
         self.logits = _logits(self._policy, hidden[:, -1], None if logits is None else logits[:, -1])
         self._next = self._next + 1
 
-    def select(self, rows: Tensor) -> None:
-        """Keep rows in place where they are; a suffix is copied only where another row takes a place."""
+    def inherit(self, rows: Tensor) -> None:
         moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         for layer in self._cache.layers:
             cast("_Suffix", layer).select(moved, rows[moved], len(rows))
+        self.logits = self.logits[rows]
+
+    def select(self, rows: Tensor) -> None:
         slots = torch.arange(len(self.logits), device=rows.device) if self._slots is None else self._slots
         self._slots = slots[rows]
+        self.inherit(rows)
         self._next = self._next[rows]
-        self.logits = self.logits[rows]
         self._forget_prompts()
 
     def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
@@ -240,6 +245,9 @@ class _Copied:
     def select(self, rows: Tensor) -> None:
         self._cache.batch_select_indices(rows)
         self._mask, self._next, self.logits = self._mask[rows], self._next[rows], self.logits[rows]
+
+    def inherit(self, rows: Tensor) -> None:
+        self.select(rows)
 
 
 _current: list[_Shared] = []

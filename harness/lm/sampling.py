@@ -82,7 +82,7 @@ def sample(
     with torch.inference_mode(), evaluating(policy.model):
         order = prompts.lengths.argsort(descending=True, stable=True)
         width = max(1, batch if max_rows is None else max_rows // group)
-        for rows in torch.split(order, width):
+        for rows in torch.split(order, width) if batch else ():
             named = [ids[i] for i in rows.tolist()]
             noise = row_keys(seed, purpose, step, named, keys, policy.device).view(-1)
             places = (rows[:, None] * group + torch.arange(group, device=rows.device)).view(-1)
@@ -134,14 +134,18 @@ def _decode(
         out.lengths[places] = position + 1
         if position + 1 == limit:
             return
-        going = (drawn.tokens != policy.eos_id).nonzero()[:, 0]
         tokens = drawn.tokens
-        if len(going) == 0:
+        running = tokens != policy.eos_id
+        count = int(running.sum())
+        if count == 0:
             return
-        if len(going) < len(tokens):
-            rows.select(going)
-            race.select(going)
-            tokens, heat, places = tokens[going], heat[going], places[going]
+        if count < len(tokens):
+            # rows from the end take the places of those that ended, so that few are moved
+            order = torch.arange(count, device=tokens.device)
+            order[~running[:count]] = running[count:].nonzero()[:, 0] + count
+            rows.select(order)
+            race.select(order)
+            tokens, heat, places = tokens[order], heat[order], places[order]
         rows.step(tokens)
 
 

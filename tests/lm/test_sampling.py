@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from lm.families import FAMILIES
+from lm.foreign import make_foreign
+from lm.ragged import sharpen, some_prompts
+from scipy import stats
+
+from harness.api import Prompts
+from harness.errors import InputError
+from harness.lm import backbone
+from harness.lm.logprobs import score
+from harness.lm.noise import Race, row_keys
+from harness.lm.sampling import Drawn, draw, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.lm.policy import Policy
+    from harness.lm.tokenise import Tokeniser
+
+    Make = Callable[..., Policy]
+
+CPU = torch.device("cpu")
+HEAT = [0.5, 1.0, 2.0, 0.0]
+
+
+def names(count: int) -> list[str]:
+    return [f"example-{i}" for i in range(count)]
+
+
+def drawn(policy: Policy, prompts: Prompts, ids: Sequence[str] | None = None, **options: Any) -> Drawn:
+    settings: dict[str, Any] = {"temperatures": HEAT, "seed": 3, "purpose": "test", "step": 5, "max_new_tokens": 10}
+    return sample(policy, prompts, names(len(prompts)) if ids is None else ids, **{**settings, **options})
+
+
+def often_ending(policy: Policy) -> Policy:
+    """Raise the logit of EOS, everywhere alike, so that rows leave at all times."""
+    restrict = policy.restrict
+    bonus = torch.zeros(policy.vocab_size, dtype=torch.float64)
+    bonus[policy.eos_id] = 5.0
+    policy.restrict = lambda logits: restrict(logits) + bonus.to(logits.dtype)  # type: ignore[method-assign]
+    return policy
+
+
+def without_cache(policy: Policy, prompts: Prompts, *, limit: int = 10, **filters: Any) -> list[list[int]]:
+    """The same draws from forwards of whole sequences, one at a time."""
+    texts = []
+    for b, name in enumerate(names(len(prompts))):
+        for k, temperature in enumerate(HEAT):
+            race = Race(row_keys(3, "test", 5, [name], [k], CPU).view(-1), policy.vocab_size)
+            heat = torch.tensor([temperature], dtype=torch.float64)
+            ids = prompts.ids[b, : prompts.lengths[b]].tolist()
+            text: list[int] = []
+            while len(text) < limit and policy.eos_id not in text:
+                with torch.no_grad(), policy.autocast():
+                    logits = policy.restrict(policy.model(input_ids=torch.tensor([ids + text])).logits[:, -1])
+                text.append(int(draw(logits, heat, race, len(text), **filters).tokens))
+            texts.append(text)
+    return texts
+
+
+def lists(found: Drawn) -> list[list[int]]:
+    done = found.completions
+    return [row[:n] for row, n in zip(done.ids.flatten(0, 1).tolist(), done.lengths.flatten().tolist(), strict=True)]
+
+
+def kept_ids(logits: torch.Tensor, temperature: float, top_k: int, top_p: float) -> torch.Tensor:
+    """Probabilities (V,) after the filters, written as their definitions read."""
+    order = sorted(range(len(logits)), key=lambda i: -float(logits[i]))
+    order = order[: top_k or None]
+    weights = (logits / temperature).softmax(0)
+    total = sum(float(weights[i]) for i in order)
+    keep, mass = [], 0.0
+    for i in order:
+        if mass >= top_p * total:
+            break
+        keep.append(i)
+        mass += float(weights[i])
+    result = torch.zeros_like(weights)
+    result[keep] = weights[keep]
+    return result / result.sum()
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (5, 1.0), (0, 0.7), (9, 0.8), (1, 1.0), (1000, 1e-9)])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
+    rows = 4000
+    logits = torch.randn(23, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1.5
+    keys = row_keys(0, "t", 0, names(rows // 4), range(4), CPU).view(-1)
+    heat = torch.full((rows,), temperature, dtype=torch.float64)
+    race = Race(keys, 23)
+    found = draw(logits.expand(rows, -1), heat, race, 2, top_k=top_k, top_p=top_p)
+    expected = kept_ids(logits, temperature, top_k, top_p)
+    counts = torch.bincount(found.tokens, minlength=23)
+    assert counts[expected == 0].sum() == 0
+    real = expected > 0
+    if int(real.sum()) > 1:
+        assert stats.chisquare(counts[real].numpy(), (expected[real] * rows).numpy()).pvalue > 0.01
+    # what is reported is the whole distribution's at temperature 1, whatever was drawn from
+    logp = logits.log_softmax(0)
+    torch.testing.assert_close(found.logprobs, logp[found.tokens])
+    torch.testing.assert_close(found.entropy, -(logp * logp.exp()).sum().expand(rows))
+
+
+def test_rows_of_a_batch_have_temperatures_of_their_own() -> None:
+    rows = 6000
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    heat = torch.tensor([0.25, 0.0, 3.0], dtype=torch.float64).repeat(rows // 3)
+    keys = row_keys(0, "t", 0, names(rows), [0], CPU).view(-1)
+    tokens = draw(logits.expand(rows, -1), heat, Race(keys, 12), 0).tokens.view(-1, 3)
+    for column, temperature in ((0, 0.25), (2, 3.0)):
+        counts = torch.bincount(tokens[:, column], minlength=12)
+        expected = (logits / temperature).softmax(0) * rows / 3
+        assert stats.chisquare(counts.numpy(), expected.numpy()).pvalue > 0.01
+    assert bool((tokens[:, 1] == logits.argmax()).all())
+
+
+def test_the_lowest_of_equal_ids_is_the_most_probable() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 5)
+    assert draw(logits, torch.zeros(2, dtype=torch.float64), race, 0).tokens.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extreme_logits(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[3e4, -3e4, 0.0], [float("-inf"), 0.0, float("-inf")]], dtype=dtype)
+    race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 3)
+    for temperature in (1e-4, 1.0, 1e4):
+        found = draw(logits, torch.full((2,), temperature, dtype=torch.float64), race, 0)
+        assert found.tokens[1] == 1
+        assert bool(found.logprobs.isfinite().all())
+        assert bool(found.entropy.isfinite().all())
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_cache_changes_no_text(make_policy: Make, family: str, attention: str) -> None:
+    policy = often_ending(sharpen(make_policy(family, vocab_size=336, attention=attention), 4))
+    prompts = some_prompts(policy, [7, 1, 12, 4])
+    found = drawn(policy, prompts, logprobs=True)
+    assert lists(found) == without_cache(policy, prompts)
+    assert len(set(found.completions.lengths.flatten().tolist())) > 2
+    # what was recorded while sampling is what scoring finds
+    again = score(policy, prompts, found.completions, dropout=False, entropy=True)
+    assert found.logprobs is not None
+    assert again.entropy is not None
+    exact = attention == "sdpa" or family == "gpt2"  # transformers' eager OPT and NeoX compute softmax in float32
+    bound = 1e-9 if exact else 1e-5
+    torch.testing.assert_close(found.logprobs, again.values.detach(), rtol=0, atol=bound)
+    mean = again.entropy.sum(-1) / found.completions.lengths
+    torch.testing.assert_close(found.entropy, mean, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt-350m", "neox"])
+def test_texts_do_not_depend_on_the_batch(make_policy: Make, family: str) -> None:
+    policy = often_ending(sharpen(make_policy(family, vocab_size=336), 4))
+    lengths = torch.randint(1, 30, (32,), generator=torch.Generator().manual_seed(4)).tolist()
+    prompts, ids = some_prompts(policy, lengths), names(32)
+    whole = drawn(policy, prompts, ids)
+    texts = lists(whole)
+    for size in (1, 7):
+        parts = [range(start, min(32, start + size)) for start in range(0, 32, size)]
+        found = [drawn(policy, prompts[list(part)], [ids[i] for i in part]) for part in parts]
+        assert [text for part in found for text in lists(part)] == texts
+    for rows in (9, 40):
+        chunked = drawn(policy, prompts, ids, max_rows=rows)
+        assert lists(chunked) == texts
+        torch.testing.assert_close(chunked.entropy, whole.entropy, rtol=0, atol=1e-12)
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(6)).tolist()
+    turned = lists(drawn(policy, prompts[order], [ids[i] for i in order]))
+    assert turned == [text for i in order for text in texts[i * 4 : i * 4 + 4]]
+    garbage = some_prompts(policy, lengths, padding=-(10**12))
+    wide = Prompts(torch.nn.functional.pad(garbage.ids, (0, 5), value=10**12), garbage.lengths, garbage.texts)
+    assert lists(drawn(policy, wide, ids)) == texts
+
+
+def test_a_draw_depends_on_all_its_coordinates_and_on_nothing_else(make_policy: Make) -> None:
+    policy = sharpen(make_policy(), 3)
+    prompts = some_prompts(policy, [5, 5])
+    same = Prompts(prompts.ids[[0, 0]], prompts.lengths[[0, 0]], ("", ""))
+    one = lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0]))
+    assert len({tuple(text) for text in one}) == 4
+    for change in ({"seed": 4}, {"purpose": "other"}, {"step": 6}):
+        assert lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0], **change)) != one
+    third = lists(drawn(policy, same, ["a", "b"], temperatures=[1.0], draws_key=[1]))
+    assert third == [one[1], one[3]]
+    mixed = lists(drawn(policy, same, ["a", "b"], temperatures=[0.0, 1.0, 1.0], draws_key=[7, 1, 0]))
+    assert [mixed[1], mixed[2], mixed[4], mixed[5]] == [one[1], one[0], one[3], one[2]]
+    torch.rand(5)  # torch's own state plays no part
+    assert lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0])) == one
+
+
+def test_completions_end_with_eos_or_at_the_limit(make_policy: Make) -> None:
+    policy = often_ending(sharpen(make_policy(), 4))
+    prompts = some_prompts(policy, [3, 8, 5, 2])
+    done = drawn(policy, prompts, max_new_tokens=6).completions
+    assert done.ids.shape[:2] == (4, 4)
+    for row, size, finished in zip(
+        done.ids.flatten(0, 1).tolist(), done.lengths.flatten().tolist(), done.finished.flatten().tolist(), strict=True
+    ):
+        assert policy.eos_id not in row[: size - 1]
+        assert (row[size - 1] == policy.eos_id) == finished
+        assert finished or size == 6
+        assert not any(row[size:])
+    assert 0 < int(done.finished.sum()) < 16
+    assert int((done.lengths == 1).sum()) > 0  # an EOS alone
+    assert done.ids.shape[2] == int(done.lengths.max())
+    single = drawn(policy, prompts, max_new_tokens=1).completions
+    assert bool((single.lengths == 1).all())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt-350m", "neox"])
+def test_greedy_is_what_transformers_generates(make_policy: Make, family: str) -> None:
+    policy = sharpen(make_policy(family))
+    prompts = some_prompts(policy, [3, 9, 6])
+    policy.eos_id = lists(drawn(policy, prompts, temperatures=[0.0]))[1][4]
+    texts = lists(drawn(policy, prompts, temperatures=[0.0]))
+    assert len({len(text) for text in texts}) > 1
+    for b, text in enumerate(texts):
+        ids = prompts.ids[b : b + 1, : prompts.lengths[b]]
+        model: Any = policy.model
+        out = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10, eos_token_id=policy.eos_id
+        )
+        assert out[0, ids.shape[1] :].tolist() == text
+
+
+def test_ids_without_a_token_are_never_sampled(make_policy: Make) -> None:
+    policy = make_policy("opt", vocab_size=400)
+    assert policy.vocab_size == 320
+    head: Any = backbone.head(policy.model)
+    with torch.no_grad():
+        head.weight[320:] += torch.randn(32, dtype=torch.float64) * 5  # the model likes them best
+    prompts = some_prompts(policy, [4] * 8)
+    found = drawn(policy, prompts, temperatures=[0.0, 1.0, 5.0, 5.0], max_new_tokens=20).completions
+    assert int(found.ids.max()) < 320
+    policy._absent = torch.zeros(320, dtype=torch.bool)
+    policy._absent[:200] = True  # holes among the ids
+    found = drawn(policy, prompts, temperatures=[0.0, 1.0, 5.0, 5.0], max_new_tokens=20).completions
+    assert int(found.ids[found.mask].min()) >= 200
+
+
+def test_settings_of_a_checkpoint_have_no_effect(make_policy: Make) -> None:
+    policy = sharpen(make_policy())
+    prompts = some_prompts(policy, [3, 8])
+    texts = lists(drawn(policy, prompts))
+    hostile = {
+        "temperature": 0.01, "top_k": 1, "top_p": 0.1, "repetition_penalty": 9.0, "max_new_tokens": 1, "num_beams": 3,
+        "no_repeat_ngram_size": 1, "suppress_tokens": list(range(300)), "eos_token_id": texts[0][0], "min_length": 50,
+    }  # fmt: skip
+    for name, value in hostile.items():
+        setattr(policy.model.generation_config, name, value)
+        setattr(policy.model.config, name, value)
+    assert lists(drawn(policy, prompts)) == texts
+
+
+def test_the_model_is_left_as_it_was(make_policy: Make) -> None:
+    policy = sharpen(make_policy(dropout=0.5))
+    prompts = some_prompts(policy, [3, 8])
+    texts = lists(drawn(policy, prompts))
+    policy.model.train()
+    before = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    attention = policy.model.config._attn_implementation
+    state = torch.get_rng_state()
+    found = drawn(policy, prompts, logprobs=True)
+    assert lists(found) == texts  # no dropout while sampling
+    assert all(module.training for module in policy.model.modules())
+    assert policy.model.config._attn_implementation == attention
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())
+    tensors = (found.completions.ids, found.completions.lengths, found.completions.finished, found.entropy)
+    assert not any(tensor.is_inference() for tensor in tensors)
+    assert found.logprobs is not None
+    assert not found.logprobs.is_inference()
+    # so a loss may index with what was drawn
+    torch.autograd.backward(score(policy, prompts, found.completions, dropout=True).sum().sum())
+
+
+def test_bfloat16(make_policy: Make) -> None:
+    policy = sharpen(make_policy(dtype="bfloat16"), 3)
+    prompts = some_prompts(policy, [5, 9, 2])
+    found = drawn(policy, prompts, logprobs=True)
+    again = score(policy, prompts, found.completions, dropout=False)
+    assert found.logprobs is not None
+    torch.testing.assert_close(found.logprobs.float(), again.values.detach(), rtol=0, atol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [("bloom", False), ("gpt_neo", False), ("mistral", False), ("gemma2", False), ("llama", True), ("qwen2", True)],
+)
+def test_other_architectures(
+    tokeniser: Tokeniser, kind: str, caplog: pytest.LogCaptureFixture, *, shared: bool
+) -> None:
+    # eager softmaxes are computed in float32, where float64's least number is minus infinity, and padding NaN
+    policy = often_ending(make_foreign(kind, tokeniser, "float32" if kind in {"bloom", "gemma2"} else "float64"))
+    prompts = some_prompts(policy, [7, 1, 12, 4])
+    with caplog.at_level(logging.WARNING, logger="harness"):
+        found = drawn(policy, prompts)
+    said = [record for record in caplog.records if "shared prefix" in record.getMessage()]
+    assert len(said) == (0 if shared else 1)
+    assert lists(found) == without_cache(policy, prompts)
+    assert len(set(found.completions.lengths.flatten().tolist())) > 2
+
+
+def test_no_prompts(make_policy: Make) -> None:
+    policy = make_policy()
+    none = Prompts(torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), ())
+    assert drawn(policy, none).completions.ids.shape[:2] == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperatures": []}, "temperatures is out of range, got []"),
+        ({"temperatures": [1.0, -0.5]}, "temperature is out of range, got -0.5"),
+        ({"temperatures": [float("nan")]}, "temperature is out of range, got nan"),
+        ({"max_new_tokens": 0}, "max_new_tokens is out of range, got 0"),
+        ({"top_k": -1}, "top_k is out of range, got -1"),
+        ({"top_p": 0.0}, "top_p is out of range, got 0.0"),
+        ({"top_p": 1.5}, "top_p is out of range, got 1.5"),
+        ({"max_new_tokens": 95}, "example-1: a prompt of 8 and a completion of 95 tokens make 103"),
+    ],
+)
+def test_mistakes(make_policy: Make, options: dict[str, Any], message: str) -> None:
+    policy = make_policy()
+    with pytest.raises(InputError) as error:
+        drawn(policy, some_prompts(policy, [3, 8]), **options)
+    assert message in str(error.value)
+
+
+def test_a_prompt_without_tokens(make_policy: Make) -> None:
+    policy = make_policy()
+    with pytest.raises(InputError, match="example-1: a prompt has no tokens"):
+        drawn(policy, some_prompts(policy, [3, 0]))
