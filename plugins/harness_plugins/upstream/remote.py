@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -15,7 +17,7 @@ from harness.api import InputError, MachineError, Provenance
 from harness_plugins.upstream.local import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 #: Where GitHub serves the files of a commit.
 GITHUB = "https://raw.githubusercontent.com"
@@ -99,7 +101,10 @@ def _from_hub(file: HubFile, revision: str | None, where: str, help_: str) -> tu
             cast("Any", super()).__init__(*args, **{**kwargs, "disable": True})
 
     try:
-        found = hf_hub_download(file.repository, file.name, repo_type="dataset", revision=revision, tqdm_class=Silent)
+        with _quiet("huggingface_hub"):
+            found = hf_hub_download(
+                file.repository, file.name, repo_type="dataset", revision=revision, tqdm_class=Silent
+            )
     except errors.GatedRepoError:
         raise MachineError("the data set is gated: accept its terms and log in", where=where, hint=help_) from None
     except errors.RevisionNotFoundError:
@@ -140,6 +145,22 @@ def _from_github(file: GitHubFile, commit: str, where: str, help_: str, *, named
 
 
 def _no_answer(who: str, error: Exception, where: str, help_: str) -> NoReturn:
-    cause = error.__cause__ or error
-    lines = str(cause).strip().splitlines() or str(error).strip().splitlines() or [type(error).__name__]
-    raise MachineError(f"{who} gives no usable answer: {lines[0]}", where=where, hint=help_) from None
+    cause = error.__cause__ or getattr(error, "reason", None) or error
+    lines = str(cause).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, HTTPError):
+        lines = [f"HTTP {error.code} {error.reason}"]
+    raise MachineError(
+        f"{who} cannot be reached, or does not answer as it should: {lines[0]}", where=where, hint=help_
+    ) from None
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's warnings to itself: it tries again by itself, and what is left in the end is our message."""
+    logger = logging.getLogger(name)
+    kept = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(kept)

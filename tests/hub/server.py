@@ -1,0 +1,103 @@
+"""A hub on this machine: a real HTTP server with as much of the hub, and of GitHub's raw files, as a download takes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PAGE = b"<!DOCTYPE html><html><body>Please log in to this network.</body></html>"
+
+#: What goes wrong: nothing; a web page in place of every answer; a web page in place of the file alone; half a file
+#: and then silence.
+Fault = Literal["none", "page", "page for the file", "truncated"]
+
+
+@dataclass
+class FakeHub:
+    """Files by repository and path, all at one commit; ``main`` is that commit. Use it as a context."""
+
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    commit: str = COMMIT
+    status: int = 200
+    """Any other answers every request."""
+    code: str = ""
+    """The hub's own word for the error, as a header."""
+    fault: Fault = "none"
+    requests: list[str] = field(default_factory=list)
+    """``METHOD path`` of each request for a file."""
+
+    def __enter__(self) -> Self:
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            def do_HEAD(self) -> None:
+                hub.answer(self)
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = unquote(request.path.split("?")[0]).strip("/")
+        if path.startswith("api/"):
+            return _send(request, 404, b"{}", {})
+        self.requests.append(f"{request.command} {path}")
+        if self.status != 200:
+            return _send(request, self.status, b"{}", {"X-Error-Code": self.code} if self.code else {})
+        if self.fault == "page" or (self.fault == "page for the file" and request.command == "GET"):
+            return _send(request, 200, PAGE, {"Content-Type": "text/html"})
+        for (repository, name), content in self.files.items():
+            if path == f"datasets/{repository}/resolve/{self.commit}/{name}":
+                return self._file(request, content)
+            if path == f"datasets/{repository}/resolve/main/{name}":
+                return self._file(request, content)
+            if path.startswith(f"datasets/{repository}/resolve/"):
+                known = path.split("/")[4] in {self.commit, "main"}
+                code = "EntryNotFound" if known else "RevisionNotFound"
+                return _send(request, 404, b"{}", {"X-Error-Code": code, "X-Repo-Commit": self.commit})
+            if path == f"{repository}/{self.commit}/{name}":  # as raw.githubusercontent.com has it
+                return self._file(request, content)
+        return _send(request, 404, b"404: Not Found", {"X-Error-Code": "RepoNotFound"})
+
+    def _file(self, request: BaseHTTPRequestHandler, content: bytes) -> None:
+        tag = hashlib.sha256(content).hexdigest()
+        half = self.fault == "truncated" and request.command == "GET"
+        _send(request, 200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": self.commit}, half=half)
+
+
+def _send(
+    request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str], *, half: bool = False
+) -> None:
+    request.send_response(status)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        request.send_header(name, value)
+    request.end_headers()
+    if request.command == "GET":
+        request.wfile.write(body[: len(body) // 2] if half else body)
+    if half:
+        request.close_connection = True
