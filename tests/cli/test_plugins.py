@@ -146,7 +146,7 @@ def test_a_file_that_uses_what_failed_names_it(harness: Harness, tmp_path: Path)
     )
     result = harness("validate", str(file))
     assert result.returncode == 2
-    assert "there is no method called 'bad'" in result.stderr
+    assert f"error: {file}:9:16: methods.bad.use: there is no method" in result.stderr
     assert "plugin 'bad' of bad-guest 0.3 failed: ModuleNotFoundError" in result.stderr
     assert "Traceback" not in result.stderr
 
