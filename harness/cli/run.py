@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
-    from harness.execution.runner import Outcome
+    from harness.execution.runner import Outcome, Settings
+    from harness.plugins import Registry
+    from harness.store import Store
 
 
 @click.command(short_help="Train, evaluate and tabulate a benchmark.")
@@ -52,10 +54,9 @@ def command(
     cells failed (they are marked in the tables); 2: bad input; 3: the machine cannot do it.
     """
     from harness.execution.device import resolve_device
-    from harness.execution.manifest import results_folder, write_manifest
-    from harness.execution.runner import Settings, execute, raise_if_nothing_worked
-    from harness.execution.watch import Bars, Lines
-    from harness.report import write_tables
+    from harness.execution.interrupt import Interrupted, interruptible
+    from harness.execution.manifest import results_folder
+    from harness.execution.runner import Settings
     from harness.store import Store
 
     began = time.monotonic()
@@ -73,12 +74,12 @@ def command(
     console = Console(stderr=True)
     if not quiet:
         console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
-    watcher = Bars(console) if console.is_terminal and not quiet else Lines(console, quiet=quiet)
-    with watcher if isinstance(watcher, Bars) else nullcontext():
-        outcome = execute(benchmark, registry, store, settings, watcher)
-    raise_if_nothing_worked(outcome)
-    write_manifest(folder, benchmark, registry, store, outcome)
-    text = write_tables(results, folder)
+    try:
+        with interruptible():
+            outcome, text = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
+    except Interrupted as error:
+        console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
+        sys.exit(error.exit_code)
     seconds = time.monotonic() - began
     if as_json:
         click.echo(json.dumps(_summary(outcome, folder, seconds), indent=1))
@@ -88,6 +89,42 @@ def command(
             console.print(_closing(outcome, folder, seconds), markup=False, highlight=False, soft_wrap=True)
     if outcome.failures:
         sys.exit(1)
+
+
+def _run(
+    benchmark: Benchmark,
+    registry: Registry,
+    store: Store,
+    settings: Settings,
+    folder: Path,
+    console: Console,
+    *,
+    quiet: bool,
+) -> tuple[Outcome, str]:
+    """Make what is missing and write the tables; where a file proves damaged, check all and make anew what is."""
+    from harness.execution.keep import set_damaged_aside
+    from harness.execution.manifest import write_manifest
+    from harness.execution.runner import execute
+    from harness.execution.watch import Bars, Lines
+    from harness.plan import build_plan
+    from harness.report import write_tables
+    from harness.store import CorruptError
+
+    def attempt() -> tuple[Outcome, str]:
+        live = console.is_terminal and not quiet
+        watcher = Bars(console, jobs=settings.jobs) if live else Lines(console, jobs=settings.jobs, quiet=quiet)
+        with watcher if isinstance(watcher, Bars) else nullcontext():
+            outcome = execute(benchmark, registry, store, settings, watcher)
+        write_manifest(folder, benchmark, registry, store, outcome)
+        return outcome, write_tables(store.root, folder)
+
+    try:
+        return attempt()
+    except CorruptError as error:
+        damage = {"": str(error)} | set_damaged_aside(build_plan(benchmark, registry, store), store)
+        for message in damage.values():
+            console.print(f"damaged: {message}", markup=False, highlight=False, soft_wrap=True)
+        return attempt()
 
 
 def default_jobs(benchmark: Benchmark, device: str, processes: int) -> int:

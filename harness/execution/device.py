@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
+
+from harness.errors import MachineError
 
 
 def resolve_device(wanted: str) -> str:
-    """Return ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a GPU where the driver reports one."""
-    if wanted != "auto":
+    """Return ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` takes a GPU where the driver reports one.
+
+    Raises:
+        MachineError: a GPU that is not there.
+    """
+    if wanted == "cpu":
         return wanted
-    return "cuda" if _cuda_devices() else "cpu"
+    count = _cuda_devices()
+    if wanted == "auto":
+        return "cuda" if count else "cpu"
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= count and not _has_rocm():
+        raise MachineError(
+            "this device is not available",
+            where="execution.device",
+            got=wanted,
+            expected=f"one of cpu, {', '.join(f'cuda:{n}' for n in range(count))}" if count else "cpu: there is no GPU",
+        )
+    return wanted
+
+
+def _has_rocm() -> bool:
+    """Return whether there is AMD's runtime, whose devices PyTorch calls ``cuda`` too; PyTorch itself counts them."""
+    return ctypes.util.find_library("amdhip64") is not None
 
 
 def _cuda_devices() -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.store import CorruptError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.benchmark.schema import Benchmark
     from harness.plan import Plan, Stage
     from harness.store import Store
@@ -16,22 +20,43 @@ OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
 def required(plan: Plan, store: Store) -> list[Stage]:
     """Return the stages to make, parents first.
 
-    A finished training stage whose checkpoint was let go is made again only where an unfinished stage starts from it.
+    A finished training stage whose weights (or moments) were let go is made again only where a stage to make starts
+    from them.
     """
     wanted: dict[str, Stage] = {}
-    for stage in reversed(list(plan.stages.values())):
-        missing = not stage.done
-        if not missing and stage.kind == "train" and stage.key in wanted:
-            record = store.find(stage.kind, stage.id or "")
-            missing = record is None or not record.holds(CHECKPOINT)
-        if missing:
-            wanted[stage.key] = stage
-            for parent in stage.parents.values():
-                if parent.done and parent.kind == "train":
-                    record = store.find(parent.kind, parent.id or "")
-                    if record is None or not record.holds(CHECKPOINT):
-                        wanted.setdefault(parent.key, parent)
+    asked: dict[str, set[str]] = {}
+    for stage in reversed(list(plan.stages.values())):  # children before their parents
+        if stage.done and _holds(stage, asked.get(stage.key, ()), store):
+            continue
+        wanted[stage.key] = stage
+        for name, parent in stage.parents.items():
+            if parent.kind == "train":
+                asked.setdefault(parent.key, set()).update(_reads(stage, name))
     return [stage for stage in plan.stages.values() if stage.key in wanted]
+
+
+def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
+    """Return what a stage needs of a parent that is a training stage."""
+    goes_on = stage.kind == "train" and parent == "start" and not stage.config["fresh_optimizer"]
+    return (CHECKPOINT, OPTIMIZER[0]) if goes_on else (CHECKPOINT,)
+
+
+def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
+    record = store.find(stage.kind, stage.id or "")
+    return record is not None and all(record.holds(name) for name in names)
+
+
+def set_damaged_aside(plan: Plan, store: Store) -> dict[str, str]:
+    """Check every file of every finished stage; return what is damaged, by the stage's label, after moving it aside."""
+    found = {}
+    for stage in plan.stages.values():
+        record = store.find(stage.kind, stage.id) if stage.id else None
+        if record is not None:
+            try:
+                record.verify()
+            except CorruptError as error:
+                found[stage.label] = str(error)
+    return found
 
 
 def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:

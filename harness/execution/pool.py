@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import os
 import selectors
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 #: Lines of a worker's standard error kept for the message of a stage that killed it.
 _KEPT_LINES = 40
 
+#: Seconds that rank 0 has, once another rank is gone, to say why itself.
+_LAST_WORDS = 10.0
+
 #: Seconds that a worker has, once it is asked to stop, to finish its step and keep its state.
 _GRACE = 15.0
 
@@ -36,7 +40,7 @@ class Event:
 
     worker: Worker
     kind: str
-    """``progress``, ``done``, ``failed`` or ``died``."""
+    """``progress``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent), ``stopped``, ``died``."""
     body: dict[str, Any] = field(default_factory=dict)
 
 
@@ -48,8 +52,10 @@ class Worker:
         self.number = number
         self.ranks = ranks
         self.stage: Stage | None = None
+        self.alone_since: float | None = None
         self._rest = b""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._listeners: list[threading.Thread] = []
         port = str(_free_port()) if ranks > 1 else ""
         self.processes = [self._start(rank, threads, port) for rank in range(ranks)]
         self.lead = self.processes[0]
@@ -77,12 +83,20 @@ class Worker:
 
     def last_words(self) -> str:
         """Return why the process ended, as far as one can know."""
-        code = self.lead.wait()
+        ended = [process for process in self.processes if process.poll() is not None]
+        code = (ended[0] if ended else self.lead).wait()
         reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         if code == -signal.SIGKILL:
             reason += " (killed from outside, or by the system for want of memory)"
         said = "\n  ".join(list(self._said)[-5:])
         return f"the worker process ended with {reason}" + (f"\n  {said}" if said else "")
+
+    def is_abandoned(self) -> bool:
+        """Return whether another rank has been gone for so long that rank 0 will not notice by itself."""
+        if all(process.poll() is None for process in self.processes[1:]):
+            return False
+        self.alone_since = self.alone_since or time.monotonic()
+        return time.monotonic() - self.alone_since > _LAST_WORDS
 
     def ask_to_stop(self) -> None:
         """Ask the processes to end between two steps and keep what they have."""
@@ -97,12 +111,14 @@ class Worker:
                 process.kill()
         for process in self.processes:
             process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
+        for process, listener in zip(self.processes, self._listeners, strict=True):
+            listener.join(timeout=1.0)
+            # a process that the worker started may hold its standard error open still
+            heard = None if listener.is_alive() else process.stderr
+            for stream in (process.stdin, process.stdout, heard):
                 if stream is not None:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):
                         stream.close()
-                    except BrokenPipeError:
-                        continue
 
     def _start(self, rank: int, threads: int, port: str) -> subprocess.Popen[bytes]:
         environment = {
@@ -132,7 +148,9 @@ class Worker:
             env=environment,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its workers
         )
-        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        listener.start()
+        self._listeners.append(listener)
         return process
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
@@ -177,12 +195,10 @@ class Pool:
             bodies = worker.read()
             for body in bodies or ():
                 yield Event(worker, body.pop("event"), body)
-            if bodies is None:
-                self._selector.unregister(key.fileobj)
-                self.workers.remove(worker)
-                words = worker.last_words()
-                worker.stop()
-                yield Event(worker, "died", {"message": words, "exit_code": StageError.exit_code})
+            if bodies is None and worker in self.workers:
+                yield self._bury(worker)
+        for worker in [worker for worker in self.busy() if worker.is_abandoned()]:
+            yield self._bury(worker)
 
     def replace(self, worker: Worker) -> None:
         """End a worker whose ranks may be out of step; the next order gets a new one."""
@@ -190,18 +206,25 @@ class Pool:
         self.workers.remove(worker)
         worker.stop()
 
+    def _bury(self, worker: Worker) -> Event:
+        words = worker.last_words()
+        self.replace(worker)
+        return Event(worker, "died", {"message": words, "exit_code": StageError.exit_code})
+
     def close(self) -> None:
         """End every worker; one in the middle of a stage may first keep what it has."""
         busy = [process for worker in self.busy() for process in worker.processes]
-        for worker in self.busy():
-            worker.ask_to_stop()
-        deadline = time.monotonic() + _GRACE
-        while any(process.poll() is None for process in busy) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for worker in self.workers:
-            worker.stop()
-        self.workers.clear()
-        self._selector.close()
+        try:
+            for worker in self.busy():
+                worker.ask_to_stop()
+            deadline = time.monotonic() + _GRACE
+            while any(process.poll() is None for process in busy) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:  # asked a second time, it does not wait
+            for worker in self.workers:
+                worker.stop()
+            self.workers.clear()
+            self._selector.close()
 
 
 def _free_port() -> int:

@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from harness.errors import HarnessError, MachineError
+from harness.errors import HarnessError, InputError, MachineError, StageError
 from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
+from harness.execution.presence import others, present
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
 from harness.stages.rows import check_overlap
+from harness.store import CorruptError
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Which kinds go first when several stages are ready: what others wait for.
 _PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
+
+#: How often a stage is tried again after a damaged file of a parent was found and the parent made anew.
+_REPAIRS = 2
 
 
 class Watcher(Protocol):
@@ -38,6 +43,12 @@ class Watcher(Protocol):
 
     def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
         """Say that a stage is done, or why it failed."""
+
+    def found(self, stage: Stage) -> None:
+        """Say that another run has made a stage meanwhile."""
+
+    def repairing(self, stage: Stage, message: str) -> None:
+        """Say that a stage found damage, and that what is damaged will be made anew."""
 
 
 @dataclass
@@ -61,6 +72,10 @@ class Outcome:
     made: int = 0
     reused: int = 0
 
+    def done(self, stage: Stage) -> bool:
+        """Return whether a stage has a result."""
+        return stage.key not in self.failures
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -74,7 +89,13 @@ class Settings:
 
 
 def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: Settings, watcher: Watcher) -> Outcome:
-    """Make every missing stage of the benchmark and return what came of it."""
+    """Make every missing stage of the benchmark and return what came of it.
+
+    Raises:
+        InputError: the data or a model cannot be prepared, or no row could be made at all.
+        MachineError: results cannot be written, or the machine lacks what every stage needs.
+        StageError: as InputError, where it is not the input's fault.
+    """
     return _Runner(benchmark, registry, store, settings, watcher).run()
 
 
@@ -89,43 +110,66 @@ class _Runner:
         self.watcher = watcher
         self.plan = build_plan(benchmark, registry, store)
         self.failures: dict[str, Failure] = {}
-        self.finished = {stage.key for stage in self.plan.stages.values() if stage.done}
+        self.finished: set[str] = set()
         self.began: dict[str, float] = {}
+        self.repairs: dict[str, int] = {}
         self.made = 0
         self.overlap_checked = False
 
     def run(self) -> Outcome:
-        reused = len(self.finished)
         self._mark_needed()
+        reused = len(self.finished)
         if self.needed:
             self._check_writable()
             self.store.sweep()
-            pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks)
-            try:
-                self._work(pool)
-            finally:
-                pool.close()
-        if not self.failures:
+            with present(self.store):
+                self._make()
+        if not self.failures and not others(self.store):
             prune(self.plan, self.benchmark, self.store)
-        return Outcome(self.plan, self.failures, self.made, reused)
+        outcome = Outcome(self.plan, self.failures, self.made, reused)
+        _raise_if_nothing_worked(outcome)
+        return outcome
 
-    def _work(self, pool: Pool) -> None:
-        while True:
-            self._hand_out(pool)
-            if not pool.busy():
-                return
-            for event in pool.wait(0.5):
-                self._hear(pool, event)
+    def _make(self) -> None:
+        pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks)
+        try:
+            while True:
+                while self._hand_out(pool):
+                    pass
+                if not pool.busy():
+                    break
+                for event in pool.wait(0.5):
+                    self._hear(pool, event)
+        finally:
+            pool.close()
+        left = [stage for stage in self.needed if stage.key not in self.finished and stage.key not in self.failures]
+        if left:
+            raise StageError(f"{len(left)} stages were never ready to be made", where=left[0].label)
 
-    def _hand_out(self, pool: Pool) -> None:
+    def _hand_out(self, pool: Pool) -> bool:
+        """Give every idle worker a stage; return whether others may have become ready without one."""
         running = {worker.stage.key for worker in pool.busy() if worker.stage}
         for stage in self._ready(running):
+            if self._made_elsewhere(stage):
+                return True
             worker = pool.idle()
             if worker is None:
-                return
+                return False
             self.began[stage.key] = time.monotonic()
             self.watcher.started(worker.number, stage)
             worker.give(stage, self._order(stage))
+        return False
+
+    def _made_elsewhere(self, stage: Stage) -> bool:
+        """Take over what another run on this store has made meanwhile."""
+        record = self.store.find(stage.kind, stage.id or "")
+        if record is None or record.manifest.get("let_go"):
+            return False
+        self.finished.add(stage.key)
+        self.watcher.found(stage)
+        if stage.kind == "prepare":
+            self._look_again()
+        return True
 
     def _ready(self, running: set[str]) -> list[Stage]:
         ready = [
@@ -180,20 +224,32 @@ class _Runner:
             if stage.kind == "prepare":
                 self._look_again()
             return
-        self._fail(stage, body["message"], body["exit_code"])
-        self.watcher.ended(worker.number, stage, seconds, body["message"])
-        if event.kind == "failed" and worker.ranks > 1 and stage.kind == "train":
+        if event.kind != "died" and worker.ranks > 1 and stage.kind == "train":
             pool.replace(worker)
+        self._answer_failure(worker.number, stage, event, seconds)
+
+    def _answer_failure(self, worker: int, stage: Stage, event: Event, seconds: float) -> None:
+        message, exit_code = event.body["message"], event.body["exit_code"]
+        if self._made_elsewhere(stage):
+            return
+        if event.kind == "damaged" and self.repairs.get(stage.key, 0) < _REPAIRS:
+            self.repairs[stage.key] = self.repairs.get(stage.key, 0) + 1
+            self.watcher.repairing(stage, message)
+            self._look_again()
+            return
+        if stage.kind == "prepare" or event.body.get("fatal"):
+            raise _error(exit_code, message)
+        self._fail(stage, message, exit_code)
+        self.watcher.ended(worker, stage, seconds, message)
 
     def _look_again(self) -> None:
-        """Plan again: what was just prepared settles the ids of what depends on it."""
+        """Plan again: what was just prepared settles the ids of what depends on it, and what is damaged is gone."""
         self.plan = build_plan(self.benchmark, self.registry, self.store)
-        self.finished |= {stage.key for stage in self.plan.stages.values() if stage.done}
         self._mark_needed()
 
     def _mark_needed(self) -> None:
         self.needed = required(self.plan, self.store)
-        self.finished -= {stage.key for stage in self.needed}
+        self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
         self.watcher.planned(self.plan, self.needed)
 
@@ -202,11 +258,15 @@ class _Runner:
         if self.overlap_checked or not any(stage.kind == "train" for stage in self.needed):
             return
         plan = self.plan
-        others = {"validation split": plan.validation} if plan.validation is not None else {}
-        others |= plan.evaluations
-        if plan.train.done and all(stage.done for stage in others.values()):
-            records = {label: self.store.open("prepare", stage.id or "") for label, stage in others.items()}
-            check_overlap(self.store.open("prepare", plan.train.id or ""), records)
+        held_out = {"validation split": plan.validation} if plan.validation is not None else {}
+        held_out |= plan.evaluations
+        if plan.train.done and all(stage.done for stage in held_out.values()):
+            records = {label: self.store.open("prepare", stage.id or "") for label, stage in held_out.items()}
+            try:
+                check_overlap(self.store.open("prepare", plan.train.id or ""), records)
+            except CorruptError as error:
+                self.watcher.repairing(plan.train, str(error))
+                self._look_again()
             self.overlap_checked = True
 
     def _fail(self, stage: Stage, message: str, exit_code: int) -> None:
@@ -227,12 +287,16 @@ class _Runner:
             probe.unlink()
 
 
-def raise_if_nothing_worked(outcome: Outcome) -> None:
-    """Raise the error itself where preparing failed and no row of any table can exist."""
-    preparing = [failure for failure in outcome.failures.values() if failure.stage.kind == "prepare"]
-    first = next((failure for failure in preparing if failure.because_of is None), None)
+def _error(exit_code: int, message: str) -> HarnessError:
+    """Return the error behind a message that a worker sent."""
+    kinds: dict[int, type[HarnessError]] = {2: InputError, 3: MachineError}
+    return kinds.get(exit_code, StageError)(message)
+
+
+def _raise_if_nothing_worked(outcome: Outcome) -> None:
+    """Raise the error itself where no cell of any table can exist."""
+    if any(stage.kind == "generate" and outcome.done(stage) for stage in outcome.plan.stages.values()):
+        return
+    first = next((failure for failure in outcome.failures.values() if failure.because_of is None), None)
     if first is not None:
-        error = HarnessError(first.message)
-        if first.exit_code == MachineError.exit_code:
-            error = MachineError(first.message)
-        raise error
+        raise _error(first.exit_code, first.message)

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from harness.plan.estimate import Estimate
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from harness.plan import Plan, Stage
 
-#: Seconds between two plain lines about the same stage.
+#: Seconds between two plain lines about the same stage, and about many short ones.
 _QUIET = 15.0
+
+#: Seconds of work after which what was seen counts as much for the pace as what was assumed.
+_TRUST = 20.0
 
 
 class TimeLeft:
-    """Time left, from the estimated work of what is done and what is not, at the pace seen so far."""
+    """Time left: the estimated work that is left, at the pace seen so far.
 
-    def __init__(self) -> None:
+    The pace is estimated seconds done a second. It begins as the number of stages at a time, as if the estimates were
+    right, and becomes what is seen.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
         """Start the clock."""
         self._began = time.monotonic()
-        self._work: dict[str, float] = {}
+        self._jobs = jobs
+        self._work: dict[str, float | None] = {}
         self._done: dict[str, float] = {}
 
     def plan(self, plan: Plan, todo: list[Stage]) -> None:
-        """Take in what there is to do."""
+        """Take in what there is to do, and how much that is, which is clearer once the data are prepared."""
         estimate = Estimate(plan)
         for stage in todo:
-            self._work[stage.key] = max(estimate.seconds(stage) or 0.0, 0.05)
+            self._work[stage.key] = estimate.seconds(stage)
+            self._done[stage.key] = 0.0
 
     def at(self, stage: Stage, fraction: float) -> None:
         """Note how far a stage is."""
-        self._done[stage.key] = self._work.get(stage.key, 0.0) * fraction
+        self._done[stage.key] = (self._work.get(stage.key) or 0.0) * fraction
 
     @property
     def fraction(self) -> float:
         """Share of the estimated work that is done."""
-        return sum(self._done.values()) / max(sum(self._work.values()), 1e-9)
+        return sum(self._done.values()) / max(sum(work or 0.0 for work in self._work.values()), 1e-9)
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds left; None while the size of a stage is unknown."""
+        if any(work is None for work in self._work.values()):
+            return None
+        done, elapsed = sum(self._done.values()), time.monotonic() - self._began
+        pace = (done + self._jobs * _TRUST) / (elapsed + _TRUST)
+        return (sum(work or 0.0 for work in self._work.values()) - done) / pace
 
     def __str__(self) -> str:
-        elapsed = time.monotonic() - self._began
-        if self.fraction < 0.01 or elapsed < 2:
-            return "time left ?"
-        return f"{clock(elapsed * (1 - self.fraction) / self.fraction)} left"
+        seconds = self.seconds
+        return "time left unknown" if seconds is None else f"about {clock(seconds)} left"
 
 
 def clock(seconds: float) -> str:
@@ -56,70 +77,119 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Lines:
-    """A line when a stage begins, now and then while it runs, and when it ends."""
+@dataclass
+class Pace:
+    """How fast a stage goes: since its first report, because what came before is loading."""
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        """Write to ``console``; ``quiet`` leaves failures only."""
+    began: float
+    first: tuple[float, int] | None = None
+    done: int = 0
+    total: int = 0
+
+    def report(self, done: int, total: int) -> None:
+        """Take in how far it is."""
+        self.done, self.total = done, total
+        if self.first is None:
+            self.first = (time.monotonic(), done)
+
+    @property
+    def rate(self) -> float:
+        """Units a second; 0 while that is unknown."""
+        if self.first is None or self.done <= self.first[1]:
+            return 0.0
+        return (self.done - self.first[1]) / max(time.monotonic() - self.first[0], 1e-3)
+
+    def describe(self, unit: str, note: str) -> str:
+        """Return ``step 20/100, 3.1/s, 0:26 left, loss 2.1``, as far as it is known."""
+        parts = [f"{unit} {self.done:,}/{self.total:,}"] if self.total else []
+        if self.rate and self.total:
+            parts += [f"{self.rate:.1f}/s", f"{clock((self.total - self.done) / self.rate)} left"]
+        return ", ".join([*parts, *([note] if note else [])])
+
+
+class Lines:
+    """A line when training begins, now and then while stages run, and when something ends that took a while."""
+
+    def __init__(self, console: Console, *, jobs: int = 1, quiet: bool = False) -> None:
+        """Write to ``console``; ``quiet`` leaves failures and damage only."""
         self.console = console
         self.quiet = quiet
-        self.left = TimeLeft()
-        self.todo = 0
-        self.done = 0
+        self.left = TimeLeft(jobs)
+        self.todo: set[str] = set()
+        self.done: set[str] = set()
+        self.paces: dict[int, Pace] = {}
         self._last: dict[int, float] = {}
-        self._began: dict[int, float] = {}
+        self._said = time.monotonic()
 
     def planned(self, plan: Plan, todo: list[Stage]) -> None:
         """Say once how much there is to do."""
-        if self.todo == 0 and todo and not self.quiet:
-            cached = len(plan.stages) - len(todo)
-            self._say(f"{len(todo)} stages to do, {cached} already in the store")
-        self.todo = max(self.todo, len(todo))
+        if not self.todo and todo:
+            self.left.plan(plan, todo)
+            self._say(f"{len(todo)} stages to do, {len(plan.stages) - len(todo)} already in the store")
         self.left.plan(plan, todo)
+        self.todo |= {stage.key for stage in todo}
+        self.done -= {stage.key for stage in todo}
 
     def started(self, worker: int, stage: Stage) -> None:
         """Remember when; say so for the stages that take a while."""
-        self._began[worker] = self._last[worker] = time.monotonic()
+        self.paces[worker] = Pace(time.monotonic())
+        self._last[worker] = time.monotonic()
         if stage.kind == "train":
-            self._say(f"[{worker}] {stage.kind} {stage.label}")
+            self._say(f"[{worker}] {_name(stage)}")
 
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
         """Say how far a stage is, at intervals."""
+        if not total and stage.kind == "train":
+            self._say(f"[{worker}] {_name(stage)}: {note}")
+            return
         self.left.at(stage, done / total if total else 0.0)
+        pace = self.paces[worker]
+        pace.report(done, total)
         now = time.monotonic()
         if now - self._last[worker] >= _QUIET:
             self._last[worker] = now
-            rate = done / max(now - self._began[worker], 1e-9)
-            pace = f"{unit} {done}/{total or '?'}, {rate:.1f}/s"
-            self._say(f"[{worker}] {stage.kind} {stage.label}: {pace} {note}, {self.left}")
+            self._say(f"[{worker}] {_name(stage)}: {pace.describe(unit, note)}  ({self._whole()})")
 
     def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
         """Say how it ended."""
-        self.done += 1
-        self.left.at(stage, 1.0)
+        self._finished(stage)
         if failure is not None:
-            self.console.print(f"failed: {stage.kind} {stage.label}: {failure}", markup=False, highlight=False)
-        elif stage.kind in {"train", "generate"}:
-            state = f"done in {clock(seconds)}  ({self.done}/{self.todo}, {self.left})"
-            self._say(f"[{worker}] {stage.kind} {stage.label}: {state}")
+            self._insist(f"failed: {_name(stage)}: {failure}")
+        elif stage.kind == "train" or seconds >= _QUIET or time.monotonic() - self._said >= _QUIET:
+            self._say(f"[{worker}] {_name(stage)}: done in {clock(seconds)}  ({self._whole()})")
+
+    def found(self, stage: Stage) -> None:
+        """Count what another run has made."""
+        self._finished(stage)
+
+    def repairing(self, stage: Stage, message: str) -> None:
+        """Say what was damaged."""
+        self._insist(f"damaged, made anew for {_name(stage)}: {message}")
+
+    def _finished(self, stage: Stage) -> None:
+        self.done.add(stage.key)
+        self.left.at(stage, 1.0)
+
+    def _whole(self) -> str:
+        return f"{len(self.done)}/{len(self.todo)} stages, {self.left}"
 
     def _say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._said = time.monotonic()
+            self._insist(text)
+
+    def _insist(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bars(Lines):
-    """A bar for the whole and one for each worker."""
+    """A line with a bar for each worker and one for the whole, never wider than the terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, jobs: int = 1) -> None:
         """Set up the display; use it as a context manager."""
-        super().__init__(console, quiet=True)
-        columns = ("{task.description}", BarColumn(bar_width=24), "{task.fields[state]}")
-        self._whole = Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=console)
-        self._single = Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=console)
-        self._all = self._whole.add_task("benchmark", total=1.0, state="")
-        self._tasks: dict[int, TaskID] = {}
-        self._live = Live(Group(self._single, self._whole), console=console, transient=True, refresh_per_second=5)
+        super().__init__(console, jobs=jobs, quiet=True)
+        self._stages: dict[int, tuple[Stage, str]] = {}
+        self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self._render)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -129,28 +199,41 @@ class Bars(Lines):
         self._live.stop()
 
     def started(self, worker: int, stage: Stage) -> None:
-        """Give the worker's bar to the stage."""
-        self._began[worker] = self._last[worker] = time.monotonic()
-        if worker not in self._tasks:
-            self._tasks[worker] = self._single.add_task("", total=None, state="")
-        name = f"{stage.kind} {stage.label}".replace("[", "\\[")
-        self._single.update(self._tasks[worker], description=name, completed=0, total=None, state="")
+        """Give the worker's line to the stage."""
+        super().started(worker, stage)
+        self._stages[worker] = (stage, "loading")
 
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
         """Move the stage's bar and the whole one."""
-        self.left.at(stage, done / total if total else 0.0)
-        seconds = max(time.monotonic() - self._began[worker], 1e-9)
-        rate = done / seconds
-        rest = f", {clock((total - done) / rate)} left" if rate and total else ""
-        state = f"{unit} {done}/{total or '?'}  {rate:.1f}/s{rest}  {note}".replace("[", "\\[")
-        self._single.update(self._tasks[worker], completed=done, total=total or None, state=state)
-        self._show()
+        if not total and stage.kind == "train":
+            self._insist(f"{_name(stage)}: {note}")
+            return
+        super().progress(worker, stage, done, total, unit, note)
+        self._stages[worker] = (stage, self.paces[worker].describe(unit, note))
 
     def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
-        """Count it."""
+        """Take the stage off the worker's line."""
         super().ended(worker, stage, seconds, failure)
-        self._show()
+        self._stages.pop(worker, None)
 
-    def _show(self) -> None:
-        state = f"{self.done}/{self.todo} stages  {self.left}"
-        self._whole.update(self._all, completed=self.left.fraction, state=state)
+    def repairing(self, stage: Stage, message: str) -> None:
+        """Say what was damaged, and take the stage off its worker's line."""
+        super().repairing(stage, message)
+        self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
+
+    def _render(self) -> RenderableType:
+        lines = Table.grid(padding=(0, 1), expand=True)
+        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=5)
+        lines.add_column(width=10)
+        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=6)
+        for worker, (stage, state) in sorted(self._stages.items()):
+            pace = self.paces[worker]
+            bar = ProgressBar(total=pace.total or None, completed=pace.done, pulse=not pace.total, width=10)
+            lines.add_row(Text(_name(stage)), bar, Text(state))
+        whole = ProgressBar(total=1.0, completed=self.left.fraction, width=10)
+        lines.add_row(Text("benchmark", style="bold"), whole, Text(self._whole(), style="bold"))
+        return Group(lines)
+
+
+def _name(stage: Stage) -> str:
+    return f"{stage.kind} {stage.label}"

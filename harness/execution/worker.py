@@ -16,11 +16,14 @@ import traceback
 import uuid
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
-from harness.stages import Order, carry_out
+from harness.errors import HarnessError, MachineError, StorageError
+from harness.plan.build import CODE, code_digest
+from harness.stages import Order, carry_out, installed
+from harness.store import CorruptError
 from harness.training.stop import Stopped
 
 if TYPE_CHECKING:
+    from harness.api.registration import Kind
     from harness.stages import Tell
 
 _END = object()
@@ -34,12 +37,14 @@ def main() -> int:
     orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
+    for kind in CODE:
+        code_digest(kind)  # of the source as it is now, which is what is imported
     while (order := orders.get()) is not _END:
         busy.set()
         answer = _do(Order.from_json(order), events)
         _answer(events, answer)
-        if answer["event"] == "stopped":
-            return 1
+        if answer["event"] == "stopped" or (answer["event"] != "done" and os.environ.get("RANK", "0") != "0"):
+            return 1  # rank 0 speaks for all; a rank that failed before they met must not keep it waiting
         busy.clear()
     return 0
 
@@ -55,11 +60,15 @@ def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
 
 def _do(order: Order, events: IO[str]) -> dict[str, Any]:
     try:
+        _check_source(order)
         carry_out(order, _teller(events))
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
+    except CorruptError as error:
+        return {"event": "damaged", "message": str(error), "exit_code": error.exit_code}
     except HarnessError as error:
-        return {"event": "failed", "message": str(error), "exit_code": error.exit_code}
+        fatal = isinstance(error, (StorageError, SourceChanged))
+        return {"event": "failed", "message": str(error), "exit_code": error.exit_code, "fatal": fatal}
     except MemoryError:
         return {"event": "failed", "message": "out of memory", "exit_code": 3}
     except (KeyboardInterrupt, SystemExit):
@@ -69,6 +78,23 @@ def _do(order: Order, events: IO[str]) -> dict[str, Any]:
         name = type(error).__name__
         return {"event": "failed", "message": f"{name}: {error}\n  (traceback in {place})", "exit_code": 1}
     return {"event": "done"}
+
+
+class SourceChanged(MachineError):
+    """What a stage would compute with is not what its id was made from."""
+
+
+def _check_source(order: Order) -> None:
+    """Refuse to put the work of edited or upgraded code under the id of what was there when the run was planned."""
+    config, registry = order.config, installed(order.blocked)
+    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
+    used: list[tuple[Kind, str, str]] = [(k, config[k], config["plugin"]) for k in kinds if k in config]
+    used += [("reward", part["use"], part["plugin"]) for part in config.get("reward", {}).get("parts", ())]
+    changed = [f"{kind} {name!r}" for kind, name, known in used if registry.fingerprint(kind, name) != known]
+    if config["code"] != code_digest(order.kind):
+        changed.append("the harness")
+    if changed:
+        raise SourceChanged(f"the source of {' and '.join(changed)} has changed since this run began", hint="run again")
 
 
 def _keep_traceback(order: Order, text: str) -> str:

@@ -1,30 +1,54 @@
 """What a stage will cost, before it is done: tokens, seconds and disk, from sizes that need no loading.
 
-The estimate counts the tokens that go through the model and assumes a speed for the processor; it orders and adds up
-stages well enough for a time-left display, and is no measurement.
+The estimate counts steps and tokens and assumes what each costs on one processor thread; it weighs stages against each
+other well enough for a time-left display, and is no measurement.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.plan.graph import Plan, Stage
 
-#: Assumed useful floating-point operations a second of one processor thread in small matrix products.
-_SPEED = 1.5e10
+#: Floating-point operations a second of one thread, in matrix products of the sizes that small models have.
+_SPEED = 4e10
 
-#: Seconds that a sampling step costs beside its arithmetic (many small operations), a token of one row.
-_DECODE = 2e-4
+#: Seconds that a layer costs beside its arithmetic: in a forward with its backward, and in decoding one position.
+_STEP, _POSITION = 4e-3, 6e-4
+
+#: Seconds of choosing one token: noise, sorting out finished rows.
+_TOKEN = 1e-4
+
+#: Seconds that a stage takes beside its work: reading rows and writing a result; loading a model, and each parameter.
+_STAGE, _MODEL, _PARAMETER = 0.1, 0.2, 8e-9
+
+#: Share of the longest prompt and the longest answer that is filled as a rule.
+_FILLED = 0.35
+
+#: Parameters and layers assumed of a model that is not here yet.
+_UNKNOWN = (350_000_000, 24)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is known of a model."""
+
+    parameters: int
+    layers: int
 
 
 class Estimate:
     """Costs of the stages of one plan."""
 
     def __init__(self, plan: Plan) -> None:
-        """Look at the plan's rows and models once."""
+        """Remember the sizes of models, which many stages share."""
         self._plan = plan
+        self._sizes: dict[str, Size] = {}
 
     def tokens(self, stage: Stage) -> int | None:
         """Return how many tokens go through the model; None while the number of rows is unknown."""
@@ -33,63 +57,115 @@ class Estimate:
             return None
         config = stage.config
         if stage.kind == "train":
-            length = self._typical(config["recipe"]["max_prompt_length"], config["recipe"]["max_completion_length"])
-            epochs = config["last"].get("epoch", 1) - config["first"].get("epoch", 0)
-            return int(max(epochs, 1) * rows * (length + self._candidates(config) * length))
+            steps, prompts, prompt, answer = self._training(stage, rows)
+            return int(steps * prompts * (prompt + answer * (1 + 2 * _candidates(config))))
         if stage.kind == "generate":
-            decoding = config["decoding"]
-            draws = decoding["draws"] if decoding["temperature"] else 1
-            return int(rows * draws * decoding["max_new_tokens"] * 0.6)
+            return int(self._answers(stage, rows) * self._decoding(stage)["max_new_tokens"] * 2 * _FILLED)
         return rows
 
     def seconds(self, stage: Stage) -> float | None:
         """Return a rough time on one processor thread; None while the number of rows is unknown."""
-        tokens = self.tokens(stage)
-        if tokens is None:
+        rows = self._rows(stage)
+        if rows is None:
             return None
-        parameters = self._parameters(stage)
+        size = self._size(stage)
         if stage.kind == "train":
-            sampled = tokens * _DECODE if self._candidates(stage.config) else 0.0
-            return 6.0 * parameters * tokens / _SPEED + sampled
+            steps, prompts, prompt, answer = self._training(stage, rows)
+            candidates = _candidates(stage.config)
+            trained = prompts * (prompt + answer * (1 + candidates))
+            step = _STEP * size.layers + 6.0 * size.parameters * trained / _SPEED
+            sampled = prompts * candidates * answer
+            positions = 2 * answer if candidates else 0.0
+            return _load(size) + steps * (step + _decode(size, positions, sampled))
         if stage.kind == "generate":
-            return tokens * (_DECODE + 2.0 * parameters / _SPEED)
-        return 0.02 + tokens * 1e-4
+            answers, longest = self._answers(stage, rows), int(self._decoding(stage)["max_new_tokens"])
+            batches = max(1.0, answers / 512)
+            return _load(size) + _decode(size, batches * longest, answers * longest * 2 * _FILLED)
+        if stage.kind == "score":
+            samples = self._answers(stage.parents["samples"], rows)
+            length = 2 * _FILLED * float(self._decoding(stage.parents["samples"])["max_new_tokens"])
+            asked = len({"policy", "scorer"} & stage.parents.keys())
+            return _STAGE + samples * 2e-4 + asked * (_load(size) + 2.0 * size.parameters * samples * length / _SPEED)
+        return _load(size) + rows * 1e-3
 
     def disk(self, stage: Stage) -> int:
         """Return roughly how many bytes stay on disk."""
         if stage.kind == "train":
-            return self._parameters(stage) * 12
+            return self._size(stage).parameters * 12
+        if stage.kind == "prepare" and stage.config["what"] != "rows":
+            return self._size(stage).parameters * 4 if stage.config["what"] == "new-model" else 0
         rows = self._rows(stage) or 0
         return rows * (800 if stage.kind == "prepare" else 300)
 
-    def _candidates(self, config: Any) -> int:
-        options = config.get("options", {})
-        temperatures = options.get("temperatures")
-        if isinstance(temperatures, (list, tuple)):
-            return len(temperatures)
-        return 2 if config.get("reward") else 0
+    def _training(self, stage: Stage, rows: int) -> tuple[float, int, float, float]:
+        """Return steps, prompts a step, and the usual length of prompts and answers in tokens."""
+        recipe: Mapping[str, Any] = stage.config["recipe"]
+        prompts = int(recipe["batch_size"])
+        each = max(1, rows // prompts)
+        first, last = (_position(stage.config[name], each) for name in ("first", "last"))
+        longest = recipe.get("generate_length") or recipe["max_completion_length"]
+        return max(0, last - first), prompts, _FILLED * recipe["max_prompt_length"], _FILLED * longest
+
+    def _decoding(self, stage: Stage) -> Mapping[str, Any]:
+        decoding: Mapping[str, Any] = stage.config["decoding"]
+        return decoding
+
+    def _answers(self, stage: Stage, rows: int) -> int:
+        decoding = self._decoding(stage)
+        return rows * int(decoding["draws"] if decoding["temperature"] else 1)
 
     def _rows(self, stage: Stage) -> int | None:
         source = stage.parents.get("rows", stage)
+        if source.config.get("what", "rows") != "rows":
+            return 0  # a model, which needs no data
         limit = source.config.get("limit")
-        return int(limit) if limit else self._plan.row_counts.get(source.key)
+        known = self._plan.row_counts.get(source.key)
+        return known if known is not None or limit is None else int(limit)
 
-    def _typical(self, prompt: int, completion: int) -> float:
-        return 0.35 * (prompt + completion)
-
-    def _parameters(self, stage: Stage) -> int:
+    def _size(self, stage: Stage) -> Size:
         model: Stage | None = stage
-        while model is not None and model.kind != "prepare":
-            model = model.parents.get("start") or model.parents.get("checkpoint") or model.parents.get("samples")
-        if model is None:
-            return 0
-        config = model.config.get("config")
-        if config:
-            width = config.get("n_embd") or config.get("hidden_size") or 128
-            layers = config.get("n_layer") or config.get("num_hidden_layers") or 4
-            vocabulary = model.parents["tokenizer"].config["vocab_size"] if "tokenizer" in model.parents else 2000
-            return int(12 * layers * width**2 + vocabulary * width)
-        path = model.runtime.get("path")
-        if path:
-            return sum(p.stat().st_size for p in Path(path).expanduser().glob("*.safetensors")) // 4
-        return 350_000_000
+        while model is not None and (model.kind != "prepare" or model.config["what"] == "rows"):
+            parents = model.parents
+            model = parents.get("start") or parents.get("checkpoint") or parents.get("samples")
+        if model is None or model.config["what"] == "tokenizer":
+            return Size(0, 0)
+        if model.key not in self._sizes:
+            self._sizes[model.key] = _size(model)
+        return self._sizes[model.key]
+
+
+def _load(size: Size) -> float:
+    """Return the seconds that a stage with a model takes beside its work."""
+    return _STAGE + (_MODEL + _PARAMETER * size.parameters if size.parameters else 0.0)
+
+
+def _decode(size: Size, positions: float, tokens: float) -> float:
+    """Return the seconds of decoding some tokens at some positions."""
+    return positions * _POSITION * size.layers + tokens * (_TOKEN + 2.0 * size.parameters / _SPEED)
+
+
+def _candidates(config: Mapping[str, Any]) -> int:
+    """Return how many answers a method samples for a prompt, as far as its options tell."""
+    options = config.get("options", {})
+    temperatures = options.get("temperatures")
+    if isinstance(temperatures, (list, tuple)):
+        return len(temperatures)
+    return 2 if config.get("reward") else 0
+
+
+def _position(position: Mapping[str, int], steps_per_epoch: int) -> int:
+    return position["step"] if "step" in position else position["epoch"] * steps_per_epoch
+
+
+def _size(model: Stage) -> Size:
+    config = model.config.get("config")
+    if config:
+        width = config.get("n_embd") or config.get("hidden_size") or 768
+        layers = config.get("n_layer") or config.get("num_hidden_layers") or 12
+        vocabulary = model.parents["tokenizer"].config["vocab_size"]
+        return Size(int(12 * layers * width**2 + vocabulary * width), int(layers))
+    path = model.runtime.get("path")
+    if path:
+        weights = sum(p.stat().st_size for p in Path(path).expanduser().glob("*.safetensors")) // 4
+        return Size(weights, max(2, round(weights ** (1 / 3) / 40)))
+    return Size(*_UNKNOWN)
