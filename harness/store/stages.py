@@ -13,6 +13,7 @@ import errno
 import os
 import shutil
 import uuid
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from harness.errors import MachineError, StageError
@@ -118,11 +119,10 @@ class Store:
             replace_text(record.folder / MANIFEST, dump(manifest))
         with machine_errors(record.folder):
             for name in (*before, *chosen):  # the earlier ones too: their removal may have been cut short
-                path = record.folder / name
-                path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # other files are left in it
-                    if path.parent != record.folder:
-                        path.parent.rmdir()
+                (record.folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other files are left in one of them
+                    for parent in PurePosixPath(name).parents[:-1]:
+                        (record.folder / parent).rmdir()
 
     def scratch(self, kind: str, stage_id: str) -> Path:
         """Return the folder in which a long stage keeps what it goes on from; it survives a stage that was stopped."""

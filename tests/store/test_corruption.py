@@ -1,0 +1,187 @@
+"""A file that is not what was written is never taken for what was."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from store.stage import FILES, ID, KIND, content, make
+
+from harness.errors import StageError
+from harness.store import CorruptError, Record, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERY = (*FILES, "config.json", "environment.json", "manifest.json")
+LINES = ("train.jsonl", "summary.json", "config.json", "manifest.json")
+
+
+def _read(root: Path) -> dict[str, bytes] | None:
+    """Read everything; None where the damage was noticed."""
+    try:
+        record = Store(root).find(KIND, ID)
+        return None if record is None else content(record)
+    except StageError:
+        return None
+
+
+class Damaged:
+    """A stage that is damaged in one way after the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        make(root)
+        self.folder = Store(root).folder(KIND, ID)
+        self.whole = content(Store(root).open(KIND, ID))
+        self.copy = root / "copy"
+        shutil.copytree(self.folder, self.copy)
+
+    def restore(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.copy, self.folder)
+
+    def noticed(self, name: str, damaged: bytes) -> bool:
+        """Put ``damaged`` in the place of a file; say whether reading noticed, and never accept other numbers."""
+        self.restore()
+        assert (self.folder / name).read_bytes() != damaged
+        (self.folder / name).write_bytes(damaged)
+        found = _read(self.root)
+        assert found is None or (name == "manifest.json" and found == self.whole), (name, damaged)
+        return found is None
+
+
+@pytest.fixture
+def stage(quick_path: Path) -> Damaged:
+    return Damaged(quick_path)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_flipped_byte(stage: Damaged, name: str) -> None:
+    whole = (stage.copy / name).read_bytes()
+    chance = random.Random(name)
+    places = [0, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(20))]
+    noticed = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        noticed += stage.noticed(name, bytes(damaged))
+    assert noticed == len(places) or name == "manifest.json"
+    assert noticed
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_file_that_is_cut_emptied_or_longer(stage: Damaged, name: str) -> None:
+    whole = (stage.copy / name).read_bytes()
+    cuts = {0, 1, len(whole) // 2, len(whole) - 2}
+    if name in LINES:
+        cuts |= {place + 1 for place, byte in enumerate(whole[:-1]) if byte == ord("\n")}
+    for cut in cuts:
+        assert stage.noticed(name, whole[:cut])
+    assert stage.noticed(name, bytes(len(whole)))
+    assert stage.noticed(name, whole + b"{}\n")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_file_that_is_gone(stage: Damaged, name: str) -> None:
+    (stage.folder / name).unlink()
+    assert _read(stage.root) is None
+
+
+def test_every_flip_in_the_manifest_changes_no_number(stage: Damaged) -> None:
+    whole = (stage.copy / "manifest.json").read_bytes()
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 7)
+        stage.noticed("manifest.json", bytes(damaged))
+
+
+@pytest.mark.parametrize("manifest", ["[]", "1", "{}", '{"format": 1}', "nonsense", '{"format": 1, "files": []}'])
+def test_a_manifest_that_is_something_else(stage: Damaged, manifest: str) -> None:
+    assert stage.noticed("manifest.json", manifest.encode())
+
+
+def test_two_files_that_changed_places(stage: Damaged) -> None:
+    log, other = stage.folder / "train.jsonl", stage.folder / "optimizer.safetensors"
+    log.rename(stage.folder / "x")
+    other.rename(log)
+    (stage.folder / "x").rename(other)
+    assert _read(stage.root) is None
+
+
+def test_two_stages_that_changed_places(quick_path: Path) -> None:
+    one = make(quick_path)
+    with Store(quick_path).draft(KIND, "cd" * 32) as draft:
+        other = draft.commit(config={"seed": 1}, environment={}, label="another")
+    one.folder.rename(quick_path / "x")
+    other.folder.rename(one.folder)
+    (quick_path / "x").rename(other.folder)
+    assert Store(quick_path).find(KIND, ID) is None
+    assert Store(quick_path).find(KIND, "cd" * 32) is None
+
+
+def test_the_damaged_stage_is_kept_aside_and_made_anew(quick_path: Path) -> None:
+    record = make(quick_path)
+    (record.folder / "train.jsonl").write_bytes(b"x" * len(FILES["train.jsonl"]))
+    with pytest.raises(CorruptError, match=r"train\.jsonl is not what was written") as caught:
+        Store(quick_path).open(KIND, ID).path("train.jsonl")
+    aside = next((quick_path / "store" / ".corrupt").iterdir())
+    assert str(aside) in str(caught.value)
+    assert (aside / "train.jsonl").read_bytes().startswith(b"xxx")
+    assert Store(quick_path).find(KIND, ID) is None
+    assert content(make(quick_path))["train.jsonl"] == FILES["train.jsonl"]
+
+
+def test_a_commit_over_a_damaged_stage_takes_its_place(quick_path: Path) -> None:
+    record = make(quick_path)
+    (record.folder / "manifest.json").write_text("nonsense", encoding="utf-8")
+    assert content(make(quick_path))["train.jsonl"] == FILES["train.jsonl"]
+    assert len(list((quick_path / "store" / ".corrupt").iterdir())) == 1
+
+
+def test_a_commit_over_a_stage_without_a_readable_environment_takes_its_place(quick_path: Path) -> None:
+    record = make(quick_path)
+    size = (record.folder / "environment.json").stat().st_size
+    (record.folder / "environment.json").write_bytes(b" " * size)
+    again = make(quick_path, changes={"model": b"other weights"})
+    assert content(again)["checkpoint/model.safetensors"] == b"other weights"
+
+
+def test_a_stage_that_cannot_be_moved_says_what_to_do(quick_path: Path) -> None:
+    record = make(quick_path)
+    (quick_path / "store" / ".corrupt").write_text("a file where the folder should be", encoding="utf-8")
+    (record.folder / "train.jsonl").unlink()
+    with pytest.raises(CorruptError, match="remove this folder"):
+        record.path("train.jsonl")
+
+
+def test_another_format_is_refused_and_left_alone(quick_path: Path) -> None:
+    record = make(quick_path)
+    text = (record.folder / "manifest.json").read_text(encoding="utf-8").replace('"format": 1', '"format": 2')
+    (record.folder / "manifest.json").write_text(text, encoding="utf-8")
+    with pytest.raises(StageError, match="another format, got 2; expected format 1"):
+        Store(quick_path).find(KIND, ID)
+    assert (record.folder / "train.jsonl").exists()
+
+
+def test_files_that_are_let_go_while_they_are_read_are_no_damage(quick_path: Path) -> None:
+    reader = Store(quick_path)
+    make(quick_path)
+    stale: Record = reader.open(KIND, ID)
+    Store(quick_path).let_go(KIND, ID, ["checkpoint"])
+    with pytest.raises(StageError, match="let go of") as caught:
+        stale.path("checkpoint")
+    assert not isinstance(caught.value, CorruptError)
+    assert reader.open(KIND, ID).path("train.jsonl").read_bytes() == FILES["train.jsonl"]
+
+
+def test_verify_checks_every_file(stage: Damaged) -> None:
+    Store(stage.root).open(KIND, ID).verify()
+    for name in FILES:
+        stage.restore()
+        path = stage.folder / name
+        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+        with pytest.raises(CorruptError):
+            Store(stage.root).open(KIND, ID).verify()

@@ -1,0 +1,171 @@
+"""A process that is killed before any one of its file operations leaves the old state or the new one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from store.stage import ENVIRONMENT, FILES, ID, KIND, content, in_child, make
+
+from harness.errors import StageError
+from harness.store import Store
+from harness.store.files import replace_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST = 300
+OTHER = {**ENVIRONMENT, "device": "another"}
+HEAVY = ("checkpoint", "optimizer.safetensors")
+
+
+def _killed_everywhere(root: Path, prepare: Callable[[Path], object], act: Callable[[Path], object]) -> list[Path]:
+    """Do ``act`` in fresh folders, killed one operation later each time; return the folders of those killed."""
+    folders: list[Path] = []
+    for number in range(1, MOST):
+        folder = root / str(number)
+        folder.mkdir()
+        prepare(folder)
+        ended = in_child(lambda folder=folder: act(folder), die_at=number)  # type: ignore[misc]  # bound here
+        if ended == 0:
+            assert number > 5, "the child's file operations are not seen"
+            return folders
+        assert ended == -signal.SIGKILL
+        folders.append(folder)
+    raise AssertionError("the child never came to its end")
+
+
+def _nothing(_: Path) -> None:
+    return
+
+
+def _let_go(root: Path) -> None:
+    Store(root).let_go(KIND, ID, HEAVY)
+
+
+def _made_and_let_go(root: Path) -> None:
+    make(root)
+    _let_go(root)
+
+
+def _leftovers(root: Path) -> list[str]:
+    return sorted(p.name for p in (root / "store" / ".drafts").glob("*"))
+
+
+def test_a_first_commit_is_there_as_a_whole_or_not_at_all(quick_path: Path) -> None:
+    seen = set()
+    for folder in _killed_everywhere(quick_path, _nothing, make):
+        record = Store(folder).find(KIND, ID)
+        seen.add(record is not None)
+        if record is not None:
+            record.verify()
+            assert {name: content(record)[name] for name in FILES} == FILES
+        Store(folder).sweep()
+        assert _leftovers(folder) == []
+        again = make(folder)
+        assert {name: content(again)[name] for name in FILES} == FILES
+    assert seen == {False, True}
+
+
+def test_a_second_commit_leaves_the_first(quick_path: Path) -> None:
+    for folder in _killed_everywhere(quick_path, make, make):
+        record = Store(folder).open(KIND, ID)
+        assert {name: content(record)[name] for name in FILES} == FILES
+
+
+def test_letting_go_leaves_all_files_or_a_manifest_without_them(quick_path: Path) -> None:
+    seen = set()
+    for folder in _killed_everywhere(quick_path, make, _let_go):
+        record = Store(folder).open(KIND, ID)
+        record.verify()
+        seen.add(record.holds("checkpoint"))
+        assert record.holds("checkpoint") == record.holds("optimizer.safetensors")
+        Store(folder).let_go(KIND, ID, HEAVY)
+        present = {path.name for path in record.folder.iterdir() if not path.name.startswith(".")}
+        assert present == {"config.json", "environment.json", "manifest.json", "train.jsonl", "summary.json"}
+    assert seen == {False, True}
+
+
+def test_giving_back_leaves_all_files_or_a_manifest_without_them(quick_path: Path) -> None:
+    seen = set()
+    for folder in _killed_everywhere(quick_path, _made_and_let_go, make):
+        record = Store(folder).open(KIND, ID)
+        record.verify()
+        seen.add(record.holds("checkpoint"))
+        again = make(folder)
+        assert {name: content(again)[name] for name in FILES} == FILES
+    assert seen == {False, True}
+
+
+def test_a_checkpoint_of_another_machine_replaces_the_whole_stage_or_nothing(quick_path: Path) -> None:
+    def elsewhere(root: Path) -> None:
+        make(root, environment=OTHER, changes={"model": b"other weights", "train": b'{"step": 9}\n'})
+
+    seen = set()
+    for folder in _killed_everywhere(quick_path, _made_and_let_go, elsewhere):
+        record = Store(folder).find(KIND, ID)
+        state = "absent" if record is None else "new" if record.holds("checkpoint") else "old"
+        seen.add(state)
+        if record is not None:
+            record.verify()
+            log = record.path("train.jsonl").read_bytes()
+            assert log == (b'{"step": 9}\n' if state == "new" else FILES["train.jsonl"])
+        Store(folder).sweep()
+        assert _leftovers(folder) == []
+        elsewhere(folder)
+        assert Store(folder).open(KIND, ID).path("checkpoint/model.safetensors").read_bytes() == b"other weights"
+    assert {"old", "new"} <= seen
+
+
+def test_replacing_a_text_leaves_the_old_or_the_new(quick_path: Path) -> None:
+    def old(root: Path) -> None:
+        replace_text(root / "tables" / "leaderboard.md", "old")
+
+    seen = set()
+    for folder in _killed_everywhere(quick_path, old, lambda f: replace_text(f / "tables" / "leaderboard.md", "new")):
+        seen.add((folder / "tables" / "leaderboard.md").read_text(encoding="utf-8"))
+    assert seen == {"old", "new"}
+
+
+def test_every_byte_is_on_the_disk_before_the_stage_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    at_rename: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def remember(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        at_rename.extend(str(Path(name).relative_to(self)) for name in synced)
+        synced.clear()
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", remember)
+    monkeypatch.setattr(Path, "rename", renamed)
+    record = make(tmp_path)
+    assert set(at_rename) >= {
+        *FILES,
+        "config.json",
+        "environment.json",
+        "manifest.json",
+        "checkpoint",
+        "checkpoint/sub",
+    }
+    assert at_rename[-2:] == ["manifest.json", "."]
+    assert synced == [str(record.folder.parent)]
+
+
+def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        with Store(tmp_path).draft(KIND, ID) as draft:
+            draft.write_json("summary.json", {"steps": 1})
+            raise StageError("half way")
+
+    with pytest.raises(StageError, match="half way"):
+        fail()
+    assert Store(tmp_path).find(KIND, ID) is None
+    assert _leftovers(tmp_path) == []
