@@ -130,7 +130,7 @@ def _blocked(_ctx: click.Context, _option: click.Parameter, values: tuple[str, .
     metavar="no:NAME",
     multiple=True,
     callback=_blocked,
-    help="Do not load this plugin, or any of this distribution; may be repeated.",
+    help="Do not load the plugin NAME, or any plugin of the distribution NAME; may be repeated.",
 )
 @click.pass_context
 def main(ctx: click.Context, blocked: tuple[str, ...]) -> None:

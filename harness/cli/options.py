@@ -23,9 +23,10 @@ def benchmark_options(command: Command) -> Command:
         click.option(
             "--results",
             type=click.Path(file_okay=False, path_type=Path),
+            metavar="FOLDER",
             default=Path("results"),
             show_default=True,
-            help="Where the store and the tables lie.",
+            help="Where the store and the tables are.",
         ),
         click.option(
             "-o",
@@ -33,9 +34,10 @@ def benchmark_options(command: Command) -> Command:
             "overrides",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Set a key, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or sources.NAME=PATH.",
+            help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
+            "sources.NAME=PATH; may be repeated.",
         ),
-        click.option("--profile", help="Profile of the file; its own default where not given."),
+        click.option("--profile", metavar="NAME", help="Which profile of the file; the one that it names by default."),
         click.argument("file", type=click.Path(path_type=Path)),
     ):
         command = decorate(command)

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Stage
 
 
-@click.command(short_help="Show the stages of a benchmark, and what is done already.")
+@click.command(short_help="Show the stages of a benchmark, what is done already and what the rest costs.")
 @benchmark_options
-@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
-@click.option("--all", "every", is_flag=True, help="List every stage, not one line a group.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, with every stage.")
+@click.option("--all", "every", is_flag=True, help="List the generate and score stages one by one, too.")
 @click.pass_obj
 def command(
     application: Application,
@@ -31,9 +31,10 @@ def command(
     as_json: bool,
     every: bool,
 ) -> None:
-    """Show which stages FILE stands for: id, kind, parents, cached or to do, estimated tokens, time and disk.
+    """Show what running the benchmark FILE would do, and do nothing.
 
-    An id shows as ? until the data it depends on is prepared. Times are rough estimates for one processor thread.
+    One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
+    id is shown as ? until the data it depends on is prepared. Times are rough and for one processor thread.
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
@@ -123,12 +124,17 @@ def _methods(benchmark: Benchmark) -> str:
     """Return one line a method: what its preset, the file and ``-o`` came to."""
     lines = []
     for entry in benchmark.methods:
-        options = ", ".join(f"{name}={value}" for name, value in entry.options.items())
+        options = ", ".join(f"{name}={_plain(value)}" for name, value in entry.options.items())
         preset = f" (preset {entry.preset})" if entry.preset else ""
         lines.append(f"  {entry.label}{preset}: {options or 'no options'}")
         changed = {
             name: value for name, value in entry.recipe.model_dump().items() if value != getattr(benchmark.recipe, name)
         }
         if changed:
-            lines.append("    recipe: " + ", ".join(f"{name}={value}" for name, value in changed.items()))
+            lines.append("    recipe: " + ", ".join(f"{name}={_plain(value)}" for name, value in changed.items()))
     return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    """Return a value as a benchmark file would have it."""
+    return value if isinstance(value, str) else json.dumps(value)

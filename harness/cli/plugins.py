@@ -36,7 +36,7 @@ _KINDS = click.Choice(get_args(Kind))
 def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
     """List the methods, rewards, data sets and metrics that are installed.
 
-    Plugins that failed to load are listed with the reason; that is no error of this command.
+    Each with the distribution that it comes from. A plugin that failed to load is listed with the reason.
     """
     if ctx.invoked_subcommand is not None:
         return  # which takes over what was said here
@@ -53,13 +53,13 @@ def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
             click.echo(f"{row.status}: {row.entry_point} of {row.provider}: {row.reason}")
 
 
-@command.command("show")
+@command.command("show", short_help="Show one plugin, its options and presets.")
 @click.argument("name")
-@click.option("--kind", type=_KINDS, help="Where plugins of several kinds have the name.")
+@click.option("--kind", type=_KINDS, help="Of which kind, where plugins of several kinds have the name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> None:
-    """Show one plugin: its options with types, defaults and help, its presets, what it needs, its source."""
+    """Show the plugin NAME: its options with types, defaults and help, its presets, what it needs, its source."""
     before = ctx.parent.params if ctx.parent is not None else {}
     kind, as_json = kind or before.get("kind"), as_json or bool(before.get("as_json"))
     registry = _registry(ctx)

@@ -14,16 +14,20 @@ from harness.errors import InputError
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
     default=Path("results"),
     show_default=True,
-    help="Where the store and the tables lie.",
+    help="Where the store and the tables are.",
 )
-@click.option("--publish", "publishing", is_flag=True, help="Also write them below RESULTS/published, without paths.")
+@click.option(
+    "--publish", "publishing", is_flag=True, help="Also write them below published/ in --results, without paths."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json instead of the tables.")
 def command(run: Path | None, results: Path, publishing: bool, as_json: bool) -> None:
-    """Write the tables of RUN again and print them. RUN is BENCHMARK/PROFILE below --results, or its folder.
+    """Write the tables of RUN again, from what is stored, and print them.
 
-    Without RUN: the only run there is. Nothing is computed again and no model is loaded.
+    RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
+    computed again and no model is loaded.
     """
     from harness.report import publish, write_tables
 
@@ -45,14 +49,14 @@ def find_run(results: Path, run: Path | None) -> Path:
         for path in results.glob("*/*/manifest.json")
         if path.parent.parent.name not in {"store", "published"}
     )
-    listed = ", ".join(str(path) for path in known) or "none"
+    listed = f"one of {', '.join(map(str, known))}" if known else None
     if run is None:
         if len(known) == 1:
             return results / known[0]
-        raise InputError("say which run", where=str(results), expected=f"one of: {listed}")
+        what = "there are several runs: say which" if known else "no run has left its results there"
+        raise InputError(what, where=str(results), expected=listed)
     for folder in (results / run, run):
         if (folder / "manifest.json").is_file():
             return folder
-    raise InputError(
-        "no run has left its results there", where=str(results), got=str(run), expected=f"one of: {listed}"
-    )
+    what = "there is no such run" if known else "no run has left its results there"
+    raise InputError(what, where=str(results), got=str(run), expected=listed)

@@ -24,18 +24,24 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
-@click.command(short_help="Train, evaluate and tabulate a benchmark.")
+@click.command(short_help="Train, evaluate and tabulate what a benchmark file asks for.")
 @benchmark_options
-@click.option("--jobs", type=click.IntRange(min=1), help="Stages at a time. Default: cores ÷ threads; 1 on a GPU.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stages at a time; by default the cores divided by the threads of a stage, and 1 on a GPU.",
+)
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Data-parallel processes of each training stage.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print failures and the tables only.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the tables.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the tables and what failed, no progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
 @click.pass_obj
 def command(
     application: Application,
@@ -48,10 +54,12 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run the benchmark in FILE and write its tables.
+    """Train, evaluate and tabulate what the benchmark FILE asks for.
 
-    What the store below --results holds already is used again, so running again resumes. Exit code 0: all done; 1: some
-    cells failed (they are marked in the tables); 2: bad input; 3: the machine cannot do it.
+    What is in the store already is not done again: running again goes on where a run was stopped.
+
+    Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
+    it; 128 + n, stopped by signal n.
     """
     from harness.execution.device import resolve_device
     from harness.execution.interrupt import Interrupted, interruptible

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def command(application: Application) -> None:
     """Print the JSON Schema (draft 2020-12) of benchmark files, with the options of every installed plugin.
 
-    Save it and point an editor at it, for instance by a first line in the file:
-    # yaml-language-server: $schema=harness.schema.json
+    Save it as harness.schema.json beside the file and point the editor at it. Many editors understand this first line
+    of a file: "# yaml-language-server: $schema=harness.schema.json".
     """
     from harness.benchmark import json_schema
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show how far a run has come.")
 @benchmark_options
-@click.option("--verify", is_flag=True, help="Check the sha256 of every file of every finished stage.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Check every file of every finished stage; what is damaged is set aside and made again by the next run.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def command(
@@ -31,7 +35,7 @@ def command(
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Show, for each row of FILE's tables, how many of its stages are in the store below --results."""
+    """Show how far a run of the benchmark FILE has come: the stages done and in all, for each row and seed."""
     from harness.plan import build_plan
     from harness.store import Store
 

@@ -23,21 +23,26 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Check a benchmark file and show every mistake in it.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--profile", help="Check this profile alone; without it and without -o, every profile of the file.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="Check this profile alone; without it and without -o, every profile of the file.",
+)
 @click.option(
     "-o",
     "--override",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Set a key, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or sources.NAME=PATH.",
+    help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
+    "sources.NAME=PATH; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the resolved benchmark, or the mistakes, as JSON.")
 @click.pass_obj
 def command(
     application: Application, file: Path, profile: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Check FILE and show what it comes to, without training or loading anything.
+    """Check the benchmark FILE and show what it comes to, without training or loading anything.
 
     All mistakes are shown at once, each with line and column. The exit code is 2 if there are any.
     """
@@ -53,7 +58,8 @@ def command(
         resolved = benchmark.model_dump(mode="json")
         click.echo(json.dumps({"valid": True, "profiles": [*others], "benchmark": resolved}, indent=1))
         return
-    click.echo(f"ok: {file}, {' and '.join([f'profile {benchmark.profile}', *others])}")
+    also = f" (and {', '.join(others)})" if others else ""
+    click.echo(f"ok: {file}, profile {benchmark.profile}{also}")
     for name, text in _lines(benchmark):
         click.echo(f"  {name:<10} {text}")
 

@@ -75,7 +75,7 @@ def test_everything_that_can_be_summed_up(file: Path, tmp_path: Path) -> None:
 
 def test_every_profile_is_checked(file: Path) -> None:
     file.write_text(SMALL + PROFILES)
-    assert run("validate", file).stdout.startswith(f"ok: {file}, profile p and q\n")
+    assert run("validate", file).stdout.startswith(f"ok: {file}, profile p (and q)\n")
     assert run("validate", file, "--profile", "q").stdout.startswith(f"ok: {file}, profile q\n")
     file.write_text(SMALL + PROFILES.replace("[4]", "[x]"))
     result = run("validate", file)

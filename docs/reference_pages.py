@@ -1,0 +1,263 @@
+"""Write the pages that list what the code offers: ``command-line.md`` and ``plugins.md`` beside this file.
+
+Run it after a change of a command, a plugin or its options; a test compares the pages with what this gives::
+
+    python docs/reference_pages.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import click
+
+from harness.api.registration import (
+    Column,
+    DatasetRegistration,
+    Kind,
+    MethodRegistration,
+    MetricRegistration,
+    RewardRegistration,
+)
+from harness.cli import COMMANDS, main
+from harness.cli.plugins import option_rows
+from harness.plugins import load_registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from harness.api import Registration
+
+HERE: Final = Path(__file__).resolve().parent
+
+_COMMANDS_HEAD: Final = """\
+# The command line
+
+`harness --help` and `harness COMMAND --help` say the same. This page is written by `python docs/reference_pages.py`.
+
+A mistake is one message on the error stream, a line a mistake: where it is, what is wrong, what was found, what was
+expected, what was probably meant. Every command ends with exit code 0, or 2 for bad input and 3 for a machine that
+cannot do what was asked; `harness run` also ends with 1 (some cells failed) and 128 + n (stopped by signal n).
+"""
+
+_PLUGINS_HEAD: Final = """\
+# The plugins that ship
+
+Every method, reward, data set and metric of the distribution, with its options as a benchmark file takes them.
+`harness plugins` lists what is installed, other distributions' plugins too, and `harness plugins show NAME` prints one.
+Where a method departs from its paper is in [paper-and-code.md](paper-and-code.md); how to add a plugin is in
+[writing-a-plugin.md](writing-a-plugin.md). This page is written by `python docs/reference_pages.py`.
+"""
+
+_HEADINGS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "method": (
+        "Methods",
+        """\
+Under `methods`: `{use: eso, coef: 0.1}`, or `eso` for the defaults. A preset is chosen by `preset: NAME`; the default
+preset's options are the defaults, and its recipe holds only where the entry names it.""",
+    ),
+    "reward": ("Rewards", "Under `reward`: `{use: rouge, variant: rougeL}`."),
+    "dataset": (
+        "Data sets",
+        """\
+Under `train`, `validation` and `evaluate`: `{dataset: dolly, split: test}`. Data that has a home elsewhere can be read
+from files in its own format: `path:` in the entry, or `-o sources.NAME=PATH`.""",
+    ),
+    "metric": (
+        "Metrics",
+        """\
+Under `metrics`: `rouge`, or `{use: rouge, use_stemmer: false}`. A column is a number for each answer; one that is
+marked corpus is a number for all answers together.""",
+    ),
+}
+
+
+def command_line() -> str:
+    """Return ``command-line.md``."""
+    parts = [
+        _COMMANDS_HEAD,
+        "\n".join(f"- [`harness {name}`](#harness-{name}): {COMMANDS[name][1]}" for name in COMMANDS),
+    ]
+    parts += ["## `harness`", _parameters(main, _context(main, "harness"))]
+    parts[-1] = "These stand before the command's name: `harness -p no:eso run FILE`.\n\n" + parts[-1]
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        parts += _command(f"harness {name}", command, 2)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _command(path: str, command: click.Command, level: int) -> Iterator[str]:
+    context = _context(command, path)
+    usage = " ".join(["OPTIONS", *(_argument(one) for one in command.params if isinstance(one, click.Argument))])
+    group = command if isinstance(command, click.Group) else None
+    yield f"{'#' * level} `{path}`"
+    yield f"`{path} [{usage.replace(' ', '] ', 1) if ' ' in usage else usage + ']'}" + (" [COMMAND]`" if group else "`")
+    yield "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
+    if table := _parameters(command, context):
+        yield table
+    for name in group.list_commands(context) if group else ():
+        below = group.get_command(context, name) if group else None
+        assert below is not None
+        yield from _command(f"{path} {name}", below, level + 1)
+
+
+def _context(command: click.Command, path: str) -> click.Context:
+    return click.Context(command, info_name=path, **main.context_settings)
+
+
+def _argument(argument: click.Argument) -> str:
+    name = (argument.name or "").upper()
+    return name if argument.required else f"[{name}]"
+
+
+def _parameters(command: click.Command, context: click.Context) -> str:
+    rows = []
+    for option in command.get_params(context):
+        if isinstance(option, click.Option) and (command is main or "--help" not in option.opts):
+            names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len, reverse=True))
+            value = "" if option.is_flag or option.count else _value(option)
+            help_text = (option.help or "") + (f" Default: `{option.default}`." if option.show_default is True else "")
+            rows.append([names + value, help_text])
+    return _table(["option", ""], rows) if rows else ""
+
+
+def _value(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return f" `{'`, `'.join(map(str, option.type.choices))}`"
+    return f" `{option.metavar or option.type.name.upper()}`"
+
+
+def plugins() -> str:
+    """Return ``plugins.md``."""
+    kinds = {kind: _own(kind) for kind in get_args(Kind)}
+    parts = [_PLUGINS_HEAD, "\n".join(_contents(kind, own) for kind, own in kinds.items())]
+    for kind, own in kinds.items():
+        parts += [f"## {_HEADINGS[kind][0]}", _HEADINGS[kind][1]]
+        shared = _shared(own) if kind == "method" else []
+        if shared:
+            parts.append("Options that several methods share; their defaults stand with each:")
+            rows = [(name, values, text) for name, values, _, text in map(_option, shared)]
+            parts.append(_table(["option", "values", ""], rows))
+        for registration in own:
+            parts += _plugin(kind, registration, shared)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _own(kind: Kind) -> list[Registration]:
+    """Return the registrations of this distribution's plugins."""
+    rows = load_registry().plugins
+    own = [row.registration for row in rows if row.kind == kind and row.distribution == "posttune-harness"]
+    return [registration for registration in own if registration is not None]
+
+
+def _contents(kind: Kind, registrations: Iterable[Registration]) -> str:
+    links = ", ".join(f"[`{one.name}`](#{kind}-{one.name})" for one in registrations)
+    return f"- {_HEADINGS[kind][0]}: {links}"
+
+
+def _plugin(kind: Kind, registration: Registration, shared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"### {kind} `{registration.name}`"
+    source = f" Source: <{registration.source}>." if registration.source else ""
+    yield f"{registration.summary}.{source}" + "".join(f" {fact}." for fact in _facts(registration))
+    rows = option_rows(registration)
+    common = [row for row in rows if _described(row) in map(_described, shared)]
+    if common:
+        defaults = ", ".join(f"`{row['name']}: {_plain(row['default'])}`" for row in common)
+        yield f"Shared options: {defaults}."
+    own = [row for row in rows if row not in common]
+    if own:
+        yield _table(["option", "values", "default", ""], map(_option, own))
+    elif not common:
+        yield "No options."
+    if isinstance(registration, MethodRegistration):
+        for name, preset in registration.presets.items():
+            settings = dict(preset.options) | {f"recipe.{key}": value for key, value in preset.recipe.items()}
+            settings |= {} if preset.active is None else {"active": preset.active}
+            told = ", ".join(f"`{key}: {_plain(value)}`" for key, value in settings.items())
+            default = " (default)" if name == registration.default_preset else ""
+            yield f"Preset `{name}`{default}: {preset.summary}. {told}."
+    if isinstance(registration, MetricRegistration):
+        columns = [
+            *((column, "") for column in registration.columns),
+            *((column, "corpus") for column in registration.corpus),
+        ]
+        yield _table(
+            ["column", "in tables", ""],
+            [
+                [
+                    f"`{column.name}`",
+                    _titled(column),
+                    _about(column, which),
+                ]
+                for column, which in columns
+            ],
+        )
+
+
+def _facts(registration: Registration) -> Iterator[str]:
+    match registration:
+        case MethodRegistration():
+            yield f"Needs: {', '.join(sorted(registration.needs)) or 'nothing but demonstrations'}"
+        case RewardRegistration():
+            if registration.range is not None:
+                yield "Between {:g} and {:g}".format(*registration.range)
+        case DatasetRegistration():
+            yield f"Splits: {', '.join(f'`{split}`' for split in registration.splits)}"
+            yield f"Licence: {registration.licence}"
+        case MetricRegistration():
+            yield f"Table: `{registration.role}`"
+            if registration.needs:
+                yield f"Asks a model ({', '.join(sorted(registration.needs))}), so under the first decoding only"
+            if registration.by_options is not None:
+                yield "Its columns depend on its options"
+
+
+def _titled(column: Column) -> str:
+    return f"{column.label} ({column.unit})" if column.unit not in {"", column.label} else column.label
+
+
+def _about(column: Column, which: str) -> str:
+    direction = {True: "higher is better", False: "lower is better", None: ""}[column.higher_is_better]
+    return ", ".join(part for part in (direction, which, "" if column.shown else "stored, not shown") if part)
+
+
+def _described(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["name"], row["type"], row["help"]
+
+
+def _shared(registrations: Iterable[Registration]) -> list[Mapping[str, Any]]:
+    """Return the options that two or more plugins have with the same type and help, once each."""
+    seen: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for registration in registrations:
+        for row in option_rows(registration):
+            if "default" in row:
+                seen.setdefault(_described(row), []).append(row)
+    return [rows[0] for rows in seen.values() if len(rows) > 1]
+
+
+def _option(row: Mapping[str, Any]) -> list[str]:
+    default = "required" if "required" in row else f"`{_plain(row['default'])}`"
+    return [f"`{row['name']}`", str(row["type"]), default, str(row["help"]).replace("``", "`")]
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |".replace("  |", " |")
+
+    return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
+
+
+PAGES: Final = {"command-line.md": command_line, "plugins.md": plugins}
+
+if __name__ == "__main__":
+    os.environ["HARNESS_PLUGINS"] = "off"
+    for page, write in PAGES.items():
+        (HERE / page).write_text(write(), encoding="utf-8")
