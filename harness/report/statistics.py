@@ -9,38 +9,92 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtrinc, ndtri, stdtr, stdtrit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+Pair: TypeAlias = "tuple[str, str]"
 
 #: Fewer seeds than this support no claim about a difference.
 SEEDS_FOR_CLAIMS = 3
 LEVEL = 0.05
-_REPLICATES = 2000
-_FLIPS = 4999
 _POWER = 0.8
+_REPLICATES = 2000
+_FLIPS = 5000
+_BATCH = 500
+#: Up to this many examples every pattern of signs is tried.
+_EXACT = 12
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval, in the column's own unit."""
+    """A mean with its 95 % interval, in the column's own unit; both ends are NaN where nothing is known of it."""
 
     mean: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is more than the mean."""
+        return not math.isnan(self.low)
+
+    @property
+    def reach(self) -> float:
+        """The distance from the mean to the end that is further away."""
+        return max(self.high - self.mean, self.mean - self.low)
 
 
 def mean(values: Array) -> float | None:
     """Return the mean of the present entries; None where there is none."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else None
+
+
+def interval(values: Array) -> Interval | None:
+    """Return mean and 95 % interval of an (S, N) matrix; None where nothing is present.
+
+    A crossed bootstrap (Owen 2007, "The pigeonhole bootstrap") resamples seeds and examples independently. Percentiles
+    of a few seeds reach too short: two seeds that carry all the variance cover 50 % instead of 95 %. So the distance
+    of each percentile from the mean is widened by t(v) / z, with Satterthwaite's degrees of freedom v of the two-way
+    layout: about 1 where prompts and noise carry the variance, Student's factor for S - 1 where seeds do.
+
+    With one seed the interval is over examples alone. The replicates are the same for every matrix of one shape, so
+    intervals of two rows move together.
+    """
+    centre = mean(values)
+    if centre is None:
+        return None
+    present = ~np.isnan(values)
+    values, present = values[present.any(1)][:, present.any(0)], present[present.any(1)][:, present.any(0)]
+    if values.size == 1:
+        return Interval(centre, math.nan, math.nan)
+    seeds, examples = _replicates(*values.shape)
+    totals = ((seeds @ np.where(present, values, 0.0)) * examples).sum(1)
+    counts = ((seeds @ present.astype(np.float64)) * examples).sum(1)
+    means = totals[counts > 0] / counts[counts > 0]
+    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
+    wider = float(stdtrit(_freedom(values), 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2))
+    return Interval(centre, centre - wider * (centre - float(low)), centre + wider * (float(high) - centre))
+
+
+def seeds_interval(values: Array) -> Interval | None:
+    """Return mean and, from three seeds on, 95 % t interval over seeds (S,) of what is no mean over examples."""
+    present = values[~np.isnan(values)]
+    if not present.size:
+        return None
+    centre = float(present.mean())
+    if present.size < SEEDS_FOR_CLAIMS:  # with two, t is 12.7 and the interval says nothing
+        return Interval(centre, math.nan, math.nan)
+    half = float(stdtrit(present.size - 1, 1 - LEVEL / 2)) * float(present.std(ddof=1)) / present.size**0.5
+    return Interval(centre, centre - half, centre + half)
 
 
 def _along(values: Array, axis: int) -> Array:
@@ -51,34 +105,17 @@ def _along(values: Array, axis: int) -> Array:
     return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
 
 
-def interval(values: Array) -> Interval | None:
-    """Return mean and 95 % percentile interval of an (S, N) matrix from the crossed bootstrap.
-
-    The same replicates of seeds and examples are used for every matrix of the same shape, so intervals of two rows
-    move together. None where nothing is present.
-    """
-    centre = mean(values)
-    if centre is None:
-        return None
-    seeds, examples = _replicates(*values.shape)
-    present = ~np.isnan(values)
-    totals = ((seeds @ np.where(present, values, 0.0)) * examples).sum(1)
-    counts = ((seeds @ present.astype(np.float64)) * examples).sum(1)
-    means = totals[counts > 0] / counts[counts > 0]
-    low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    return Interval(centre, float(low), float(high))
-
-
-def seeds_interval(values: Array) -> Interval | None:
-    """Return mean and, from three seeds on, 95 % t interval over seeds (S,) of what is no mean over examples."""
-    present = values[~np.isnan(values)]
-    if not present.size:
-        return None
-    centre = float(present.mean())
-    if present.size < SEEDS_FOR_CLAIMS:  # with two, t is 12.7 and the interval says nothing
-        return Interval(centre, float("nan"), float("nan"))
-    half = float(stdtrit(present.size - 1, 1 - LEVEL / 2)) * float(present.std(ddof=1)) / present.size**0.5
-    return Interval(centre, centre - half, centre + half)
+def _freedom(values: Array) -> float:
+    """Return Satterthwaite's degrees of freedom of the mean of an (S, N) matrix without empty rows or columns."""
+    squares = [
+        (size * float(_along(values, 1 - axis).var(ddof=1)), values.shape[axis] - 1)
+        for axis, size in ((0, values.shape[1]), (1, values.shape[0]))
+        if values.shape[axis] > 1
+    ]
+    total = sum(square for square, _ in squares)
+    if total == 0.0:
+        return math.inf
+    return float(1 / sum((square / total) ** 2 / freedom for square, freedom in squares))
 
 
 @functools.lru_cache(maxsize=32)
@@ -93,16 +130,16 @@ def _replicates(seeds: int, examples: int) -> tuple[Array, Array]:
 class Comparison:
     """Which rows of one column differ."""
 
-    claims: bool
-    """False with fewer than three seeds: nothing is claimed."""
-    differs: Mapping[tuple[str, str], bool]
-    """For each pair of rows, whether both tests reject after Holm's correction."""
-    p_values: Mapping[tuple[str, str], float]
+    claims: bool = False
+    """False where fewer than two rows have three seeds: nothing is claimed."""
+    differs: Mapping[Pair, bool] = field(default_factory=dict)
+    """For each pair of rows with three seeds, whether both tests reject after Holm's correction."""
+    p_values: Mapping[Pair, float] = field(default_factory=dict)
     """The larger of the two tests' p, before the correction."""
-    letters: Mapping[str, str]
-    """Rows that share a letter are tied; empty without claims."""
-    detectable: float | None
-    """The difference that would have been found four times in five, in the column's own unit."""
+    letters: Mapping[str, str] = field(default_factory=dict)
+    """Rows that share a letter are tied; a row with fewer than three seeds has none."""
+    detectable: float | None = None
+    """The true difference of two rows that would have been found four times in five, in the column's own unit."""
 
     def above(self, first: str, second: str) -> bool:
         """Return whether the two rows differ, whichever way they were named."""
@@ -113,67 +150,104 @@ def compare(rows: Mapping[str, Array], *, better: int = 1) -> Comparison:
     """Compare the rows of one column, all on the same examples and seeds.
 
     Two rows differ only if a paired sign-flip permutation test over examples (differences averaged over seeds) and a
-    paired t-test over the seeds' mean differences both reject, after Holm's correction over all pairs of the column.
+    paired t-test over the seeds' mean differences both reject at 5 %. The larger of the two p-values is what Holm's
+    correction over all pairs of the column sees. Rows with values for fewer than three seeds take no part, and a pair
+    with fewer than three seeds in common is never said to differ.
 
     Args:
-        rows: (S, N) by label.
+        rows: (S, N) by label; NaN for what is missing, whole seeds included.
         better: 1 where more is better, -1 where less is; orders the letters.
     """
-    labels = list(rows)
-    pairs = list(itertools.combinations(labels, 2))
-    seeds = next(iter(rows.values())).shape[0] if rows else 0
-    if not pairs or seeds < 2:
-        return Comparison(claims=False, differs={}, p_values={}, letters={}, detectable=None)
-    differences = {pair: rows[pair[0]] - rows[pair[1]] for pair in pairs}
-    p_values = _permutation(differences)
-    spreads = []
-    for pair, difference in differences.items():
-        p_seeds, spread = _paired_t(_along(difference, 1))
-        p_values[pair] = max(p_values[pair], p_seeds)
-        spreads.append(max(spread, _standard_error(difference)))
+    enough = {label: values for label, values in rows.items() if _seeds_present(values) >= SEEDS_FOR_CLAIMS}
+    if len(enough) < 2:
+        return Comparison()
+    means = {label: mean(values) or 0.0 for label, values in enough.items()}
+    order = sorted(enough, key=lambda label: -better * means[label])
+    pairs = list(itertools.combinations(enough, 2))
+    differences = {pair: enough[pair[0]] - enough[pair[1]] for pair in pairs}
+    tested = {pair: _paired_t(difference) for pair, difference in differences.items()}
+    by_example = _permutation(differences)
+    p_values = {pair: max(by_example[pair], tested[pair]) for pair in pairs}
     rejected = holm(p_values)
-    claims = seeds >= SEEDS_FOR_CLAIMS
-    means = {label: mean(values) or 0.0 for label, values in rows.items()}
-    order = sorted(labels, key=lambda label: -better * means[label])
-    letters = letter_groups(order, {pair for pair, reject in rejected.items() if reject}) if claims else {}
-    differs = rejected if claims else dict.fromkeys(pairs, False)
-    detectable = _detectable(float(np.median(spreads)), seeds, len(pairs)) if claims else None
-    return Comparison(claims, differs, p_values, letters, detectable)
+    letters = letter_groups(order, {pair for pair, reject in rejected.items() if reject})
+    sizes = [size for difference in differences.values() if (size := _detectable(difference, len(pairs))) is not None]
+    detectable = float(np.median(sizes)) if sizes else None
+    return Comparison(claims=True, differs=rejected, p_values=p_values, letters=letters, detectable=detectable)
 
 
-def _permutation(differences: Mapping[tuple[str, str], Array]) -> dict[tuple[str, str], float]:
-    """Return two-sided p of the sign-flip test over examples, all pairs with the same flips."""
+def _seeds_present(values: Array) -> int:
+    return int((~np.isnan(values)).any(1).sum()) if values.size else 0
+
+
+def _permutation(differences: Mapping[Pair, Array]) -> dict[Pair, float]:
+    """Return two-sided p of the sign-flip test over examples, all pairs with the same flips.
+
+    An example that one of the two rows has no value for counts as no difference. Up to 12 examples the test is exact.
+    """
     columns = np.stack([np.nan_to_num(_along(d, 0)) for d in differences.values()], axis=1)  # (N, pairs)
-    observed = np.abs(columns.mean(0))
-    extreme = np.zeros(columns.shape[1])
-    generator = np.random.default_rng([20250120, columns.shape[0]])
-    done = 0
-    while done < _FLIPS:
-        size = min(500, _FLIPS - done)
-        signs = generator.integers(0, 2, size=(size, columns.shape[0])) * 2.0 - 1.0
-        flipped = np.abs(signs @ columns) / columns.shape[0]
-        extreme += (flipped >= observed * (1 - 1e-12)).sum(0)
-        done += size
-    return dict(zip(differences, ((1 + extreme) / (1 + _FLIPS)).tolist(), strict=True))
+    examples, pairs = columns.shape
+    observed = np.abs(columns.sum(0))
+    least = observed * (1 - 1e-12) - 1e-300  # what is equal but for rounding is as extreme
+    # as many flips as let the smallest possible p pass the first, strictest step of Holm's correction
+    count = 2**examples if examples <= _EXACT else max(_FLIPS, math.ceil(2 * pairs / LEVEL))
+    extreme = np.zeros(pairs)
+    for signs in _signs(examples, count):
+        extreme += (np.abs(signs @ columns) >= least).sum(0)
+    p = extreme / count if examples <= _EXACT else (1 + extreme) / (1 + count)
+    return dict(zip(differences, p.tolist(), strict=True))
 
 
-def _paired_t(differences: Array) -> tuple[float, float]:
-    """Return two-sided p of the paired t-test over seeds, and the standard error of the mean difference."""
-    count = differences.size
-    error = float(differences.std(ddof=1)) / count**0.5
-    centre = float(differences.mean())
+def _signs(examples: int, count: int) -> Iterator[Array]:
+    """Give ``count`` rows of signs, in batches: all of them for few examples, else the same random ones every time."""
+    if examples <= _EXACT:
+        every = (np.arange(count)[:, None] >> np.arange(examples)) & 1
+        yield every.astype(np.float64) * 2 - 1
+        return
+    generator = np.random.default_rng([20250120, examples])
+    for start in range(0, count, _BATCH):
+        packed = np.frombuffer(generator.bytes(_BATCH * ((examples + 7) // 8)), dtype=np.uint8).reshape(_BATCH, -1)
+        bits = np.unpackbits(packed, axis=1)[: count - start, :examples]
+        yield bits.astype(np.float64) * 2 - 1
+
+
+def _paired_t(difference: Array) -> float:
+    """Return two-sided p of the paired t-test over the seeds that both rows have; 1 for fewer than three."""
+    seeds = _per_seed(difference)
+    if seeds.size < SEEDS_FOR_CLAIMS:
+        return 1.0
+    centre, error = float(seeds.mean()), _error(seeds)
     if error == 0.0:
-        return (1.0 if centre == 0.0 else 0.0), 0.0
-    return 2 * float(stdtr(count - 1, -abs(centre / error))), error
+        return 1.0 if centre == 0.0 else 0.0
+    return 2 * float(stdtr(seeds.size - 1, -abs(centre / error)))
 
 
-def _standard_error(difference: Array) -> float:
+def _per_seed(difference: Array) -> Array:
+    seeds = _along(difference, 1)
+    return seeds[~np.isnan(seeds)]
+
+
+def _error(values: Array) -> float:
+    return float(values.std(ddof=1)) / values.size**0.5 if values.size > 1 else 0.0
+
+
+def _detectable(difference: Array, pairs: int) -> float | None:
+    """Return the true difference that both tests find with 80 % power at the first step of Holm's correction.
+
+    The t-test's is exact for the spread that was measured (the noncentral t distribution), the permutation test's is
+    the normal approximation; the larger of the two is needed.
+    """
+    seeds = _per_seed(difference)
+    if seeds.size < SEEDS_FOR_CLAIMS:
+        return None
+    level = LEVEL / (2 * pairs)
     examples = _along(difference, 0)
-    examples = examples[~np.isnan(examples)]
-    return float(examples.std(ddof=1)) / examples.size**0.5 if examples.size > 1 else 0.0
+    by_example = float(ndtri(1 - level) + ndtri(_POWER)) * _error(examples[~np.isnan(examples)])
+    strict = float(stdtrit(seeds.size - 1, 1 - level))
+    by_seed = float(nctdtrinc(seeds.size - 1, 1 - _POWER, strict)) * _error(seeds)
+    return max(by_example, by_seed)
 
 
-def holm(p_values: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], bool]:
+def holm(p_values: Mapping[Pair, float]) -> dict[Pair, bool]:
     """Return which hypotheses Holm's step-down procedure rejects at 5 % (Holm 1979)."""
     rejected = dict.fromkeys(p_values, False)
     for rank, (pair, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
@@ -183,28 +257,30 @@ def holm(p_values: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], boo
     return rejected
 
 
-def _detectable(spread: float, seeds: int, pairs: int) -> float:
-    """Return the difference that the t-test over seeds finds with 80 % power at the first step of Holm's correction."""
-    strict = float(stdtrit(seeds - 1, 1 - LEVEL / (2 * pairs)))
-    return (strict + float(stdtrit(seeds - 1, _POWER))) * spread
+def letter_groups(order: Sequence[str], different: set[Pair]) -> dict[str, str]:
+    """Return a letter display: two rows share a letter if and only if they do not differ.
 
-
-def letter_groups(order: Sequence[str], different: set[tuple[str, str]]) -> dict[str, str]:
-    """Return a compact letter display (Piepho 2004): two rows share a letter if and only if they do not differ.
+    Each letter is a largest group of tied rows, taken in the order of the rows until every tie has its letter; after
+    ``z`` come ``a1``, ``b1`` and so on.
 
     Args:
         order: the rows, best first.
         different: pairs of rows that differ, in either order.
     """
     apart = {frozenset(pair) for pair in different}
-    groups: list[set[str]] = [set(order)]
-    for pair in apart:
-        first, second = tuple(pair)
-        split: list[set[str]] = []
-        for group in groups:
-            split += [group - {first}, group - {second}] if pair <= group else [group]
-        groups = [g for i, g in enumerate(split) if not any(g < o or (g == o and i > j) for j, o in enumerate(split))]
-    groups.sort(key=lambda group: [label not in group for label in order])
-    return {
-        label: "".join(chr(ord("a") + index) for index, group in enumerate(groups) if label in group) for label in order
-    }
+    tied = {frozenset(pair) for pair in itertools.combinations(order, 2)} - apart
+    groups: list[list[str]] = []
+    for pair in itertools.combinations(order, 2):
+        if frozenset(pair) in tied and not any(set(pair) <= set(group) for group in groups):
+            group = list(pair)
+            for row in order:
+                if row not in group and all(frozenset((row, other)) in tied for other in group):
+                    group.append(row)
+            groups.append(group)
+    groups += [[row] for row in order if not any(row in group for group in groups)]
+    groups.sort(key=lambda group: [row not in group for row in order])
+    return {label: "".join(_letter(index) for index, group in enumerate(groups) if label in group) for label in order}
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index % 26) + (str(index // 26) if index >= 26 else "")
