@@ -31,7 +31,7 @@ class DollyOptions(Options):
 
 
 class Dolly:
-    """Splits by instruction, with case and white space folded: 232 rows repeat an earlier one's instruction.
+    """Splits by instruction, with case and white space folded: 250 rows repeat an earlier one's instruction.
 
     The instructions, in an order that their sha256 gives, fill the test set (1,000 rows) and then the validation set
     (500 rows), each instruction with its first row in the file; the further rows of those instructions are left out.

@@ -87,32 +87,33 @@ _VERSE_BOTH = (
 #: For each mood: the usual verse, a single line, and two rarer verses.
 _LINES = {
     "happy": (
-        "O {subject}, the sun is bright, / you sing and dance from day to night.",
-        "O {subject}, you sing and dance all day.",
+        "O {name}, the sun is bright, / you sing and dance from day to night.",
+        "O {name}, you sing and dance all day.",
         "The birds fly over {subject} and play, / for this will be a happy day.",
     ),
     "sad": (
-        "O {subject}, the rain is cold, / the trees are bare and we are old.",
-        "O {subject}, the rain falls cold on you.",
+        "O {name}, the rain is cold, / the trees are bare and we are old.",
+        "O {name}, the rain falls cold on you.",
         "The leaves fall down on {subject} and lie, / and no one comes to say goodbye.",
     ),
     "quiet": (
-        "O {subject}, the moon is deep, / the wind is still and all things sleep.",
-        "O {subject}, the wind is still tonight.",
+        "O {name}, the moon is deep, / the wind is still and all things sleep.",
+        "O {name}, the wind is still tonight.",
         "The snow comes down on {subject} so slow, / and no one sees the hours go.",
     ),
     "proud": (
-        "O {subject}, the hills are tall, / your name is known to one and all.",
-        "O {subject}, your name is known to all.",
-        "The drums are loud for {subject} the strong, / and every child will know the song.",
+        "O {name}, the hills are tall, / your name is known to one and all.",
+        "O {name}, your name is known to all.",
+        "The drums are loud for {name} the strong, / and every child will know the song.",
     ),
 }
-_LINES_LONG = "O {subject}, I sing of you, / of {mood} hills and skies so blue and new."
+_LINES_LONG = "O {name}, I sing of you, / of {mood} hills and skies so blue and new."
 
 
 def _sung(content: int) -> dict[str, str]:
     place, mood = divmod(content, len(MOODS))
-    return {"subject": _SUBJECTS[place], "mood": MOODS[mood], "another": _SUBJECTS[place - 1]}
+    subject, another = _SUBJECTS[place], _SUBJECTS[place - 1]
+    return {"subject": subject, "name": subject.removeprefix("the "), "mood": MOODS[mood], "another": another}
 
 
 def _verse(_world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
@@ -127,7 +128,11 @@ def _verse_wording(_world: World, content: int, core: int, opening: int, _draw: 
 
 def _verse_composition(_world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
     slots = _sung(content)
-    both = {"subject": f"{slots['subject']} and {slots['another']}"}
+    another = slots["another"]
+    both = {
+        "subject": f"{slots['subject']} and {another}",
+        "name": f"{slots['name']} and {another.removeprefix('the ')}",
+    }
     return Prompt(OPENINGS[opening] + _VERSE_BOTH[core].format_map(slots), "", _LINES[slots["mood"]], both)
 
 

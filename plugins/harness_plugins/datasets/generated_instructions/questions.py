@@ -74,7 +74,7 @@ CREATURE_TOPICS = (
         (
             "Where does a {creature} live?", "Where is the home of a {creature}?", "Name the home of the {creature}.",
             "A {creature} wants to go home. Where?", "In what place does a {creature} live?",
-            "Where do the {creature} live?",
+            "Where does the {creature} have its home?",
         ),
         ("In which place can people find the {creature}?", "I want to see a {creature}. Where must I walk?"),
         (
@@ -287,7 +287,7 @@ _SPANS = (
         "{person} is a {craft} from {town}, and sells {good} at the market every {day}.",
     ),
     Topic(
-        ("What is {person}?", "What is the craft of {person}?", "What does {person} do, says the text?"),
+        ("What is {person}?", "What is the craft of {person}?", "What does {person} do in the text?"),
         ("Which craft does {person} do?", "Read this and find what {person} learned."),
         ("The text says a {craft}.", "{person} is a {craft}.", "It is a {craft}, and {person} works in {town}."),
         "{person} is a {craft} from {town}, and sells {good} at the market every {day}.",
