@@ -173,7 +173,7 @@ class Segment:
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
         _align(policy.model)
-        named = dict(policy.model.named_parameters())
+        named = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self.optimiser.add(named)
         if recipe.gradient_checkpointing:
             _recompute_activations(policy.model)

@@ -273,6 +273,9 @@ def test_gradient_checkpointing_changes_nothing(whole: dict[str, Any], tmp_path:
     result = go(plan("supervised", gradient_checkpointing=True), Supervised(), tmp_path, policy=policy)
     assert farthest(result.weights, whole["supervised"].weights) < 1e-12
     assert len(counted) > 6 + 5  # the forward of each step is run again in its backward (and the probe's are there)
+    several = go(plan(gradient_checkpointing=True), Evolution(), tmp_path / "several")  # with separate backwards
+    for mine, other in zip(several.log, whole["evolution"].log, strict=True):
+        close(mine.get("grad_norms", {}), other.get("grad_norms", {}))
     dropped = go(plan("supervised", dropout=0.3), Supervised(), tmp_path / "a")
     again = go(plan("supervised", dropout=0.3, gradient_checkpointing=True), Supervised(), tmp_path / "b")
     assert farthest(dropped.weights, again.weights) < 1e-12  # what is recomputed drops the same

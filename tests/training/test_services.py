@@ -410,3 +410,13 @@ def test_evolution_sees_each_row_once_an_epoch(tmp_path: Path) -> None:
     names = [name for names in method.seen for name in names]
     assert len(names) == 24
     assert all(sorted(names[8 * e : 8 * e + 8]) == [f"row-{n}" for n in range(8)] for e in range(3))
+
+
+def test_a_frozen_parameter_stays_as_it_is(tmp_path: Path) -> None:
+    policy = tiny_policy()
+    model: Any = policy.model
+    model.transformer.wpe.weight.requires_grad_(requires_grad=False)
+    before = model.transformer.wpe.weight.clone()
+    result = go(plan(), Evolution(), tmp_path, policy=policy)
+    assert model.transformer.wpe.weight.equal(before)
+    assert result.summary["active"] == {"sft": True, "eso": True}
