@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
 
 import harness
 from harness.plan.build import data_label
@@ -69,11 +72,12 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
 def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome) -> list[dict[str, Any]]:
     entries = {entry.label: entry for entry in benchmark.methods}
     shared = sorted({row.method for row in plan.rows if row.kind == "start" and row.method})
+    uses = Counter(entry.use for entry in benchmark.methods)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in plan.rows:
         entry = entries.get(row.label)
         options = entry.options if entry else {}
-        defaults = registry.get("method", row.method).options().model_dump(mode="json") if row.method else {}
+        defaults = _defaults(registry, row.method) if row.method else {}
         described = rows.setdefault(
             (row.model, row.label),
             {
@@ -86,13 +90,25 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 "options_set": {name: value for name, value in options.items() if defaults.get(name) != value},
                 "active": entry.active if entry else None,
                 "start": entry.start if entry else None,
-                "trials": 1,
+                "trials": max(1, uses[row.method or ""]),
                 "shared_terms": shared,
                 "seeds": {},
             },
         )
         described["seeds"][str(row.seed)] = _seed(row, plan, outcome)
     return list(rows.values())
+
+
+def _defaults(registry: Registry, method: str) -> dict[str, Any]:
+    """Return the options that a method has where a file says nothing; those that a file must say are left out."""
+    registration: Any = registry.get("method", method)
+    preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
+    fields = registration.options.model_fields
+    own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    known = {
+        name: value for name, value in {**own, **preset}.items() if name in preset or not fields[name].is_required()
+    }
+    return dict(to_jsonable_python(known))
 
 
 def _seed(row: Row, plan: Plan, outcome: Outcome) -> dict[str, Any]:

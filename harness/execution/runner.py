@@ -255,7 +255,7 @@ class _Runner:
 
     def _check_overlap(self) -> None:
         """Refuse overlapping data before anything is trained on it."""
-        if self.overlap_checked or not any(stage.kind == "train" for stage in self.needed):
+        if self.overlap_checked or not any(stage.kind in {"train", "generate"} for stage in self.needed):
             return
         plan = self.plan
         held_out = {"validation split": plan.validation} if plan.validation is not None else {}
@@ -267,6 +267,7 @@ class _Runner:
             except CorruptError as error:
                 self.watcher.repairing(plan.train, str(error))
                 self._look_again()
+                return
             self.overlap_checked = True
 
     def _fail(self, stage: Stage, message: str, exit_code: int) -> None:
