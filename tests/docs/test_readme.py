@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def block(mark: str) -> list[str]:
     """Return the lines of the fenced block on the line after a mark."""
+    found: str
     (found,) = re.findall(rf"^<!-- {mark} -->\n```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     return found.splitlines()
 
