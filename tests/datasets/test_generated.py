@@ -66,7 +66,8 @@ def test_the_rows_are_those_of_this_version(base: dict[str, list[Example]]) -> N
     found = {split: digest(base[split]) for split in SPLITS}
     found |= {variant: digest(rows("test", variant)) for variant in ("self-instruct", "vicuna")}
     assert (VERSION, found) == (1, {
-        "train": "dcc4760843ec8dd2", "validation": "2a3c539d3bfb22df", "test": "b4ebce3bbe9d96ef", "self-instruct": "8214c44ff2a62be1", "vicuna": "570ade80d5a2d07e",
+        "train": "dcc4760843ec8dd2", "validation": "2a3c539d3bfb22df", "test": "b4ebce3bbe9d96ef",
+        "self-instruct": "8214c44ff2a62be1", "vicuna": "570ade80d5a2d07e",
     })  # fmt: skip
 
 
