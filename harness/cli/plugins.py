@@ -83,9 +83,14 @@ def _registry(ctx: click.Context) -> Registry:
 
 def _unknown(registry: Registry, name: str, kind: Kind | None) -> PluginError:
     known = {row.name for row in registry.plugins if kind in {None, row.kind}}
-    failed = f"{len(registry.failures)} failed to load: see `harness plugins`" if registry.failures else None
+    others = sorted({str(row.kind) for row in registry.plugins if row.name == name and row.kind})
+    hints = [f"there is a {other} of this name" for other in others]
+    if registry.failures:
+        hints.append(f"{len(registry.failures)} failed to load: see `harness plugins`")
     return PluginError(
-        f"there is no {kind or 'plugin'} called {name!r}", did_you_mean=suggest(name, known), hint=failed
+        f"there is no {kind or 'plugin'} called {name!r}",
+        did_you_mean=suggest(name, known),
+        hint="; ".join(hints) or None,
     )
 
 

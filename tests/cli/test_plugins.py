@@ -218,6 +218,13 @@ def test_show_an_unknown_plugin(harness: Harness) -> None:
     assert "1 failed to load: see `harness plugins`" in result.stderr
 
 
+def test_show_a_plugin_of_another_kind(harness: Harness) -> None:
+    result = harness("plugins", "show", "rouge", "--kind", "dataset")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: there is no dataset called 'rouge'")
+    assert "there is a metric of this name; there is a reward of this name" in result.stderr
+
+
 class Typed(Options):
     """Options of every shape."""
 
