@@ -72,19 +72,13 @@ def test_the_share_of_the_last_epoch_of_five() -> None:
     assert curve(floor=0.0).rate(80) / 1e-3 == pytest.approx(0.0955, abs=1e-4)
 
 
-def test_a_restart_takes_over_from_its_first_step() -> None:
-    made = Curve.from_config(
-        {
-            "kind": "cosine", "peak": 1e-3, "floor": 0.0, "warmup_steps": 2, "first": {"epoch": 0}, "last": {"epoch": 4},
-            "restart": {
-                "kind": "linear", "peak": 3e-4, "floor": 0.0, "warmup_steps": 0, "first": {"epoch": 4},
-                "last": {"epoch": 5},
-            },
-        },
-        10,
-    )  # fmt: skip
-    alone = curve(floor=0.0, warmup_steps=2, last=40)
+def test_another_curve_takes_over_from_the_step_of_the_switch() -> None:
+    whole = {"kind": "cosine", "peak": 1e-3, "floor": 0.0, "warmup_steps": 2, "first": {"epoch": 0}}
+    whole["last"] = {"epoch": 5}
+    own = {**whole, "kind": "linear", "peak": 3e-4, "warmup_steps": 0, "first": {"epoch": 4}}
+    made = Curve.from_config({**whole, "switch": {"epoch": 4}, "then": own}, 10)
+    alone = curve(floor=0.0, warmup_steps=2, last=50)
     assert [made.rate(step) for step in range(40)] == [alone.rate(step) for step in range(40)]
     assert [made.rate(step) for step in range(40, 50)] == pytest.approx([3e-4 * (1 - n / 10) for n in range(10)])
-    assert (made.end, alone.end) == (50, 40)
+    assert made.end == 50
     assert (made.at(39).peak, made.at(40).peak) == (1e-3, 3e-4)
