@@ -6,6 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from harness.benchmark.schema import Recipe, Reward
 from harness.stages.setup import encode_rows, environment, load_policy
 from harness.training.distributed import join
@@ -33,8 +35,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
     config = order.config
     where = environment(order)
     recipe = _recipe(order)
+    # before anything is loaded: joining makes this rank's own GPU the current one
+    ranks = join(order.runtime["ranks"], torch.device(order.runtime["device"]))
     policy = load_policy(order, store, "start", dropout=recipe.dropout)
-    ranks = join(order.runtime["ranks"], policy.device)
     encoded = _rows(order, store, policy, recipe)
     reward = CombinedReward.build(Reward(**_reward(config["reward"])), registry) if "reward" in config else None
     rows: list[Mapping[str, Any]] = []
