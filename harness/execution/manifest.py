@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 import harness
 from harness.plan.build import data_label
-from harness.store.files import dump, replace_text
+from harness.store.files import dump, replace_text, seal
 from harness.store.identity import digest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_manifest(
     folder: Path, benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome
 ) -> dict[str, Any]:
     """Write ``manifest.json`` as a whole, and return it."""
-    manifest = describe(benchmark, registry, store, outcome)
+    manifest = seal(describe(benchmark, registry, store, outcome))
     replace_text(folder / "manifest.json", dump(manifest))
     return manifest
 

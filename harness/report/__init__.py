@@ -1,5 +1,6 @@
 """Statistics, tables and their renderers; reads the store, never torch."""
 
-from harness.report.write import publish, write_tables
+from harness.report.publish import publish
+from harness.report.write import write_tables
 
 __all__ = ["publish", "write_tables"]

@@ -1,18 +1,19 @@
-"""What a run left behind, gathered for tables: numbers by row, data set, decoding and column."""
+"""What a run left behind, gathered for tables: numbers by row, data set, decoding, metric and column."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from harness.errors import InputError, StageError
 from harness.store import Store
+from harness.store.files import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.report.statistics import Array
@@ -20,33 +21,60 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+#: Why a number is not there: its stage failed, or was done once and is not in the store any more.
+FAILED, NOT_STORED = "failed", "not stored"
+
+
+class Scored(NamedTuple):
+    """What one metric says of one row's answers with one seed."""
+
+    columns: Mapping[str, Array]
+    """(N,): means over draws, NaN where missing."""
+    corpus: Mapping[str, float]
+    missing: Mapping[str, int]
+    """Answers without a value."""
+
 
 @dataclass
 class CellData:
     """One row's answers on one data set under one decoding, all seeds."""
 
-    seeds: list[int] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
-    values: dict[str, Array] = field(default_factory=dict)
-    """Column to (S, N): means over draws, NaN where missing."""
-    corpus: dict[str, Array] = field(default_factory=dict)
-    """Column to (S,)."""
-    missing: dict[str, int] = field(default_factory=dict)
-    """Column to the number of answers without a value, over all seeds."""
-    summaries: list[dict[str, Any]] = field(default_factory=list)
-    """What each ``generate`` stage counted."""
+    summaries: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Seed to what its ``generate`` stage counted."""
     settings: list[Mapping[str, Any]] = field(default_factory=list)
-    """The configuration of each ``generate`` stage."""
+    """The configuration of each ``generate`` stage, without the seed."""
+    scores: dict[str, dict[int, Scored]] = field(default_factory=dict)
+    """Metric, then seed."""
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Metric (or ``answers``) to why one of its seeds has no number."""
+
+    def matrix(self, metric: str, column: str, seeds: Iterable[int]) -> Array | None:
+        """Return the values (S, N) of one column, NaN where missing; None where no seed has the column."""
+        scored = self.scores.get(metric, {})
+        found = {seed: part.columns[column] for seed, part in scored.items() if column in part.columns}
+        if not found:
+            return None
+        absent = np.full(len(self.ids), np.nan)
+        return np.stack([found.get(seed, absent) for seed in seeds])
+
+    def corpus(self, metric: str, column: str) -> Array:
+        """Return the numbers of one corpus column for the seeds that have it."""
+        scored = self.scores.get(metric, {})
+        return np.array([part.corpus[column] for part in scored.values() if column in part.corpus], dtype=np.float64)
+
+    def missing(self, metric: str, column: str) -> int:
+        """Return how many answers have no value, over all seeds and draws."""
+        return sum(part.missing.get(column, 0) for part in self.scores.get(metric, {}).values())
+
+    def total(self, name: str) -> float:
+        """Return a count of the summaries, over all seeds."""
+        return float(sum(summary[name] for summary in self.summaries.values()))
 
     @property
-    def draws(self) -> int:
-        """Answers per prompt."""
-        return int(self.summaries[0]["draws"]) if self.summaries else 0
-
-    def rate(self, name: str) -> float:
-        """Return a count of the summaries as a share of all answers."""
-        answers = sum(s["n"] * s["draws"] for s in self.summaries)
-        return float(sum(s[name] for s in self.summaries) / max(answers, 1))
+    def answers(self) -> int:
+        """How many answers there are, over all seeds and draws."""
+        return sum(summary["n"] * summary["draws"] for summary in self.summaries.values())
 
 
 @dataclass
@@ -60,14 +88,11 @@ class ResultRow:
     method: str | None
     described: Mapping[str, Any]
     cells: dict[tuple[str, str], CellData] = field(default_factory=dict)
+    """Data set and decoding to their answers."""
     training: dict[int, Record] = field(default_factory=dict)
     """The last training stage of each seed."""
     failures: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """A name that is unique over models."""
-        return f"{self.model}\x1f{self.label}"
+    """Seeds whose training failed, with the message."""
 
 
 @dataclass
@@ -76,13 +101,20 @@ class Results:
 
     manifest: Mapping[str, Any]
     rows: list[ResultRow]
-    signatures: dict[str, dict[str, str]]
+    signatures: Mapping[str, Mapping[str, str]]
     """Model, then metric, to the metric's signature: the same in every row of a model."""
+    environments: list[Mapping[str, Any]]
+    """Every environment that a training or generating stage was made under."""
 
     @property
     def decodings(self) -> list[str]:
         """The decodings in the file's order; the first is the tables' own."""
         return list(self.manifest["decodings"])
+
+    @property
+    def models(self) -> list[str]:
+        """The models, in the order of the rows."""
+        return list(dict.fromkeys(row.model for row in self.rows))
 
     def datasets(self, role: str) -> list[str]:
         """Labels of the evaluation sets with a role."""
@@ -102,92 +134,126 @@ def load_results(root: Path, folder: Path) -> Results:
     """Read a run's manifest and what it names from the store below ``root``.
 
     Raises:
-        InputError: no manifest, or one of another format.
+        InputError: no manifest, a damaged one, or one of another format.
         StageError: rows that must not be compared, or a damaged file.
     """
+    manifest = read_manifest(folder)
+    loader = _Loader(Store(root))
+    rows = [loader.row(described) for described in manifest["rows"]]
+    results = Results(manifest, rows, loader.signatures, list(loader.environments.values()))
+    _refuse_mixtures(results)
+    return results
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a run's manifest, which is whole or nothing.
+
+    Raises:
+        InputError: there is none, it is damaged, or it has another format.
+    """
     path = folder / "manifest.json"
+    again = "harness run writes it again from the store, in seconds"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("no run has left its results here", where=str(path), expected="manifest.json") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(path)) from None
-    if manifest.get("format") != FORMAT:
-        raise InputError(
-            "written in another format", where=str(path), got=manifest.get("format"), expected=f"format {FORMAT}"
-        )
-    store = Store(root)
-    signatures: dict[str, dict[str, str]] = {}
-    rows = [_row(row, store, signatures.setdefault(row["model"], {})) for row in manifest["rows"]]
-    results = Results(manifest, rows, signatures)
-    _refuse_mixtures(results)
-    return results
+        raise InputError(f"cannot be read: {error}", where=str(path), hint=again) from None
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise InputError("written in another format", where=str(path), got=found, expected=f"format {FORMAT}")
+    if not is_whole(manifest):
+        raise InputError("is not what was written (its sha256 differs)", where=str(path), hint=again)
+    return dict(manifest)
 
 
-def _row(described: Mapping[str, Any], store: Store, signatures: dict[str, str]) -> ResultRow:
-    row = ResultRow(described["label"], described["model"], described["kind"], described["method"], described)
-    for name, seed in described["seeds"].items():
-        if seed["failed"]:
-            row.failures[int(name)] = seed["failed"]
-        if seed["train"] and seed["train"][-1]:
-            record = store.find("train", seed["train"][-1])
+class _Loader:
+    """Reads rows, and refuses what cannot stand in one column."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.signatures: dict[str, dict[str, str]] = {}
+        self.settings: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.environments: dict[str, Mapping[str, Any]] = {}
+
+    def row(self, described: Mapping[str, Any]) -> ResultRow:
+        row = ResultRow(described["label"], described["model"], described["kind"], described["method"], described)
+        for name, seed in described["seeds"].items():
+            if seed["failed"]:
+                row.failures[int(name)] = seed["failed"]
+            record = self.active(row, seed["train"])
             if record is not None:
                 row.training[int(name)] = record
-        for dataset, decodings in seed["evaluations"].items():
-            for decoding, stages in decodings.items():
-                cell = row.cells.setdefault((dataset, decoding), CellData())
-                _add_seed(cell, int(name), stages, store, signatures)
-    return row
+            for dataset, decodings in seed["evaluations"].items():
+                for decoding, stages in decodings.items():
+                    self.cell(row, row.cells.setdefault((dataset, decoding), CellData()), int(name), stages)
+        return row
 
+    def cell(self, row: ResultRow, cell: CellData, seed: int, stages: Mapping[str, Any]) -> None:
+        generated = self.find("generate", stages["generate"])
+        if generated is None:
+            cell.lacking["answers"] = NOT_STORED if stages["generate"] else FAILED
+            return
+        cell.summaries[seed] = generated.json("summary.json")
+        cell.settings.append({name: part for name, part in generated.config.items() if name != "seed"})
+        for metric, stage in stages["scores"].items():
+            record = self.find("score", stage)
+            if record is None:
+                cell.lacking[metric] = NOT_STORED if stage else FAILED
+            else:
+                cell.scores.setdefault(metric, {})[seed] = self.scored(row.model, metric, cell, record)
 
-def _add_seed(cell: CellData, seed: int, stages: Mapping[str, Any], store: Store, signatures: dict[str, str]) -> None:
-    """Add one seed's numbers; a seed with any unfinished stage is left out of the cell as a whole."""
-    generated = store.find("generate", stages["generate"]) if stages["generate"] else None
-    scored = {name: store.find("score", stage) if stage else None for name, stage in stages["scores"].items()}
-    if generated is None or any(record is None for record in scored.values()):
-        return
-    cell.seeds.append(seed)
-    cell.summaries.append(generated.json("summary.json"))
-    cell.settings.append(generated.config)
-    for metric, record in scored.items():
-        assert record is not None
+    def active(self, row: ResultRow, chain: Sequence[str | None]) -> Record | None:
+        """Return the last stage in which the row's own method trained: not the last one under ``all_but_last``."""
+        records = [self.find("train", stage) for stage in chain]
+        own = [record for record in records if record is not None and record.config["method"] == row.method]
+        return own[-1] if own and all(records) else None
+
+    def find(self, kind: str, stage: str | None) -> Record | None:
+        """Find a stage and note the environment it was made under."""
+        record = self.store.find(kind, stage) if stage else None
+        if record is not None and kind != "score":
+            digest = record.digest("environment.json")
+            if digest not in self.environments:
+                self.environments[digest] = record.json("environment.json")
+        return record
+
+    def scored(self, model: str, metric: str, cell: CellData, record: Record) -> Scored:
         means, summary = record.json("means.json"), record.json("metrics.json")
         cell.ids = cell.ids or means["ids"]
         if means["ids"] != cell.ids:
-            raise StageError("two seeds of a row answered different prompts", where=record.label)
-        if signatures.setdefault(metric, summary["signature"]) != summary["signature"]:
+            raise StageError("two scores of a row are of different prompts", where=record.label)
+        known = self.signatures.setdefault(model, {})
+        if known.setdefault(metric, summary["signature"]) != summary["signature"]:
             raise StageError(
                 "rows scored by different versions of a metric cannot stand in one table",
                 where=record.label,
                 got=summary["signature"],
-                expected=signatures[metric],
+                expected=known[metric],
             )
-        for column, values in means["columns"].items():
-            numbers = np.array([[np.nan if value is None else value for value in values]], dtype=np.float64)
-            _append(cell.values, f"{metric}.{column}", numbers)
-            missing = summary["columns"][column]["missing"]
-            cell.missing[f"{metric}.{column}"] = cell.missing.get(f"{metric}.{column}", 0) + missing
-        for column, value in summary["corpus"].items():
-            _append(cell.corpus, f"{metric}.{column}", np.array([value], dtype=np.float64))
+        if self.settings.setdefault((model, metric), record.config) != record.config:
+            raise StageError("rows scored under different settings cannot stand in one table", where=record.label)
+        return Scored(
+            {name: _numbers(values) for name, values in means["columns"].items()},
+            summary["corpus"],
+            {name: counts["missing"] for name, counts in summary["columns"].items()},
+        )
 
 
-def _append(columns: dict[str, Array], name: str, seed: Array) -> None:
-    columns[name] = np.concatenate([columns[name], seed]) if name in columns else seed
+def _numbers(values: list[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _refuse_mixtures(results: Results) -> None:
     """Refuse rows whose prompts, templates or decoding differ within one column of a table."""
-    expected: dict[tuple[str, str], tuple[Any, ...]] = {}
+    expected: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    prompts: dict[tuple[str, str, str], list[str]] = {}
     for row in results.rows:
-        for place, cell in row.cells.items():
-            for settings in cell.settings:
-                found = (
-                    cell.ids, settings["template"], settings["decoding"], settings["max_prompt_length"],
-                    settings["overlong"], settings["model"],
-                )  # fmt: skip
-                wanted = expected.setdefault((f"{place[0]}/{row.model}", place[1]), found)
-                if found != wanted:
-                    raise StageError(
-                        "rows with different prompts, templates or decoding cannot stand in one table",
-                        where=f"{row.label} on {place[0]} under {place[1]}",
-                    )
+        for (dataset, decoding), cell in row.cells.items():
+            place = (row.model, dataset, decoding)
+            same = not cell.ids or prompts.setdefault(place, cell.ids) == cell.ids
+            if not same or any(expected.setdefault(place, settings) != settings for settings in cell.settings):
+                raise StageError(
+                    "rows with different prompts, templates or decoding cannot stand in one table",
+                    where=f"{row.label} on {dataset} under {decoding}",
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Heading:
     higher_is_better: bool | None = None
     shown: bool = True
     """False for a column that CSV and JSON have and that would only widen what people read."""
+    foldable: bool = False
+    """Whether people read it in the caption, once, where it is the same in every row."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,11 @@ class TableCell:
     missing: int = 0
     """Answers that have no value here."""
     status: str = ""
-    """Why there is no number: ``failed``, ``not run``."""
+    """Why there is no number: ``failed``, ``not stored``, ``no value``."""
+    seeds: int = 0
+    """How many seeds the number is from, where the run has several."""
+    of: int = 0
+    """How many seeds the run has."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class TableRow:
     cells: Mapping[str, TableCell]
     """By the heading's name."""
     marks: tuple[str, ...] = ()
-    """``inactive``, ``generated data``, ``published``."""
+    """``inactive``, ``failed for seed 1``, ``published``."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +67,16 @@ class Table:
     title: str
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
-    caption: tuple[str, ...] = field(default=())
+    caption: tuple[str, ...] = ()
     divided: bool = False
     """Whether a wide table is cut into one part for each group."""
 
 
 def shown(cell: TableCell, heading: Heading) -> str:
-    """Return a cell as text: mean ± half the interval, and tie letters."""
+    """Return a cell as text: mean ± the distance to the further end of its interval, tie letters, seeds if some lack.
+
+    An interval that leans would look more certain on one side than it is, if half its width were shown.
+    """
     if cell.status:
         return cell.status
     if cell.value is None:
@@ -75,11 +84,12 @@ def shown(cell: TableCell, heading: Heading) -> str:
     if isinstance(cell.value, str):
         return cell.value
     text = f"{cell.value * heading.scale:.{heading.digits}f}"
-    if cell.interval is not None and cell.interval.low == cell.interval.low:  # NaN has no interval
-        half = (cell.interval.high - cell.interval.low) / 2 * heading.scale
-        text += f" ± {half:.{heading.digits}f}"
+    if cell.interval is not None and cell.interval.known:
+        text += f" ± {cell.interval.reach * heading.scale:.{heading.digits}f}"
     if cell.letters:
         text += f" {cell.letters}"
+    if 0 < cell.seeds < cell.of:
+        text += f" ({cell.seeds} of {cell.of} seeds)"
     return text
 
 
@@ -92,11 +102,30 @@ def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
         found["value"] = cell.value
     elif cell.value is not None:
         found["value"] = cell.value * heading.scale
-    if cell.interval is not None and cell.interval.low == cell.interval.low:  # as above
+    if cell.interval is not None and cell.interval.known:
         found["low"] = cell.interval.low * heading.scale
         found["high"] = cell.interval.high * heading.scale
     if cell.letters:
         found["ties"] = cell.letters
     if cell.missing:
         found["missing"] = cell.missing
+    if cell.seeds:
+        found["seeds"] = cell.seeds
     return found
+
+
+def folded(table: Table) -> Table:
+    """Return the table as people read it: what is the same in every row stands in the caption, once."""
+    same: dict[str, str] = {}
+    for heading in table.headings:
+        cells = [row.cells[heading.name] for row in table.rows if heading.name in row.cells]
+        texts = {shown(cell, heading) for cell in cells}
+        numbers = heading.foldable and heading.shown and not any(cell.status for cell in cells)
+        if numbers and len(texts) == 1 and len(table.rows) > 1:
+            same[heading.name] = f"{heading.group} {heading.label} {texts.pop()}".strip()
+    if not same:
+        return table
+    headings = tuple(replace(h, shown=h.shown and h.name not in same) for h in table.headings)
+    said = ", ".join(text for text in same.values() if not text.endswith(" –"))
+    caption = (*table.caption, f"The same in every row: {said}.") if said else table.caption
+    return replace(table, headings=headings, caption=caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics as stats
 from typing import TYPE_CHECKING, Any
 
+from harness.report.results import FAILED
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
@@ -16,11 +17,16 @@ if TYPE_CHECKING:
 PHASES = ("sampling", "reward", "forward_backward", "optimiser", "other")
 
 
-def is_inactive(row: ResultRow) -> bool:
-    """Return whether the method's own term never moved a weight, in any seed that was trained."""
-    if row.kind != "method" or not row.training:
-        return False
-    return all(not _moved(row, record) for record in row.training.values())
+def inactive_mark(row: ResultRow) -> tuple[str, ...]:
+    """Return the mark of a method whose own term never moved a weight, naming the seeds unless it is all of them."""
+    if row.kind != "method":
+        return ()
+    still = [seed for seed, record in sorted(row.training.items()) if not _moved(row, record)]
+    if not still:
+        return ()
+    if len(still) == len(row.training):
+        return ("inactive",)
+    return (f"inactive for seed {', '.join(str(seed) for seed in still)}",)
 
 
 def _moved(row: ResultRow, record: Record) -> bool:
@@ -30,104 +36,135 @@ def _moved(row: ResultRow, record: Record) -> bool:
     return any((own or active).values())
 
 
+def step_seconds(row: ResultRow) -> float | None:
+    """Return the median seconds a step, averaged over seeds, of the stage in which a row's method is active."""
+    medians = [record.json("summary.json")["step_seconds"]["total"]["median"] for record in row.training.values()]
+    return stats.fmean(medians) if medians else None
+
+
 def timing_table(results: Results) -> Table:
     """Seconds a step by phase, tokens, memory and models, from the stage in which the method was active."""
     headings = (
         Heading("total", "s/step", "", 3),
         Heading("quartiles", "quartiles"),
-        *(Heading(phase, phase.replace("_", "/"), "of which", 3) for phase in PHASES),
-        Heading("steps", "steps", "", 0),
-        Heading("generated", "tokens generated", "", 0),
+        *(Heading(phase, phase.replace("_", "/"), "", 3) for phase in PHASES),
+        Heading("steps", "steps", "", 0, foldable=True),
+        Heading("generated", "tokens sampled", "", 0),
         Heading("rate", "tokens/s", "", 0),
         Heading("reward_calls", "reward calls", "", 0),
         Heading("memory", "peak MB", "", 0),
-        Heading("models", "models held"),
-        Heading("device", "device"),
+        Heading("models", "models held", foldable=True),
+        Heading("device", "device", foldable=True),
     )
-    rows, beside, evaluation = [], False, []
-    for row in results.rows:
-        if row.kind == "base":
-            continue
-        summaries = [record.json("summary.json") for record in row.training.values()]
-        if not summaries:
-            rows.append(TableRow(row.label, row.model, {h.name: TableCell(status="failed") for h in headings}))
-            continue
-        beside = beside or any(summary["concurrent"] for summary in summaries)
-        rows.append(TableRow(row.label, row.model, _timing_cells(summaries)))
-    for row in results.rows:
-        parts = [s for cell in row.cells.values() for s in cell.summaries]
-        seconds = sum(part["seconds"] for part in parts)
-        if seconds:
-            evaluation.append(f"{row.label} {sum(part['tokens'] for part in parts) / seconds:.0f}")
+    rows = []
+    beside: list[str] = []
+    trained = [row for row in results.rows if row.kind != "base"]
+    for row in trained:
+        summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
+        cells = {h.name: TableCell(status=FAILED) for h in headings}
+        if summaries:
+            cells = _timing_cells(summaries)
+            beside += [_name(row, results)] if any(summary["concurrent"] for summary in summaries) else []
+        rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = [
         (
-            "Median over steps, then mean over seeds, of the stage in which the row's own method is active; phases are "
-            "medians too and need not add up. Tokens per second: generated and trained on, over the whole stage."
+            "Of the stage in which the row's own method is active: the median over steps, averaged over seeds. The "
+            "phases are medians too and need not add up to s/step. Tokens/s: sampled and trained on, over the whole "
+            "stage. Peak: of tensors on a GPU, of the whole process on a processor."
         ),
-        f"Evaluation, tokens generated per second: {', '.join(evaluation)}.",
+        *_evaluation(results),
     ]
     if beside:
-        caption.append("Timed while other stages ran on the same processor: compare rows, not machines.")
+        who = "every row" if len(beside) == len(trained) else ", ".join(beside)
+        caption.append(f"Timed while other stages ran on the same machine: {who}. Compare rows, not machines.")
     return Table("timing", "Timing", headings, tuple(rows), tuple(caption))
+
+
+def _name(row: ResultRow, results: Results) -> str:
+    return f"{row.label} ({row.model})" if len(results.models) > 1 else row.label
+
+
+def _evaluation(results: Results) -> list[str]:
+    """Say how fast the rows answered."""
+    rates = []
+    for row in results.rows:
+        seconds = sum(cell.total("seconds") for cell in row.cells.values())
+        if seconds:
+            tokens = sum(cell.total("tokens") for cell in row.cells.values())
+            rates.append(f"{_name(row, results)} {tokens / seconds:.0f}")
+    return [f"Tokens sampled a second in evaluation: {', '.join(rates)}."] if rates else []
 
 
 def _timing_cells(summaries: list[dict[str, Any]]) -> dict[str, TableCell]:
     def mean(read: Callable[[dict[str, Any]], float]) -> TableCell:
         return TableCell(stats.fmean(read(summary) for summary in summaries))
 
+    def phase(name: str) -> TableCell:
+        return mean(lambda summary: summary["step_seconds"].get(name, {}).get("median", 0.0))
+
+    def every(read: Callable[[dict[str, Any]], str]) -> TableCell:
+        return TableCell("; ".join(dict.fromkeys(read(summary) for summary in summaries)))
+
     quartiles = [stats.fmean(summary["step_seconds"]["total"][name] for summary in summaries) for name in ("q1", "q3")]
-    held = summaries[0]["models_held"]
     return {
         "total": mean(lambda s: s["step_seconds"]["total"]["median"]),
         "quartiles": TableCell(f"{quartiles[0]:.3f}–{quartiles[1]:.3f}"),
-        **{phase: mean(lambda s, phase=phase: s["step_seconds"].get(phase, {}).get("median", 0.0)) for phase in PHASES},  # type: ignore[misc]  # a default argument binds the loop variable
+        **{name: phase(name) for name in PHASES},
         "steps": mean(lambda s: s["steps"]),
         "generated": mean(lambda s: s["tokens_generated"]),
         "rate": mean(lambda s: (s["tokens_generated"] + s["tokens_trained"]) / max(sum(s["seconds"].values()), 1e-9)),
         "reward_calls": mean(lambda s: s["reward_calls"]),
         "memory": mean(lambda s: s["peak_memory_bytes"] / 1e6),
-        "models": TableCell(", ".join(f"{m['role']} {m['parameters'] / 1e6:.1f}M" for m in held)),
-        "device": TableCell(f"{summaries[0]['device']}, {summaries[0]['threads']} thread(s) × {summaries[0]['ranks']}"),
+        "models": every(lambda s: ", ".join(f"{m['role']} {m['parameters'] / 1e6:.1f}M" for m in s["models_held"])),
+        "device": every(_device),
     }
+
+
+def _device(summary: Mapping[str, Any]) -> str:
+    text = f"{summary['device']}, {summary['threads']} thread{'s' if summary['threads'] > 1 else ''}"
+    return text + (f", {summary['ranks']} processes" if summary["ranks"] > 1 else "")
 
 
 def signal_table(results: Results) -> Table:
     """What each method had to learn from: the same numbers for every row, means over the steps of its stage."""
     headings = (
-        Heading("supervised_norm", "supervised term", "gradient norm", 3),
-        Heading("method_norm", "method term", "gradient norm", 3),
-        Heading("reward", "mean", "reward", 3),
-        Heading("reward_sd", "sd in group", "reward", 3),
-        Heading("by_candidate", "by candidate", "reward"),
-        Heading("without_spread", "groups without spread %", "", 1, 100.0),
-        Heading("empty", "empty %", "samples", 1, 100.0),
-        Heading("truncated", "cut %", "samples", 1, 100.0),
-        Heading("length", "tokens", "samples", 1),
-        Heading("entropy", "entropy", "samples", 2),
-        Heading("kl", "KL to start, at the end", "", 4),
+        Heading("supervised_norm", "grad SFT", "", 3),
+        Heading("method_norm", "grad own", "", 3),
+        Heading("reward", "reward", "", 3),
+        Heading("reward_sd", "sd in group", "", 3),
+        Heading("by_candidate", "reward by candidate"),
+        Heading("without_spread", "flat groups %", "", 1, 100.0),
+        Heading("empty", "empty %", "", 1, 100.0),
+        Heading("truncated", "cut %", "", 1, 100.0),
+        Heading("length", "tokens", "", 1),
+        Heading("entropy", "entropy", "", 2),
+        Heading("kl", "KL at end", "", 4),
     )
     rows = []
     for row in results.rows:
-        if row.kind == "base" or not row.training:
+        if row.kind == "base":
             continue
-        steps = [step for record in row.training.values() for step in record.jsonl("train.jsonl")]
-        last = [list(record.jsonl("train.jsonl"))[-1:] for record in row.training.values()]
-        shared = row.described.get("shared_terms", ())
-        marks = ("inactive",) if is_inactive(row) else ()
-        rows.append(TableRow(row.label, row.model, _signal_cells(steps, last, shared), marks))
+        logs = [list(record.jsonl("train.jsonl")) for _, record in sorted(row.training.items())]
+        cells = {h.name: TableCell(status=FAILED) for h in headings}
+        if logs:
+            cells = _signal_cells(logs, row.described.get("shared_terms", ()))
+        rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = (
         (
-            "Means over all steps and seeds of the stage in which the row's method is active; gradient norms over the "
-            "steps on which each term was differentiated by itself. Candidates stand in the order in which the method "
-            "samples them. KL: mean nats a token from the policy to its start, on fixed prompts."
+            "Means over all steps and seeds of the stage in which the row's own method is active. Grad: the norm of "
+            "the gradient of the supervised term and of the method's own, each by itself, on the steps that measure it."
         ),
+        (
+            "Reward: as the method was given it, not times 100; sd within the candidates of one prompt; by candidate "
+            "in the order in which the method samples them. Flat groups: all candidates have the same reward. Empty, "
+            "cut, tokens, entropy (nats a token, temperature 1): of the sampled candidates."
+        ),
+        "KL at end: mean nats a token from the policy to the model its stage started from, on fixed prompts.",
     )
     return Table("signal", "Training signal", headings, tuple(rows), caption)
 
 
-def _signal_cells(
-    steps: list[dict[str, Any]], last: list[list[dict[str, Any]]], shared: Iterable[str]
-) -> dict[str, TableCell]:
+def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> dict[str, TableCell]:
     def mean(numbers: Iterable[float | None]) -> TableCell:
         present = [number for number in numbers if number is not None]
         return TableCell(stats.fmean(present) if present else None)
@@ -142,22 +179,29 @@ def _signal_cells(
         total = part(step, above, whole)
         return (part(step, above, count) or 0.0) / total if total else None
 
+    steps = [step for log in logs for step in log]
+    shared = set(shared)
     norms = [step["grad_norms"] for step in steps if step.get("grad_norms")]
-    groups = [step["reward"]["by_candidate"] for step in steps if step.get("reward")]
-    width = max((len(group) for group in groups), default=0)
-    by_candidate = [
-        stats.fmean(v for group in groups if len(group) > i and (v := group[i]) is not None) for i in range(width)
-    ]
     return {
         "supervised_norm": mean(v for norm in norms for name, v in norm.items() if name in shared),
         "method_norm": mean(v for norm in norms for name, v in norm.items() if name not in shared),
         "reward": mean(part(step, "reward", "mean") for step in steps),
         "reward_sd": mean(part(step, "reward", "sd") for step in steps),
-        "by_candidate": TableCell(" / ".join(f"{v:.3f}" for v in by_candidate) or None),
+        "by_candidate": TableCell(_by_candidate(steps)),
         "without_spread": mean(share(step, "groups", "without_spread", "count") for step in steps),
         "empty": mean(share(step, "samples", "empty", "count") for step in steps),
         "truncated": mean(share(step, "samples", "truncated", "count") for step in steps),
         "length": mean(part(step, "samples", "mean_length") for step in steps),
         "entropy": mean(part(step, "samples", "entropy") for step in steps),
-        "kl": mean(part(step, "kl") for steps_ in last for step in steps_),
+        "kl": mean(next((kl for step in reversed(log) if (kl := part(step, "kl")) is not None), None) for log in logs),
     }
+
+
+def _by_candidate(steps: list[dict[str, Any]]) -> str | None:
+    """Return the mean reward of each candidate; a candidate that never had one is a dash."""
+    groups = [step["reward"]["by_candidate"] for step in steps if step.get("reward")]
+    texts = []
+    for index in range(max((len(group) for group in groups), default=0)):
+        present = [group[index] for group in groups if len(group) > index and group[index] is not None]
+        texts.append(f"{stats.fmean(present):.3f}" if present else "–")
+    return " / ".join(texts) or None

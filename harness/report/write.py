@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.report import render
+from harness.report import captions
+from harness.report.columns import Columns
+from harness.report.export import csv_text, json_text
+from harness.report.latex import latex
+from harness.report.markdown import markdown
 from harness.report.published import published_table
 from harness.report.results import Results, load_results
-from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table
+from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
 from harness.report.training import signal_table, timing_table
-from harness.store.files import dump, replace_text
+from harness.store.files import replace_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,108 +22,160 @@ if TYPE_CHECKING:
     from harness.report.table import Table
 
 #: The tables by the names a benchmark file uses.
-TABLES: Mapping[str, Callable[[Results], Table]] = {
+TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "scores": scores_table,
     "cross-dataset": cross_table,
     "fluency": fluency_table,
     "decoding": decoding_table,
-    "timing": timing_table,
-    "signal": signal_table,
+    "timing": lambda columns: timing_table(columns.results),
+    "signal": lambda columns: signal_table(columns.results),
 }
 
 
+class Document(NamedTuple):
+    """What every form of a leaderboard says."""
+
+    title: str
+    notes: list[str]
+    tables: list[Table]
+    ending: list[str]
+    head: dict[str, Any]
+
+
 def write_tables(root: Path, folder: Path) -> str:
-    """Write ``leaderboard.{md,csv,json,tex}`` into a run's ``folder`` from the store below ``root``; return the text."""
-    results = load_results(root, folder)
-    tables = build_tables(results)
-    title = results.manifest["title"] or results.manifest["benchmark"]
-    notes = _notes(results)
-    text = render.markdown(f"{title} ({results.manifest['profile']})", notes, tables)
+    """Write ``leaderboard.{md,csv,json,tex}`` into a run's ``folder`` from the store below ``root``; return ``md``."""
+    return write_document(build(load_results(root, folder)), folder)
+
+
+def write_document(document: Document, folder: Path) -> str:
+    """Write every form of a leaderboard; return the Markdown."""
+    text = markdown(document.title, document.notes, document.tables, document.ending)
+    replace_text(folder / "leaderboard.csv", csv_text(document.tables))
+    replace_text(folder / "leaderboard.json", json_text(document.head, document.tables))
+    replace_text(folder / "leaderboard.tex", latex(document.tables))
     replace_text(folder / "leaderboard.md", text)
-    replace_text(folder / "leaderboard.csv", render.csv_text(tables))
-    replace_text(folder / "leaderboard.json", render.json_text(_head(results, notes), tables))
-    replace_text(folder / "leaderboard.tex", render.latex(tables))
     return text
 
 
-def publish(root: Path, folder: Path) -> Path:
-    """Write a run's tables and manifest below ``published/``, without host name, absolute path or data-set text.
-
-    Returns:
-        The folder written.
-    """
-    write_tables(root, folder)
-    target = root / "published" / folder.parent.name / folder.name
-    for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"):
-        replace_text(target / name, (folder / name).read_text(encoding="utf-8"))
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    replace_text(target / "manifest.json", dump(_without_paths(manifest)))
-    return target
-
-
-def build_tables(results: Results) -> list[Table]:
-    """Build the tables that the benchmark asks for, and the training signal, which every run shows."""
-    wanted = [name for name in TABLES if name in results.manifest["tables"] or name == "signal"]
-    if not results.datasets("cross"):
-        wanted = [name for name in wanted if name != "cross-dataset"]
-    tables = [TABLES[name](results) for name in wanted]
-    if not results.metrics("fluency"):
-        tables = [table for table in tables if table.name != "fluency"]
-    if results.manifest["published"]:
-        tables.append(published_table(results.manifest["published"]))
-    return tables
+def build(results: Results) -> Document:
+    """Build the tables that the benchmark asks for, with the summary and the training signal, which every run shows."""
+    manifest = results.manifest
+    columns = Columns(results)
+    wanted = [name for name in TABLES if name in manifest["tables"] or name == "signal"]
+    empty = {
+        "scores": not results.datasets("in-data") or not results.metrics("score"),
+        "cross-dataset": not results.datasets("cross") or not results.metrics("score"),
+        "fluency": not results.metrics("fluency"),
+    }
+    tables = [summary_table(columns), *(TABLES[name](columns) for name in wanted if not empty.get(name))]
+    if manifest["published"]:
+        tables.append(published_table(manifest["published"]))
+    notes, ending = _notes(results), _ending(results)
+    names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
+    head = {name: manifest[name] for name in names}
+    head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
+    return Document(
+        f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})", notes, tables, ending, head
+    )
 
 
 def _notes(results: Results) -> list[str]:
+    """Say in a few lines what was compared, and what is missing."""
     manifest = results.manifest
-    generated = sorted({data["dataset"] for data in manifest["datasets"] if data["generated"]})
+    models = ", ".join(_model(model, manifest["config"]["sources"]) for model in manifest["config"]["models"])
     train = next(data for data in manifest["datasets"] if data["role"] == "train")
-    models = ", ".join(_model(model) for model in manifest["config"]["models"])
-    notes = [
-        (
-            f"Models: {models}. Trained on {train['dataset']}/{train['split']}, {train.get('rows', '?')} rows, seeds "
-            f"{', '.join(str(seed) for seed in results.seeds)}. posttune-harness {manifest['harness']}."
-        )
-    ]
+    seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(str(seed) for seed in results.seeds)}"
+    notes = [f"{models}; trained on {captions.data_set(train, manifest['config']['train']['options'])}; {seeds}."]
+    generated = sorted({data["dataset"] for data in manifest["datasets"] if data["generated"]})
     if generated:
         notes.append(
             f"The data ({', '.join(generated)}) are generated by code: the numbers compare methods with each other on "
             "this task and with nothing else."
         )
-    settings = []
-    for row in results.rows:
-        changed = ", ".join(f"{name} {value}" for name, value in row.described["options_set"].items())
-        if changed and row.model == results.rows[0].model:
-            settings.append(f"{row.label}: {changed}")
-    if settings:
-        notes.append(f"Options that differ from their defaults: {'; '.join(settings)}.")
-    notes += [
-        f"Failed: {failure['stage']}: {failure['message']}"
-        for failure in manifest["failures"]
-        if not failure["because_of"]
-    ]
+    first = [failure for failure in manifest["failures"] if not failure["because_of"]]
+    notes += [f"Failed: {failure['stage']}{_message(failure)}" for failure in first]
     return notes
 
 
-def _model(model: Mapping[str, Any]) -> str:
-    label = model["label"] or model["name"]
-    return f"{label} (new, random weights)" if model["config"] else str(label)
+def _message(failure: Mapping[str, Any]) -> str:
+    return f": {failure['message']}" if failure.get("message") else ""
 
 
-def _head(results: Results, notes: list[str]) -> dict[str, Any]:
-    names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
-    head = {name: results.manifest[name] for name in names}
-    return {**head, "seeds": results.seeds, "signatures": results.signatures, "notes": notes}
+def _model(model: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    label = str(model["label"] or model["name"])
+    if model["config"]:
+        return f"{label} (new, random weights)"
+    path = model["path"] or sources.get(model["name"])
+    folder = path.rstrip("/").rpartition("/")[2] if path else ""
+    named = folder or model["name"]
+    revision = f" at {model['revision']}" if model["revision"] and not folder else ""
+    return f"{label} ({named}{revision})" if named != label or revision else label
 
 
-def _without_paths(value: Any) -> Any:
-    """Drop every path key of a manifest; sources keep their names alone."""
-    if isinstance(value, dict):
-        return {
-            name: sorted(part) if name == "sources" else _without_paths(part)
-            for name, part in value.items()
-            if name != "path"
-        }
-    if isinstance(value, list):
-        return [_without_paths(part) for part in value]
-    return value
+def _ending(results: Results) -> list[str]:
+    """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
+    manifest = results.manifest
+    lines = [
+        f"{row.label}{f' ({row.model})' if len(results.models) > 1 else ''}: {captions.settings_text(changed)}; all "
+        "other options have their defaults."
+        for row in results.rows
+        if (changed := row.described["options_set"])
+    ]
+    lines += _trials(results)
+    for data in manifest["datasets"]:
+        name = "training rows" if data["role"] == "train" else data["label"]
+        lines.append(f"{name}: {_provenance(data)}")
+    for model, signatures in results.signatures.items():
+        who = f" ({model})" if len(results.signatures) > 1 else ""
+        lines += [f"{metric}{who}: {signature}" for metric, signature in signatures.items()]
+    return [*lines, *_environments(results)]
+
+
+def _trials(results: Results) -> list[str]:
+    """Say which methods were given more than one configuration: the best of many looks better than it is."""
+    given: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for row in results.rows:
+        if row.method:
+            given.setdefault((row.method, row.model), []).append((row.label, int(row.described["trials"])))
+    more = {
+        method: sum(trials for _, trials in rows)
+        for (method, _), rows in given.items()
+        if sum(trials for _, trials in rows) > 1
+    }
+    if not more:
+        return ["Every method was given one configuration."] if given else []
+    said = ", ".join(f"{method} {count}" for method, count in more.items())
+    return [
+        f"Configurations tried: {said}, every other method 1. The best of several, chosen here, is flattered by it."
+    ]
+
+
+def _provenance(data: Mapping[str, Any]) -> str:
+    known = data.get("provenance") or {}
+    origin = str(known.get("origin", "not prepared"))
+    if known.get("revision"):
+        origin += f" at {known['revision']}"
+    if data.get("sha256"):
+        origin += f", rows with sha256 {data['sha256'][:16]}"
+    return "; ".join([origin, *known.get("notes", ())]) + "."
+
+
+def _environments(results: Results) -> list[str]:
+    """Say what the stages were made with, and where that was not the same for all."""
+    if not results.environments:
+        return [f"posttune-harness {results.manifest['harness']}."]
+    flat = [_flat(environment) for environment in results.environments]
+    names = dict.fromkeys(name for environment in flat for name in environment)
+    values = {name: list(dict.fromkeys(environment.get(name, "absent") for environment in flat)) for name in names}
+    same = ", ".join(f"{name} {found[0]}" for name, found in values.items() if len(found) == 1)
+    mixed = "; ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)
+    lines = [f"Made with {same}."]
+    if mixed:
+        lines.append(f"Not all stages were made alike: {mixed}. A part of any difference may be this one's.")
+    return lines
+
+
+def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
+    libraries = environment.get("libraries", {})
+    others = {name: str(value) for name, value in environment.items() if name != "libraries"}
+    return {**others, **{name: version for name, version in libraries.items() if version != "absent"}}

@@ -1,0 +1,177 @@
+"""Columns of numbers with their intervals and comparisons: what the tables about answers are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.report.results import FAILED
+from harness.report.statistics import Comparison, compare, interval, mean, seeds_interval
+from harness.report.table import Heading, TableCell
+from harness.report.training import inactive_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.report.results import CellData, ResultRow, Results
+
+
+class Place(NamedTuple):
+    """Where a number is found."""
+
+    dataset: str
+    decoding: str
+    metric: str
+    column: str
+    corpus: bool = False
+    """Whether it is one number for all answers of a seed, and no mean over them."""
+
+
+class Column(NamedTuple):
+    """One column of a table, with the comparison of its rows, by model."""
+
+    place: Place
+    described: Mapping[str, Any]
+    heading: Heading
+    comparisons: Mapping[str, Comparison]
+
+    @property
+    def label(self) -> str:
+        """What a sentence calls the column."""
+        return f"{self.place.dataset} {self.described['label']}"
+
+
+class Columns:
+    """The columns of one run; each is computed once, however many tables show it."""
+
+    def __init__(self, results: Results) -> None:
+        """Compute nothing yet."""
+        self.results = results
+        self._cells: dict[tuple[str, str, Place], TableCell] = {}
+        self._comparisons: dict[Place, Mapping[str, Comparison]] = {}
+
+    def column(
+        self, place: Place, described: Mapping[str, Any], group: str, *, label: str = "", name: str = ""
+    ) -> Column:
+        """Return one column; its rows are compared unless it is a corpus number."""
+        unit = f" ({described['unit']})" if described["unit"] else ""
+        kind = "corpus " if place.corpus else ""
+        heading = Heading(
+            name or f"{place.dataset}/{kind}{place.metric}.{place.column}",
+            (label or described["label"]) + unit,
+            group,
+            described["digits"],
+            described["scale"],
+            described["higher_is_better"],
+            described["shown"],
+        )
+        return Column(place, described, heading, {} if place.corpus else self._compared(place, described))
+
+    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
+        """Return every column of a metric on one data set, corpus numbers last."""
+        listed = ((column, False) for column in metric["columns"])
+        corpus = ((column, True) for column in metric["corpus"])
+        return [
+            self.column(Place(dataset, decoding, metric["use"], column["name"], whole), column, dataset)
+            for column, whole in (*listed, *corpus)
+        ]
+
+    def headline(
+        self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = "", name: str = ""
+    ) -> Column:
+        """Return the column that stands for a metric where there is room for one."""
+        described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
+        place = Place(dataset, decoding, metric["use"], described["name"])
+        return self.column(place, described, group, label=label, name=name)
+
+    def cell(self, row: ResultRow, column: Column) -> TableCell:
+        """Return what a row has in a column."""
+        key = (row.model, row.label, column.place)
+        if key not in self._cells:
+            self._cells[key] = self._cell(row, column)
+        return self._cells[key]
+
+    def _cell(self, row: ResultRow, column: Column) -> TableCell:
+        place = column.place
+        data = row.cells.get((place.dataset, place.decoding))
+        if data is None or not data.scores.get(place.metric):
+            return TableCell(status=_why(data, place.metric))
+        seeds, of = len(data.scores[place.metric]), len(self.results.seeds)
+        missing = 0 if place.corpus else data.missing(place.metric, place.column)
+        if place.corpus:
+            found = seeds_interval(data.corpus(place.metric, place.column))
+        else:
+            values = data.matrix(place.metric, place.column, self.results.seeds)
+            found = None if values is None else interval(values)
+        if found is None:
+            return TableCell(status="no value", missing=missing)
+        comparison = column.comparisons.get(row.model)
+        letters = comparison.letters.get(row.label, "") if comparison else ""
+        return TableCell(found.mean, found, letters, missing, seeds=seeds, of=of)
+
+    def _compared(self, place: Place, described: Mapping[str, Any]) -> Mapping[str, Comparison]:
+        """Compare the rows of each model among themselves."""
+        if place not in self._comparisons:
+            better = -1 if described["higher_is_better"] is False else 1
+            found = {}
+            for model in self.results.models:
+                matrices = {}
+                for row in self.results.rows:
+                    data = row.cells.get((place.dataset, place.decoding))
+                    if row.model == model and data is not None:
+                        matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
+                present = {label: values for label, values in matrices.items() if values is not None}
+                found[model] = compare(present, better=better)
+            self._comparisons[place] = found
+        return self._comparisons[place]
+
+    def mean(self, row: ResultRow, place: Place) -> float | None:
+        """Return a row's mean in a column."""
+        data = row.cells.get((place.dataset, place.decoding))
+        values = data.matrix(place.metric, place.column, self.results.seeds) if data else None
+        return None if values is None else mean(values)
+
+
+def marks(row: ResultRow) -> tuple[str, ...]:
+    """Return what stands behind a row's name in every table."""
+    found = inactive_mark(row)
+    if row.failures:
+        found = (*found, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
+    return found
+
+
+def beside_headings(dataset: str, *, rates: bool) -> list[Heading]:
+    """Return the columns that stand beside every score."""
+    return [
+        Heading(f"{dataset}/n", "prompts", dataset, 0, foldable=True),
+        Heading(f"{dataset}/length", "tokens", dataset, 1),
+        Heading(f"{dataset}/truncated", "cut %", dataset, 1, 100.0, shown=rates, foldable=True),
+        Heading(f"{dataset}/empty", "empty %", dataset, 1, 100.0, shown=rates, foldable=True),
+    ]
+
+
+def beside(row: ResultRow, dataset: str, decoding: str) -> dict[str, TableCell]:
+    """Return how many prompts there are, how long the answers are, how many are cut or empty."""
+    data = row.cells.get((dataset, decoding))
+    if data is None or not data.summaries:
+        status = _why(data, "answers")
+        return {heading.name: TableCell(status=status) for heading in beside_headings(dataset, rates=True)}
+    answers = max(data.answers, 1)
+    return {
+        f"{dataset}/n": TableCell(float(next(iter(data.summaries.values()))["n"])),
+        f"{dataset}/length": TableCell(data.total("tokens") / answers),
+        f"{dataset}/truncated": TableCell(data.total("truncated") / answers),
+        f"{dataset}/empty": TableCell(data.total("empty") / answers),
+    }
+
+
+def seeds_cell(row: ResultRow, places: Sequence[tuple[str, str]]) -> TableCell:
+    """Return how many seeds have answers in all places."""
+    cells = [row.cells.get(place) for place in places]
+    shared = set.intersection(*(set(cell.summaries) if cell else set() for cell in cells)) if cells else set()
+    return TableCell(float(len(shared)))
+
+
+def _why(data: CellData | None, metric: str) -> str:
+    if data is None:
+        return FAILED
+    return data.lacking.get("answers") or data.lacking.get(metric) or FAILED

@@ -1,0 +1,83 @@
+"""Tables for others to read: no absolute path, no host name, no text of a data set."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.report.results import load_results, read_manifest
+from harness.report.write import Document, build, write_document
+from harness.store.files import dump, replace_text, seal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: An absolute path in the middle of a text: of this system, of a home folder, of Windows, or a file's URL.
+_PATH = re.compile(r"""(?<![\w.:/\\~-])(?:file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|/)[^\s'",:;()\[\]{}<>|]+""")
+
+
+def publish(root: Path, folder: Path) -> Path:
+    """Write a run's tables and manifest below ``published/``.
+
+    Messages of failures stay behind, because they may quote a row of the data; of a path its last part remains.
+
+    Returns:
+        The folder written.
+    """
+    manifest = read_manifest(folder)
+    paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
+    results = load_results(root, folder)
+    silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
+    document = build(replace(results, manifest={**results.manifest, "failures": silent}))
+    target = root / "published" / folder.parent.name / folder.name
+    write_document(Document(*(_clean(part, paths) for part in document)), target)
+    replace_text(target / "manifest.json", dump(seal(_clean(_without_private(manifest), paths))))
+    return target
+
+
+def _paths(value: Any, key: str = "") -> Iterator[str]:
+    """Give every path that the manifest names as one."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _paths(part, "path" if key == "sources" else name)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _paths(part, key)
+    elif isinstance(value, str) and key == "path" and ("/" in value or "\\" in value):
+        yield value
+
+
+def _without_private(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Leave out messages, which may quote anything."""
+    failures = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
+    rows = [
+        {
+            **row,
+            "seeds": {
+                seed: {**found, "failed": "failed" if found["failed"] else None} for seed, found in row["seeds"].items()
+            },
+        }
+        for row in manifest["rows"]
+    ]
+    return {**manifest, "failures": failures, "rows": rows}
+
+
+def _clean(value: Any, paths: list[str]) -> Any:
+    """Shorten every path to its last part, wherever it stands."""
+    if isinstance(value, str):
+        for path in paths:
+            value = value.replace(path, _last(path))
+        return _PATH.sub(lambda match: _last(match.group()), value)
+    if isinstance(value, dict):
+        return {_clean(name, paths): _clean(part, paths) for name, part in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_clean(part, paths) for part in value)
+    if hasattr(value, "__dataclass_fields__"):
+        return replace(value, **{name: _clean(getattr(value, name), paths) for name in value.__dataclass_fields__})
+    return value
+
+
+def _last(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
