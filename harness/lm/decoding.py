@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from transformers import AttentionInterface, DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from harness.errors import InputError
 from harness.lm import backbone
@@ -42,7 +41,7 @@ class Decoder(Protocol):
         """Keep the rows that the index ``rows`` names, each once."""
 
     def inherit(self, rows: Tensor) -> None:
-        """Give row i what row ``rows[i]``, of the same prompt, generated; as many rows as there are."""
+        """Give row i what row ``rows[i]``, of the same prompt, generated; before any row has left."""
 
 
 def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, room: int) -> Decoder:
@@ -66,43 +65,81 @@ def check_prompts(policy: Policy, prompts: Prompts, max_new_tokens: int, ids: Se
     least, most = int(prompts.lengths.argmin()), int(prompts.lengths.argmax())
     if int(prompts.lengths[least]) < 1:
         raise InputError(
-            "a prompt has no tokens",
-            where=None if ids is None else f"example {ids[least]}",
-            expected="at least one",
+            "a prompt has no tokens", where=None if ids is None else f"example {ids[least]}", expected="at least one"
         )
     policy.check_fits(int(prompts.lengths[most]), max_new_tokens, where=None if ids is None else f"example {ids[most]}")
 
 
-class _Suffix(DynamicLayer):
-    """Keys and values of what a layer's rows generated, in memory set aside for the whole completion."""
+class _Grid(DynamicCache):
+    """Keys and values of generated positions, with a place for every candidate of every prompt.
 
-    def __init__(self, like: Tensor, rows: int, room: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # transformers
-        self.lazy_initialization(like, like)
-        _, heads, _, width = like.shape
-        self._stores = [like.new_empty(rows, heads, room, width) for _ in range(2)]
-        self._length = 0
-        self._show()
+    A layer's lie as (B, G, K, S, D), in memory for all positions to come: beside each other for each key head, so that
+    a prompt's candidates can be multiplied together.
+    """
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append a position."""
-        for store, states in zip(self._stores, (key_states, value_states), strict=True):
-            store[:, :, self._length : self._length + 1] = states
-        self._length += 1
-        self._show()
-        return self.keys, self.values
+    def __init__(self, prefix: list[tuple[Tensor, Tensor]], repeats: int, room: int) -> None:
+        super().__init__()
+        self.length = 0
+        self._batch = len(prefix[0][0])
+        self._repeats = repeats
+        self._places: Tensor | None = None  # (N,): where in B x K each row is; None while row i is at i
+        self._stores = [
+            [states.new_zeros(len(states), states.shape[1], repeats, room, states.shape[3]) for states in pair]
+            for pair in prefix
+        ]
 
-    def select(self, targets: Tensor, sources: Tensor, rows: int) -> None:
-        """Copy rows ``sources`` over rows ``targets``, then keep the first ``rows``."""
-        for store in self._stores:
-            store[targets, :, : self._length] = store[sources, :, : self._length]
-        self._stores = [store[:rows] for store in self._stores]
-        self._show()
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # transformers' signature
+        """Return how many positions are filled."""
+        return self.length
 
-    def _show(self) -> None:
-        self.keys: Tensor
-        self.values: Tensor
-        self.keys, self.values = (store[:, :, : self._length] for store in self._stores)
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write one position (N, G, 1, D) of a layer; :meth:`read` has it beside the others."""
+        for store, states in zip(self._stores[layer_idx], (key_states, value_states), strict=True):
+            store[:, :, :, self.length] = self.spread(states).squeeze(3)
+        return key_states, value_states
+
+    def read(self, layer: int) -> list[Tensor]:
+        """Return a layer's keys and values (B G K, S, D), the position that was just written included."""
+        return [store.flatten(0, 2)[:, : self.length + 1] for store in self._stores[layer]]
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """(N, G, Q, D), a row each, to (B, G, K, Q, D), which is 0 where a row has left."""
+        if self._places is not None:
+            grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
+            rows = grid.index_copy_(0, self._places, rows)
+        return rows.reshape(self._batch, self._repeats, *rows.shape[1:]).transpose(1, 2)
+
+    def gather(self, grid: Tensor) -> Tensor:
+        """(B, G, K, Q, D) to (N, G, Q, D)."""
+        rows = grid.transpose(1, 2).flatten(0, 1)
+        return rows if self._places is None else rows[self._places]
+
+    def inherit(self, rows: Tensor) -> None:
+        """Give row i what row ``rows[i]`` wrote."""
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+        into, out = self._cell(moved), self._cell(rows[moved])
+        for store in (store for pair in self._stores for store in pair):
+            cells = store.transpose(1, 2)[:, :, :, : self.length]
+            cells[into] = cells[out]
+
+    def select(self, rows: Tensor) -> Tensor | None:
+        """Let the other rows leave; return which prompts remain, if prompts left as well."""
+        if self._places is None:
+            self._places = torch.arange(self._batch * self._repeats, device=rows.device)
+        self._places = self._places[rows]
+        owners = self._places // self._repeats
+        alive: Tensor = torch.unique(owners)
+        if 2 * len(alive) > self._batch:  # to drop prompts is to copy the others
+            return None
+        self._places = torch.searchsorted(alive, owners) * self._repeats + self._places % self._repeats
+        self._stores = [[store[alive] for store in pair] for pair in self._stores]
+        self._batch = len(alive)
+        return alive
+
+    def _cell(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return rows // self._repeats, rows % self._repeats
 
 
 class _Shared:
@@ -126,84 +163,56 @@ class _Shared:
         last = _logits(policy, hidden[index, lengths - 1], None if logits is None else logits[index, lengths - 1])
         self.logits = last.repeat_interleave(repeats, 0)
         self._next = lengths.repeat_interleave(repeats)[:, None]
-        self._repeats = repeats
         self._prefix = [(layer.keys, layer.values) for layer in cache.layers]
-        self._mask = None
-        if not bool(real.all()):
-            kind = self._prefix[0][0].dtype
-            self._mask = torch.zeros(real.shape, dtype=kind, device=real.device)
-            self._mask = self._mask.masked_fill_(~real, torch.finfo(kind).min)[:, None, None]
-        self._slots: Tensor | None = (
-            None  # row i sits at place i of the grid of prompts and candidates, until one leaves
-        )
-        self._cache = DynamicCache()
-        self._cache.layers = [_Suffix(keys, len(self.logits), room) for keys, _ in self._prefix]
+        self._grid = _Grid(self._prefix, repeats, room)
+        keys = self._prefix[0][0]
+        self._heads: int = keys.shape[1]
+        padding = torch.zeros(real.shape, dtype=keys.dtype, device=real.device)
+        padding.masked_fill_(~real, torch.finfo(keys.dtype).min)
+        self._padding = padding[:, None, None].expand(-1, self._heads, -1, -1).contiguous()
 
     def step(self, tokens: Tensor) -> None:
-        with _attending(self):
+        with _attending(self, self._model):
             hidden, logits, _ = _run(
                 self._policy,
                 input_ids=tokens[:, None],
                 position_ids=self._next,
-                past_key_values=self._cache,
+                past_key_values=self._grid,
                 use_cache=True,
             )
+        self._grid.length += 1
         self.logits = _logits(self._policy, hidden[:, -1], None if logits is None else logits[:, -1])
         self._next = self._next + 1
 
+    def select(self, rows: Tensor) -> None:
+        self.logits, self._next = self.logits[rows], self._next[rows]
+        alive = self._grid.select(rows)
+        if alive is not None:
+            self._prefix = [(keys[alive], values[alive]) for keys, values in self._prefix]
+            self._padding = self._padding[alive]
+
     def inherit(self, rows: Tensor) -> None:
-        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-        for layer in self._cache.layers:
-            cast("_Suffix", layer).select(moved, rows[moved], len(rows))
+        self._grid.inherit(rows)
         self.logits = self.logits[rows]
 
-    def select(self, rows: Tensor) -> None:
-        slots = torch.arange(len(self.logits), device=rows.device) if self._slots is None else self._slots
-        self._slots = slots[rows]
-        self.inherit(rows)
-        self._next = self._next[rows]
-        self._forget_prompts()
-
-    def attend(self, layer: int, query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-        """One position's attention: (N, H, 1, D) over the prompt and over (N, G, S, D), G dividing H: (N, 1, H, D)."""
+    def attend(self, layer: int, query: Tensor, scaling: float) -> Tensor:
+        """Return what the queries (N, H, 1, D) of one position attend to, (N, 1, H, D)."""
         rows, heads, _, width = query.shape
-        groups = keys.shape[1]
-        query = (query * scaling).view(rows, groups, heads // groups, width)
-        prompt_keys, prompt_values = self._prefix[layer]
-        far = self._spread(query) @ prompt_keys.transpose(-1, -2)
-        if self._mask is not None:
-            far = far + self._mask
-        near = query @ keys.transpose(-1, -2)
-        weights = torch.cat((self._gather(far), near), -1).softmax(-1).to(query.dtype)
-        far, near = weights[..., : far.shape[-1]], weights[..., far.shape[-1] :]
-        mixed: Tensor = self._gather(self._spread(far) @ prompt_values) + near @ values
-        return mixed.view(rows, 1, heads, width)
-
-    def _spread(self, x: Tensor) -> Tensor:
-        """(N, G, Q, X), a row each, to (B, G, K Q, X), a prompt each; 0 where a row has left."""
-        _, groups, queries, width = x.shape
-        if self._slots is not None:
-            grid = x.new_zeros(len(self._prefix[0][0]) * self._repeats, groups, queries, width)
-            x = grid.index_copy_(0, self._slots, x)
-        x = x.view(-1, self._repeats, groups, queries, width).transpose(1, 2)
-        return x.reshape(-1, groups, self._repeats * queries, width)
-
-    def _gather(self, x: Tensor) -> Tensor:
-        """Undo :meth:`_spread`."""
-        prompts, groups, _, width = x.shape
-        x = x.view(prompts, groups, self._repeats, -1, width).transpose(1, 2).flatten(0, 1)
-        return x if self._slots is None else x[self._slots]
-
-    def _forget_prompts(self) -> None:
-        """Drop prompts without rows, once they are half of all: dropping copies the others."""
-        assert self._slots is not None
-        owners = self._slots // self._repeats
-        alive = torch.unique(owners)
-        if 2 * len(alive) > len(self._prefix[0][0]):
-            return
-        self._slots = torch.searchsorted(alive, owners) * self._repeats + self._slots % self._repeats
-        self._prefix = [(keys[alive], values[alive]) for keys, values in self._prefix]
-        self._mask = None if self._mask is None else self._mask[alive]
+        share = heads // self._heads  # queries that use the same keys
+        query = self._grid.spread(query.view(rows, self._heads, share, width))
+        shape = query.shape
+        query = query.reshape(-1, shape[2] * share, width).contiguous()
+        prompt_keys, prompt_values = (states.flatten(0, 1) for states in self._prefix[layer])
+        keys, values = self._grid.read(layer)
+        # of the prompt, for all its candidates at once; and of what each of them wrote
+        far = torch.baddbmm(self._padding.flatten(0, 1), query, prompt_keys.transpose(1, 2), alpha=scaling)
+        near = torch.bmm(query.view(-1, share, width) * scaling, keys.transpose(1, 2))
+        near = near.view(len(far), -1, near.shape[2])
+        weights = torch.cat((far, near), -1).softmax(-1).to(far.dtype)
+        far, near = weights[..., : far.shape[2]], weights[..., far.shape[2] :]
+        mixed = torch.bmm(near.reshape(-1, share, near.shape[2]), values).view(len(far), -1, width)
+        mixed = torch.baddbmm(mixed, far, prompt_values)
+        return self._grid.gather(mixed.reshape(shape)).reshape(rows, 1, heads, width)
 
 
 class _Copied:
@@ -215,11 +224,10 @@ class _Copied:
         places = torch.arange(width, device=prompts.device)
         behind = width - lengths[:, None]
         real = places >= behind
-        ids = prompts.gather(1, (places - behind).clamp(min=0)).masked_fill(~real, 0)
         self._mask = real.long()
         hidden, logits, self._cache = _run(
             policy,
-            input_ids=ids,
+            input_ids=prompts.gather(1, (places - behind).clamp(min=0)).masked_fill(~real, 0),
             position_ids=(places - behind).clamp(min=0),
             attention_mask=self._mask,
             past_key_values=DynamicCache(config=policy.model.config),
@@ -250,35 +258,35 @@ class _Copied:
         self.select(rows)
 
 
-_current: list[_Shared] = []
+_attended: list[_Shared] = []
 
 
 @contextmanager
-def _attending(rows: _Shared) -> Iterator[None]:
-    """Send the model's attention to ``rows``."""
-    config = cast("Any", rows._model.config)  # noqa: SLF001  # of this module
+def _attending(rows: _Shared, model: nn.Module) -> Iterator[None]:
+    """Send the attention of ``model`` to ``rows``."""
+    config = cast("Any", model.config)
     before = config._attn_implementation  # noqa: SLF001  # how transformers itself switches it
-    _current.append(rows)
+    _attended.append(rows)
     config._attn_implementation = _NAME  # noqa: SLF001
     try:
         yield
     finally:
         config._attn_implementation = before  # noqa: SLF001
-        _current.pop()
+        _attended.pop()
 
 
 def _attend(
     module: nn.Module,
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001  # the interface's; there is none
+    key: Tensor,  # noqa: ARG001  # the grid has them
+    value: Tensor,  # noqa: ARG001
+    attention_mask: Tensor | None,  # noqa: ARG001  # nothing generated is masked
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it: (N, H, 1, D) queries, (N, G, S, D) generated keys and values."""
+    """Attention as transformers calls it."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _current[-1].attend(cast("int", module.layer_idx), query, key, value, scaling), None
+    return _attended[-1].attend(cast("int", module.layer_idx), query, scaling), None
 
 
 AttentionInterface.register(_NAME, _attend)
