@@ -5,6 +5,7 @@ Lines that several tables share are the same text, letter by letter: Markdown sh
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from harness.report.statistics import SEEDS_FOR_CLAIMS
@@ -90,13 +91,17 @@ def claim_lines(columns: Sequence[Column], results: Results) -> list[str]:
             "a t-test over seeds, both paired, reject at 5 % after Holm's correction over all pairs of the column."
         )
     ]
+    letters = [(c.comparisons[row.model], row.label) for c in compared for row in results.rows]
+    if any(comparison.claims and label not in comparison.letters for comparison, label in letters):
+        lines.append(f"A row without a letter has values for fewer than {SEEDS_FOR_CLAIMS} seeds and is not compared.")
     if len(results.models) > 1:
         lines.append("Rows are compared with rows of the same model.")
     sizes = []
     for column in compared:
         found = [c.detectable for c in column.comparisons.values() if c.detectable is not None]
         if found and column.place.column == headline(results, column.place.metric):
-            sizes.append(f"{column.label} {max(found) * column.heading.scale:.2g}")
+            size = max(found) * column.heading.scale
+            sizes.append(f"{column.label} {size:.2g}" if math.isfinite(size) else f"{column.label} none (few prompts)")
     if sizes:
         lines.append(
             f"A true difference of about this size would have been found four times in five: {', '.join(sizes)}."

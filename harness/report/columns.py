@@ -33,11 +33,8 @@ class Column(NamedTuple):
     described: Mapping[str, Any]
     heading: Heading
     comparisons: Mapping[str, Comparison]
-
-    @property
-    def label(self) -> str:
-        """What a sentence calls the column."""
-        return f"{self.place.dataset} {self.described['label']}"
+    label: str
+    """What a sentence calls the column."""
 
 
 class Columns:
@@ -64,7 +61,10 @@ class Columns:
             described["higher_is_better"],
             described["shown"],
         )
-        return Column(place, described, heading, {} if place.corpus else self._compared(place, described))
+        said = f"{place.dataset} {described['label']}"
+        if place.decoding != self.results.decodings[0]:
+            said += f" {place.decoding}"
+        return Column(place, described, heading, {} if place.corpus else self._compared(place, described), said)
 
     def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
         """Return every column of a metric on one data set, corpus numbers last."""

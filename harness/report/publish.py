@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: An absolute path in the middle of a text: of this system, of a home folder, of Windows, or a file's URL.
-_PATH = re.compile(r"""(?<![\w.:/\\~-])(?:file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|/)[^\s'",:;()\[\]{}<>|]+""")
+_PATH = re.compile(
+    r"""(?<![\w./\\~-])(?:file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|(?<!:)//|/(?!/))[^\s'",:;()\[\]{}<>|]+"""
+)
 
 
 def publish(root: Path, folder: Path) -> Path:
@@ -38,14 +40,16 @@ def publish(root: Path, folder: Path) -> Path:
 
 
 def _paths(value: Any, key: str = "") -> Iterator[str]:
-    """Give every path that the manifest names as one."""
+    """Give every path that the manifest names as one: of data, and of models that are called by theirs."""
     if isinstance(value, dict):
         for name, part in value.items():
             yield from _paths(part, "path" if key == "sources" else name)
     elif isinstance(value, list):
         for part in value:
             yield from _paths(part, key)
-    elif isinstance(value, str) and key == "path" and ("/" in value or "\\" in value):
+    elif isinstance(value, str) and (
+        (key == "path" and re.search(r"[/\\]", value)) or (key in {"name", "label", "model"} and _PATH.match(value))
+    ):
         yield value
 
 

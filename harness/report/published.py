@@ -22,6 +22,16 @@ class Figure:
     value: float
     note: str = ""
 
+    @property
+    def where(self) -> str:
+        """Whose number it is, and where it stands."""
+        return f"{self.row}, {self.place}" + (f": {self.setting}" if self.setting else "")
+
+    @property
+    def printed(self) -> str:
+        """The number as text: it is compared with none."""
+        return f"{self.value:g}"
+
 
 def published_table(name: str) -> Table:
     """Return the printed figures of one paper as a table of their own: they enter no ranking, interval or tie group."""
@@ -38,24 +48,14 @@ def published_table(name: str) -> Table:
     text = resources.files("harness.report").joinpath("figures", f"{name}.json").read_text(encoding="utf-8")
     data = json.loads(text)
     figures = [Figure(**figure) for figure in data["figures"]]
-    headings = (
-        Heading("place", "place"),
-        Heading("column", "figure"),
-        Heading("value", "value"),
-        Heading("note", "note"),
-    )
-    rows = tuple(
-        TableRow(
-            f"{figure.row}, {figure.setting}" if figure.setting else figure.row,
-            data["title"],
-            {
-                "place": TableCell(figure.place),
-                "column": TableCell(figure.column),
-                "value": TableCell(f"{figure.value:g}"),
-                "note": TableCell(figure.note or None),
-            },
-            ("published",),
-        )
-        for figure in figures
-    )
+    columns = dict.fromkeys(figure.column for figure in figures)
+    headings = (*(Heading(column, column) for column in columns), Heading("note", "note"))
+    cells: dict[str, dict[str, TableCell]] = {}
+    for figure in figures:
+        row = cells.setdefault(figure.where, {})
+        row[figure.column] = TableCell(figure.printed)
+        notes = [str(row["note"].value)] if "note" in row else []
+        if figure.note:
+            row["note"] = TableCell("; ".join([*notes, f"{figure.column}: {figure.note}"]))
+    rows = tuple(TableRow(where, data["title"], found, ("published",)) for where, found in cells.items())
     return Table("published", f"Published figures: {data['title']}", headings, rows, tuple(data["notes"]))

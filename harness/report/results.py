@@ -90,7 +90,7 @@ class ResultRow:
     cells: dict[tuple[str, str], CellData] = field(default_factory=dict)
     """Data set and decoding to their answers."""
     training: dict[int, Record] = field(default_factory=dict)
-    """The last training stage of each seed."""
+    """The last stage of each seed in which the row's own method trained."""
     failures: dict[int, str] = field(default_factory=dict)
     """Seeds whose training failed, with the message."""
 

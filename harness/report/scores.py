@@ -39,7 +39,7 @@ def summary_table(columns: Columns) -> Table:
         cells["step"] = TableCell(seconds, status="" if seconds is not None or row.kind == "base" else FAILED)
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
-        f"Rows in the order of their means on {datasets[0]}.",
+        f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
         *captions.claim_lines(shown, results),
         *captions.sharpening_lines(columns, decoding_columns(columns)),
         *captions.interval_lines(results),
@@ -49,6 +49,11 @@ def summary_table(columns: Columns) -> Table:
     ]
     title = f"At a glance: {shown[0].described['label']}"
     return Table("summary", title, tuple(headings), tuple(rows), tuple(caption))
+
+
+def _order_says(column: Column) -> str:
+    claims = any(comparison.claims for comparison in column.comparisons.values())
+    return "those that share a letter are tied" if claims else "the order is no claim"
 
 
 def _ranked(columns: Columns, column: Column) -> list[ResultRow]:

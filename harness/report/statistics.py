@@ -234,14 +234,18 @@ def _detectable(difference: Array, pairs: int) -> float | None:
     """Return the true difference that both tests find with 80 % power at the first step of Holm's correction.
 
     The t-test's is exact for the spread that was measured (the noncentral t distribution), the permutation test's is
-    the normal approximation; the larger of the two is needed.
+    the normal approximation; the larger of the two is needed. Infinite where there are so few examples that the
+    permutation test cannot reject at all.
     """
     seeds = _per_seed(difference)
     if seeds.size < SEEDS_FOR_CLAIMS:
         return None
     level = LEVEL / (2 * pairs)
     examples = _along(difference, 0)
-    by_example = float(ndtri(1 - level) + ndtri(_POWER)) * _error(examples[~np.isnan(examples)])
+    examples = examples[~np.isnan(examples)]
+    if 0.5**examples.size > level:
+        return math.inf
+    by_example = float(ndtri(1 - level) + ndtri(_POWER)) * _error(examples)
     strict = float(stdtrit(seeds.size - 1, 1 - level))
     by_seed = float(nctdtrinc(seeds.size - 1, 1 - _POWER, strict)) * _error(seeds)
     return max(by_example, by_seed)

@@ -1,0 +1,261 @@
+"""The results of a small run, written through the store in the files that stages write, without any training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.store import Store
+from harness.store.files import dump, replace_text, seal
+from harness.store.identity import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+ENVIRONMENT = {"threads": 1, "device": "cpu", "ranks": 1, "python": "3.11", "libraries": {"torch": "2.13.0"}}
+ROUGE_L = {
+    "name": "rougeL", "label": "ROUGE-L", "higher_is_better": True, "unit": "", "scale": 100.0, "digits": 2,
+    "shown": True,
+}  # fmt: skip
+METRICS: list[dict[str, Any]] = [
+    {"use": "rouge", "options": {}, "role": "score", "headline": "rougeL", "columns": [ROUGE_L], "corpus": []}
+]
+T1 = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 24, "draws": 2}
+GREEDY = {**T1, "temperature": 0.0, "draws": 1}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which number is asked for."""
+
+    row: str
+    model: str
+    seed: int
+    dataset: str
+    decoding: str
+    column: str
+    example: int
+
+
+def plain_value(place: Place) -> float | None:
+    """Return a value that differs a little between prompts and seeds, and much between rows."""
+    level = {"base": 0.01, "sft": 0.30, "eso": 0.33}.get(place.row, 0.2)
+    jitter = (place.seed * 7 + place.example * 3 + len(place.row) * (place.example + place.seed)) % 5
+    return level + 0.02 * (place.example % 3) + 0.001 * jitter
+
+
+@dataclass
+class Run:
+    """What to write; every field may be changed before :meth:`write`."""
+
+    root: Path
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rows: tuple[str, ...] = ("base", "sft", "eso")
+    models: tuple[str, ...] = ("tiny",)
+    datasets: Mapping[str, str] = field(default_factory=lambda: {"in-data": "in-data"})
+    """Label to role."""
+    decodings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"t1": T1})
+    metrics: list[dict[str, Any]] = field(default_factory=lambda: METRICS)
+    tables: tuple[str, ...] = ("scores",)
+    examples: int = 12
+    value: Callable[[Place], float | None] = plain_value
+    corpus: Callable[[Place], float | None] = lambda _: 0.5
+    unfinished: set[tuple[str, ...]] = field(default_factory=set)
+    """Stages without a result: (row, "train", seed), (row, "generate", seed) or (row, metric, seed)."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """What differs in the summary of every ``generate`` stage."""
+    settings: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
+    """What differs in the configuration of a row's ``generate`` stages."""
+    ids: Callable[[str, int], list[str]] | None = None
+    scored: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
+    """What differs in the configuration of a row's ``score`` stages."""
+    signature: Callable[[str, int], str] = lambda _row, _seed: "rouge|v1"
+    log: Callable[[str, int], list[dict[str, Any]]] | None = None
+    trained: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
+    """What differs in the summary of a row's ``train`` stage."""
+    environment: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: ENVIRONMENT
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What differs in the manifest."""
+    change: Callable[[dict[str, Any]], None] = lambda _: None
+    """What else is done to the manifest."""
+
+    def write(self) -> Path:
+        """Write everything; return the folder of the tables."""
+        folder = self.root / "small" / "quick"
+        rows = [self._row(row, model) for model in self.models for row in self.rows]
+        manifest = {**self._manifest(rows), **self.manifest}
+        self.change(manifest)
+        replace_text(folder / "manifest.json", dump(seal(manifest)))
+        return folder
+
+    def _row(self, row: str, model: str) -> dict[str, Any]:
+        kind = {"base": "base", "sft": "start"}.get(row, "method")
+        return {
+            "label": row,
+            "method": None if kind == "base" else row.partition("[")[0],
+            "kind": kind,
+            "model": model,
+            "preset": None,
+            "options": {},
+            "options_set": {"coef": 0.2} if kind == "method" else {},
+            "active": "last",
+            "start": "branch",
+            "trials": 1,
+            "shared_terms": ["sft"],
+            "seeds": {str(seed): self._seed(row, model, seed) for seed in self.seeds},
+        }
+
+    def _seed(self, row: str, model: str, seed: int) -> dict[str, Any]:
+        failed = (row, "train", str(seed)) in self.unfinished
+        return {
+            "train": [] if row == "base" else [None if failed else self._train(row, model, seed)],
+            "evaluations": {
+                dataset: {name: self._cell(row, model, seed, dataset, name) for name in self.decodings}
+                for dataset in self.datasets
+            },
+            "failed": "the loss was not finite" if failed else None,
+        }
+
+    def _train(self, row: str, model: str, seed: int) -> str:
+        stage = digest(["train", row, model, seed])
+        log = self.log(row, seed) if self.log else [step(row)]
+        with Store(self.root).draft("train", stage) as draft:
+            draft.write_jsonl("train.jsonl", log)
+            draft.write_json("summary.json", {**summary(row), **self.trained(row, seed)})
+            config = {"method": row.partition("[")[0], "seed": seed}
+            draft.commit(config=config, environment=self.environment(row, seed), label=f"{model}/{row}")
+        return stage
+
+    def _cell(self, row: str, model: str, seed: int, dataset: str, decoding: str) -> dict[str, Any]:
+        known = self.unfinished
+        if (row, "generate", str(seed)) in known or (row, "train", str(seed)) in known:
+            return {"generate": None, "scores": {metric["use"]: None for metric in self.metrics}}
+        stage = digest(["generate", row, model, seed, dataset, decoding])
+        draws = self.decodings[decoding]["draws"]
+        counted = {
+            "n": self.examples, "draws": draws, "prompts_cut": 0, "prompts_dropped": 0, "truncated": 1, "empty": 0,
+            "tokens": 60, "seconds": 2.0, "tokens_per_second": 30.0, "entropy": 1.5, "peak_memory_bytes": 10**8,
+            "concurrent": False,
+        }  # fmt: skip
+        config = {
+            "template": {"text": "{instruction}"}, "max_prompt_length": 64, "overlong": "cut", "model": {},
+            "decoding": dict(self.decodings[decoding]), "seed": seed, "code": "1", **self.settings(row, seed),
+        }  # fmt: skip
+        with Store(self.root).draft("generate", stage) as draft:
+            draft.write_jsonl("samples.jsonl", [{"id": "0", "draw": 0, "text": "a sample text"}])
+            draft.write_json("summary.json", {**counted, **self.summary})
+            draft.commit(config=config, environment=self.environment(row, seed), label=f"{model}/{row}/{dataset}")
+        return {
+            "generate": stage,
+            "scores": {
+                metric["use"]: None
+                if (row, metric["use"], str(seed)) in known
+                else self._score(row, model, seed, dataset, decoding, metric)
+                for metric in self.metrics
+            },
+        }
+
+    def _score(self, row: str, model: str, seed: int, dataset: str, decoding: str, metric: Mapping[str, Any]) -> str:
+        stage = digest(["score", row, model, seed, dataset, decoding, metric["use"]])
+        columns, counts, corpus = {}, {}, {}
+        draws = self.decodings[decoding]["draws"]
+        for column in metric["columns"]:
+            places = [
+                Place(row, model, seed, dataset, decoding, column["name"], index) for index in range(self.examples)
+            ]
+            values = [self.value(place) for place in places]
+            columns[column["name"]] = values
+            absent = draws * sum(value is None for value in values)
+            counts[column["name"]] = {"present": draws * len(values) - absent, "missing": absent}
+        for column in metric["corpus"]:
+            number = self.corpus(Place(row, model, seed, dataset, decoding, column["name"], 0))
+            if number is not None:
+                corpus[column["name"]] = number
+        ids = self.ids(row, seed) if self.ids else [str(index) for index in range(self.examples)]
+        with Store(self.root).draft("score", stage) as draft:
+            draft.write_jsonl("values.jsonl", [])
+            draft.write_json("means.json", {"ids": ids, "columns": columns})
+            found = {"signature": self.signature(row, seed), "corpus": corpus, "columns": counts}
+            draft.write_json("metrics.json", {"metric": metric["use"], **found})
+            options = {"options": metric["options"], "plugin": "1", "code": "1", **self.scored(row, seed)}
+            config = {"metric": metric["use"], **options}
+            draft.commit(config=config, environment=ENVIRONMENT, label=f"{model}/{row}/{dataset}/{metric['use']}")
+        return stage
+
+    def _manifest(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        train = {"label": "tales", "role": "train", **_data("train")}
+        evaluations = [{"label": label, "role": role, **_data("test")} for label, role in self.datasets.items()]
+        uses: list[dict[str, Any]] = [
+            {"label": label, "dataset": "tales", "options": {}, "path": None} for label in self.datasets
+        ]
+        models = [{"name": name, "label": name, "path": None, "revision": None, "config": None} for name in self.models]
+        return {
+            "format": 1,
+            "benchmark": "small",
+            "title": "Small",
+            "profile": "quick",
+            "harness": "0.1.0",
+            "config": {
+                "seeds": list(self.seeds),
+                "models": models,
+                "train": {"dataset": "tales", "options": {}, "path": None},
+                "evaluate": uses,
+                "sources": {},
+            },
+            "rows": rows,
+            "datasets": [train, *evaluations],
+            "decodings": dict(self.decodings),
+            "metrics": self.metrics,
+            "scorer": "start",
+            "failures": [],
+            "tables": list(self.tables),
+            "published": None,
+            "template_sha256": "0" * 64,
+        }
+
+
+def _data(split: str) -> dict[str, Any]:
+    provenance: dict[str, Any] = {"origin": "file", "revision": None, "sha256": "1" * 64, "notes": []}
+    return {
+        "dataset": "tales", "split": split, "generated": False, "licence": "CC0-1.0", "fingerprint": "f",
+        "rows": 40, "sha256": "2" * 64, "provenance": provenance,
+    }  # fmt: skip
+
+
+def step(row: str) -> dict[str, Any]:
+    """Return one line of a training log."""
+    own = {} if row == "sft" else {row.partition("[")[0]: 0.5}
+    found: dict[str, Any] = {
+        "step": 0,
+        "loss": {"sft": 1.0, **own},
+        "grad_norms": {"sft": 2.0, **own},
+        "moved": {"sft": True},
+        "kl": 0.25,
+    }
+    if own:
+        found["reward"] = {"mean": 0.3, "sd": 0.1, "by_candidate": [0.4, 0.2], "missing": 0}
+        found["groups"] = {"count": 4, "without_spread": 1}
+        found["samples"] = {"count": 8, "empty": 1, "truncated": 2, "mean_length": 7.5, "entropy": 1.25}
+    return found
+
+
+def summary(row: str) -> dict[str, Any]:
+    """Return the summary of a training stage."""
+    lap = {"median": 0.25, "q1": 0.2, "q3": 0.3}
+    phases = ("sampling", "reward", "forward_backward", "optimiser", "other")
+    return {
+        "steps": 10,
+        "seconds": dict.fromkeys(phases, 0.5),
+        "step_seconds": {**{phase: {"median": 0.05, "q1": 0.04, "q3": 0.06} for phase in phases}, "total": lap},
+        "tokens_generated": 400,
+        "tokens_trained": 600,
+        "reward_calls": 80,
+        "peak_memory_bytes": 500_000_000,
+        "device": "cpu",
+        "threads": 1,
+        "ranks": 1,
+        "models_held": [{"role": "policy", "parameters": 1_500_000, "bytes": 6_000_000}],
+        "active": {"sft": True} if row == "sft" else {"sft": True, row.partition("[")[0]: True},
+        "concurrent": False,
+    }

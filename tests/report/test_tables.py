@@ -1,0 +1,401 @@
+"""The tables say what was measured, how sure it is, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Place, Run, plain_value, step
+
+from harness.errors import InputError
+from harness.report import statistics
+from harness.report.export import json_value
+from harness.report.results import load_results
+from harness.report.write import Document, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.table import Table
+
+ALL = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
+SCORE = "in-data/rouge.rougeL"
+
+
+def document(run: Run) -> Document:
+    return build(load_results(run.root, run.write()))
+
+
+def table(run: Run, name: str = "scores") -> Table:
+    return next(table for table in document(run).tables if table.name == name)
+
+
+def cells(run: Run, name: str = "scores") -> dict[str, dict[str, Any]]:
+    """Return one table's cells by row and column, as programs read them."""
+    found = json_value({}, [table(run, name)])["tables"][name]
+    return {row["label"]: row["cells"] for row in found["rows"]}
+
+
+def said(run: Run, name: str = "scores") -> str:
+    return "\n".join(table(run, name).caption)
+
+
+class TestNumbers:
+    def test_are_means_with_the_crossed_interval(self, run: Run) -> None:
+        found = cells(run)
+        for row in run.rows:
+            values = np.array(
+                [
+                    [plain_value(Place(row, "tiny", s, "in-data", "t1", "rougeL", i)) for i in range(12)]
+                    for s in (0, 1, 2)
+                ],
+                dtype=np.float64,
+            )
+            expected = statistics.interval(values)
+            assert expected is not None
+            cell = found[row][SCORE]
+            assert cell["value"] == pytest.approx(100 * values.mean())
+            assert (cell["low"], cell["high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
+            assert cell["seeds"] == 3
+
+    def test_stand_beside_what_they_are_made_of(self, run: Run) -> None:
+        run.summary = {"tokens": 96, "truncated": 6, "empty": 3}
+        found = cells(run)["eso"]
+        assert found["in-data/n"] == {"value": 12.0}
+        assert found["in-data/length"] == {"value": 4.0}
+        assert found["in-data/truncated"] == {"value": 25.0}
+        assert found["in-data/empty"] == {"value": 12.5}
+        assert found["seeds"] == {"value": 3.0}
+
+    def test_without_a_value_are_counted_and_not_0(self, run: Run) -> None:
+        run.value = lambda place: None if place.row == "eso" and place.example < 4 else 0.5
+        cell = cells(run)["eso"][SCORE]
+        assert cell["value"] == 50.0
+        assert cell["missing"] == 3 * 2 * 4
+        assert (
+            "Answers without a value (not scored as 0), over all seeds and draws, at most: in-data ROUGE-L 24."
+            in said(run)
+        )
+
+    def test_that_are_all_missing_have_no_value(self, run: Run) -> None:
+        run.value = lambda place: None if place.row == "eso" else 0.5
+        assert cells(run)["eso"][SCORE] == {"status": "no value", "missing": 72}
+        assert cells(run)["sft"][SCORE]["ties"] == "a"
+
+    def test_of_whole_seeds_enter_no_comparison(self, run: Run) -> None:
+        run.metrics = [{**METRICS[0], "corpus": [{**ROUGE_L, "name": "all", "label": "BLEU"}]}]
+        run.corpus = lambda place: None if (place.row, place.seed) == ("sft", 1) else 0.1 * place.seed
+        found = cells(run)
+        cell = found["eso"]["in-data/corpus rouge.all"]
+        assert cell["value"] == pytest.approx(10)
+        assert cell["high"] - cell["value"] == pytest.approx(4.303 * 10 / 3**0.5, rel=1e-3)
+        assert "ties" not in cell
+        assert "low" not in found["sft"]["in-data/corpus rouge.all"]
+        assert "part of no comparison: BLEU; their ± is a t interval over seeds" in said(run)
+
+
+class TestClaims:
+    def test_need_three_seeds(self, run: Run) -> None:
+        run.seeds = (0, 1)
+        assert all("ties" not in row[SCORE] for row in cells(run).values())
+        for name in ("summary", "scores"):
+            assert "No claim: with 2 seeds no difference between rows is called one" in said(run, name)
+        assert "the order is no claim" in said(run, "summary")
+        assert "found four times in five" not in said(run)
+
+    def test_of_one_seed_say_what_the_interval_leaves_out(self, run: Run) -> None:
+        run.seeds = (7,)
+        assert "No claim: with 1 seed no difference" in said(run)
+        assert "There is one seed: how much another training run would differ is not in it." in said(run)
+        assert cells(run)["eso"][SCORE]["low"] < cells(run)["eso"][SCORE]["value"]
+
+    def test_are_letters_with_three(self, run: Run) -> None:
+        assert {name: row[SCORE]["ties"] for name, row in cells(run).items()} == {"base": "c", "sft": "b", "eso": "a"}
+        assert "Rows that share a letter are tied, a is best" in said(run)
+        assert "A row without a letter" not in said(run)
+        assert (
+            "A true difference of about this size would have been found four times in five: in-data ROUGE-L 0."
+            in said(run)
+        )
+
+    def test_turn_where_less_is_better(self, run: Run) -> None:
+        run.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "higher_is_better": False}]}]
+        assert {name: row[SCORE]["ties"] for name, row in cells(run).items()} == {"base": "a", "sft": "b", "eso": "c"}
+        assert [row.label for row in table(run, "summary").rows] == ["base", "sft", "eso"]
+
+    def test_tie_equal_rows(self, run: Run) -> None:
+        run.value = lambda place: 0.25 + 0.01 * place.example
+        assert {row[SCORE]["ties"] for row in cells(run).values()} == {"a"}
+
+    def test_of_few_prompts_say_that_nothing_could_have_been_found(self, run: Run) -> None:
+        run.examples = 4
+        assert {row[SCORE]["ties"] for row in cells(run).values()} == {"a"}
+        assert "in-data ROUGE-L none (few prompts)" in said(run)
+
+    def test_stay_within_a_model(self, run: Run) -> None:
+        run.models = ("tiny", "small")
+        letters = [(row.model, row.label, row.cells[SCORE].letters) for row in table(run).rows]
+        assert letters == [(m, *pair) for m in run.models for pair in (("base", "c"), ("sft", "b"), ("eso", "a"))]
+        assert "Rows are compared with rows of the same model." in said(run)
+
+    def test_of_one_row_alone_are_none(self, run: Run) -> None:
+        run.rows = ("sft",)
+        assert "ties" not in cells(run)["sft"][SCORE]
+
+
+class TestWhatFailed:
+    def test_a_row_without_any_result_is_marked_everywhere(self, run: Run) -> None:
+        run.tables = ALL
+        run.datasets = {"in-data": "in-data", "shifted": "cross"}
+        run.decodings = {"t1": T1, "greedy": GREEDY}
+        run.unfinished = {("eso", "train", str(seed)) for seed in run.seeds}
+        for name in ("summary", "scores", "cross-dataset", "decoding", "timing", "signal"):
+            statuses = {cell.get("status") for column, cell in cells(run, name)["eso"].items() if column != "seeds"}
+            assert statuses == {"failed"}, name
+        row = next(row for row in table(run).rows if row.label == "eso")
+        assert row.marks == ("failed for seed 0, 1, 2",)
+        assert [row.label for row in table(run, "summary").rows] == ["sft", "base", "eso"]
+        assert {name: cells(run)[name][SCORE]["ties"] for name in ("base", "sft")} == {"base": "b", "sft": "a"}
+
+    def test_a_seed_that_failed_is_named_and_the_rest_shown(self, run: Run) -> None:
+        run.seeds = (0, 1, 2, 3)
+        run.unfinished = {("eso", "train", "2")}
+        assert next(row for row in table(run).rows if row.label == "eso").marks == ("failed for seed 2",)
+        found = cells(run)
+        assert found["eso"][SCORE]["seeds"] == 3
+        assert found["eso"]["seeds"] == {"value": 3.0}
+        assert {name: row[SCORE]["ties"] for name, row in found.items()} == {"base": "c", "sft": "b", "eso": "a"}
+
+    def test_a_row_with_too_few_seeds_takes_no_claim_from_others(self, run: Run) -> None:
+        run.unfinished = {("eso", "generate", "2")}
+        found = cells(run)
+        assert "ties" not in found["eso"][SCORE]
+        assert "A row without a letter has values for fewer than 3 seeds and is not compared." in said(run)
+        assert {name: found[name][SCORE]["ties"] for name in ("base", "sft")} == {"base": "b", "sft": "a"}
+
+    def test_a_failed_metric_leaves_the_others(self, run: Run) -> None:
+        run.metrics = [*METRICS, {**METRICS[0], "use": "other"}]
+        run.unfinished = {("eso", "other", str(seed)) for seed in run.seeds}
+        found = cells(run)["eso"]
+        assert found["in-data/other.rougeL"] == {"status": "failed"}
+        assert found[SCORE]["ties"] == "a"
+
+    def test_what_failed_first_is_said_at_the_top(self, run: Run) -> None:
+        run.manifest = {
+            "failures": [
+                {"stage": "tiny/eso/seed 0", "message": "the loss was not finite", "because_of": None},
+                {"stage": "tiny/eso/seed 0/in-data", "message": "the loss was not finite", "because_of": "tiny/eso"},
+            ]
+        }
+        assert document(run).notes[1:] == ["Failed: tiny/eso/seed 0: the loss was not finite"]
+
+
+class TestMarks:
+    def test_a_method_that_never_moved_a_weight_is_inactive(self, run: Run) -> None:
+        run.trained = lambda row, _seed: {"active": {"sft": True, "eso": False}} if row == "eso" else {}
+        run.tables = ALL
+        for name in ("summary", "scores", "decoding", "timing", "signal"):
+            marks = {row.label: row.marks for row in table(run, name).rows}
+            assert marks.pop("eso") == ("inactive",)
+            assert set(marks.values()) == {()}
+
+    def test_and_in_some_seeds_only_in_those(self, run: Run) -> None:
+        run.trained = lambda row, seed: {"active": {"sft": True, "eso": seed == 1}} if row == "eso" else {}
+        assert table(run).rows[2].marks == ("inactive for seed 0, 2",)
+
+    def test_a_method_without_a_term_of_its_own_is_judged_by_all(self, run: Run) -> None:
+        run.trained = lambda row, _seed: {"active": {"sft": True}} if row == "eso" else {}
+        assert table(run).rows[2].marks == ()
+
+
+class TestSharpening:
+    WARM = "Above sft at temperature 1 alone"
+
+    def run_with(self, run: Run, greedy: float) -> Run:
+        run.decodings = {"t1": T1, "greedy": GREEDY}
+        run.tables = ("scores", "decoding")
+
+        def value(place: Place) -> float | None:
+            if place.decoding == "greedy" and place.row == "eso":
+                return plain_value(replace(place, row="sft")) + greedy  # type: ignore[operator]  # it is a number
+            return plain_value(place)
+
+        run.value = value
+        return run
+
+    @pytest.mark.parametrize("greedy", [0.0, -0.1])
+    def test_is_named_where_a_row_wins_at_temperature_1_alone(self, run: Run, greedy: float) -> None:
+        for name in ("decoding", "summary"):
+            assert f"{self.WARM}: eso. A sharper distribution" in said(self.run_with(run, greedy), name)
+
+    def test_is_not_named_where_it_wins_elsewhere_too(self, run: Run) -> None:
+        assert self.WARM not in said(self.run_with(run, 0.05), "decoding")
+
+    def test_is_told_from_a_claim_with_few_seeds(self, run: Run) -> None:
+        run.seeds = (0, 1)
+        assert f"{self.WARM}, by their means and without a claim: eso." in said(self.run_with(run, -0.1), "decoding")
+
+    def test_is_not_named_where_there_is_no_other_decoding(self, run: Run) -> None:
+        run.tables = ("decoding",)
+        assert self.WARM not in said(run, "decoding")
+
+    def test_follows_the_direction_of_the_metric(self, run: Run) -> None:
+        run.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "higher_is_better": False}]}]
+        assert self.WARM not in said(self.run_with(run, 0.0), "decoding")
+
+
+class TestTheOtherTables:
+    def test_decoding_has_every_setting_with_its_entropy(self, run: Run) -> None:
+        run.decodings = {"t1": T1, "k5": {**T1, "top_k": 5, "draws": 1}, "greedy": GREEDY}
+        run.tables = ("decoding",)
+        found = cells(run, "decoding")["sft"]
+        assert {name.partition("/")[2] for name in found} == {
+            f"{decoding}/{part}" for decoding in run.decodings for part in ("rouge.rougeL", "entropy")
+        }
+        assert found["in-data/k5/entropy"] == {"value": 1.5}
+        assert "k5: temperature 1, top-k 5, 1 answer a prompt, at most 24 tokens." in said(run, "decoding")
+        assert "greedy: the most probable token each time, at most 24 tokens." in said(run, "decoding")
+
+    def test_timing_splits_a_step(self, run: Run) -> None:
+        run.tables = ("timing",)
+        lap = {"median": 0.4, "q1": 0.2, "q3": 0.6}
+        run.trained = lambda row, seed: (
+            {"step_seconds": {"sampling": {"median": seed / 10}, "total": lap}, "concurrent": True}
+            if row == "eso"
+            else {}
+        )
+        found = cells(run, "timing")
+        assert list(found) == ["sft", "eso"]
+        assert found["eso"]["total"] == {"value": pytest.approx(0.4)}
+        assert found["eso"]["sampling"] == {"value": pytest.approx(0.1)}
+        assert found["eso"]["quartiles"] == {"value": "0.200–0.600"}
+        assert found["eso"]["rate"] == {"value": 400.0}
+        assert found["eso"]["memory"] == {"value": 500.0}
+        assert found["eso"]["models"] == {"value": "policy 1.5M"}
+        assert found["eso"]["device"] == {"value": "cpu, 1 thread"}
+        assert "Timed while other stages ran on the same machine: eso. Compare rows" in said(run, "timing")
+        assert "Tokens sampled a second in evaluation: base 30, sft 30, eso 30." in said(run, "timing")
+
+    def test_timing_shows_every_device_of_a_row(self, run: Run) -> None:
+        run.trained = lambda _row, seed: {"device": "gpu", "ranks": 2} if seed == 2 else {}
+        run.tables = ("timing",)
+        assert cells(run, "timing")["eso"]["device"] == {"value": "cpu, 1 thread; gpu, 1 thread, 2 processes"}
+        assert "Timed while" not in said(run, "timing")
+
+    def test_the_signal_is_shown_by_every_run(self, run: Run) -> None:
+        second = {**step("eso"), "grad_norms": {}, "kl": None}
+        second["reward"] = {"mean": 0.5, "sd": 0.3, "by_candidate": [0.6, None], "missing": 1}
+        run.log = lambda row, _seed: [step(row)] if row == "sft" else [step("eso"), second]
+        found = cells(run, "signal")
+        assert found["sft"]["method_norm"] == {}
+        assert found["sft"]["supervised_norm"] == {"value": 2.0}
+        assert found["eso"]["method_norm"] == {"value": 0.5}
+        assert found["eso"]["reward"] == {"value": pytest.approx(0.4)}
+        assert found["eso"]["by_candidate"] == {"value": "0.500 / 0.200"}
+        assert found["eso"]["without_spread"] == {"value": 25.0}
+        assert found["eso"]["truncated"] == {"value": 25.0}
+        assert found["eso"]["kl"] == {"value": 0.25}
+
+    def test_only_what_was_asked_for_is_there(self, run: Run) -> None:
+        run.tables = ("timing",)
+        assert [table.name for table in document(run).tables] == ["summary", "timing", "signal"]
+        run.tables = ALL
+        assert [table.name for table in document(run).tables] == ["summary", "scores", "decoding", "timing", "signal"]
+        run.datasets = {"in-data": "in-data", "shifted": "cross"}
+        assert "cross-dataset" in [table.name for table in document(run).tables]
+
+    def test_fluency_says_under_which_model_perplexity_is(self, run: Run) -> None:
+        column = {**ROUGE_L, "name": "perplexity", "label": "perplexity", "scale": 1.0, "higher_is_better": False}
+        fluent = {"use": "perplexity", "role": "fluency", "headline": "perplexity", "columns": [column]}
+        run.metrics = [*METRICS, {**METRICS[0], **fluent}]
+        run.tables = ALL
+        assert "under one fixed model, the supervised one of seed 0" in said(run, "fluency")
+        run.manifest = {"scorer": "gpt2"}
+        assert "Perplexity is measured under one fixed model: gpt2." in said(run, "fluency")
+
+    def test_cut_and_dropped_prompts_are_counted(self, run: Run) -> None:
+        run.summary = {"prompts_cut": 3, "prompts_dropped": 2}
+        assert "in-data: 3 of 12 prompts were cut from the left of their context to fit." in said(run)
+        assert "in-data: 2 prompts did not fit and were left out, for all rows." in said(run)
+
+    def test_published_figures_stand_apart(self, run: Run) -> None:
+        plain = document(run).tables
+        run.manifest = {"published": "eso-coling-2025"}
+        *same, published = document(run).tables
+        assert same == plain
+        assert published.name == "published"
+        assert {row.marks for row in published.rows} == {("published",)}
+        assert all(cell.interval is None and not cell.letters for row in published.rows for cell in row.cells.values())
+        first = published.rows[0]
+        assert (first.label, first.cells["ROUGE-1"].value, first.cells["GLEU"].value) == (
+            "ESO, Table 2",
+            "34.7",
+            "42.8",
+        )
+        assert len({row.label for row in published.rows}) == len(published.rows)
+
+    def test_unknown_published_figures_are_an_error(self, run: Run) -> None:
+        run.manifest = {"published": "eso-coling-2024"}
+        with pytest.raises(InputError, match=r"eso-coling-2024.*did you mean 'eso-coling-2025'"):
+            document(run)
+
+
+class TestWhatWasRun:
+    def test_names_options_data_metrics_and_machine(self, run: Run) -> None:
+        ending = document(run).ending
+        assert "eso: coef 0.2; all other options have their defaults." in ending
+        assert "Every method was given one configuration." in ending
+        assert "in-data: file, rows with sha256 2222222222222222." in ending
+        assert "rouge: rouge|v1" in ending
+        assert "Made with threads 1, device cpu, ranks 1, python 3.11, torch 2.13.0." in ending
+
+    def test_says_that_the_best_of_several_is_flattered(self, run: Run) -> None:
+        run.rows = ("base", "sft", "eso[coef=0.1]", "eso[coef=0.2]")
+        assert any("Configurations tried: eso 2, every other method 1." in line for line in document(run).ending)
+
+    def test_says_what_was_not_made_alike(self, run: Run) -> None:
+        run.environment = lambda row, _seed: {"threads": 1, "libraries": {"torch": "2.12" if row == "eso" else "2.13"}}
+        assert document(run).ending[-1] == (
+            "Not all stages were made alike: torch 2.13 and 2.12. A part of any difference may be this one's."
+        )
+
+    def test_says_that_data_are_generated(self, run: Run) -> None:
+        folder = run.write()
+        results = load_results(run.root, folder)
+        data = [{**part, "generated": True} for part in results.manifest["datasets"]]
+        shown = build(replace(results, manifest={**results.manifest, "datasets": data}))
+        assert shown.notes[1].startswith("The data (tales) are generated by code")
+        assert "in-data: tales/test, 40 rows, generated by code." in shown.tables[1].caption
+
+    def test_names_the_folder_of_a_model_but_not_where_it_lies(self, run: Run) -> None:
+        results = load_results(run.root, run.write())
+        config = {**results.manifest["config"], "sources": {"tiny": "/home/somebody/models/gpt2-7m/"}}
+        shown = build(replace(results, manifest={**results.manifest, "config": config}))
+        assert shown.notes[0].startswith("tiny (gpt2-7m); trained on tales/train, 40 rows; seeds 0, 1, 2.")
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("rows", [("base", "sft", "eso"), ("eso", "base", "sft")])
+def test_the_order_of_rows_and_seeds_changes_nothing_but_the_order(
+    run: Run, seeds: tuple[int, ...], rows: tuple[str, ...], tmp_path: Path
+) -> None:
+    run.tables = ALL
+    expected = {table.name: table for table in document(run).tables}
+    other = replace(run, root=tmp_path, seeds=seeds, rows=rows)
+    for found in document(other).tables:
+        plain = json_value({}, [expected[found.name]])["tables"][found.name]
+        turned = json_value({}, [found])["tables"][found.name]
+        by_label = {row["label"]: row for row in turned["rows"]}
+        for row in plain["rows"]:
+            for name, cell in row["cells"].items():
+                again = by_label[row["label"]]["cells"][name]
+                assert again.get("ties") == cell.get("ties")
+                assert again.get("value") == (
+                    pytest.approx(cell["value"]) if isinstance(cell.get("value"), float) else cell.get("value")
+                )
+                if "low" in cell:  # seeds fall on other replicates
+                    width = cell["high"] - cell["low"]
+                    assert again["high"] - again["low"] == pytest.approx(width, rel=0.1)
+        assert sorted(by_label) == sorted(row["label"] for row in plain["rows"])

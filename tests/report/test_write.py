@@ -1,0 +1,80 @@
+"""Tables are written again from the store, without any model's library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import MachineError
+from harness.report import write_tables
+
+if TYPE_CHECKING:
+    from report.synthetic import Run
+
+SCRIPT = """
+import sys, json
+from pathlib import Path
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "datasets", "tokenizers", "accelerate", "pandas"}:
+            raise ImportError(f"{name} is imported by a report")
+sys.meta_path.insert(0, Refuse())
+from harness.report import publish, write_tables
+root, folder = Path(sys.argv[1]), Path(sys.argv[2])
+write_tables(root, folder)
+publish(root, folder)
+print(json.dumps([name for name in ("torch", "harness.stages", "harness.plugins") if name in sys.modules]))
+"""
+
+
+def test_a_report_imports_neither_torch_nor_stages(run: Run) -> None:
+    run.tables = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
+    folder = run.write()
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(run.root), str(folder)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout) == []
+
+
+def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
+    folder = run.write()
+    text = write_tables(run.root, folder)
+    assert (folder / "leaderboard.md").read_text(encoding="utf-8") == text
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex", "manifest.json",
+    ]  # fmt: skip
+
+
+def test_writing_again_gives_the_same_bytes(run: Run) -> None:
+    folder = run.write()
+    write_tables(run.root, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write_tables(run.root, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_names_of_any_text_are_written(run: Run) -> None:
+    run.manifest = {"title": "\ud800 =x | **y** \\input{z}"}
+    folder = run.write()
+    text = write_tables(run.root, folder)
+    assert text.startswith("# \\\\ud800 =x | \\*\\*y\\*\\* \\\\input{z} (quick)")
+    found = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+    assert found["title"] == "\ud800 =x | **y** \\input{z}"
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(run: Run) -> None:
+    folder = run.write()
+    (folder / "leaderboard.tex").mkdir()
+    with pytest.raises(MachineError, match=r"leaderboard\.tex.*: cannot write"):
+        write_tables(run.root, folder)
+
+
+def test_a_stage_that_is_gone_is_said_in_the_cell(run: Run) -> None:
+    folder = run.write()
+    (run.root / "store" / "score").rename(run.root / "score")
+    assert "not stored" in write_tables(run.root, folder)
