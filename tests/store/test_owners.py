@@ -102,7 +102,7 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("text", [f"{os.getpid()} another-boot 1", "", "nonsense"])
+@pytest.mark.parametrize("text", [f"{os.getpid()} another-boot 1", "", "nonsense"], ids=["own", "empty", "nonsense"])
 def test_of_another_boot_only_what_is_old_goes(tmp_path: Path, text: str) -> None:
     folder = _mark(tmp_path, text)
     assert Store(tmp_path).sweep() == 0
