@@ -92,6 +92,7 @@ class Policy:
             )
         set_dropout(self.model, dropout)
         _forget_padding(self.model)
+        _fuse_activations(self.model)
         _forget_generation(self.model, tokeniser)
         untyped.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
         untyped.eval()
@@ -200,6 +201,19 @@ def _forget_padding(model: PreTrainedModel) -> None:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             module.padding_idx = None
+
+
+def _fuse_activations(model: nn.Module) -> None:
+    """Compute GPT-2's GELU in one kernel: the same formula, which transformers spells out in eight.
+
+    That is a tenth of a training step on a CPU. The configuration still names what it named.
+    """
+    from transformers.activations import NewGELUActivation
+
+    for module in model.modules():
+        for name, child in module.named_children():
+            if type(child) is NewGELUActivation:
+                setattr(module, name, nn.GELU(approximate="tanh"))
 
 
 def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:

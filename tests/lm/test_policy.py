@@ -354,3 +354,15 @@ def test_the_real_model(real_model: Path, tmp_path: Path) -> None:
     assert 2.0 < float(nll) < 6.5  # chance is 9.0
     policy.save(tmp_path)
     assert weights_digest(tmp_path) == weights_digest(real_model)
+
+
+def test_the_activation_of_gpt2_is_one_kernel_and_the_same_function(make_policy: Callable[..., Policy]) -> None:
+    from transformers.activations import NewGELUActivation
+
+    policy = make_policy("gpt2")
+    fused = [module for module in policy.model.modules() if isinstance(module, nn.GELU)]
+    assert len(fused) == 2
+    assert not any(isinstance(module, NewGELUActivation) for module in policy.model.modules())
+    assert policy.model.config.activation_function == "gelu_new"
+    x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+    torch.testing.assert_close(fused[0](x), NewGELUActivation()(x), rtol=0, atol=1e-14)
