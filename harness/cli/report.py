@@ -32,14 +32,15 @@ def command(run: Path | None, results: Path, publishing: bool, as_json: bool) ->
     from harness.report import publish, write_tables
 
     folder = find_run(results, run)
-    text = write_tables(results, folder)
+    root = folder.parent.parent
+    text = write_tables(root, folder)
     if publishing:
-        click.echo(f"published in {publish(results, folder)}", err=True)
+        click.echo(f"published in {publish(root, folder)}", err=True)
     click.echo((folder / "leaderboard.json").read_text(encoding="utf-8") if as_json else text)
 
 
 def find_run(results: Path, run: Path | None) -> Path:
-    """Return the folder of a run.
+    """Return the folder of a run: results, then the benchmark, then its profile.
 
     Raises:
         InputError: there is none, or more than one and none was named.
@@ -55,7 +56,7 @@ def find_run(results: Path, run: Path | None) -> Path:
             return results / known[0]
         what = "there are several runs: say which" if known else "no run has left its results there"
         raise InputError(what, where=str(results), expected=listed)
-    for folder in (results / run, run):
+    for folder in (results / run, run.resolve()):
         if (folder / "manifest.json").is_file():
             return folder
     what = "there is no such run" if known else "no run has left its results there"

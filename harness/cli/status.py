@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from harness.cli import Application
     from harness.plan import Plan, Stage
     from harness.store import Store
+
+
+COUNTED = ("train", "generate", "score")
 
 
 @click.command(short_help="Show how far a run has come.")
@@ -42,20 +46,24 @@ def command(
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
-    if verify:
-        _verify(plan, store)
+    damaged = _verify(plan, store) if verify else 0
+    if damaged:
         plan = build_plan(benchmark, registry, store)
+    whole = _share(tuple(plan.stages.values()))
     rows = _rows(plan)
     if as_json:
-        click.echo(json.dumps({"benchmark": benchmark.benchmark, "profile": benchmark.profile, "rows": rows}, indent=1))
-        return
-    from tabulate import tabulate
+        head = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "stages": whole, "damaged": damaged}
+        click.echo(json.dumps({**head, "rows": rows}, indent=1))
+    else:
+        from tabulate import tabulate
 
-    done = sum(stage.done for stage in plan.stages.values())
-    click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {done} of {len(plan.stages)} stages in {store.base}")
-    names = ("model", "row", "seed", "train", "generate", "score")
-    table = [[str(row[name]) for name in names] for row in rows]
-    click.echo(tabulate(table, headers=list(names), disable_numparse=True))
+        done = f"{whole['done']} of {whole['of']} stages"
+        click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {done} in {store.base}")
+        names = ("model", "row", "seed", *COUNTED)
+        table = [[_text(row[name]) for name in names] for row in rows]
+        click.echo(tabulate(table, headers=list(names), disable_numparse=True))
+    if damaged:
+        sys.exit(1)
 
 
 def _rows(plan: Plan) -> list[dict[str, Any]]:
@@ -72,18 +80,25 @@ def _rows(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _share(stages: tuple[Stage, ...]) -> str:
-    return f"{sum(stage.done for stage in stages)}/{len(stages)}"
+def _share(stages: tuple[Stage, ...]) -> dict[str, int]:
+    return {"done": sum(stage.done for stage in stages), "of": len(stages)}
 
 
-def _verify(plan: Plan, store: Store) -> None:
-    """Check every finished stage; a damaged one is moved aside and named."""
+def _text(value: Any) -> str:
+    return f"{value['done']}/{value['of']}" if isinstance(value, dict) else str(value)
+
+
+def _verify(plan: Plan, store: Store) -> int:
+    """Check every finished stage; a damaged one is moved aside and named. Return how many there are."""
     from harness.store import CorruptError
 
+    damaged = 0
     for stage in plan.stages.values():
         record = store.find(stage.kind, stage.id) if stage.id else None
         if record is not None:
             try:
                 record.verify()
             except CorruptError as error:
+                damaged += 1
                 click.echo(f"damaged: {stage.kind} {stage.label}: {error}", err=True)
+    return damaged

@@ -1,0 +1,103 @@
+"""``harness report``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from report.synthetic import Run
+
+from harness.cli import main
+from harness.store.files import dump, seal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "results", seeds=(0,), examples=3)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["report", *(str(argument) for argument in arguments)])
+
+
+def test_the_only_run_needs_no_name(run: Run) -> None:
+    folder = run.write()
+    result = call("--results", run.root)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip("\n") == (folder / "leaderboard.md").read_text(encoding="utf-8").rstrip("\n")
+    assert not (run.root / "published").exists()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_run_is_named_by_its_place_or_its_folder(run: Run, *, elsewhere: bool) -> None:
+    folder = run.write()
+    arguments = [folder] if elsewhere else ["small/quick", "--results", run.root]
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("# Small (quick)")
+    assert "not stored" not in result.stdout
+
+
+def test_json_is_the_file(run: Run) -> None:
+    folder = run.write()
+    result = call("small/quick", "--results", run.root, "--json")
+    assert json.loads(result.stdout) == json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+
+
+def test_publishing_is_asked_for(run: Run) -> None:
+    run.write()
+    result = call("--results", run.root, "--publish")
+    target = run.root / "published" / "small" / "quick"
+    assert result.stderr == f"published in {target}\n"
+    assert (target / "leaderboard.md").is_file()
+    assert call("--results", run.root).exit_code == 0  # what is published is no second run
+
+
+def test_of_several_runs_one_must_be_named(run: Run) -> None:
+    folder = run.write()
+    other = run.root / "small" / "laptop"
+    other.mkdir()
+    (other / "manifest.json").write_bytes((folder / "manifest.json").read_bytes())
+    result = call("--results", run.root)
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert "there are several runs: say which; expected one of small/laptop, small/quick" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["small/quik", "../..", "store", "/nowhere"])
+def test_a_run_that_is_not_there(run: Run, name: str) -> None:
+    run.write()
+    result = call(name, "--results", run.root)
+    assert result.exit_code == 2
+    assert f"there is no such run, got {name!r}; expected one of small/quick" in result.stderr
+
+
+def test_a_folder_without_results(tmp_path: Path) -> None:
+    result = call("--results", tmp_path / "nothing")
+    assert result.exit_code == 2
+    assert "no run has left its results there" in result.stderr
+
+
+def test_results_of_another_format(run: Run) -> None:
+    folder = run.write()
+    (folder / "manifest.json").write_text(dump(seal({"format": 9})), encoding="utf-8")
+    result = call("--results", run.root)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "written in another format, got 9; expected format 1" in result.stderr
+
+
+def test_a_damaged_stage_is_one_message(run: Run) -> None:
+    run.write()
+    path = next((run.root / "store" / "score").glob("*/means.json"))
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    result = call("--results", run.root)
+    assert result.exit_code == 1
+    assert "means.json is not what was written" in result.stderr
+    assert "Traceback" not in result.output
