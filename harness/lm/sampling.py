@@ -68,7 +68,7 @@ def sample(
         max_new_tokens: a completion without EOS after so many tokens is cut (``finished`` is False).
         top_k: draw from so many most probable ids (and those equal to the last); 0 for all.
         top_p: draw from the fewest most probable ids (after ``top_k``) with at least this probability together.
-        max_rows: most rows decoded together; all unless given. Changes memory and speed, no text.
+        max_rows: most rows decoded together, but all of a prompt's; all unless given. Changes memory, speed, no text.
         logprobs: whether to return each token's log-probability.
 
     Raises:
@@ -78,7 +78,6 @@ def sample(
     _check(policy, prompts, ids, temperatures, keys, max_new_tokens, top_k, top_p)
     batch, group = len(prompts), len(temperatures)
     out = _Output(batch * group, max_new_tokens, policy.device)
-    heat = torch.tensor(temperatures, dtype=torch.float64, device=policy.device)
     with torch.inference_mode(), evaluating(policy.model):
         order = prompts.lengths.argsort(descending=True, stable=True)
         width = max(1, batch if max_rows is None else max_rows // group)
@@ -87,7 +86,10 @@ def sample(
             noise = row_keys(seed, purpose, step, named, keys, policy.device).view(-1)
             places = (rows[:, None] * group + torch.arange(group, device=rows.device)).view(-1)
             start = decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=max_new_tokens - 1)
-            _decode(policy, start, noise, heat.repeat(len(rows)), places, out, top_k, top_p)
+            race = Race(noise, start.logits.shape[1])
+            _decode(
+                policy, start, race, Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p), places, out
+            )
     return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
 
 
@@ -114,39 +116,56 @@ class _Output:
         )
 
 
-def _decode(
-    policy: Policy,
-    rows: Decoder,
-    keys: Tensor,
-    heat: Tensor,
-    places: Tensor,
-    out: _Output,
-    top_k: int,
-    top_p: float,
-) -> None:
-    race = Race(keys, rows.logits.shape[1])
+def _decode(policy: Policy, rows: Decoder, race: Race, manner: Manner, places: Tensor, out: _Output) -> None:
     limit = out.ids.shape[1]
     for position in range(limit):
-        drawn = draw(rows.logits, heat, race, position, top_k=top_k, top_p=top_p)
+        drawn = draw(rows.logits, manner, race, position)
         out.ids[places, position] = drawn.tokens
         out.logprobs[places, position] = drawn.logprobs
         out.entropy[places] += drawn.entropy
         out.lengths[places] = position + 1
-        if position + 1 == limit:
+        running = (drawn.tokens != policy.eos_id).nonzero()[:, 0]
+        if position + 1 == limit or len(running) == 0:
             return
         tokens = drawn.tokens
-        running = tokens != policy.eos_id
-        count = int(running.sum())
-        if count == 0:
-            return
-        if count < len(tokens):
-            # rows from the end take the places of those that ended, so that few are moved
-            order = torch.arange(count, device=tokens.device)
-            order[~running[:count]] = running[count:].nonzero()[:, 0] + count
-            rows.select(order)
-            race.select(order)
-            tokens, heat, places = tokens[order], heat[order], places[order]
+        if len(running) < len(tokens):
+            for each in (rows, race, manner):
+                each.select(running)
+            tokens, places = tokens[running], places[running]
         rows.step(tokens)
+
+
+@dataclass
+class Manner:
+    """How the rows of a batch are drawn."""
+
+    temperatures: Tensor
+    """(N,) float64."""
+    top_k: int = 0
+    top_p: float = 1.0
+    greedy: bool = True
+    """Whether any temperature is 0: asking the tensor would make a GPU wait."""
+    random: bool = True
+    """Whether any is not."""
+    plain: bool = False
+    """Whether all are 1."""
+
+    @classmethod
+    def of(cls, temperatures: Sequence[float], device: torch.device, top_k: int = 0, top_p: float = 1.0) -> Manner:
+        """Draw row i at ``temperatures[i]``."""
+        cold = [temperature == 0 for temperature in temperatures]
+        return cls(
+            torch.tensor(temperatures, dtype=torch.float64, device=device),
+            top_k,
+            top_p,
+            greedy=any(cold),
+            random=not all(cold),
+            plain=all(temperature == 1 for temperature in temperatures),
+        )
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the rows that the index ``rows`` names."""
+        self.temperatures = self.temperatures[rows]
 
 
 @dataclass(frozen=True)
@@ -161,28 +180,25 @@ class Token:
     """(N,) float64, in nats, at temperature 1, of the whole distribution."""
 
 
-def draw(logits: Tensor, heat: Tensor, race: Race, position: int, *, top_k: int = 0, top_p: float = 1.0) -> Token:
-    """Draw a token for each row of ``logits`` (N, V) at the temperatures ``heat`` (N,); see :func:`sample`."""
+def draw(logits: Tensor, manner: Manner, race: Race, position: int) -> Token:
+    """Draw a token for each row of ``logits`` (N, V); see :func:`sample`."""
     if logits.dtype not in (torch.float32, torch.float64):
         logits = logits.float()
     below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=-1e30)  # 0 x -inf must not spoil the entropy
-    plain = below.exp()
-    total = plain.sum(-1)
-    greedy = heat == 0
-    weights = plain
-    if bool((heat != 1).any()):
-        weights = (below / torch.where(greedy, 1.0, heat).to(below.dtype)[:, None]).exp_()
-    if top_k or top_p < 1:
-        weights = _filtered(weights, top_k, top_p)
-    tokens = race.draw(weights, position)
-    if bool(greedy.any()):
-        tokens = torch.where(greedy, below.argmax(-1), tokens)
-    log_total = total.double().log()
-    return Token(
-        tokens,
-        below.gather(1, tokens[:, None])[:, 0].double() - log_total,
-        log_total - torch.linalg.vecdot(plain, below).double() / total.double(),
-    )
+    weights = below.exp()
+    total = weights.sum(-1)
+    logarithm = total.double().log()
+    entropy = logarithm - torch.linalg.vecdot(weights, below).double() / total.double()
+    cold = manner.temperatures == 0
+    if manner.random:
+        if not manner.plain:
+            heat = torch.where(cold, 1.0, manner.temperatures).to(below.dtype)
+            weights = (below / heat[:, None]).exp_()
+        tokens = race.draw(_filtered(weights, manner.top_k, manner.top_p), position)
+        tokens = torch.where(cold, below.argmax(-1), tokens) if manner.greedy else tokens
+    else:
+        tokens = below.argmax(-1)
+    return Token(tokens, below.gather(1, tokens[:, None])[:, 0].double() - logarithm, entropy)
 
 
 def _filtered(weights: Tensor, top_k: int, top_p: float) -> Tensor:

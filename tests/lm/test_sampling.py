@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.lm import backbone
 from harness.lm.logprobs import score
 from harness.lm.noise import Race, row_keys
-from harness.lm.sampling import Drawn, draw, sample
+from harness.lm.sampling import Drawn, Manner, draw, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,13 +53,13 @@ def without_cache(policy: Policy, prompts: Prompts, *, limit: int = 10, **filter
     for b, name in enumerate(names(len(prompts))):
         for k, temperature in enumerate(HEAT):
             race = Race(row_keys(3, "test", 5, [name], [k], CPU).view(-1), policy.vocab_size)
-            heat = torch.tensor([temperature], dtype=torch.float64)
+            manner = Manner.of([temperature], CPU, **filters)
             ids = prompts.ids[b, : prompts.lengths[b]].tolist()
             text: list[int] = []
             while len(text) < limit and policy.eos_id not in text:
                 with torch.no_grad(), policy.autocast():
                     logits = policy.restrict(policy.model(input_ids=torch.tensor([ids + text])).logits[:, -1])
-                text.append(int(draw(logits, heat, race, len(text), **filters).tokens))
+                text.append(int(draw(logits, manner, race, len(text)).tokens))
             texts.append(text)
     return texts
 
@@ -92,9 +92,8 @@ def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) 
     rows = 4000
     logits = torch.randn(23, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1.5
     keys = row_keys(0, "t", 0, names(rows // 4), range(4), CPU).view(-1)
-    heat = torch.full((rows,), temperature, dtype=torch.float64)
-    race = Race(keys, 23)
-    found = draw(logits.expand(rows, -1), heat, race, 2, top_k=top_k, top_p=top_p)
+    manner = Manner.of([temperature] * rows, CPU, top_k, top_p)
+    found = draw(logits.expand(rows, -1), manner, Race(keys, 23), 2)
     expected = kept_ids(logits, temperature, top_k, top_p)
     counts = torch.bincount(found.tokens, minlength=23)
     assert counts[expected == 0].sum() == 0
@@ -110,9 +109,9 @@ def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) 
 def test_rows_of_a_batch_have_temperatures_of_their_own() -> None:
     rows = 6000
     logits = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    heat = torch.tensor([0.25, 0.0, 3.0], dtype=torch.float64).repeat(rows // 3)
+    manner = Manner.of([0.25, 0.0, 3.0] * (rows // 3), CPU)
     keys = row_keys(0, "t", 0, names(rows), [0], CPU).view(-1)
-    tokens = draw(logits.expand(rows, -1), heat, Race(keys, 12), 0).tokens.view(-1, 3)
+    tokens = draw(logits.expand(rows, -1), manner, Race(keys, 12), 0).tokens.view(-1, 3)
     for column, temperature in ((0, 0.25), (2, 3.0)):
         counts = torch.bincount(tokens[:, column], minlength=12)
         expected = (logits / temperature).softmax(0) * rows / 3
@@ -123,7 +122,8 @@ def test_rows_of_a_batch_have_temperatures_of_their_own() -> None:
 def test_the_lowest_of_equal_ids_is_the_most_probable() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
     race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 5)
-    assert draw(logits, torch.zeros(2, dtype=torch.float64), race, 0).tokens.tolist() == [1, 0]
+    assert draw(logits, Manner.of([0.0, 0.0], CPU), race, 0).tokens.tolist() == [1, 0]
+    assert draw(logits, Manner.of([0.0, 1.0], CPU), race, 0).tokens.tolist()[0] == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -131,7 +131,7 @@ def test_extreme_logits(dtype: torch.dtype) -> None:
     logits = torch.tensor([[3e4, -3e4, 0.0], [float("-inf"), 0.0, float("-inf")]], dtype=dtype)
     race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 3)
     for temperature in (1e-4, 1.0, 1e4):
-        found = draw(logits, torch.full((2,), temperature, dtype=torch.float64), race, 0)
+        found = draw(logits, Manner.of([temperature] * 2, CPU), race, 0)
         assert found.tokens[1] == 1
         assert bool(found.logprobs.isfinite().all())
         assert bool(found.entropy.isfinite().all())
