@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from execution.bench import Bench, install_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Return the tiny benchmark after an undisturbed run with two workers; tests must not write to it."""
+    bench = Bench(tmp_path_factory.mktemp("finished"))
+    bench.run("--jobs", "2")
+    return bench
+
+
+@pytest.fixture
+def copied(finished: Bench, tmp_path: Path) -> Callable[..., Bench]:
+    """Return a function that gives a copy of the finished run, with the file changed."""
+
+    def copy(**changes: object) -> Bench:
+        folder = tmp_path / "copy"
+        shutil.copytree(finished.results, folder / "results")
+        return Bench(folder, {**finished.content, **changes})
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment in which an outside distribution with a method, a reward and a metric is installed."""
+    return install_probe(tmp_path_factory.mktemp("probe"))

@@ -1,0 +1,120 @@
+"""Prepared rows: what is stored is what was read, and what must not be trained on is noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from stages.orders import order, silent
+
+from harness.api import Example, Provenance
+from harness.errors import InputError
+from harness.stages import rows
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from harness.store import Record
+
+CONFIG: dict[str, Any] = {"what": "rows", "dataset": "given", "options": {}, "split": "train", "limit": None}
+
+
+class Given:
+    """A data set of given examples, which leaves its downloads lying about."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+
+    def prepare(self, source: Path | None, folder: Path) -> Provenance:
+        (folder / "download.bin").write_bytes(b"x" * 100)
+        return Provenance(origin="file", notes=("given",))
+
+    def load(self, folder: Path, split: str) -> Iterator[Example]:
+        assert (folder / "download.bin").is_file()
+        assert split == "train"
+        yield from self.examples
+
+
+class Plugins:
+    def __init__(self, dataset: Given) -> None:
+        self.dataset = dataset
+
+    def build(self, kind: str, name: str, options: Any) -> Given:
+        assert (kind, name, options) == ("dataset", "given", {})
+        return self.dataset
+
+
+@pytest.fixture
+def prepare(tmp_path: Path) -> Callable[..., Record]:
+    def prepare(examples: list[Example], **changes: Any) -> Record:
+        plugins: Any = Plugins(Given(examples))
+        return rows.run(order(tmp_path, "prepare", {**CONFIG, **changes}), Store(tmp_path), plugins, silent)
+
+    return prepare
+
+
+def example(name: str, prompt: str, **more: Any) -> Example:
+    return Example(id=name, fields={"instruction": prompt, "context": ""}, completion=f"{prompt}!", **more)
+
+
+def test_rows_come_back_as_they_were(prepare: Callable[..., Record]) -> None:
+    given = [
+        example("a", "One\u2028 “two”"),
+        example("b", "Two", references=("x", "y"), columns={"n": 1, "deep": [None, {"é": 2.5}]}),
+        Example(id="c", fields={"prompt": "Three"}, chosen="yes", rejected="no"),
+    ]
+    record = prepare(given)
+    assert list(rows.read(record)) == given
+    assert record.json("provenance.json")["rows"] == 3
+    assert record.json("provenance.json")["notes"] == ["given"]
+    assert not record.holds("upstream")
+
+
+def test_the_content_is_that_of_the_rows_in_their_order(prepare: Callable[..., Record]) -> None:
+    one, two = example("a", "One"), example("b", "Two")
+
+    def content(given: list[Example], **changes: Any) -> Any:
+        return prepare(given, **changes).json("provenance.json")["content"]
+
+    whole = content([one, two])
+    assert content([one, two], split="train", options={}, version=2) == whole
+    assert content([two, one], version=3) != whole
+    assert content([one, dataclasses.replace(two, columns={"more": 1})], version=4) != whole
+    assert content([one], version=5) == content([one, two], limit=1)
+
+
+def test_an_empty_split_is_refused(prepare: Callable[..., Record], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this split has no rows"):
+        prepare([])
+    assert list(Store(tmp_path).records("prepare")) == []
+
+
+def test_an_id_that_stands_twice_is_refused(prepare: Callable[..., Record]) -> None:
+    with pytest.raises(InputError, match="two rows have the same id, got 'a'"):
+        prepare([example("a", "One"), example("a", "Two")])
+
+
+def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[..., Record]) -> None:
+    train = prepare([example("t1", "What  is IT?"), example("t2", "Other")])
+    fine = prepare([example("e1", "What is it not?")], version=2)
+    rows.check_overlap(train, {"fine": fine})
+    folded = prepare([example("e1", "New"), example("e2", " what is it? "), example("e3", "OTHER")], version=3)
+    with pytest.raises(InputError, match="2 prompts of 'test' stand in the training rows too") as caught:
+        rows.check_overlap(train, {"fine": fine, "test": folded})
+    assert "training row t1 = test row e2" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ({"instruction": "Do", "context": "this"}, {"instruction": "DO", "context": " this\n"}, True),
+        ({"instruction": "Do", "context": ""}, {"instruction": "Do"}, True),
+        ({"instruction": "Do", "context": "this"}, {"instruction": "Do", "context": "that"}, False),
+        ({"instruction": "Do", "context": "this"}, {"instruction": "Do this", "context": ""}, False),
+    ],
+)
+def test_the_whole_prompt_counts(one: dict[str, str], two: dict[str, str], same: bool) -> None:  # noqa: FBT001  # a case
+    assert (rows.folded_prompt(one) == rows.folded_prompt(two)) is same

@@ -1,0 +1,124 @@
+"""Scores: a value an answer, missing where it is missing, and never a number that is none."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from stages.orders import order, silent
+
+from harness.api import Column, MetricResult, MetricServices, Sample
+from harness.errors import StageError
+from harness.stages import score
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.store import Record
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "a", "fields": {"instruction": "Q", "context": "C"}, "completion": "gold", "references": [],
+     "chosen": None, "rejected": None, "columns": {"category": "x"}},
+    {"id": "b", "fields": {"instruction": "R", "context": ""}, "completion": None, "references": ["r1", "r2"],
+     "chosen": None, "rejected": None, "columns": {}},
+]  # fmt: skip
+ANSWERS: list[dict[str, Any]] = [
+    {"id": name, "draw": draw, "text": f"{name}{draw}", "tokens": 2, "finished": True, "cut": False, "entropy": 1.0}
+    for name in ("a", "b")
+    for draw in (0, 1)
+]
+
+
+class Fixed:
+    """A metric that gives what it is told to."""
+
+    columns = (Column("c", "C", higher_is_better=True),)
+
+    def __init__(self, values: Sequence[float | None], corpus: Mapping[str, float] | None = None) -> None:
+        self.values, self.corpus = values, corpus or {}
+        self.seen: list[Sample] = []
+
+    def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
+        self.seen = list(samples)
+        return MetricResult(values={"c": self.values}, corpus=self.corpus, signature="fixed")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[[Any], Record]:
+    store = Store(tmp_path)
+    parents = {}
+    for kind, name, file, content in [
+        ("prepare", "rows", "rows.jsonl", ROWS),
+        ("generate", "samples", "samples.jsonl", ANSWERS),
+    ]:
+        with store.draft(kind, kind) as draft:
+            draft.write_jsonl(file, content)
+            parents[name] = draft.commit(config={}, environment={}, label=kind)
+
+    def run(metric: Any) -> Record:
+        class Plugins:
+            def build(self, kind: str, name: str, options: Any) -> Any:
+                return metric
+
+        plugins: Any = Plugins()
+        config = {"metric": "fixed", "options": {}}
+        return score.run(order(tmp_path, "score", config, **parents), store, plugins, silent)
+
+    return run
+
+
+def test_values_are_kept_by_answer_and_missing_ones_stay_missing(run: Callable[[Any], Record]) -> None:
+    record = run(Fixed([0.5, None, None, None], {"whole": 0.25}))
+    assert list(record.jsonl("values.jsonl")) == [
+        {"id": "a", "draw": 0, "values": {"c": 0.5}},
+        {"id": "a", "draw": 1, "values": {}},
+        {"id": "b", "draw": 0, "values": {}},
+        {"id": "b", "draw": 1, "values": {}},
+    ]
+    assert record.json("means.json") == {"ids": ["a", "b"], "columns": {"c": [0.5, None]}}
+    summary = record.json("metrics.json")
+    assert summary["columns"]["c"] == {"present": 1, "missing": 3, "mean": 0.5}
+    assert summary["corpus"] == {"whole": 0.25}
+    assert summary["signature"] == "fixed"
+
+
+def test_a_column_without_any_value_has_no_mean(run: Callable[[Any], Record]) -> None:
+    summary = run(Fixed([None] * 4)).json("metrics.json")
+    assert summary["columns"]["c"] == {"present": 0, "missing": 4}
+
+
+def test_a_metric_sees_the_answer_beside_its_row(run: Callable[[Any], Record]) -> None:
+    metric = Fixed([0.0] * 4)
+    run(metric)
+    first, last = metric.seen[0], metric.seen[-1]
+    assert (first.prompt, first.text, first.references) == ("Q\nC", "a0", ("gold",))
+    assert first.columns == {"category": "x", "fields": {"instruction": "Q", "context": "C"}}
+    assert (last.id, last.draw, last.references) == ("b", 1, ("r1", "r2"))
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_are_refused(run: Callable[[Any], Record], wrong: float) -> None:
+    with pytest.raises(StageError, match=r"column 'c' for answer b \(draw 0\)"):
+        run(Fixed([0.0, 1.0, wrong, 0.0]))
+    with pytest.raises(StageError, match="for the whole of 'w'"):
+        run(Fixed([0.0] * 4, {"w": wrong}))
+
+
+def test_a_value_too_few_is_refused(run: Callable[[Any], Record]) -> None:
+    with pytest.raises(StageError, match=r"column 'c' of the metric has 3 values.*expected 4"):
+        run(Fixed([0.0] * 3))
+
+
+@pytest.mark.parametrize(("ask", "need"), [("answer_nll", "scorer"), ("reference_nll", "policy")])
+def test_a_metric_gets_no_model_that_it_did_not_register(run: Callable[[Any], Record], ask: str, need: str) -> None:
+    class Asking:
+        def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
+            getattr(services, ask)(samples)
+            raise AssertionError
+
+    with pytest.raises(StageError, match="asked for a model for 4 answers") as caught:
+        run(Asking())
+    assert f"needs={{'{need}'}}" in str(caught.value)
