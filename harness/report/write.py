@@ -85,7 +85,9 @@ def _notes(results: Results) -> list[str]:
     models = ", ".join(_model(model, manifest["config"]["sources"]) for model in manifest["config"]["models"])
     train = next(data for data in manifest["datasets"] if data["role"] == "train")
     seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(str(seed) for seed in results.seeds)}"
-    notes = [f"{models}; trained on {captions.data_set(train, manifest['config']['train']['options'])}; {seeds}."]
+    used = _rows_used(results)
+    data = captions.data_set(train, manifest["config"]["train"]["options"])
+    notes = [f"{models}; trained on {data}{used}; {seeds}."]
     generated = sorted({data["dataset"] for data in manifest["datasets"] if data["generated"]})
     if generated:
         notes.append(
@@ -95,6 +97,20 @@ def _notes(results: Results) -> list[str]:
     first = [failure for failure in manifest["failures"] if not failure["because_of"]]
     notes += [f"Failed: {failure['stage']}{_message(failure)}" for failure in first]
     return notes
+
+
+def _rows_used(results: Results) -> str:
+    """Say how many training rows were left out for their length, model by model where that differs."""
+    counts: dict[str, Mapping[str, int]] = {}
+    for row in results.rows:
+        for record in row.training.values():
+            counts.setdefault(row.model, record.json("summary.json")["rows"])
+    said = [
+        f"{rows['used']}{f' for {model}' if len(counts) > 1 else ''}"
+        for model, rows in counts.items()
+        if rows["dropped_overlong"]
+    ]
+    return f" (of which {', '.join(said)} used: the others are longer than the recipe's limits)" if said else ""
 
 
 def _message(failure: Mapping[str, Any]) -> str:
