@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from store.stage import FILES, ID, KIND, content, make
 
 from harness.errors import StageError
-from harness.store import CorruptError, Record, Store
+from harness.store import CorruptError, Record, Store, stages
+from harness.store.manifest import read_manifest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,6 +176,24 @@ def test_files_that_are_let_go_while_they_are_read_are_no_damage(quick_path: Pat
         stale.path("checkpoint")
     assert not isinstance(caught.value, CorruptError)
     assert reader.open(KIND, ID).path("train.jsonl").read_bytes() == FILES["train.jsonl"]
+
+
+def test_files_that_are_let_go_while_the_stage_is_looked_for_are_no_damage(
+    quick_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(quick_path)
+
+    def then_let_go(folder: Path, kind: str, stage_id: str) -> dict[str, Any] | None:
+        found = read_manifest(folder, kind, stage_id)
+        monkeypatch.undo()
+        Store(quick_path).let_go(KIND, ID, ["checkpoint"])
+        return found
+
+    monkeypatch.setattr(stages, "read_manifest", then_let_go)
+    record = Store(quick_path).find(KIND, ID)
+    assert record is not None
+    assert not record.holds("checkpoint")
+    assert not (quick_path / "store" / ".corrupt").exists()
 
 
 def test_verify_checks_every_file(stage: Damaged) -> None:
