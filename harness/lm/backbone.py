@@ -194,7 +194,7 @@ def _try_split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     backbone, output = getattr(inner, "base_model", None), inner.get_output_embeddings()
     if backbone is None or backbone is inner or output is None:
         return None
-    ids = torch.arange(6, device=next(model.parameters()).device).view(2, 3)
+    ids = torch.tensor([[0, 1, 0], [1, 1, 0]], device=next(model.parameters()).device)
     with torch.no_grad(), evaluating(model):
         whole = model(input_ids=ids, use_cache=False).logits
         apart = output(backbone(input_ids=ids, use_cache=False).last_hidden_state)

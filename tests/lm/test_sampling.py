@@ -11,16 +11,18 @@ from lm.ragged import sharpen, some_prompts
 from scipy import stats
 
 from harness.api import Prompts
+from harness.benchmark.schema import Model
 from harness.errors import InputError
 from harness.lm import backbone
 from harness.lm.logprobs import score
 from harness.lm.noise import Race, row_keys
+from harness.lm.policy import Policy
 from harness.lm.sampling import Drawn, Manner, draw, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from harness.lm.policy import Policy
     from harness.lm.tokenise import Tokeniser
 
     Make = Callable[..., Policy]
@@ -306,6 +308,27 @@ def test_other_architectures(
     assert len(said) == (0 if shared else 1)
     assert lists(found) == without_cache(policy, prompts)
     assert len(set(found.completions.lengths.flatten().tolist())) > 2
+
+
+def test_the_real_model(real_model: Path) -> None:
+    policy = Policy.load(real_model, spec=Model(name="gpt2-7m", dtype="float64"))
+    texts = (
+        "What is a dog?",
+        "### Instruction:\nName three colours of the rainbow.\n\n### Response:\n",
+        "Once",
+        "In 1947",
+    )
+    encoded = [policy.tokeniser.prompt(text) for text in texts]
+    sizes = torch.tensor([len(ids) for ids in encoded])
+    padded = torch.tensor([ids + [0] * (int(sizes.max()) - len(ids)) for ids in encoded])
+    prompts = Prompts(padded, sizes, texts)
+    options: dict[str, Any] = {"temperatures": [0.5, 1.0, 0.0], "max_new_tokens": 12, "logprobs": True}
+    whole = drawn(policy, prompts, **options)
+    single = [drawn(policy, prompts[[i]], [names(4)[i]], **options) for i in range(4)]
+    assert [text for one in single for text in lists(one)] == lists(whole)
+    again = score(policy, prompts, whole.completions, dropout=False)
+    assert whole.logprobs is not None
+    torch.testing.assert_close(whole.logprobs, again.values.detach(), rtol=0, atol=1e-10)
 
 
 def test_no_prompts(make_policy: Make) -> None:
