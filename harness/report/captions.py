@@ -97,9 +97,9 @@ def claim_lines(columns: Sequence[Column], results: Results) -> list[str]:
     if len(results.models) > 1:
         lines.append("Rows are compared with rows of the same model.")
     sizes = []
-    for column in compared:
+    for column in _headlines(compared, results):
         found = [c.detectable for c in column.comparisons.values() if c.detectable is not None]
-        if found and column.place.column == headline(results, column.place.metric):
+        if found:
             size = max(found) * column.heading.scale
             sizes.append(f"{column.label} {size:.2g}" if math.isfinite(size) else f"{column.label} none (few prompts)")
     if sizes:
@@ -109,9 +109,16 @@ def claim_lines(columns: Sequence[Column], results: Results) -> list[str]:
     return lines
 
 
-def headline(results: Results, metric: str) -> str:
-    """Return the column that stands for a metric."""
-    return str(next(known["headline"] for known in results.manifest["metrics"] if known["use"] == metric))
+def _headlines(columns: Sequence[Column], results: Results) -> list[Column]:
+    """Return one column for each metric, data set and decoding: its headline, or the first of those that are shown."""
+    chosen: dict[tuple[str, str, str], Column] = {}
+    for column in columns:
+        place = column.place
+        headline = next(known["headline"] for known in results.manifest["metrics"] if known["use"] == place.metric)
+        key = (place.dataset, place.decoding, place.metric)
+        if column.heading.shown and (key not in chosen or place.column == headline):
+            chosen[key] = column
+    return list(chosen.values())
 
 
 def scale_lines(results: Results) -> list[str]:

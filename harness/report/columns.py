@@ -46,42 +46,33 @@ class Columns:
         self._cells: dict[tuple[str, str, Place], TableCell] = {}
         self._comparisons: dict[Place, Mapping[str, Comparison]] = {}
 
-    def column(
-        self, place: Place, described: Mapping[str, Any], group: str, *, label: str = "", name: str = ""
+    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
+        """Return every column of a metric on one data set, corpus numbers last."""
+        listed = [(column, False) for column in metric["columns"]] + [(column, True) for column in metric["corpus"]]
+        found = []
+        for described, corpus in listed:
+            place = Place(dataset, decoding, metric["use"], described["name"], corpus)
+            name = f"{dataset}/{'corpus ' if corpus else ''}{place.metric}.{place.column}"
+            heading = _heading(described, name, described["label"], dataset)
+            found.append(self._column(place, described, heading))
+        return found
+
+    def headline(
+        self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = ""
     ) -> Column:
-        """Return one column; its rows are compared unless it is a corpus number."""
-        unit = f" ({described['unit']})" if described["unit"] else ""
-        kind = "corpus " if place.corpus else ""
-        heading = Heading(
-            name or f"{place.dataset}/{kind}{place.metric}.{place.column}",
-            (label or described["label"]) + unit,
-            group,
-            described["digits"],
-            described["scale"],
-            described["higher_is_better"],
-            described["shown"],
-        )
+        """Return the column that stands for a metric where there is room for one, under a label of its own."""
+        described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
+        place = Place(dataset, decoding, metric["use"], described["name"])
+        name = f"{dataset}/{decoding}/{place.metric}.{place.column}"
+        heading = _heading({**described, "shown": True}, name, label, group)
+        return self._column(place, described, heading)
+
+    def _column(self, place: Place, described: Mapping[str, Any], heading: Heading) -> Column:
+        """Add the comparison of the rows, unless it is a corpus number."""
         said = f"{place.dataset} {described['label']}"
         if place.decoding != self.results.decodings[0]:
             said += f" {place.decoding}"
         return Column(place, described, heading, {} if place.corpus else self._compared(place, described), said)
-
-    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
-        """Return every column of a metric on one data set, corpus numbers last."""
-        listed = ((column, False) for column in metric["columns"])
-        corpus = ((column, True) for column in metric["corpus"])
-        return [
-            self.column(Place(dataset, decoding, metric["use"], column["name"], whole), column, dataset)
-            for column, whole in (*listed, *corpus)
-        ]
-
-    def headline(
-        self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = "", name: str = ""
-    ) -> Column:
-        """Return the column that stands for a metric where there is room for one."""
-        described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
-        place = Place(dataset, decoding, metric["use"], described["name"])
-        return self.column(place, described, group, label=label, name=name)
 
     def cell(self, row: ResultRow, column: Column) -> TableCell:
         """Return what a row has in a column."""
@@ -129,6 +120,19 @@ class Columns:
         data = row.cells.get((place.dataset, place.decoding))
         values = data.matrix(place.metric, place.column, self.results.seeds) if data else None
         return None if values is None else mean(values)
+
+
+def _heading(described: Mapping[str, Any], name: str, label: str, group: str) -> Heading:
+    unit = f" ({described['unit']})" if described["unit"] else ""
+    return Heading(
+        name,
+        label + unit,
+        group,
+        described["digits"],
+        described["scale"],
+        described["higher_is_better"],
+        described["shown"],
+    )
 
 
 def marks(row: ResultRow) -> tuple[str, ...]:

@@ -26,8 +26,7 @@ def summary_table(columns: Columns) -> Table:
     shown = [columns.headline(metric, name, first, label=name) for name in datasets]
     if others and results.datasets("in-data"):
         other = next((name for name in others if results.manifest["decodings"][name]["temperature"] == 0), others[0])
-        name = f"{datasets[0]}/{other}/{metric['use']}.{metric['headline']}"
-        shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}", name=name))
+        shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}"))
     extra = beside_headings(datasets[0], rates=True)[1:3]
     headings = [column.heading for column in shown] + extra + [Heading("step", "s/step", "", 3)]
     rows = []
@@ -90,10 +89,8 @@ def decoding_table(columns: Columns) -> Table:
     results = columns.results
     shown = decoding_columns(columns)
     dataset = shown[0].place.dataset
-    headings = []
-    for column in shown:
-        decoding = column.place.decoding
-        headings += [column.heading, Heading(f"{dataset}/{decoding}/entropy", "entropy", decoding)]
+    headings = [column.heading for column in shown]
+    headings += [Heading(f"{dataset}/{name}/entropy", name, "entropy") for name in results.decodings]
     rows = []
     for row in results.rows:
         cells = {column.heading.name: columns.cell(row, column) for column in shown}
@@ -115,8 +112,7 @@ def decoding_table(columns: Columns) -> Table:
         *captions.scale_lines(results),
         *captions.claim_lines(shown, results),
     ]
-    title = f"Decoding: {shown[0].described['label']} on {dataset}"
-    return Table("decoding", title, tuple(headings), tuple(rows), tuple(caption), divided=True)
+    return Table("decoding", f"Decoding, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)
 
 
 def decoding_columns(columns: Columns) -> list[Column]:
@@ -124,8 +120,9 @@ def decoding_columns(columns: Columns) -> list[Column]:
     results = columns.results
     metric = _first_metric(results)
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
-    named = {decoding: f"{dataset}/{decoding}/{metric['use']}.{metric['headline']}" for decoding in results.decodings}
-    return [columns.headline(metric, dataset, d, label=d, group=d, name=name) for d, name in named.items()]
+    described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
+    group = described["label"]
+    return [columns.headline(metric, dataset, name, label=name, group=group) for name in results.decodings]
 
 
 def _first_metric(results: Results) -> Mapping[str, Any]:

@@ -257,5 +257,6 @@ def summary(row: str) -> dict[str, Any]:
         "ranks": 1,
         "models_held": [{"role": "policy", "parameters": 1_500_000, "bytes": 6_000_000}],
         "active": {"sft": True} if row == "sft" else {"sft": True, row.partition("[")[0]: True},
+        "rows": {"used": 40, "dropped_overlong": 0},
         "concurrent": False,
     }

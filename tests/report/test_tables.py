@@ -361,6 +361,14 @@ class TestWhatWasRun:
             "Not all stages were made alike: torch 2.13 and 2.12. A part of any difference may be this one's."
         )
 
+    def test_says_how_many_training_rows_were_used(self, run: Run) -> None:
+        run.models = ("tiny", "small")
+        run.trained = lambda _row, _seed: {"rows": {"used": 31, "dropped_overlong": 9}}
+        note = document(run).notes[0]
+        assert (
+            "40 rows (of which 31 for tiny, 31 for small used: the others are longer than the recipe's limits)" in note
+        )
+
     def test_says_that_data_are_generated(self, run: Run) -> None:
         folder = run.write()
         results = load_results(run.root, folder)
