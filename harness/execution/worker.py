@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 import uuid
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, MachineError, StorageError
@@ -98,15 +99,16 @@ def _check_source(order: Order) -> None:
 
 
 def _keep_traceback(order: Order, text: str) -> str:
-    folder = order.results / "store" / ".failed"
-    path = folder / f"{order.kind}-{order.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
+    """Return where the traceback lies, below the results: messages stand in tables, which tell no one's folders."""
+    below = Path("store") / ".failed" / f"{order.kind}-{order.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
+    path = order.results / below
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{order.label}\n{text}", encoding="utf-8")
     except OSError:
         sys.stderr.write(text)
         return "the log"
-    return str(path)
+    return f"{below} of the results"
 
 
 def _teller(events: IO[str]) -> Tell:

@@ -86,7 +86,7 @@ class _Builder:
             chains = {
                 (entry.label, seed): self.chain(model, entry, seed)
                 for seed in self.benchmark.seeds
-                for entry in self.entries
+                for entry in sorted(self.entries, key=lambda entry: entry is not self.shared)  # it names what is shared
             }
             scorer = self.scorer(chains[self.shared.label, self.benchmark.seeds[0]][-1])
             scorers[model.label or model.name] = scorer
@@ -255,7 +255,9 @@ class _Builder:
             "gradient_checkpointing": entry.recipe.gradient_checkpointing,
         }
         parents = {"rows": self.data(self.benchmark.train), "start": start}
-        label = f"{model.label or model.name}/{trained.label}/seed {seed}/{_span(segment.first, segment.last)}"
+        label = f"{model.label or model.name}/{entry.label}/seed {seed}/{_span(segment.first, segment.last)}"
+        if not segment.active:
+            label += f" as {self.shared.label}"
         return self.add("train", label, config, parents, runtime)
 
     def reward(self) -> dict[str, Any]:

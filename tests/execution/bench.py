@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KINDS = ("prepare", "train", "generate", "score")
 
 #: No test waits longer for a process.
-PATIENCE = 240.0
+PATIENCE = 900.0
 
 
 def tiny(**changes: Any) -> dict[str, Any]:

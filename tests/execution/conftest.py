@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,9 +15,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Return the tiny benchmark after an undisturbed run with two workers; tests must not write to it."""
-    bench = Bench(tmp_path_factory.mktemp("finished"))
-    bench.run("--jobs", "2")
+    """Return the tiny benchmark after an undisturbed run with two workers; tests must not write to it.
+
+    The processes of pytest-xdist share one.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    shared.mkdir(exist_ok=True)
+    bench = Bench(shared)
+    with (shared / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(bench.results.glob("tiny/*/leaderboard.tex")):
+            bench.run("--jobs", "2")
     return bench
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from execution.bench import tiny
 
 if TYPE_CHECKING:
@@ -12,22 +13,26 @@ if TYPE_CHECKING:
 
     from execution.bench import Bench
 
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+
 
 def test_divergence_rewards_and_metrics_that_fail(
     copied: Callable[..., Bench], finished: Bench, probe: dict[str, str]
 ) -> None:
     wild = {"use": "sft", "label": "wild", "recipe": {"learning_rate": 1e6, "max_grad_norm": 0.0}}
     late = {"use": "late", "label": "never", "active": 999}
-    bench = copied(methods=[*tiny()["methods"], wild, late], reward={"use": "nan"}, metrics=["rouge", "broken"])
+    few = {"use": "sft", "label": "few", "recipe": {"batch_size": 64}}
+    bench = copied(methods=[*tiny()["methods"], wild, late, few], reward={"use": "nan"}, metrics=["rouge", "broken"])
     bench.environment = probe
     said = bench.run("--jobs", "1", code=1)
-    assert "failed: train new/sft/seed 0/epochs 0-1: " in said  # wild's own start
+    assert "failed: train new/wild/seed 0/epochs 0-1 as sft: " in said
     assert "not finite" in said
     assert "failed: train new/eso/seed 0/epochs 1-2: " in said
-    assert "reward 'nan'" in said or "nan" in said
+    assert "reward 'nan': the reward of example " in said
     assert "these steps are not within the schedule" in said
+    assert "there are fewer training rows than one batch, got 30; expected at least recipe.batch_size = 64" in said
     assert "ZeroDivisionError: the metric's own mistake" in said
-    assert "(traceback in " in said
+    assert "(traceback in store/.failed/score-" in said
     old, new = finished.digests(), bench.digests()
     assert {stage: new[stage] for stage in old} == old
     rows = {row["label"]: row["seeds"]["0"] for row in bench_manifest(bench)["rows"]}

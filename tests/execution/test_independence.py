@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from execution.bench import Bench, tiny
 
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory, probe: dict[str, str], finished: Bench) -> tuple[Bench, str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from execution.bench import Bench, all_end, descendants, kill_tree, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
 
 def test_killed_and_stopped_at_many_moments(tmp_path: Path, finished: Bench) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 from execution.bench import Bench, tiny
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""`harness plan`: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from plan.files import Planner, small, write_rows
+
+from harness.cli import main
+from harness.plugins import load_registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def planner(tmp_path_factory: pytest.TempPathFactory) -> Planner:
+    return Planner(tmp_path_factory.mktemp("plan"), load_registry())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data"))
+
+
+def plan(planner: Planner, content: dict[str, Any], *arguments: str) -> str:
+    path = planner.folder / "bench.yaml"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    done = CliRunner().invoke(main, ["plan", str(path), "--results", str(planner.store.root), *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_whole_plan_as_json(planner: Planner, data: Path) -> None:
+    content = small(data, seeds=[0], methods=["sft", {"use": "drl", "preset": "paulus"}])
+    planner.plan(planner.load(content))  # prepares the rows
+    found = json.loads(plan(planner, content, "--json"))
+    assert (found["benchmark"], found["profile"]) == ("small", "default")
+    stages = {stage["label"]: stage for stage in found["stages"]}
+    assert stages["jsonl/train"]["status"] == "cached"
+    drl = stages["new/drl/seed 0/epochs 2-3"]
+    assert drl["status"] == "to do"
+    assert drl["parents"] == {
+        "rows": stages["jsonl/train"]["id"],
+        "start": stages["new/sft/seed 0/epochs 0-2"]["id"],
+    }
+    assert {"id", "kind", "tokens", "seconds", "bytes"} <= drl.keys()
+    assert all(len(stage["id"]) == 64 for stage in stages.values())
+    entry = next(entry for entry in found["methods"] if entry["label"] == "drl")
+    assert entry["preset"] == "paulus"
+    assert entry["recipe"]["method_learning_rate"] == 1e-4
+
+
+def test_the_plan_for_people(planner: Planner, data: Path) -> None:
+    content = small(data, seeds=[0], methods=["sft", {"use": "eso", "coef": 0.5, "recipe": {"weight_decay": 0.0}}])
+    planner.plan(planner.load(content))
+    text = plan(planner, content)
+    assert text.startswith("small (default): ")
+    assert "coef=0.5" in text
+    assert "recipe: weight_decay=0.0" in text
+    assert "cached" in text
+    assert "to do" in text
+    assert "(3 stages)" in text  # answers and scores are folded into one line each
+    assert "new/eso/seed 0/test/t1" not in text
+    assert "new/eso/seed 0/test/t1" in plan(planner, content, "--all")
+    assert "estimated work left on one thread" in text
+
+
+def test_unknown_ids_are_question_marks_and_nothing_is_written(data: Path, tmp_path: Path) -> None:
+    fresh = Planner(tmp_path, load_registry())
+    text = plan(fresh, small(data))
+    assert " ?  " in text or "\n? " in text
+    assert "known once the data is prepared" in text
+    assert not fresh.store.root.exists()
+    stages = json.loads(plan(fresh, small(data), "--json"))["stages"]
+    assert {stage["id"] is None for stage in stages if stage["kind"] == "train"} == {True}
+    assert {stage["seconds"] for stage in stages if stage["kind"] == "train"} == {None}
+
+
+def test_planning_imports_no_torch(planner: Planner, data: Path) -> None:
+    path = planner.folder / "bench.yaml"
+    path.write_text(json.dumps(small(data)), encoding="utf-8")
+    code = (
+        "import sys\n"
+        "from harness.cli import main\n"
+        f"main(['plan', {str(path)!r}, '--results', {str(planner.store.root)!r}], standalone_mode=False)\n"
+        "assert not {'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules), sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,79 @@
+"""What a run prints: the tables on standard output, the rest on standard error, one JSON object where asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from execution.bench import PATIENCE, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+
+
+def run(bench: Bench, *arguments: str) -> tuple[str, str]:
+    done = subprocess.run(
+        bench.command(*arguments), env=bench.surroundings(), capture_output=True, text=True, timeout=PATIENCE,
+        check=True, cwd=bench.folder,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+def test_tables_are_printed_and_written(copied: Callable[..., Bench]) -> None:
+    bench = copied()
+    printed, said = run(bench)
+    assert printed == bench.board("md").read_text(encoding="utf-8") + "\n"
+    head, closing = said.splitlines()
+    assert head.startswith("tiny (default), ")
+    assert "on cpu, 1 thread each" in head
+    assert closing.startswith("0 stages made, 13 taken from the store, ")
+    assert closing.endswith(f"tables in {bench.results / 'tiny' / 'default'}")
+
+
+def test_quietly(copied: Callable[..., Bench]) -> None:
+    bench = copied()
+    printed, said = run(bench, "--quiet")
+    assert printed == bench.board("md").read_text(encoding="utf-8") + "\n"
+    assert said == ""
+
+
+def test_as_json(copied: Callable[..., Bench]) -> None:
+    bench = copied()
+    printed, _ = run(bench, "--json")
+    found = json.loads(printed)
+    assert (found["made"], found["reused"], found["failures"]) == (0, 13, [])
+    assert found["leaderboard"] == json.loads(bench.board("json").read_text(encoding="utf-8"))
+    assert found["results"] == str(bench.results / "tiny" / "default")
+
+
+def test_a_run_with_settings_has_a_folder_of_its_own(copied: Callable[..., Bench]) -> None:
+    bench = copied()
+    before = bench.board("md").read_bytes()
+    run(bench, "-o", "recipe.keep=all")
+    folders = sorted(path.name for path in (bench.results / "tiny").iterdir())
+    assert len(folders) == 2
+    assert folders[1].startswith("default-")
+    assert (bench.results / "tiny" / "default" / "leaderboard.md").read_bytes() == before
+
+
+@pytest.mark.skipif(shutil.which("script") is None, reason="there is no `script` to give the run a terminal")
+def test_a_terminal_gets_a_live_display_and_is_left_clean(copied: Callable[..., Bench]) -> None:
+    bench = copied(metrics=["rouge", "length"])
+    command = " ".join(f"'{part}'" for part in bench.command("--jobs", "1"))
+    done = subprocess.run(
+        ["script", "-qec", f"stty cols 80 rows 24; {command}", os.devnull],
+        env={**bench.surroundings(), "TERM": "xterm", "COLUMNS": "80"}, capture_output=True, text=True, check=True,
+        timeout=PATIENCE, cwd=bench.folder, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    shown = done.stdout
+    assert "score new/base/seed 0/test/t1/" in shown
+    assert "/3 stages, about 0:0" in shown
+    assert "\x1b[?25l" in shown  # the cursor goes
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and comes back
+    assert "# tiny (default)" in shown[shown.rindex("\x1b[?25h") :]

@@ -1,0 +1,186 @@
+"""What a user sees of a run: lines where output is piped, bars on a terminal, and a time left that makes sense."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from harness.execution.watch import Bars, Lines, Pace, TimeLeft, clock
+from harness.plan import Plan, Stage
+from harness.plan.estimate import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def stage(kind: Any, label: str) -> Stage:
+    return Stage(kind, label, {}, {}, {}, key=label, id=label, content=label, done=False)
+
+
+TRAIN, GENERATE, SCORE = stage("train", "m/eso/seed 0/epochs 4-5"), stage("generate", "g"), stage("score", "s")
+SECONDS = {TRAIN.key: 100.0, GENERATE.key: 20.0, SCORE.key: 1.0}
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return a function that sets the clock; stages are estimated as in ``SECONDS``."""
+    current = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: current[0])
+    monkeypatch.setattr(Estimate, "seconds", lambda _, stage: SECONDS.get(stage.key))
+
+    def set_to(seconds: float) -> None:
+        current[0] = 1000.0 + seconds
+
+    return set_to
+
+
+def plan() -> Plan:
+    stages = {each.key: each for each in (TRAIN, GENERATE, SCORE)}
+    return Plan(stages, (), train=GENERATE, validation=None, evaluations={})
+
+
+def lines(*, quiet: bool = False, width: int = 80) -> tuple[Lines, io.StringIO]:
+    out = io.StringIO()
+    return Lines(Console(file=out, width=width), jobs=1, quiet=quiet), out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01"), (-5, "0:00")]
+)
+def test_the_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_the_time_left_begins_as_estimated_and_follows_the_pace(now: Callable[[float], None]) -> None:
+    left = TimeLeft(jobs=1)
+    left.plan(plan(), [TRAIN, GENERATE, SCORE])
+    assert left.seconds == pytest.approx(121)
+    now(400)  # four times as slow as estimated
+    left.at(TRAIN, 1.0)
+    assert left.seconds == pytest.approx(21 * 420 / 120)
+    left.at(GENERATE, 1.0)
+    left.at(SCORE, 1.0)
+    assert left.seconds == 0
+    assert left.fraction == 1
+
+
+def test_two_workers_are_expected_to_take_half_the_time() -> None:
+    assert TimeLeft(jobs=2).seconds == TimeLeft(jobs=1).seconds == 0
+
+
+def test_the_time_left_is_unknown_while_sizes_are(now: Callable[[float], None]) -> None:
+    left = TimeLeft()
+    other = stage("train", "unknown")
+    left.plan(plan(), [TRAIN, other])
+    assert str(left) == "time left unknown"
+    SECONDS[other.key] = 5.0
+    left.plan(plan(), [TRAIN, other])
+    del SECONDS[other.key]
+    assert str(left) == "about 1:45 left"
+
+
+def test_the_rate_is_that_since_the_first_report(now: Callable[[float], None]) -> None:
+    pace = Pace(time.monotonic())
+    now(30)  # loading, and going on at step 500
+    pace.report(501, 1000)
+    assert pace.rate == 0
+    assert pace.describe("step", "loss 2.1") == "step 501/1,000, loss 2.1"
+    now(35)
+    pace.report(511, 1000)
+    assert pace.describe("step", "loss 2.0") == "step 511/1,000, 2.0/s, 4:04 left, loss 2.0"
+
+
+def test_training_is_told_at_its_begin_at_intervals_and_at_its_end(now: Callable[[float], None]) -> None:
+    watcher, out = lines()
+    watcher.planned(plan(), [TRAIN, GENERATE, SCORE])
+    watcher.started(0, TRAIN)
+    for step in range(1, 61):
+        now(step)
+        watcher.progress(0, TRAIN, step, 60, "step", "loss 1.0")
+    watcher.ended(0, TRAIN, 60.0, None)
+    told = out.getvalue().splitlines()
+    assert told[0] == "3 stages to do, 0 already in the store"
+    assert told[1] == "[0] train m/eso/seed 0/epochs 4-5"
+    assert told[2].startswith(
+        "[0] train m/eso/seed 0/epochs 4-5: step 15/60, 1.0/s, 0:45 left, loss 1.0  (0/3 stages, "
+    )
+    assert len(told) == 7
+    assert told[-1] == "[0] train m/eso/seed 0/epochs 4-5: done in 1:00  (1/3 stages, about 0:14 left)"
+
+
+def test_many_short_stages_are_told_now_and_then(now: Callable[[float], None]) -> None:
+    watcher, out = lines()
+    watcher.planned(plan(), [TRAIN, GENERATE, SCORE])
+    for second in range(60):
+        now(second)
+        watcher.started(0, SCORE)
+        watcher.ended(0, SCORE, 1.0, None)
+    assert len(out.getvalue().splitlines()) == 4
+
+
+def test_what_happens_on_resuming_is_told(now: Callable[[float], None]) -> None:
+    watcher, out = lines()
+    watcher.planned(plan(), [TRAIN])
+    watcher.started(1, TRAIN)
+    watcher.progress(1, TRAIN, 0, 0, "step", "going on at step 500")
+    assert out.getvalue().splitlines()[-1] == "[1] train m/eso/seed 0/epochs 4-5: going on at step 500"
+
+
+def test_failures_are_told_whole_also_quietly(now: Callable[[float], None]) -> None:
+    watcher, out = lines(quiet=True, width=40)
+    watcher.planned(plan(), [TRAIN, SCORE])
+    watcher.started(0, TRAIN)
+    watcher.ended(
+        0, TRAIN, 1.0, "/a/very/long/path/that/must/not/be/broken/in/the/middle: [bold]wrong[/bold]\n  a hint"
+    )
+    watcher.repairing(SCORE, "a file")
+    assert out.getvalue() == (
+        "failed: train m/eso/seed 0/epochs 4-5: /a/very/long/path/that/must/not/be/broken/in/the/middle: "
+        "[bold]wrong[/bold]\n  a hint\ndamaged, made anew for score s: a file\n"
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_live_display_is_never_wider_than_the_terminal(now: Callable[[float], None], width: int) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None, legacy_windows=False)
+    bars = Bars(console, jobs=2)
+    bars.planned(plan(), [TRAIN, GENERATE, SCORE])
+    bars.started(0, TRAIN)
+    bars.started(1, GENERATE)
+    now(10)
+    bars.progress(0, TRAIN, 20, 100, "step", "sft 3.021, eso -0.132, reward 0.231 [not markup]")
+    now(20)
+    bars.progress(0, TRAIN, 40, 100, "step", "sft 3.021, eso -0.132, reward 0.231 [not markup]")
+    console.print(bars._render())
+    shown = out.getvalue().splitlines()
+    assert len(shown) == 3  # a line a worker and one for the whole
+    assert max(map(len, shown)) <= width
+    assert "train m/eso" in shown[0]
+    assert "generate g" in shown[1]
+    assert "loading" in shown[1]
+    assert "benchmark" in shown[2]
+    assert "0/3 stages" in shown[2]
+    if width == 200:
+        assert "step 40/100, 2.0/s, 0:30 left, sft 3.021, eso -0.132, reward 0.231 [not markup]" in shown[0]
+    bars.ended(0, TRAIN, 20.0, None)
+    bars.repairing(GENERATE, "a file")
+    out.truncate(0)
+    console.print(bars._render())
+    assert "train" not in out.getvalue()
+
+
+def test_messages_stand_above_the_live_display(now: Callable[[float], None]) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with Bars(console) as bars:
+        bars.planned(plan(), [TRAIN, SCORE])
+        bars.started(0, TRAIN)
+        bars.progress(0, TRAIN, 0, 0, "step", "going on at step 500")
+        bars.ended(0, TRAIN, 1.0, "it broke")
+    assert "going on at step 500\n" in out.getvalue()
+    assert "failed: train m/eso/seed 0/epochs 4-5: it broke\n" in out.getvalue()
