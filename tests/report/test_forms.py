@@ -107,7 +107,7 @@ def latex_reads(text: str) -> str:
         r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<", r"\textgreater{}": ">",
         r"\textbar{}": "|", r"\textasciigrave{}": "`", r"\textquotesingle{}": "'", "{[}": "[", "{]}": "]", "{*}": "*",
         r"$\pm$": "±", r"$\times$": "×", "$-$": "−", r"$\uparrow$": "↑", r"$\downarrow$": "↓", r"$\geq$": "≥",
-        r"$\leq$": "≤", r"$\div$": "÷", "-{}": "-", "--": "–",
+        r"$\leq$": "≤", r"$\div$": "÷", "-{}": "-", r"\textendash{}": "–",
     }  # fmt: skip
     found = ""
     while text:
