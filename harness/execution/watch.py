@@ -189,7 +189,14 @@ class Bars(Lines):
         """Set up the display; use it as a context manager."""
         super().__init__(console, jobs=jobs, quiet=True)
         self._stages: dict[int, tuple[Stage, str]] = {}
+        self._model = ""
         self._live = Live(console=console, transient=True, refresh_per_second=4, get_renderable=self._render)
+
+    def planned(self, plan: Plan, todo: list[Stage]) -> None:
+        """Take in what there is to do; where there is one model, lines have no room to name it each time."""
+        super().planned(plan, todo)
+        models = {row.model for row in plan.rows}
+        self._model = f"{models.pop()}/" if len(models) == 1 else ""
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -229,7 +236,7 @@ class Bars(Lines):
         for worker, (stage, state) in sorted(self._stages.items()):
             pace = self.paces[worker]
             bar = ProgressBar(total=pace.total or None, completed=pace.done, pulse=not pace.total, width=10)
-            lines.add_row(Text(_name(stage)), bar, Text(state))
+            lines.add_row(Text(f"{stage.kind} {stage.label.removeprefix(self._model)}"), bar, Text(state))
         whole = ProgressBar(total=1.0, completed=self.left.fraction, width=10)
         lines.add_row(Text("benchmark", style="bold"), whole, Text(self._whole(), style="bold"))
         return Group(lines)

@@ -72,8 +72,8 @@ def test_a_terminal_gets_a_live_display_and_is_left_clean(copied: Callable[..., 
         timeout=PATIENCE, cwd=bench.folder, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     shown = done.stdout
-    assert "score new/base/seed 0/test/t1/" in shown
-    assert "/3 stages, about 0:0" in shown
+    assert "benchmark" in shown  # which stages are caught by a refresh is chance
+    assert "/3 stages" in shown
     assert "\x1b[?25l" in shown  # the cursor goes
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and comes back
     assert "# tiny (default)" in shown[shown.rindex("\x1b[?25h") :]
