@@ -165,7 +165,7 @@ def test_a_rank_that_dies_ends_the_others(tmp_path: Path) -> None:
         "try:\n"
         "    with stop_together(ranks): ranks.gather(1)\n"
         "except MachineError as error:\n"
-        "    print(error)\n"
+        "    print(error, flush=True)\n"
         "    os._exit(3)\n"
     )
     processes = launch(tmp_path, "-c", code)
