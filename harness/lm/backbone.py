@@ -30,7 +30,7 @@ PLAIN = frozenset({"gpt2", "opt", "gpt_neox", "llama", "qwen2", "qwen3"})
 
 _parts: WeakKeyDictionary[nn.Module, tuple[nn.Module, nn.Module] | None] = WeakKeyDictionary()
 _abilities: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
-_positions: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_arguments: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -110,20 +110,23 @@ def forward(model: nn.Module, **inputs: Any) -> tuple[Tensor, Tensor | None, Any
 
     Args:
         model: a transformers causal LM.
-        inputs: of its forward; ``position_ids`` are left out where the architecture has none.
+        inputs: of its forward; ``position_ids`` are left out where the architecture has none, and ``cache`` goes by the
+            name that the architecture has for it.
 
     Returns:
         hidden states (R, L, D) of the last layer, after its final norm and projection; logits (R, L, V), or None
         where the head makes them of the hidden states; the cache.
     """
-    if not _takes_positions(model):
+    if not _takes(model, "position_ids"):
         inputs.pop("position_ids", None)
+    if "cache" in inputs and not _takes(model, "cache"):  # before transformers 5.24, and in models of other people
+        inputs["past_key_values"] = inputs.pop("cache")
     parts = split(model)
     if parts is not None:
         output = parts[0](**inputs)
-        return output.last_hidden_state, None, output.get("past_key_values")
+        return output.last_hidden_state, None, _cache(output)
     output = model(**inputs, output_hidden_states=True)
-    return output.hidden_states[-1], output.logits, output.get("past_key_values")
+    return output.hidden_states[-1], output.logits, _cache(output)
 
 
 def head(model: nn.Module) -> nn.Module:
@@ -183,10 +186,16 @@ def _inner(model: nn.Module) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # a method of PEFT's class
 
 
-def _takes_positions(model: nn.Module) -> bool:
-    if model not in _positions:
-        _positions[model] = "position_ids" in inspect.signature(_inner(model).forward).parameters
-    return _positions[model]
+def _takes(model: nn.Module, name: str) -> bool:
+    """Tell whether the model's forward has an argument of this name."""
+    known = _arguments.get(model)
+    if known is None:
+        known = _arguments[model] = frozenset(inspect.signature(_inner(model).forward).parameters)
+    return name in known
+
+
+def _cache(output: Any) -> Any:
+    return output["cache"] if "cache" in output else output.get("past_key_values")
 
 
 def _try_split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:

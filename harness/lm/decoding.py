@@ -156,7 +156,7 @@ class _Shared:
             policy,
             input_ids=torch.where(real, prompts[:, :width], 0),  # padding may be no id at all
             position_ids=positions,
-            past_key_values=DynamicCache(config=self._model.config),
+            cache=DynamicCache(config=self._model.config),
             use_cache=True,
         )
         index = torch.arange(len(prompts), device=prompts.device)
@@ -177,7 +177,7 @@ class _Shared:
                 self._policy,
                 input_ids=tokens[:, None],
                 position_ids=self._next,
-                past_key_values=self._grid,
+                cache=self._grid,
                 use_cache=True,
             )
         self._grid.length += 1
@@ -230,7 +230,7 @@ class _Copied:
             input_ids=prompts.gather(1, (places - behind).clamp(min=0)).masked_fill(~real, 0),
             position_ids=(places - behind).clamp(min=0),
             attention_mask=self._mask,
-            past_key_values=DynamicCache(config=policy.model.config),
+            cache=DynamicCache(config=policy.model.config),
             use_cache=True,
         )
         self.logits = _logits(policy, hidden[:, -1], None if logits is None else logits[:, -1])
@@ -244,7 +244,7 @@ class _Copied:
             input_ids=tokens[:, None],
             position_ids=self._next,
             attention_mask=self._mask,
-            past_key_values=self._cache,
+            cache=self._cache,
             use_cache=True,
         )
         self.logits = _logits(self._policy, hidden[:, -1], None if logits is None else logits[:, -1])
