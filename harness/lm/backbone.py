@@ -195,7 +195,8 @@ def _takes(model: nn.Module, name: str) -> bool:
 
 
 def _cache(output: Any) -> Any:
-    return output["cache"] if "cache" in output else output.get("past_key_values")
+    # asked for by a name that it does not have, an output warns
+    return getattr(output, "cache" if hasattr(type(output), "cache") else "past_key_values", None)
 
 
 def _try_split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
