@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.api.registration import DatasetRegistration, MethodRegistration
 from harness.benchmark.data import context_length, same_rows
+from harness.benchmark.scores import check_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe
+    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe, Reward
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
 
@@ -33,6 +34,7 @@ def check_together(
     metrics: Metrics,
     decoding: Mapping[str, Decoding],
     recipe: Recipe | None,
+    reward: Reward | None,
 ) -> None:
     """Add what does not fit: names that stand twice, methods without what they need, tests on the training split.
 
@@ -40,6 +42,9 @@ def check_together(
     """
     _check_names(context, models, evaluate, methods, metrics)
     _check_needs(top, context, train, methods)
+    for listed, entry in methods:
+        if entry is not None and entry.reward_weights:
+            check_weights(listed, entry, reward, context)
     for name, use, node in [("validation", validation, top.values.get("validation")),
                             *((f"evaluate.{use.label}", use, node) for node, use in evaluate if use)]:  # fmt: skip
         if train is not None and use is not None and node is not None and same_rows(use, train):

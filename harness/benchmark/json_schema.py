@@ -150,10 +150,11 @@ def _options(kind: Kind, registration: Registration, definitions: Json) -> tuple
 def _sweep(options: Json) -> Json:
     schema = _closed({name: {"type": "array", "items": field, "minItems": 1} for name, field in options.items()})
     recipe = rf"^recipe\.({'|'.join(Recipe.model_fields)})$"
+    values = {"type": "array", "minItems": 1}
     return {
         **schema,
-        "patternProperties": {recipe: {"type": "array", "minItems": 1}},
-        "description": "Option (or recipe.NAME) to values: one row a combination.",
+        "patternProperties": {recipe: values, r"^reward_weights\..": values},
+        "description": "Option (or recipe.NAME, or reward_weights.PART) to values: one row a combination.",
     }
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.benchmark.source import Node
 
 #: Keys of a method's entry that the harness reads; all others are options of the plugin.
-METHOD_KEYS: Final = ("use", "label", "preset", "sweep", "recipe", "start", "active")
+METHOD_KEYS: Final = ("use", "label", "preset", "sweep", "recipe", "start", "active", "reward_weights")
 #: The row of the untrained model, in every table.
 BASE_ROW: Final = "base"
 
@@ -68,6 +68,7 @@ def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Plac
         recipe=trained,
         start=shell.start,
         active=shell.active,
+        reward_weights=shell.reward_weights,
         preset=name,
     )
     _check_label_of_other_rows(found, part, context)
@@ -94,7 +95,7 @@ def _lent(layers: list[Mapping[str, Any]], place: Place, said: str) -> dict[str,
 
 
 def _shell(part: Part, registration: MethodRegistration, preset: Preset | None, context: Context) -> _Shell | None:
-    core = part.only(("use", "label", "start", "active", "preset"))
+    core = part.only(("use", "label", "start", "active", "preset", "reward_weights"))
     given: dict[str, Any] = {}
     if "label" not in part.values:
         given["label"] = ""

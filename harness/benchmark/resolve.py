@@ -126,7 +126,8 @@ class _Resolver:
         metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
         scorer = self._scorer()
         execution = check(Execution, self._part("execution"), self.problems)
-        check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe)
+        check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
+                       scored)  # fmt: skip
         if len(self.problems) or not (head and template and train and recipe and scorer and execution):
             return None
         return Benchmark(

@@ -103,6 +103,9 @@ class Recipe(Section):
     """All epochs, the method's included."""
     method_epochs: PositiveInt = mark(RESULT, 1)
     """The last epochs, in which a method is active."""
+    max_steps: PositiveInt | None = mark(RESULT, None)
+    """Most steps of the method epochs, for every row alike: the schedule then ends with them. The shared start before
+    them is not cut."""
     method_schedule: Literal["continue", "restart"] = mark(RESULT, "continue")
     """``continue``: one schedule over all epochs (the paper). ``restart``: the method epochs have their own."""
     batch_size: PositiveInt = mark(RESULT, 16)
@@ -130,6 +133,9 @@ class Recipe(Section):
     """Longest demonstration and longest sampled completion, in tokens, EOS included."""
     generate_length: PositiveInt | None = mark(RESULT, None)
     """Longest completion that a method samples; ``max_completion_length`` where None."""
+    suppress_stops: bool = mark(RESULT, False)
+    """A method's sampling never draws EOS, so that all its completions are as long as the limit (a timing's worst
+    case); evaluation draws it as ever."""
     train_eos: bool = mark(RESULT, True)
     """Whether the EOS after a demonstration is a target."""
     diagnose_every: PositiveInt = mark(RESULT, 10)
@@ -166,6 +172,8 @@ class MethodEntry(Section):
     start: Literal["branch", "after"] = mark(RESULT, "branch")
     active: Active = mark(RESULT, "last")
     """Epochs in which the method's term is on; a number is the first active step."""
+    reward_weights: dict[str, float] = mark(RESULT, {})
+    """Part of the reward, by its label, to the weight that it has for this row."""
     preset: str | None = mark(DISPLAY, None)
     """The preset that was named, if any: what it set stands in ``options`` and ``recipe``."""
 

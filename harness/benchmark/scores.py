@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ConfigDict
 
+from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.schema import MetricUse, Reward, RewardUse
 from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.errors import suggest
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
+    from harness.benchmark.schema import MethodEntry
     from harness.benchmark.source import Node
 
 #: Keys of a reward's entry, and of one that has parts, that the harness reads.
@@ -67,6 +70,22 @@ def _part(part: Part, context: Context, hints: dict[str, str]) -> RewardUse | No
         return None
     options = context.options("reward", registration, part.without(PART_KEYS), hints)
     return use and use.model_copy(update={"options": options, "label": use.label or use.use})
+
+
+def check_weights(node: Node, entry: MethodEntry, reward: Reward | None, context: Context) -> None:
+    """Add weights that a method's entry gives to what is no part of the reward, or that nothing would read."""
+    registration = context.registry.get("method", entry.use)
+    assert isinstance(registration, MethodRegistration)
+    weights, key = node.items["reward_weights"], f"methods.{entry.label}.reward_weights"
+    if "reward" not in registration.needs:
+        context.problems.add(weights.key or weights.place, f"method {entry.use} reads no reward", key=key)
+    elif reward is not None:
+        labels = [part.label for part in reward.parts]
+        for name in entry.reward_weights.keys() - set(labels):
+            place = weights.items[name].key or weights.items[name].place
+            what, expected = "no part of the reward has this label", f"one of {', '.join(labels)}"
+            near = suggest(name, labels)
+            context.problems.add(place, what, key=f"{key}.{name}", expected=expected, did_you_mean=near)
 
 
 def metric(node: Node, key: str, context: Context, otherwise: Place) -> MetricUse | None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 #: More rows than any table holds.
 MAX_ENTRIES: Final = 500
-_RECIPE: Final = "recipe."
+#: Mappings within an entry whose keys may be swept.
+_BELOW: Final = ("recipe", "reward_weights")
 
 
 def entry_label(entry: Node) -> str | None:
@@ -28,8 +29,8 @@ def entry_label(entry: Node) -> str | None:
 def expand(entry: Node, key: str, problems: Problems) -> list[Node]:
     """Return the entries that ``entry`` stands for, each with its own label: ``eso[coef=0.1]``.
 
-    A key of ``sweep`` is an option of the method, or ``recipe.NAME``. Mistakes are added to ``problems``, and the entry
-    then stands for itself without the sweep.
+    A key of ``sweep`` is an option of the method, ``recipe.NAME`` or ``reward_weights.PART``. Mistakes are added to
+    ``problems``, and the entry then stands for itself without the sweep.
     """
     sweep = entry.items.get("sweep")
     if sweep is None:
@@ -56,18 +57,25 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
         at, path = values.place, f"{key}.{name}"
         if not values.is_list or not values.elements:
             problems.add(at, "is wrong", key=path, got=values.plain(), expected="a list of values, one a row")
-        holder = rest.items.get("recipe", rest) if name.startswith(_RECIPE) else rest
-        if name.removeprefix(_RECIPE) in holder.items and name not in {"use", "label"}:
-            own = holder.items[name.removeprefix(_RECIPE)].place
+        above, below = _within(name)
+        holder = rest.items.get(above, Node({}, at)) if above else rest
+        if below in holder.items and name not in {"use", "label"}:
+            own = holder.items[below].place
             blamed = (values.key or at) if own.line else own  # line 0: given by -o, after the sweep
             what = f"{name} stands both in the sweep and in the entry"
             problems.add(blamed, what, key=path, hint=f"to override a sweep: -o methods.LABEL.sweep.{name}=[…]")
-        if name in {"use", "label", "preset", "sweep", "recipe", "start", "active"}:
-            expected = "an option of the method or recipe.NAME"
+        if name in {"use", "label", "preset", "sweep", "start", "active", *_BELOW}:
+            expected = "an option of the method, recipe.NAME or reward_weights.PART"
             problems.add(values.key or at, "cannot be swept", key=path, expected=expected)
         count *= max(1, len(values.elements))
     if count > MAX_ENTRIES:
         problems.add(sweep.place, f"gives {count:,} rows", key=key, expected=f"at most {MAX_ENTRIES}")
+
+
+def _within(name: str) -> tuple[str, str]:
+    """Return the mapping of an entry that a swept key lies in, empty for the entry itself, and the key there."""
+    above, _, below = name.partition(".")
+    return (above, below) if above in _BELOW and below else ("", name)
 
 
 def _with(rest: Node, label: str, values: dict[str, Node]) -> Node:
@@ -76,9 +84,10 @@ def _with(rest: Node, label: str, values: dict[str, Node]) -> Node:
     place = next(iter(values.values())).place
     items["label"] = Node(f"{label}[{','.join(_said(values))}]", place, place)
     for name, node in values.items():
-        if name.startswith(_RECIPE):
-            recipe = items.get("recipe", Node({}, node.place))
-            items["recipe"] = replace(recipe, value={**recipe.items, name.removeprefix(_RECIPE): node})
+        above, below = _within(name)
+        if above:
+            holder = items.get(above, Node({}, node.place))
+            items[above] = replace(holder, value={**holder.items, below: node})
         else:
             items[name] = node
     return replace(rest, value=items)

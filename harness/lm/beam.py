@@ -39,6 +39,7 @@ def beam(
     diversity_penalty: float,
     max_new_tokens: int,
     max_rows: int | None = None,
+    suppress_stops: bool = False,
 ) -> Completions:
     """Search, without gradient and without dropout.
 
@@ -50,6 +51,7 @@ def beam(
         diversity_penalty: nats taken off a token for each beam of an earlier group that chose it at the same step.
         max_new_tokens: a sequence without EOS after so many tokens is cut.
         max_rows: most beams decoded together; all unless given.
+        suppress_stops: search as if there were no EOS, so that every sequence has ``max_new_tokens`` tokens.
 
     Returns:
         (B, beams, T): the groups one after the other, in each the best sequence first.
@@ -64,7 +66,9 @@ def beam(
     with torch.inference_mode(), evaluating(policy.model):
         order = prompts.lengths.argsort(descending=True, stable=True)
         for rows in torch.split(order, max(1, batch if max_rows is None else max_rows // beams)) if batch else ():
-            kept = _search(policy, prompts[rows], beams, groups, diversity_penalty, max_new_tokens)
+            kept = _search(
+                policy, prompts[rows], beams, groups, diversity_penalty, max_new_tokens, suppress_stops=suppress_stops
+            )
             ids[rows], lengths[rows] = kept.ids.flatten(1, 2), kept.lengths.flatten(1, 2)
     ends = ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0]
     width = int(lengths.max()) if batch else 0
@@ -95,7 +99,9 @@ class _Kept:
         self.ids[:, group] = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
-def _search(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, limit: int) -> _Kept:
+def _search(
+    policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, limit: int, *, suppress_stops: bool
+) -> _Kept:
     batch, width, device = len(prompts), beams // groups, policy.device
     rows = decoder(policy, prompts.ids, prompts.lengths, repeats=beams, room=limit - 1)
     kept = _Kept(
@@ -109,6 +115,8 @@ def _search(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: 
     first = torch.arange(batch, device=device)[:, None, None] * beams
     first = first + torch.arange(groups, device=device)[:, None] * width
     for position in range(limit):
+        if suppress_stops:
+            rows.logits[:, policy.eos_id] = _NEVER
         logp = rows.logits.double().log_softmax(-1).view(batch, groups, width, -1)
         vocabulary = logp.shape[-1]
         chosen = torch.zeros(batch, 1, vocabulary, dtype=torch.float64, device=device)

@@ -53,6 +53,7 @@ def sample(
     top_p: float = 1.0,
     max_rows: int | None = None,
     logprobs: bool = False,
+    suppress_stops: bool = False,
 ) -> Drawn:
     """Draw one completion a temperature for each prompt, without gradient and without dropout.
 
@@ -70,6 +71,8 @@ def sample(
         top_p: draw from the fewest most probable ids (after ``top_k``) with at least this probability together.
         max_rows: most rows decoded together, but all of a prompt's; all unless given. Changes memory, speed, no text.
         logprobs: whether to return each token's log-probability.
+        suppress_stops: draw from the distribution without EOS, so that every completion has ``max_new_tokens`` tokens;
+            entropy and log-probabilities are then of that distribution.
 
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
@@ -87,9 +90,8 @@ def sample(
             places = (rows[:, None] * group + torch.arange(group, device=rows.device)).view(-1)
             start = decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=max_new_tokens - 1)
             race = Race(noise, start.logits.shape[1])
-            _decode(
-                policy, start, race, Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p), places, out
-            )
+            manner = Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p)
+            _decode(policy, start, race, manner, places, out, suppress_stops=suppress_stops)
     return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
 
 
@@ -116,9 +118,13 @@ class _Output:
         )
 
 
-def _decode(policy: Policy, rows: Decoder, race: Race, manner: Manner, places: Tensor, out: _Output) -> None:
+def _decode(
+    policy: Policy, rows: Decoder, race: Race, manner: Manner, places: Tensor, out: _Output, *, suppress_stops: bool
+) -> None:
     limit = out.ids.shape[1]
     for position in range(limit):
+        if suppress_stops:
+            rows.logits[:, policy.eos_id] = -torch.inf
         drawn = draw(rows.logits, manner, race, position)
         out.ids[places, position] = drawn.tokens
         out.logprobs[places, position] = drawn.logprobs

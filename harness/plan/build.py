@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
 from harness.plan.graph import Cell, Plan, Row, Stage, StageKind, result_settings, stage_id, stage_key
-from harness.plan.segments import method_segments, supervised_segments
+from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plugins import source_digest
 from harness.stages.models import model_identity
 from harness.store import CorruptError
+from harness.training.schedule import position_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +40,8 @@ OWN = "posttune-harness"
 
 #: Recipe fields that reach a training stage by another way (the curve, the segment) or only matter to some stages.
 _ELSEWHERE = (
-    "epochs", "method_epochs", "method_schedule", "learning_rate", "method_learning_rate", "min_learning_rate",
-    "schedule", "restart_schedule", "warmup_steps", "generate_length",
+    "epochs", "method_epochs", "max_steps", "method_schedule", "learning_rate", "method_learning_rate",
+    "min_learning_rate", "schedule", "restart_schedule", "warmup_steps", "generate_length", "suppress_stops",
 )  # fmt: skip
 
 
@@ -247,9 +248,10 @@ class _Builder:
             "model": {"dtype": model.dtype, "attention": model.attention},
         }
         if "reward" in registration.needs:
-            config["reward"] = self.reward()
+            config["reward"] = self.reward(trained.reward_weights)
         if not registration.supervised:
             config["recipe"]["generate_length"] = entry.recipe.generate_length
+            config["recipe"]["suppress_stops"] = entry.recipe.suppress_stops
         runtime = {
             "tokens_per_micro_batch": entry.recipe.tokens_per_micro_batch,
             "gradient_checkpointing": entry.recipe.gradient_checkpointing,
@@ -260,12 +262,17 @@ class _Builder:
             label += f" as {self.shared.label}"
         return self.add("train", label, config, parents, runtime)
 
-    def reward(self) -> dict[str, Any]:
+    def reward(self, weights: Mapping[str, float]) -> dict[str, Any]:
         reward = self.benchmark.reward
         if reward is None:
             raise InputError("a method of this benchmark needs a reward, and the file names none", expected="reward:")
         parts = [
-            {**result_settings(part), "plugin": self.registry.fingerprint("reward", part.use)} for part in reward.parts
+            {
+                **result_settings(part),
+                "weight": weights.get(part.label, part.weight),
+                "plugin": self.registry.fingerprint("reward", part.use),
+            }
+            for part in reward.parts
         ]
         return {"parts": parts, "aggregate": reward.aggregate}
 
@@ -347,8 +354,11 @@ class _Builder:
         return self.add("score", f"{where}/{registration.name}", config, parents)
 
 
-def _span(first: Mapping[str, int], last: Mapping[str, int]) -> str:
-    def place(position: Mapping[str, int]) -> str:
+def _span(first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    def place(position: Mapping[str, Any]) -> str:
+        if "behind" in position:
+            bound = f" (at most {position['steps']} steps)" if position["steps"] < NO_BOUND else ""
+            return f"{position_epochs(position)}{bound}"
         return str(position["epoch"]) if "epoch" in position else f"step {position['step']}"
 
     return f"epochs {place(first)}-{place(last)}"

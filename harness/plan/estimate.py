@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.training.schedule import position_step
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -102,7 +104,7 @@ class Estimate:
         recipe: Mapping[str, Any] = stage.config["recipe"]
         prompts = int(recipe["batch_size"])
         each = max(1, rows // prompts)
-        first, last = (_position(stage.config[name], each) for name in ("first", "last"))
+        first, last = (position_step(stage.config[name], each) for name in ("first", "last"))
         longest = recipe.get("generate_length") or recipe["max_completion_length"]
         return max(0, last - first), prompts, _FILLED * recipe["max_prompt_length"], _FILLED * longest
 
@@ -151,10 +153,6 @@ def _candidates(config: Mapping[str, Any]) -> int:
     if isinstance(temperatures, (list, tuple)):
         return len(temperatures)
     return 2 if config.get("reward") else 0
-
-
-def _position(position: Mapping[str, int], steps_per_epoch: int) -> int:
-    return position["step"] if "step" in position else position["epoch"] * steps_per_epoch
 
 
 def _size(model: Stage) -> Size:

@@ -1,7 +1,7 @@
 """A run's schedule: which method trains from where to where, and on which learning-rate curve.
 
-Positions are ``{"epoch": e}`` or ``{"step": s}``, counted from the first step of the shared schedule; they become step
-numbers when the rows are known.
+Positions are counted from the first step of the shared schedule (:func:`harness.training.schedule.position_step` has
+their forms); they become step numbers when the rows are known.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from harness.benchmark.schema import MethodEntry, Recipe
 
-Position: TypeAlias = dict[str, int]
+Position: TypeAlias = dict[str, Any]
 
 _BEGIN: Position = {"epoch": 0}
+
+#: Steps that no run reaches.
+NO_BOUND = 2**53
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
     """
     recipe = entry.recipe
     if entry.start == "after":
-        first, last = _end(shared), {"epoch": shared.epochs + recipe.method_epochs}
+        first = _end(shared)
+        last = _behind(first, recipe.method_epochs, recipe.max_steps)
         return (Segment(active=True, first=first, last=last, curve=_own(recipe, first, last), fresh=True),)
     cut, end = _cut(recipe), _end(recipe)
     if entry.active in {"all", 0}:
@@ -74,7 +78,16 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
 
 
 def _end(recipe: Recipe) -> Position:
-    return {"epoch": recipe.epochs}
+    cut = _cut(recipe)
+    return _behind(cut, recipe.epochs - cut["epoch"], recipe.max_steps)
+
+
+def _behind(start: Position, epochs: int, steps: int | None) -> Position:
+    """Return the position so many epochs behind another, or so many steps if they are fewer."""
+    if steps is None and "epoch" in start:
+        return {"epoch": start["epoch"] + epochs}
+    # as many steps as no epoch has, where there is no bound
+    return {"behind": start, "epochs": epochs, "steps": NO_BOUND if steps is None else steps}
 
 
 def _cut(recipe: Recipe) -> Position:

@@ -13,6 +13,7 @@ from harness.stages.setup import encode_rows, environment, load_policy
 from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
 from harness.training.rewards import CombinedReward
+from harness.training.schedule import position_epochs
 from harness.training.stop import stop_on_signals
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _recipe(order: Order) -> Recipe:
     """Put the recipe together again: what changes results from the configuration, the rest from the run."""
     config, runtime = order.config, order.runtime
     curve = config["curve"]
-    epochs = curve.get("then", curve)["last"]["epoch"]
+    epochs = position_epochs(curve.get("then", curve)["last"])
     return Recipe(
         **config["recipe"],
         epochs=epochs,

@@ -23,8 +23,12 @@ Found = TypeVar("Found")
 class Decode:
     """Draws and searches with one limit on the length, and one on the rows that is learnt."""
 
-    def __init__(self, seed: int, max_new_tokens: int) -> None:
-        """Decode at most ``max_new_tokens`` tokens, EOS included, with noise of ``seed``."""
+    def __init__(self, seed: int, max_new_tokens: int, *, suppress_stops: bool = False) -> None:
+        """Decode at most ``max_new_tokens`` tokens, EOS included, with noise of ``seed``.
+
+        ``suppress_stops`` leaves EOS out, so that it is always as many.
+        """
+        self._suppress_stops = suppress_stops
         self._seed = seed
         self.max_new_tokens = max_new_tokens
         self._most_rows: int | None = None
@@ -56,6 +60,7 @@ class Decode:
                 top_k=top_k,
                 top_p=top_p,
                 max_rows=most,
+                suppress_stops=self._suppress_stops,
             ),
         )
 
@@ -72,6 +77,7 @@ class Decode:
                 diversity_penalty=diversity_penalty,
                 max_new_tokens=self.max_new_tokens,
                 max_rows=most,
+                suppress_stops=self._suppress_stops,
             ),
         )
 

@@ -61,9 +61,9 @@ class TrainingPlan:
     """The method's name; also the name of the share of a method that applies noise instead of a loss."""
     recipe: Recipe
     seed: int
-    first: Mapping[str, int]
-    """Position of the first step, ``{"epoch": e}`` or ``{"step": s}``, counted over the whole schedule."""
-    last: Mapping[str, int]
+    first: Mapping[str, Any]
+    """Position of the first step, counted over the whole schedule (see :mod:`harness.training.schedule`)."""
+    last: Mapping[str, Any]
     """The segment ends before this position."""
     curve: Mapping[str, Any]
     """The learning rate: see :meth:`harness.training.schedule.Curve.from_config`."""
@@ -194,6 +194,7 @@ class Segment:
                 method=plan.method,
                 dropout=recipe.dropout,
                 gradient_checkpointing=recipe.gradient_checkpointing,
+                suppress_stops=recipe.suppress_stops,
             ),
             updater=self.updater,
             optimiser=self.optimiser,

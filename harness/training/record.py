@@ -77,3 +77,4 @@ class Settings:
     method: str
     dropout: float
     gradient_checkpointing: bool
+    suppress_stops: bool = False

@@ -13,9 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def position_step(position: Mapping[str, int], steps_per_epoch: int) -> int:
-    """Return the step number of a position ``{"epoch": e}`` or ``{"step": s}``."""
-    return position["step"] if "step" in position else position["epoch"] * steps_per_epoch
+def position_step(position: Mapping[str, Any], steps_per_epoch: int) -> int:
+    """Return the step number of a position.
+
+    A position is ``{"epoch": e}``, ``{"step": s}``, or ``{"behind": position, "epochs": e, "steps": s}``: so many
+    epochs or so many steps behind another position, whichever comes first.
+    """
+    if "behind" in position:
+        start = position_step(position["behind"], steps_per_epoch)
+        return start + min(int(position["epochs"]) * steps_per_epoch, int(position["steps"]))
+    return int(position["step"] if "step" in position else position["epoch"] * steps_per_epoch)
+
+
+def position_epochs(position: Mapping[str, Any]) -> int:
+    """Return how many epochs lie before a position that is not a step, the last of them cut short where it says so."""
+    return position_epochs(position["behind"]) + int(position["epochs"]) if "behind" in position else position["epoch"]
 
 
 @dataclass(frozen=True)

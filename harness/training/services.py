@@ -71,7 +71,7 @@ class Services:
         self._load_reference = load_reference
         self._scoring = ScoringModule(policy)
         self._reference_scoring: ScoringModule | None = None
-        self._decode = Decode(settings.seed, settings.max_new_tokens)
+        self._decode = Decode(settings.seed, settings.max_new_tokens, suppress_stops=settings.suppress_stops)
         self._reference_digest = ""
 
     def sample(

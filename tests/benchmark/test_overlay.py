@@ -242,6 +242,35 @@ def test_a_sweep_crosses_its_options(load: Load) -> None:
     ]  # fmt: skip
 
 
+def test_a_sweep_crosses_weights_of_the_reward(load: Load) -> None:
+    entry = "{use: push, reward_weights: {b: 0.5}, sweep: {reward_weights.match: [0, 1.5]}}"
+    text = SMALL.replace("{use: match, variant: whole}", "{parts: [match, {use: brevity, label: b}]}")
+    found = load(text.replace("{use: push, coef: 0.5}", entry)).methods[1:]
+    assert [(row.label, row.reward_weights) for row in found] == [
+        ("push[reward_weights.match=0]", {"b": 0.5, "match": 0.0}),
+        ("push[reward_weights.match=1.5]", {"b": 0.5, "match": 1.5}),
+    ]
+    (row,) = load(text, "methods.push.reward_weights.b=3").methods[1:]
+    assert row.reward_weights == {"b": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{use: push, reward_weights: {mach: 1}}", "file.yaml:13:34: methods.push.reward_weights.mach: no part of the reward has this label; expected one of match; did you mean 'match'?"),
+        ("{use: push, sweep: {reward_weights.mach: [1]}}", "file.yaml:13:47: methods.push[reward_weights.mach=1].reward_weights.mach: no part of the reward has this label"),
+        ("{use: push, reward_weights: {match: a}}", 'file.yaml:13:41: methods.push.reward_weights.match: is wrong, got "a"; expected a number'),
+        ("{use: push, reward_weights: 2}", "file.yaml:13:33: methods.push.reward_weights: is wrong, got 2; expected a mapping"),
+        ("{use: fragile, reward_weights: {match: 1}}", "file.yaml:13:20: methods.fragile.reward_weights: method fragile reads no reward"),
+        ("{use: push, reward_weights: {match: 1}, sweep: {reward_weights.match: [1]}}", "reward_weights.match stands both in the sweep and in the entry"),
+        ("{use: push, sweep: {reward_weights: [1]}}", "methods.push.sweep.reward_weights: cannot be swept"),
+    ],
+)  # fmt: skip
+def test_wrong_weights_of_the_reward(entry: str, message: str, mistakes: Mistakes) -> None:
+    texts = mistakes(SMALL.replace("{use: push, coef: 0.5}", entry))
+    assert any(message in text for text in texts), texts
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

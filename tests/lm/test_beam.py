@@ -178,3 +178,19 @@ def test_mistakes(make_policy: Make, options: dict[str, Any], message: str) -> N
     with pytest.raises(InputError) as error:
         beam(policy, some_prompts(policy, [3, 8]), **settings)
     assert message in str(error.value)
+
+
+def test_suppressed_stops_fill_every_sequence_with_the_best_that_does_not_end(make_policy: Make) -> None:
+    policy = narrowed(make_policy(), 5, eos_bonus=8.0)
+    prompts = some_prompts(policy, [4, 1, 7])
+    options: dict[str, Any] = {"beams": 4, "groups": 2, "diversity_penalty": 1.0, "max_new_tokens": 4}
+    assert beam(policy, prompts, **options).finished.any()
+    full = beam(policy, prompts, suppress_stops=True, **options)
+    assert (full.lengths == 4).all()
+    assert not full.finished.any()
+    assert (full.ids != policy.eos_id).all()
+    narrow = policy.restrict
+    never = torch.zeros(5, dtype=torch.float64)
+    never[policy.eos_id] = -torch.inf
+    policy.restrict = lambda logits: narrow(logits) + never  # type: ignore[method-assign]
+    assert torch.equal(beam(policy, prompts, **options).ids, full.ids)

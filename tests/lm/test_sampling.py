@@ -361,3 +361,34 @@ def test_a_prompt_without_tokens(make_policy: Make) -> None:
     policy = make_policy()
     with pytest.raises(InputError, match="example-1: a prompt has no tokens"):
         drawn(policy, some_prompts(policy, [3, 0]))
+
+
+def test_suppressed_stops_fill_every_completion(make_policy: Make) -> None:
+    policy = often_ending(make_policy())
+    prompts = some_prompts(policy, [4, 1, 7])
+    natural, full = drawn(policy, prompts), drawn(policy, prompts, suppress_stops=True, logprobs=True)
+    assert natural.completions.finished.any()
+    assert not full.completions.finished.any()
+    assert (full.completions.lengths == 10).all()
+    assert (full.completions.ids != policy.eos_id).all()
+    assert full.logprobs is not None
+    assert full.entropy.isfinite().all()
+    assert full.logprobs.isfinite().all()
+
+
+def test_suppressed_stops_leave_the_rest_of_the_distribution_as_it_is(make_policy: Make) -> None:
+    """A policy in which EOS has no probability says the same."""
+    policy = make_policy()
+    prompts = some_prompts(policy, [4, 1, 7])
+    full = drawn(policy, prompts, suppress_stops=True)
+    restrict = policy.restrict
+
+    def without(logits: torch.Tensor) -> torch.Tensor:
+        logits = restrict(logits).clone()
+        logits[..., policy.eos_id] = -torch.inf
+        return logits
+
+    policy.restrict = without  # type: ignore[method-assign]
+    never = drawn(policy, prompts)
+    assert lists(never) == lists(full)
+    assert torch.equal(never.entropy, full.entropy)

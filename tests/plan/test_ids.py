@@ -147,6 +147,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("MethodEntry", "options"): lambda value: {**value, "sft_reduction": "seq_sum"},
     ("MethodEntry", "label"): "relabelled",
     ("MethodEntry", "active"): 1,
+    ("MethodEntry", "reward_weights"): {"g": 0.75},
     ("MethodEntry", "preset"): "official",
     ("MetricUse", "use"): "length",
     ("MetricUse", "options"): lambda value: {name: not flag for name, flag in value.items()},
@@ -161,7 +162,9 @@ IDLE = {
     ("recipe",): "entries hold their own recipes already; this one gives evaluation its longest prompt",
     ("methods", 0, "start"): "the shared supervised method is what others start from",
     ("methods", 0, "active"): "the supervised term is always on",
+    ("methods", 0, "reward_weights"): "the supervised method reads no reward",
     ("methods", 0, "recipe", "generate_length"): "a supervised method samples nothing",
+    ("methods", 0, "recipe", "suppress_stops"): "a supervised method samples nothing",
     ("methods", 0, "recipe", "restart_schedule"): "under continue nothing starts again",
     ("methods", 1, "recipe", "restart_schedule"): "under continue nothing starts again",
 }

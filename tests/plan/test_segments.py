@@ -11,7 +11,7 @@ import pytest
 from harness.benchmark.schema import MethodEntry, Recipe
 from harness.errors import InputError
 from harness.plan.segments import method_segments, supervised_segments
-from harness.training.schedule import Curve, position_step
+from harness.training.schedule import Curve, position_epochs, position_step
 
 if TYPE_CHECKING:
     from harness.plan.segments import Segment
@@ -116,6 +116,31 @@ def test_after_has_a_fresh_optimiser_and_a_schedule_of_its_own_behind_the_superv
     assert (segment.first, segment.last) == ({"epoch": 4}, {"epoch": 6})
     assert rates((segment,))[0] == 5e-5
     assert rates((segment,)) == sorted(rates((segment,)), reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["continue", "restart"])
+def test_max_steps_ends_the_method_epochs_and_their_schedule(schedule: Any) -> None:
+    recipe = Recipe(epochs=5, method_epochs=2, max_steps=12, method_schedule=schedule)
+    for active, expected in [("last", 30), ("all", 0), (12, 12)]:
+        segments = method_segments(entry(recipe, active), recipe)
+        assert (spans(segments)[-1], segments[-1].active) == ((expected, 42), True)
+        assert rates(segments) == rates(supervised_segments(recipe))
+    assert 0 < rates(supervised_segments(recipe))[-1] < recipe.learning_rate / 10
+    assert spans(supervised_segments(recipe)) == [(0, 30), (30, 42)]
+
+
+def test_max_steps_cuts_nothing_that_is_shorter() -> None:
+    recipe = Recipe(epochs=5, max_steps=11)
+    assert rates(supervised_segments(recipe)) == rates(supervised_segments(Recipe(epochs=5)))
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, (37, 57)), (5, (37, 42)), (25, (37, 57))])
+def test_after_counts_its_steps_from_where_the_cut_start_ends(own: int | None, expected: tuple[int, int]) -> None:
+    shared = Recipe(epochs=4, max_steps=7)
+    (segment,) = method_segments(entry(Recipe(method_epochs=2, max_steps=own), start="after"), shared)
+    assert spans((segment,)) == [expected]
+    assert rates((segment,))[0] == 1e-4
+    assert position_epochs(segment.last) == 6
 
 
 def test_only_after_forgets_the_moments() -> None:
