@@ -144,7 +144,7 @@ class Run(Protocol):
         (float32 unless given; float64 for a float64 model).
         """
 
-    def reference_logprobs(self, batch: Batch, completions: Completions) -> LogProbs:
+    def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
 
     def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
@@ -152,6 +152,23 @@ class Run(Protocol):
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         """Make ``module`` part of the trained module, with a learning rate of its own if given."""
+
+    def add_critic(
+        self,
+        name: str,
+        *,
+        start: Literal["policy", "reward_model"],
+        head: nn.Module | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Train a critic with a backbone of its own, in ``setup()``; without dropout.
+
+        It starts as the checkpoint at which the method started, with ``head`` (…, D) → (…, 1) on it (zeros where
+        None), or as the reward model with the head that this has.
+        """
+
+    def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
+        """Return (B, K, T) the value of the state before each token; 0 outside the completion."""
 
     def total(self, x: Tensor | float) -> Tensor:
         """Sum of ``x`` over all ranks, without gradient: what a share of the global loss is divided by."""

@@ -129,6 +129,21 @@ def forward(model: nn.Module, **inputs: Any) -> tuple[Tensor, Tensor | None, Any
     return output.hidden_states[-1], output.logits, _cache(output)
 
 
+def states(body: nn.Module, **inputs: Any) -> Tensor:
+    """Return the hidden states (R, L, D) of a backbone that stands alone, as :func:`body` gives it."""
+    if not _takes(body, "position_ids"):
+        inputs.pop("position_ids", None)
+    last: Tensor = body(**inputs, use_cache=False).last_hidden_state
+    return last
+
+
+def body(model: nn.Module) -> nn.Module | None:
+    """Return a causal LM without its head, None where the architecture does not name that part."""
+    inner = _inner(model)
+    found = getattr(inner, "base_model", None)
+    return None if found is None or found is inner else cast("nn.Module", found)
+
+
 def head(model: nn.Module) -> nn.Module:
     """Return what makes logits (…, V) of the hidden states (…, D) that :func:`forward` gives without logits."""
     parts = split(model)

@@ -32,20 +32,17 @@ from harness.training.stop import Stopped
 from harness.training.summary import held, module_digest, step_row, totals
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
+from harness.training.weights import align, recompute_activations
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import nn
 
     from harness.api import Method
     from harness.benchmark.schema import Recipe
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
+    from harness.training.critic import LoadRewardModel
     from harness.training.rewards import CombinedReward
-
-#: What torch aligns the memory of its tensors to, in bytes.
-_ALIGNMENT = 64
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
 Log: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -106,6 +103,7 @@ def train(
     around: Surroundings,
     reward: CombinedReward | None = None,
     load_reference: Callable[[], Policy] | None = None,
+    load_reward_model: LoadRewardModel | None = None,
 ) -> dict[str, Any]:
     """Train one segment and write its checkpoint.
 
@@ -117,7 +115,9 @@ def train(
         folder: where rank 0 writes ``checkpoint/`` and the files beside it (see :mod:`harness.training.checkpoint`).
         around: log, progress, ranks, where states are kept.
         reward: the benchmark's reward, if the method needs one.
-        load_reference: loads the checkpoint at which the method started, without dropout; called at most once.
+        load_reference: loads the checkpoint at which the method started, without dropout; called for the reference
+            model and for each critic that starts from it.
+        load_reward_model: loads the reward model, for a critic that starts from it.
 
     Returns:
         The summary, as ``summary.json`` has it. The same on every rank, but for timings.
@@ -129,7 +129,8 @@ def train(
     """
     with own_generators(policy.device), stop_together(around.ranks):
         try:
-            segment = Segment(plan, policy, rows, method, around=around, reward=reward, load_reference=load_reference)
+            loaders: dict[str, Any] = {"load_reference": load_reference, "load_reward_model": load_reward_model}
+            segment = Segment(plan, policy, rows, method, around=around, reward=reward, **loaders)
             segment.begin()
             segment.run()
             return segment.finish(folder)
@@ -153,6 +154,7 @@ class Segment:
         around: Surroundings,
         reward: CombinedReward | None = None,
         load_reference: Callable[[], Policy] | None = None,
+        load_reward_model: LoadRewardModel | None = None,
     ) -> None:
         """Set up everything that does not depend on the step."""
         recipe = plan.recipe
@@ -172,11 +174,11 @@ class Segment:
         self.step = self.first
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
-        _align(policy.model)
+        align(policy.model)
         named = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self.optimiser.add(named)
         if recipe.gradient_checkpointing:
-            _recompute_activations(policy.model)
+            recompute_activations(policy.model)
         self.updater = Updater(
             self.optimiser,
             self.ranks,
@@ -203,6 +205,7 @@ class Segment:
             position=Position(self.curve.end, per_epoch),
             reward=reward,
             load_reference=load_reference or _no_reference,
+            load_reward_model=load_reward_model,
         )
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
@@ -363,25 +366,6 @@ def _check_ranks(batch_size: int, ranks: Ranks) -> None:
         raise InputError(
             "there are more processes than prompts in a step", got=ranks.world, expected=f"at most {batch_size}"
         )
-
-
-def _align(model: nn.Module) -> None:
-    """Move weights that lie where a file was mapped into memory of their own, as all tensors that torch makes have it.
-
-    Matrix products round differently when an operand does not begin at a multiple of 64 bytes, so a loaded checkpoint
-    would not go on bit for bit like the model that was saved.
-    """
-    for parameter in model.parameters():
-        if parameter.data_ptr() % _ALIGNMENT:
-            parameter.data = parameter.data.clone()
-
-
-def _recompute_activations(model: Any) -> None:
-    """Turn on gradient checkpointing, under the name that this release of transformers has for it."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _check_span(first: int, last: int, curve: Curve) -> None:

@@ -12,7 +12,7 @@ from harness.errors import InputError, PluginError, StageError
 from harness.lm.logprobs import ScoringModule, score, score_logits
 from harness.lm.policy import WEIGHT_DTYPES
 from harness.lm.sampling import Drawn
-from harness.training import memo
+from harness.training import critic, memo
 from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.decode import Decode
 from harness.training.perturbation import perturbed, weighted_sum
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from harness.api import Batch
     from harness.lm.policy import Policy
+    from harness.training.critic import LoadRewardModel
     from harness.training.distributed import Ranks
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
@@ -54,6 +55,7 @@ class Services:
         position: Position,
         reward: CombinedReward | None,
         load_reference: Callable[[], Policy],
+        load_reward_model: LoadRewardModel | None = None,
     ) -> None:
         """Serve ``policy``; the reference model is loaded when it is first asked for."""
         self.policy = policy
@@ -69,6 +71,7 @@ class Services:
         self._clock = clock
         self._reward = reward
         self._load_reference = load_reference
+        self._load_reward_model = load_reward_model
         self._scoring = ScoringModule(policy)
         self._reference_scoring: ScoringModule | None = None
         self._decode = Decode(settings.seed, settings.max_new_tokens, suppress_stops=settings.suppress_stops)
@@ -179,8 +182,9 @@ class Services:
             hidden=None if made.hidden is None else outputs.hand_out(made.hidden),
         )
 
-    def reference_logprobs(self, batch: Batch, completions: Completions) -> LogProbs:
+    def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
+        options: dict[str, Any] = {"temperature": temperature, "dropout": False}
         with self._clock.phase("forward_backward"), torch.no_grad():
             reference = self._reference()
             scoring = self._reference_scoring = self._reference_scoring or ScoringModule(reference)
@@ -188,10 +192,11 @@ class Services:
 
             def compute(places: list[int]) -> list[Tensor]:
                 rows = take_all({"batch": batch, "completions": completions}, places)
-                found = self._in_parts(reference, scoring, rows["batch"], rows["completions"], dropout=False)
+                found = self._in_parts(reference, scoring, rows["batch"], rows["completions"], **options)
                 return [found.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
 
-            keys = list(memo.keys(batch.ids, "logprobs", completions))
+            settings = "logprobs" if temperature == 1 else f"logprobs at {temperature!r}"
+            keys = list(memo.keys(batch.ids, settings, completions))
             values = self.memo.look_up(keys, compute)
             width = completions.ids.shape[2]
             device = completions.ids.device
@@ -223,6 +228,40 @@ class Services:
             {f"modules/{name}.{key}": parameter for key, parameter in module.named_parameters()},
             learning_rate=learning_rate,
         )
+
+    def add_critic(
+        self,
+        name: str,
+        *,
+        start: critic.Start,
+        head: nn.Module | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        """Train a critic with a backbone of its own; see :meth:`harness.api.Run.add_critic`."""
+        with self._clock.phase("other"):
+            made = critic.load(
+                start,
+                head,
+                load_policy=self._load_reference,
+                load_reward_model=self._load_reward_model,
+                recompute=self._settings.gradient_checkpointing,
+            )
+        self.add_module(name, made, learning_rate=learning_rate)
+
+    def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
+        """Values (B, K, T) of an added critic, with gradient inside a loss."""
+        found = self.modules.get(name)
+        if not isinstance(found, critic.Critic):
+            raise PluginError(
+                f"there is no critic called {name!r}",
+                where=f"method {self._settings.method!r}",
+                hint="call add_critic() in setup()",
+            )
+        outputs = self._updater.outputs
+        with self._clock.phase("forward_backward"):
+            if outputs is None:
+                return critic.values_in_parts(found, batch, completions, self._updater)
+            return outputs.hand_out(found.values(batch, completions))
 
     def total(self, x: Tensor | float) -> Tensor:
         """Sum of ``x`` over all ranks, without gradient."""

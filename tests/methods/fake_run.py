@@ -258,7 +258,7 @@ class FakeRun:
     def loss(self) -> float:
         return sum(self.shares.values())
 
-    def reference_logprobs(self, batch: Batch, completions: Completions) -> LogProbs:
+    def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         return _unused()
 
     def logits(self, batch: Batch, completions: Completions) -> Any:
@@ -266,6 +266,12 @@ class FakeRun:
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         _unused()
+
+    def add_critic(self, name: str, **settings: Any) -> None:
+        _unused()
+
+    def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
+        return _unused()
 
     def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Any:
         return _unused()
