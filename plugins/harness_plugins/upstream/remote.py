@@ -31,8 +31,9 @@ class HubFile:
 
     repository: str
     name: str
-    sha256: str
-    """Of the known content, which a download without a revision is checked against."""
+    sha256: str | None = None
+    """Of the known content, which a download without a revision is checked against; None where it is always asked for
+    by a revision."""
 
 
 @dataclass(frozen=True)
