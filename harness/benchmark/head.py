@@ -42,5 +42,8 @@ class Head(Section):
     """One run of every row a seed."""
     tables: tuple[Table, ...] = mark(DISPLAY, _DEFAULTS["tables"].default, min_length=1)
     """The tables to write."""
+    pareto: tuple[str, ...] = mark(DISPLAY, (), min_length=2, max_length=3)
+    """Two or three columns (METRIC.COLUMN) between which the rows of a sweep trade; ``-`` before one where less is
+    better and the column itself does not say so."""
     published: Name | None = mark(DISPLAY, None)
     """Name of the published figures that tables put beside the measured ones."""

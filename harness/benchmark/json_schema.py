@@ -13,6 +13,7 @@ from harness.benchmark.data import DATA_KEYS
 from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.schema import (
+    Cases,
     DataUse,
     Decoding,
     Execution,
@@ -89,6 +90,7 @@ def _file() -> Json:
         "methods": _list(method, "The rows of the tables."),
         "metrics": _list(metric, "What answers are measured by."),
         "scorer": _closed(_properties(Scorer)),
+        "cases": _closed(_properties(Cases)),
         "sources": {
             "type": "object",
             "additionalProperties": _TEXT,

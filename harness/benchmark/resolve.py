@@ -25,6 +25,7 @@ from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_template
+from harness.benchmark.views import cases, check_pareto
 from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Found = TypeVar("Found")
 #: Every key at the top of a benchmark file.
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
-    "recipe", "decoding", "methods", "metrics", "scorer", "sources", "execution",
+    "recipe", "decoding", "methods", "metrics", "scorer", "cases", "sources", "execution",
 )  # fmt: skip
 
 
@@ -128,6 +129,8 @@ class _Resolver:
         execution = check(Execution, self._part("execution"), self.problems)
         check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
                        scored)  # fmt: skip
+        check_pareto(self.top.values.get("pareto"), metrics, self.context)
+        shown = self._one("cases", lambda node, _: cases(node, evaluate, decoding, self.problems))
         if len(self.problems) or not (head and template and train and recipe and scorer and execution):
             return None
         return Benchmark(
@@ -144,6 +147,7 @@ class _Resolver:
             methods=tuple(found for _, found in methods if found),
             metrics=tuple(found for _, found in metrics if found),
             scorer=scorer,
+            cases=shown,
             sources=self.context.resolved_sources,
             execution=execution,
             overrides=overrides,

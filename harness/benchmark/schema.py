@@ -6,7 +6,7 @@ them, ``RUNTIME`` and ``DISPLAY`` fields never do. An unmarked field fails a tes
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -202,7 +202,23 @@ class Execution(Section):
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
 
 
-Table: TypeAlias = Literal["scores", "cross-dataset", "fluency", "decoding", "timing", "signal"]
+Table: TypeAlias = Literal[
+    "scores", "cross-dataset", "fluency", "decoding", "win-rates", "reward-model", "pareto", "timing", "signal",
+    "claims", "cases", "published",
+]  # fmt: skip
+
+
+class Cases(Section):
+    """Prompts whose answers are shown side by side, every row's, in files of their own."""
+
+    dataset: str = mark(DISPLAY)
+    """Label of a data set of ``evaluate``."""
+    count: PositiveInt | None = mark(DISPLAY, None)
+    """The first N prompts; 4 where neither ``count`` nor ``ids`` is given."""
+    ids: tuple[str, ...] = mark(DISPLAY, ())
+    """These prompts, by the ids of their rows."""
+    decoding: str = mark(DISPLAY)
+    """Whose answers: the name of a decoding, the first by default."""
 
 
 class Benchmark(Section):
@@ -224,7 +240,12 @@ class Benchmark(Section):
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
     metrics: tuple[MetricUse, ...] = mark(RESULT, min_length=1)
     scorer: Scorer = mark(RESULT, Scorer())
-    tables: tuple[Table, ...] = mark(DISPLAY, ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal"))
+    tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
+    """Those that there is nothing to say in are left out."""
+    cases: Cases | None = mark(DISPLAY, None)
+    pareto: tuple[str, ...] = mark(DISPLAY, ())
+    """Two or three columns (METRIC.COLUMN) between which the rows of a sweep trade; ``-`` before one where less is
+    better and the column itself does not say so."""
     published: str | None = mark(DISPLAY, None)
     """Name of the published figures that tables of this profile put beside the measured ones."""
     sources: dict[str, str] = mark(RUNTIME, {})

@@ -160,8 +160,8 @@ MISTAKES = [
     ]),
     ("[overlap]", "[overlap, overlap]", ["14:20: metrics.overlap: a second metric is called overlap (the first: line 14)"]),
     ("[overlap]", "[overlap]\ntables: [score]", [
-        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'timing' or 'signal'; "
-        "did you mean 'scores'?"),
+        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'win-rates', "
+        "'reward-model', 'pareto', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
     ]),
     ("[overlap]", "[overlap]\nexecution: {threads: 0, device: tpu}", [
         "15:22: execution.threads: is wrong, got 0; expected a number greater than 0",
@@ -174,6 +174,22 @@ MISTAKES = [
     ("[overlap]", "[overlap]\ntitle: [a]\npublished: a b", [
         '15:8: title: is wrong, got ["a"]; expected text',
         "16:12: published: is no name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first, got \"a b\"",
+    ]),
+    ("[overlap]", "[overlap]\ncases: {dataset: tale, decoding: t2, count: 2, ids: [a]}", [
+        '15:18: cases.dataset: names no data set of evaluate, got "tale"; expected one of tales; did you mean \'tales\'?',
+        '15:34: cases.decoding: names no decoding, got "t2"; expected one of t1',
+        "15:53: cases.ids: prompts are chosen by count or by ids, not both",
+    ]),
+    ("[overlap]", "[overlap]\ncases: {count: 0}", ["15:16: cases.count: is wrong, got 0; expected a number greater than 0"]),
+    ("[overlap]", "[overlap]\npareto: [overlap.overlap]", [
+        '15:9: pareto: is wrong, got ["overlap.overlap"]; expected at least 2 items, not 1',
+        ('15:10: pareto[0]: neither more nor less of this column is better, got "overlap.overlap"\n'
+        "  write -overlap.overlap where less is better, +overlap.overlap where more is"),
+    ]),
+    ("[overlap]", "[overlap]\npareto: [overlap.overla, -overlap.overlap, +overlap.overlap]", [
+        ('15:10: pareto[0]: no metric of this file has such a column, got "overlap.overla"; expected one of overlap.overlap; '
+        "did you mean 'overlap.overlap'?"),
+        '15:44: pareto[2]: stands in the list twice, got "+overlap.overlap"',
     ]),
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.invented import SMALL
 
-from harness.benchmark.schema import Decoding, MetricUse, Recipe
+from harness.benchmark.schema import Cases, Decoding, MetricUse, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,13 @@ def test_a_small_file_is_filled_in(load: Load) -> None:
     assert found.metrics == (MetricUse(use="overlap", options={"variant": "part"}),)
     assert found.scorer.model == "start"
     assert found.execution.threads == 1
-    assert len(found.tables) == 6
+    assert len(found.tables) == 12
+    assert found.cases is None
+
+
+def test_cases_are_the_first_four_of_the_first_data_set(load: Load) -> None:
+    assert load(SMALL + "cases: {}").cases == Cases(dataset="tales", count=4, decoding="t1")
+    assert load(SMALL + "cases: {ids: [b]}").cases == Cases(dataset="tales", ids=("b",), decoding="t1")
 
 
 def test_options_have_their_defaults_and_are_plain_json(load: Load) -> None:

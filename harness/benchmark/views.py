@@ -1,0 +1,70 @@
+"""What a benchmark file asks to be shown beyond its tables of scores: case studies, and a Pareto front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from harness.benchmark.schema import Cases
+from harness.benchmark.sections import check, part_of
+from harness.errors import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.benchmark.context import Context
+    from harness.benchmark.problems import Problems
+    from harness.benchmark.schema import DataUse, Decoding, MetricUse
+    from harness.benchmark.source import Node
+
+#: How many prompts are shown where a file does not say.
+CASES: Final = 4
+
+
+def cases(
+    node: Node, evaluate: Sequence[tuple[Node, DataUse | None]], decoding: Mapping[str, Decoding], problems: Problems
+) -> Cases | None:
+    """Return the section ``cases``; the data set and the decoding are the file's first where it names none."""
+    part = part_of(node, "cases", node.place, problems)
+    uses = [str(use.label) for _, use in evaluate if use]
+    known = {"dataset": uses, "decoding": list(decoding)}
+    lent = {key: (names or ["?"])[0] for key, names in known.items() if key not in part.values}
+    found = check(Cases, part, problems, **lent)
+    if found is None:
+        return None
+    for key, names in known.items():
+        name = getattr(found, key)
+        if names and name not in names:
+            what = f"names no {'data set of evaluate' if key == 'dataset' else key}"
+            problems.add(part.at(key), what, key=part.path(key), got=name, expected=f"one of {', '.join(names)}",
+                         did_you_mean=suggest(name, names))  # fmt: skip
+    if found.count is not None and found.ids:
+        problems.add(part.at("ids"), "prompts are chosen by count or by ids, not both", key=part.path("ids"))
+    count = found.count if found.count is not None or found.ids else CASES
+    return found.model_copy(update={"count": count})
+
+
+def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | None]], context: Context) -> None:
+    """Add what is wrong with the columns of the Pareto front: unknown ones, and those without a better direction."""
+    columns: dict[str, bool | None] = {}
+    for _, use in metrics:
+        if use is not None:
+            registration: Any = context.registry.get("metric", use.use)
+            registration = registration.resolved(context.registry.options("metric", use.use, use.options))
+            columns |= {f"{use.use}.{column.name}": column.higher_is_better for column in registration.columns}
+    seen = set()
+    for index, element in enumerate(node.elements if node is not None else ()):
+        if not isinstance(element.value, str):
+            continue  # said already
+        name, key = element.value.lstrip("-+"), f"pareto[{index}]"
+        if name not in columns:
+            context.problems.add(
+                element.place, "no metric of this file has such a column", key=key, got=element.value,
+                expected=f"one of {', '.join(columns)}" if columns else None, did_you_mean=suggest(name, columns),
+            )  # fmt: skip
+        elif columns[name] is None and name == element.value:
+            what = "neither more nor less of this column is better"
+            hint = f"write -{name} where less is better, +{name} where more is"
+            context.problems.add(element.place, what, key=key, got=element.value, hint=hint)
+        if name in seen:
+            context.problems.add(element.place, "stands in the list twice", key=key, got=element.value)
+        seen.add(name)
