@@ -22,6 +22,7 @@ from harness.api.registration import (
     Preset,
     Registration,
     RewardRegistration,
+    runtime,
 )
 from harness.api.types import (
     Batch,
@@ -44,5 +45,5 @@ __all__ = [
     "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method", "MethodRegistration", "Metric",
     "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options", "Pairs", "Policy", "Preset",
     "Progress", "Prompts", "Provenance", "Registration", "RewardFunction", "RewardRegistration", "Rewards", "Run",
-    "Sample", "StageError", "State", "hookimpl", "hookspec", "suggest",
+    "Sample", "StageError", "State", "hookimpl", "hookspec", "runtime", "suggest",
 ]  # fmt: skip

@@ -226,7 +226,19 @@ class Dataset(Protocol):
 
 
 class MetricServices(Protocol):
-    """Models a metric may use, when its registration says so in ``needs``."""
+    """What a metric may ask for: models, when its registration says so in ``needs``, other rows and a place to keep."""
+
+    def answers_of(self, label: str) -> Sequence[Sample]:
+        """Return the answers of a row named in ``opponents``, one for each of the answers that are scored.
+
+        Each is the row's answer to the same prompt, of the same draw; a row with n draws gives draw modulo n.
+        """
+
+    def cache(self, name: str) -> Path:
+        """Return a folder that survives runs and is shared by all stages, for what must not be bought twice."""
+
+    def tell(self, done: int, total: int, note: str) -> None:
+        """Say how far the metric is."""
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Negative log-likelihood in nats and token count of each answer under the fixed scoring model."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 #: The four kinds of plugin.
 Kind: TypeAlias = Literal["method", "reward", "dataset", "metric"]
@@ -16,6 +16,9 @@ Need: TypeAlias = Literal["reward", "reference", "preferences", "critic", "rewar
 
 #: What a metric needs beyond the samples: the model that wrote them, or the benchmark's fixed scoring model.
 MetricNeed: TypeAlias = Literal["policy", "scorer"]
+
+#: Where the columns of a metric stand.
+Role: TypeAlias = Literal["score", "fluency", "length", "judge", "other"]
 
 #: An import string ``"package.module:Name"`` (imported only when used) or the callable itself.
 Build: TypeAlias = str | Callable[[Any], Any]
@@ -31,6 +34,14 @@ class Options(BaseModel):
     """Base of every plugin's options: unknown keys are errors, values are frozen, defaults are checked too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+
+def runtime(default: Any, **rest: Any) -> Any:
+    """Return the pydantic field of an option that says how the work is done and can change no result.
+
+    Its value is part of no id: a time-out, how many requests at a time, a limit that makes a stage fail.
+    """
+    return Field(default, json_schema_extra={"changes": "runtime"}, **rest)
 
 
 class NoOptions(Options):
@@ -63,6 +74,9 @@ class _Registration:
     """The paper or data URL."""
     modules: tuple[str, ...] = ()
     """Further modules whose source can change a result, beside the one that ``build`` names."""
+    preflight: Callable[[Any], None] | None = None
+    """Called with the validated options by ``harness run``, before anything is made that this plugin would be needed
+    for; raises InputError where a run is bound to fail (a key that is not set). It costs no time and no money."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +146,12 @@ class MetricRegistration(_Registration):
     headline: str = ""
     """The column that stands for the metric where there is room for one; the first where empty."""
     needs: frozenset[MetricNeed] = frozenset()
-    role: Literal["score", "fluency", "length", "other"] = "score"
-    """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``."""
+    role: Role = "score"
+    """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``. A
+    ``judge`` is asked under the first decoding alone."""
+    opponents: tuple[str, ...] = ()
+    """Labels of the rows whose answers it reads beside those it scores (see ``MetricServices.answers_of``); settled by
+    ``by_options``."""
     by_options: Callable[[Any], Mapping[str, Any]] | None = None
     """Given the validated options, returns the fields that depend on them: an adapter's columns are those of what it
     adapts."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.api.registration import DatasetRegistration, MethodRegistration
 from harness.benchmark.data import context_length, same_rows
+from harness.benchmark.opponents import check_opponents
 from harness.benchmark.scores import check_weights
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def check_together(
     for listed, entry in methods:
         if entry is not None and entry.reward_weights:
             check_weights(listed, entry, reward, context)
+    check_opponents(context, methods, metrics)
     for name, use, node in [("validation", validation, top.values.get("validation")),
                             *((f"evaluate.{use.label}", use, node) for node, use in evaluate if use)]:  # fmt: skip
         if train is not None and use is not None and node is not None and same_rows(use, train):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from harness.errors import HarnessError, InputError, MachineError, StageError
 from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
+from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
@@ -120,6 +121,7 @@ class _Runner:
         self._mark_needed()
         reused = len(self.finished)
         if self.needed:
+            preflight(self.needed, self.registry)
             self._check_writable()
             self.store.sweep()
             with present(self.store):

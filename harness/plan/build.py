@@ -13,12 +13,15 @@ from harness.errors import InputError
 from harness.plan.graph import Cell, Plan, Row, Stage, StageKind, result_settings, stage_id, stage_key
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plugins import source_digest
+from harness.plugins.runtime_options import split_options
 from harness.stages.models import model_identity
 from harness.store import CorruptError
 from harness.training.schedule import position_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pydantic import BaseModel
 
     from harness.api import MethodRegistration, MetricRegistration
     from harness.benchmark.schema import Benchmark, DataUse
@@ -69,6 +72,8 @@ class _Builder:
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
         self.row_counts: dict[str, int] = {}
+        #: What a row's answers come from, by model, row and seed: a judge reads the answers of other rows.
+        self.checkpoints: dict[tuple[str, str, int], Stage] = {}
         self.shared = self.supervised()
         listed = self.shared in benchmark.methods
         self.entries: Sequence[MethodEntry] = benchmark.methods if listed else (self.shared, *benchmark.methods)
@@ -91,6 +96,10 @@ class _Builder:
             }
             scorer = self.scorer(chains[self.shared.label, self.benchmark.seeds[0]][-1])
             scorers[model.label or model.name] = scorer
+            for seed in self.benchmark.seeds:
+                self.checkpoints[model.label or model.name, "base", seed] = self.model(model, seed)
+                for entry in self.entries:
+                    self.checkpoints[model.label or model.name, entry.label, seed] = chains[entry.label, seed][-1]
             for seed in self.benchmark.seeds:
                 checkpoint = self.model(model, seed)
                 rows.append(self.row(model, seed, None, "base", (), checkpoint, scorer))
@@ -305,53 +314,76 @@ class _Builder:
     def cell(
         self, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage, scorer: Stage
     ) -> Cell:
-        rows = self.data(use)
         dataset = data_label(use)
-        where = f"{model.label or model.name}/{label}/seed {seed}/{dataset}/{decoding}"
-        settings = {
+        settings = self.answer_settings(model, use)
+        generate = self.generate(model, label, seed, use, decoding, checkpoint)
+        scores = {}
+        for metric in self.benchmark.metrics:
+            registration: Any = self.registry.get("metric", metric.use)
+            options = self.registry.options("metric", metric.use, metric.options)
+            registration = registration.resolved(options)
+            asks = registration.needs or registration.role == "judge"
+            if asks and decoding != next(iter(self.benchmark.decoding)):
+                continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
+            opponents = {
+                f"opponent:{other}": self.generate(model, other, seed, use, decoding, self.opponent(model, other, seed))
+                for other in registration.opponents
+            }
+            scores[metric.use] = self.score(registration, options, settings, generate, scorer, opponents)
+        return Cell(dataset, decoding, generate, scores)
+
+    def answer_settings(self, model: Model, use: DataUse) -> dict[str, Any]:
+        return {
             "template": result_settings(self.benchmark.template),
             "max_prompt_length": self.benchmark.recipe.max_prompt_length,
             "overlong": use.overlong,
             "model": {"dtype": model.dtype, "attention": model.attention},
         }
-        generate = self.add(
+
+    def generate(self, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage) -> Stage:
+        return self.add(
             "generate",
-            where,
-            {**settings, "decoding": result_settings(self.benchmark.decoding[decoding]), "seed": seed},
-            {"checkpoint": checkpoint, "rows": rows},
+            f"{model.label or model.name}/{label}/seed {seed}/{data_label(use)}/{decoding}",
+            {
+                **self.answer_settings(model, use),
+                "decoding": result_settings(self.benchmark.decoding[decoding]),
+                "seed": seed,
+            },
+            {"checkpoint": checkpoint, "rows": self.data(use)},
         )
-        scores = {}
-        for metric in self.benchmark.metrics:
-            registration: Any = self.registry.get("metric", metric.use)
-            registration = registration.resolved(self.registry.options("metric", metric.use, metric.options))
-            if registration.needs and decoding != next(iter(self.benchmark.decoding)):
-                continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
-            scores[metric.use] = self.score(registration, metric.options, where, settings, generate, rows, scorer)
-        return Cell(dataset, decoding, generate, scores)
+
+    def opponent(self, model: Model, label: str, seed: int) -> Stage:
+        """Return what the answers of another row come from."""
+        found = self.checkpoints.get((model.label or model.name, label, seed))
+        if found is None:  # said by the checks of the file, unless its plugins changed meanwhile
+            raise InputError(f"a metric compares with the row {label!r}, and there is none", where="metrics")
+        return found
 
     def score(
         self,
         registration: MetricRegistration,
-        options: dict[str, Any],
-        where: str,
+        options: BaseModel,
         settings: dict[str, Any],
         generate: Stage,
-        rows: Stage,
         scorer: Stage,
+        opponents: Mapping[str, Stage],
     ) -> Stage:
+        chosen, runtime = split_options(options)
         config: dict[str, Any] = {
             "metric": registration.name,
-            "options": options,
+            "options": chosen,
             "plugin": self.registry.fingerprint("metric", registration.name),
         }
-        parents = {"samples": generate, "rows": rows}
+        parents = {"samples": generate, "rows": generate.parents["rows"], **opponents}
         if registration.needs:
             config |= settings
         if "policy" in registration.needs:
             parents["policy"] = generate.parents["checkpoint"]
         if "scorer" in registration.needs:
             parents["scorer"] = scorer
-        return self.add("score", f"{where}/{registration.name}", config, parents)
+        return self.add(
+            "score", f"{generate.label}/{registration.name}", config, parents, {"options": runtime} if runtime else {}
+        )
 
 
 def _span(first: Mapping[str, Any], last: Mapping[str, Any]) -> str:

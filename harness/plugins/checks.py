@@ -20,6 +20,7 @@ from harness.api.registration import (
     Preset,
     Registration,
     RewardRegistration,
+    Role,
 )
 from harness.errors import PluginError, suggest
 
@@ -74,6 +75,8 @@ def check_registration(kind: Kind, registration: Registration) -> None:
     elif not callable(registration.build):
         raise PluginError(f"{what}: `build` must be 'package.module:name' or a callable", got=registration.build)
     _check_names(what, "modules", registration.modules)
+    if registration.preflight is not None and not callable(registration.preflight):
+        raise PluginError(f"{what}: `preflight` must be a function of the options", got=registration.preflight)
     _check_options(what, registration.options)
     match registration:
         case MethodRegistration():
@@ -199,4 +202,5 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
     names = [column.name for column in (*registration.columns, *registration.corpus)]
     if registration.headline and registration.by_options is None:
         _check_choice(what, "headline", [registration.headline], names)
-    _check_choice(what, "role", [registration.role], ("score", "fluency", "length", "other"))
+    _check_choice(what, "role", [registration.role], get_args(Role))
+    _check_names(what, "opponents", registration.opponents)

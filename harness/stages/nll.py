@@ -12,9 +12,10 @@ from harness.lm.encode import collate, encode
 from harness.lm.logprobs import score
 from harness.stages.rows import read
 from harness.stages.setup import environment, load_policy
+from harness.stages.shared import SharedServices
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.lm.policy import Policy
     from harness.stages.order import Order, Tell
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 _TOKENS = 16384
 
 
-class ModelServices:
+class ModelServices(SharedServices):
     """Implements :class:`harness.api.MetricServices` with the stage's parents."""
 
-    def __init__(self, order: Order, store: Store, tell: Tell) -> None:
+    def __init__(
+        self, order: Order, store: Store, tell: Tell, samples: Sequence[Sample], read: Callable[[str], list[Sample]]
+    ) -> None:
         """Load nothing yet."""
+        super().__init__(order, store, tell, samples, read)
         self.environment = environment(order)
-        self._order = order
-        self._store = store
-        self._tell = tell
         self._policies: dict[str, Policy] = {}
         scorer = order.parents.get("scorer")
         #: The stage that made the scorer: a name that follows its content, and no label of somebody's file.

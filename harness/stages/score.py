@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example, Metric, MetricResult, Sample
 from harness.errors import StageError
+from harness.plugins.runtime_options import join_options
 from harness.stages.rows import read
+from harness.stages.shared import SharedServices
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
@@ -25,17 +28,19 @@ MEANS = "means.json"
 def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     """Score the answers and store one value a sample and column; a missing value stays missing."""
     config = order.config
-    metric = registry.build("metric", config["metric"], config["options"])
+    options = join_options(config["options"], order.runtime.get("options", {}))
+    metric = registry.build("metric", config["metric"], options)
     samples = read_samples(order, store)
     tell(0, len(samples), "answer", "")
     needs_model = {"policy", "scorer"} & set(order.parents)
+    shared = (order, store, tell, samples, functools.partial(read_samples, order, store))
     if needs_model:
         from harness.stages.nll import ModelServices
 
-        services: Any = ModelServices(order, store, tell)
+        services: Any = ModelServices(*shared)
         environment = services.environment
     else:
-        services = NoServices(order.label)
+        services = NoServices(*shared)
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
     result = _score(metric, samples, services, order.label)
     with store.draft(order.kind, order.id) as draft:
@@ -45,10 +50,10 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         return draft.commit(config=config, environment=environment, label=order.label)
 
 
-def read_samples(order: Order, store: Store) -> list[Sample]:
-    """Join the stored answers with their rows, by id."""
+def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sample]:
+    """Join the stored answers of a parent with their rows, by id."""
     rows: dict[str, Example] = {e.id: e for e in read(store.open("prepare", order.parents["rows"].id))}
-    answers = store.open("generate", order.parents["samples"].id).jsonl("samples.jsonl")
+    answers = store.open("generate", order.parents[parent].id).jsonl("samples.jsonl")
     samples = []
     for answer in answers:
         example = rows[answer["id"]]
@@ -68,14 +73,10 @@ def read_samples(order: Order, store: Store) -> list[Sample]:
     return samples
 
 
-class NoServices:
+class NoServices(SharedServices):
     """For metrics that registered no need of a model."""
 
     scorer_label = ""
-
-    def __init__(self, label: str) -> None:
-        """Remember what to blame."""
-        self._label = label
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Refuse."""
@@ -88,7 +89,7 @@ class NoServices:
     def _refusal(self, need: str, count: int) -> StageError:
         return StageError(
             f"the metric asked for a model for {count} answers",
-            where=self._label,
+            where=self._order.label,
             expected=f"needs={{{need!r}}} in its registration",
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Metric, MetricRegistration, Sample
@@ -21,6 +24,25 @@ class Services:
     """Models that a metric may ask: deterministic stand-ins, so that no model is loaded."""
 
     scorer_label = "a stand-in"
+
+    def __init__(self, samples: Sequence[Sample] = (), folder: Path | None = None) -> None:
+        """Keep the answers that are scored, and where a metric may keep what it must not buy twice."""
+        self._samples = samples
+        self._folder = folder
+
+    def answers_of(self, label: str) -> list[Sample]:
+        """Every row answers alike: the words of the answer that is scored, the last one first."""
+        return [replace(sample, text=" ".join([*sample.text.split()[::-1], label])) for sample in self._samples]
+
+    def cache(self, name: str) -> Path:
+        """A folder that is gone with the check."""
+        assert self._folder is not None, "a metric that caches is checked with a folder"
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def tell(self, done: int, total: int, note: str) -> None:
+        """Nobody listens."""
 
     def answer_nll(self, samples: Sequence[Sample]) -> list[tuple[float, int]]:
         """Half a nat a character."""
@@ -94,7 +116,8 @@ def _score(
 
     checked = registry_of(registration).options("metric", registration.name, options or {})
     resolved = registration.resolved(checked)
-    result = metric.score(samples, Services())
+    with tempfile.TemporaryDirectory() as folder:
+        result = metric.score(samples, Services(samples, Path(folder)))
     columns = {column.name for column in resolved.columns}
     if set(result.values) != columns:
         broken(registration, f"it registers the columns {sorted(columns)} and returned {sorted(result.values)}")

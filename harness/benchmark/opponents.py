@@ -1,0 +1,59 @@
+"""Metrics that compare with other rows: the rows must be the file's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.api.registration import MethodRegistration, MetricRegistration
+from harness.errors import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.benchmark.context import Context
+    from harness.benchmark.problems import Place
+    from harness.benchmark.schema import MethodEntry, MetricUse
+    from harness.benchmark.source import Node
+
+
+def check_opponents(
+    context: Context,
+    methods: Sequence[tuple[Node, MethodEntry | None]],
+    metrics: Sequence[tuple[Node, MetricUse | None]],
+) -> None:
+    """Say that a metric compares with a row that is none of the file's."""
+    rows = ["base", *(entry.label for _, entry in methods if entry)]
+    supervised = [name for name in context.registry.names("method") if _trains_the_start(context, name)]
+    if not any(entry.use in supervised for _, entry in methods if entry):
+        rows += supervised  # the row of the shared start, which is made up
+    whole = all(entry for _, entry in methods)
+    for node, use in metrics:
+        if use is None or not whole:  # a row that is wrong itself may be the one that is meant
+            continue
+        registration = context.registry.get("metric", use.use)
+        assert isinstance(registration, MetricRegistration)
+        if registration.by_options is not None:
+            registration = registration.resolved(context.registry.options("metric", use.use, use.options))
+        for label in registration.opponents:
+            if label not in rows:
+                place = _where_it_says(node, label)
+                near = suggest(label, rows)
+                expected = None if near else f"one of {', '.join(rows)}"
+                context.problems.add(place, "there is no row of this label", key=f"metrics.{use.use}", got=label,
+                                     expected=expected, did_you_mean=near)  # fmt: skip
+
+
+def _trains_the_start(context: Context, name: str) -> bool:
+    registration = context.registry.get("method", name)
+    return isinstance(registration, MethodRegistration) and registration.supervised
+
+
+def _where_it_says(node: Node, text: str) -> Place:
+    """Return the place of a text somewhere in an entry, else of the entry."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if found.value == text and found is not node:
+            return found.place
+        waiting += [*found.items.values(), *found.elements]
+    return node.place
