@@ -49,3 +49,35 @@ def vicuna_folder(folder: Path, numbers: Iterable[int] = range(1, 6)) -> Path:
     answers = [{"question_id": n, "text": f"It is {n + 1}.", "answer_id": "x", "model_id": "m"} for n in numbers]
     write(folder / "answer_gpt35.jsonl", answers)
     return folder
+
+
+def dialogue(number: int, reply: str, turns: int = 1) -> str:
+    """Write a dialogue as HH has it, up to and with its last reply."""
+    before = "".join(
+        f"\n\nHuman: What is {n} and {number}?\n\nAssistant: It is {n + number}." for n in range(turns - 1)
+    )
+    return f"{before}\n\nHuman: And what is {number} and one?\n\nAssistant: {reply}"
+
+
+def hh_row(number: int, turns: int = 1, **changes: str) -> dict[str, str]:
+    row = {
+        "chosen": dialogue(number, f"It is {number + 1}.", turns),
+        "rejected": dialogue(number, f"It is {number + 2}, I think.", turns),
+    }
+    return {**row, **changes}
+
+
+def hh_folder(folder: Path, files: Mapping[str, Iterable[Mapping[str, Any] | str]]) -> Path:
+    """Write files by name (``helpful-base/test``), gzip as upstream."""
+    for name, rows in files.items():
+        write(folder / f"{name}.jsonl.gz", rows)
+    return folder
+
+
+def xsum_row(number: int, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": str(30_000_000 + number),
+        "document": f"The town of number {number} has a new bridge.\nIt was built in {number + 1} days.\nPeople came.",
+        "summary": f"Town {number} opens its bridge.",
+    }
+    return {**row, **changes}

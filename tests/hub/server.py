@@ -76,12 +76,13 @@ class FakeHub:
                 return self._file(request, content)
             if path == f"datasets/{repository}/resolve/main/{name}":
                 return self._file(request, content)
+            if path == f"{repository}/{self.commit}/{name}":  # as raw.githubusercontent.com has it
+                return self._file(request, content)
+        for repository, _ in self.files:
             if path.startswith(f"datasets/{repository}/resolve/"):
                 known = path.split("/")[4] in {self.commit, "main"}
                 code = "EntryNotFound" if known else "RevisionNotFound"
                 return _send(request, 404, b"{}", {"X-Error-Code": code, "X-Repo-Commit": self.commit})
-            if path == f"{repository}/{self.commit}/{name}":  # as raw.githubusercontent.com has it
-                return self._file(request, content)
         return _send(request, 404, b"404: Not Found", {"X-Error-Code": "RepoNotFound"})
 
     def _file(self, request: BaseHTTPRequestHandler, content: bytes) -> None:
