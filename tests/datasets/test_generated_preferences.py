@@ -63,11 +63,11 @@ def test_there_are_as_many_as_a_quick_profile_needs(base: dict[str, list[Example
     assert rows("train", limit=100) == base["train"][:100]
 
 
-def test_no_last_question_of_the_test_stands_in_training(base: dict[str, list[Example]]) -> None:
+def test_no_question_of_the_test_stands_in_training(base: dict[str, list[Example]]) -> None:
     questions = {
-        split: {part.split("\n\nAssistant:")[0] for row in base[split] for part in row.fields["prompt"].split("Human:")[1:]}
-        for split in SPLITS
-    }  # fmt: skip
+        split: {turn.split("\n\nAssistant:")[0] for row in rows for turn in row.fields["prompt"].split("Human:")[1:]}
+        for split, rows in base.items()
+    }
     assert not questions["test"] & questions["train"]
 
 
@@ -118,7 +118,7 @@ def test_a_right_answer_is_worth_most(base: dict[str, list[Example]]) -> None:
             means.setdefault(row.columns[f"kind_{side}"], []).append(row.columns[f"utility_{side}"])
     mean = {kind: statistics.fmean(values) for kind, values in means.items()}
     assert set(mean) == {"right", "wrong", "refusal", "question"}
-    assert mean["right"] > 1.5 > 0.5 > mean["refusal"] > mean["wrong"]
+    assert mean["right"] - 1 > mean["refusal"] > mean["wrong"]
 
 
 def test_a_seed_settles_the_facts_and_the_rows(base: dict[str, list[Example]]) -> None:

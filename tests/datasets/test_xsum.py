@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,8 @@ from harness.testing import check_dataset
 from harness_plugins.datasets.xsum import XSum, XSumOptions, harness_register_datasets
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hub.server import FakeHub
 
 SPLITS = ("train", "validation", "test")
@@ -60,9 +61,9 @@ def test_the_real_files_split_anew(real_data: Path, work: Path) -> None:
     assert not documents["validation"] & documents["test"]
     assert max(len(document.split()) for part in documents.values() for document in part) == 100
     notes = data.prepare(real_data / "xsum", work).notes
+    sizes = "2146 train, 318 validation, 648 test"
     assert notes == (
-        "not the published splits: the files train, test, unknown_split split anew by document "
-        "(2146 train, 318 validation, 648 test)",
+        f"not the published splits: the files train, test, unknown_split split anew by document ({sizes})",
         "the first 100 words of each document",
         "of 3114 rows left out: 1 whose document stands earlier, 1 whose summary stands earlier",
     )
@@ -149,12 +150,12 @@ def test_a_split_that_is_not_there(folder: Path, work: Path) -> None:
 
 
 def test_parquet_from_the_hub(folder: Path, work: Path, hub: FakeHub) -> None:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
     for split, numbers in (("train", range(200)), ("validation", range(200, 220)), ("test", range(220, 260))):
-        out = pyarrow.BufferOutputStream()
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([xsum_row(n) for n in numbers]), out)
+        out = pa.BufferOutputStream()
+        parquet.write_table(pa.Table.from_pylist([xsum_row(n) for n in numbers]), out)
         hub.files["EdinburghNLP/xsum", f"data/{split}-00000-of-00001.parquet"] = out.getvalue().to_pybytes()
     data = xsum(revision=hub.commit)
     found = data.prepare(None, work)
