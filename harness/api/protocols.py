@@ -144,6 +144,13 @@ class Run(Protocol):
         (float32 unless given; float64 for a float64 model).
         """
 
+    def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
+        """Hidden state (B, K, D) of the last layer at the last token of each completion; 0 for an absent one.
+
+        With gradient inside a loss. D is the width of what the language model's head takes. The state of a finished
+        completion is that of its EOS, wherever padding stands and whatever id it has.
+        """
+
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
 
@@ -199,7 +206,7 @@ class RewardFunction(Protocol):
 
     A reward that a registration builds is called with ``prompts``, ``completions``, ``completion_ids``, every column of
     the data set (``references`` among them), ``trainer_state``, ``log_extra`` and ``log_metric``; all lists have one
-    entry a completion.
+    entry a completion. One that registered ``needs={"reward_model"}`` gets ``reward_model`` as well.
     """
 
     def __call__(
@@ -245,6 +252,9 @@ class MetricServices(Protocol):
 
     def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Teacher-forced negative log-likelihood and token count of each first reference under the policy."""
+
+    def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
+        """Score of each text as an answer to its sample's prompt under the benchmark's reward model, normalised."""
 
     @property
     def scorer_label(self) -> str:

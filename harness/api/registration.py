@@ -14,8 +14,12 @@ Kind: TypeAlias = Literal["method", "reward", "dataset", "metric"]
 #: What a method needs beyond demonstrations and its own samples.
 Need: TypeAlias = Literal["reward", "reference", "preferences", "critic", "reward_model"]
 
-#: What a metric needs beyond the samples: the model that wrote them, or the benchmark's fixed scoring model.
-MetricNeed: TypeAlias = Literal["policy", "scorer"]
+#: What a metric needs beyond the samples: the model that wrote them, the benchmark's fixed scoring model, or its reward
+#: model.
+MetricNeed: TypeAlias = Literal["policy", "scorer", "reward_model"]
+
+#: What a reward needs beyond the answers.
+RewardNeed: TypeAlias = Literal["reward_model"]
 
 #: Where the columns of a metric stand.
 Role: TypeAlias = Literal["score", "fluency", "length", "judge", "other"]
@@ -84,6 +88,9 @@ class MethodRegistration(_Registration):
     """A post-fine-tuning method; ``build(options)`` returns a :class:`harness.api.protocols.Method`."""
 
     needs: frozenset[Need] = frozenset()
+    trains: Literal["policy", "reward_model"] = "policy"
+    """``reward_model``: it stands under ``reward_model:`` of a benchmark file and not under ``methods``, and adds a
+    module ``reward_head``, which maps a last hidden state to one number."""
     presets: Mapping[str, Preset] = field(default_factory=dict)
     """Named presets. The one called ``default_preset`` gives options (never the recipe) when none is named."""
     default_preset: str | None = None
@@ -101,6 +108,9 @@ class RewardRegistration(_Registration):
 
     range: tuple[float, float] | None = None
     """Smallest and largest value, when they are known."""
+    needs: frozenset[RewardNeed] = frozenset()
+    """With ``reward_model`` the function is called with one more keyword, ``reward_model``: a function of prompts and
+    completions (two lists of texts) that returns the reward model's score of each, normalised as the file says."""
     function: bool = False
     """True where ``build`` is the reward function itself, as one written for TRL, and not what makes one from options;
     options, if there are any, become keyword arguments of every call."""

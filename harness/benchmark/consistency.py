@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from harness.api.registration import DatasetRegistration, MethodRegistration
+from harness.api.registration import MethodRegistration, MetricRegistration, RewardRegistration
 from harness.benchmark.data import context_length, same_rows
 from harness.benchmark.opponents import check_opponents
+from harness.benchmark.reward_model import provides_pairs
 from harness.benchmark.scores import check_weights
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def check_together(
     """
     _check_names(context, models, evaluate, methods, metrics)
     _check_needs(top, context, train, methods)
+    _check_judges(top, context, metrics)
     for listed, entry in methods:
         if entry is not None and entry.reward_weights:
             check_weights(listed, entry, reward, context)
@@ -71,10 +73,6 @@ def _check_names(context: Context, models: Models, evaluate: Uses, methods: Meth
 
 
 def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Methods) -> None:
-    provides = None
-    if train is not None:
-        data = context.registry.get("dataset", train.dataset)
-        provides = data.provides if isinstance(data, DatasetRegistration) else None
     for node, entry in methods:
         if entry is None:
             continue
@@ -84,9 +82,37 @@ def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Me
         if "reward" in registration.needs and "reward" not in top.values:
             context.problems.add(place, f"method {entry.use} needs a reward, and the file has none", key=key,
                                  expected="reward: at the top of the file")  # fmt: skip
-        if "preferences" in registration.needs and provides == "demonstrations" and train is not None:
+        if "reward_model" in registration.needs:
+            _need_reward_model(top, context, f"method {entry.use}", key, place)
+        if "preferences" in registration.needs and train is not None and not provides_pairs(train, context):
             what = f"method {entry.use} needs preferences, and {train.dataset} provides demonstrations"
             context.problems.add(place, what, key=key, expected="a data set of preferences under train")
+
+
+def _check_judges(top: Part, context: Context, metrics: Metrics) -> None:
+    """Say which rewards and metrics need a reward model that the file does not have."""
+    node = top.values.get("reward")
+    listed = node.items.get("parts") if node is not None else None
+    for part in listed.elements if listed is not None else (node,) if node is not None else ():
+        use = part.items.get("use", part)
+        if isinstance(use.value, str) and use.value in context.registry.names("reward"):
+            reward = context.registry.get("reward", use.value)
+            if isinstance(reward, RewardRegistration) and "reward_model" in reward.needs:
+                _need_reward_model(top, context, f"reward {use.value}", "reward", use.place)
+    for node, metric in metrics:
+        registration = context.registry.get("metric", metric.use) if metric is not None else None
+        if metric is None or not isinstance(registration, MetricRegistration):
+            continue
+        registration = registration.resolved(context.registry.options("metric", metric.use, metric.options))
+        if "reward_model" in registration.needs:
+            place = _place(node, "use")
+            _need_reward_model(top, context, f"metric {metric.use}", f"metrics.{metric.use}", place)
+
+
+def _need_reward_model(top: Part, context: Context, who: str, key: str, place: Place) -> None:
+    if "reward_model" not in top.values:
+        expected = "reward_model: at the top of the file, with use: METHOD or model: NAME"
+        context.problems.add(place, f"{who} needs a reward model, and the file has none", key=key, expected=expected)
 
 
 def _check_lengths(

@@ -21,6 +21,7 @@ from harness.benchmark.schema import (
     Model,
     Recipe,
     Reward,
+    RewardModel,
     RewardUse,
     Scorer,
     Template,
@@ -81,6 +82,10 @@ def _file() -> Json:
             **_either("parts", _ref("reward-parts"), _ref("reward")),
             "description": "What methods that need a reward are given: one, or parts put together.",
         },
+        "reward_model": {
+            **_either("model", _ref("reward_model_existing"), _ref("reward_model")),
+            "description": "What learns from preferences how good an answer is, or has learnt it.",
+        },
         "recipe": {**_ref("recipe"), "description": "How every run is trained."},
         "decoding": {
             "type": "object",
@@ -105,8 +110,8 @@ def _overlay(name: str, schema: Json, definitions: Json) -> Json:
     if name in {"train", "validation"}:
         partial = {"type": "object", "properties": definitions["data-keys"]["properties"]}
         schema = {"if": {"type": "object", "not": {"required": ["dataset"]}}, "then": partial, "else": schema}
-    elif name == "reward":
-        given = {"anyOf": [{"required": ["use"]}, {"required": ["parts"]}]}
+    elif name in {"reward", "reward_model"}:
+        given = {"anyOf": [{"required": ["use"]}, {"required": ["parts"]}, {"required": ["model"]}]}
         schema = {"if": {"type": "object", "not": given}, "then": {"type": "object"}, "else": schema}
     else:
         schema = {key: value for key, value in schema.items() if key != "required"}
@@ -117,6 +122,7 @@ def _add_plugins(definitions: Json, registry: Registry) -> None:
     """Add one definition a plugin: its options beside the keys that the harness reads."""
     data = _properties(DataUse, DATA_KEYS)
     part = _properties(RewardUse, PART_KEYS)
+    trainers: list[str] = []
     row = _properties(MethodEntry, METHOD_KEYS) | {"recipe": _ref("recipe")}
     for kind in ("dataset", "reward", "method", "metric"):
         for name in registry.names(kind):
@@ -134,11 +140,27 @@ def _add_plugins(definitions: Json, registry: Registry) -> None:
                 named = "use"
                 entry = part if kind == "reward" else {}
             entry = {**entry, named: {"const": name, "description": registration.summary}, **options}
-            definitions[f"{kind}-{name}"] = _closed(entry, [named, *required])
-        definitions[kind] = _named(kind, "dataset" if kind == "dataset" else "use", registry.names(kind))
+            if isinstance(registration, MethodRegistration) and registration.trains == "reward_model":
+                trainers.append(name)
+                entry = _reward_model({"recipe": _ref("recipe")}) | {"use": entry["use"]} | options
+                definitions[f"reward_model-{name}"] = _closed(entry, ["use"])
+            else:
+                definitions[f"{kind}-{name}"] = _closed(entry, [named, *required])
+        names = [name for name in registry.names(kind) if kind != "method" or name not in trainers]
+        definitions[kind] = _named(kind, "dataset" if kind == "dataset" else "use", names)
+    definitions["reward_model"] = _named("reward_model", "use", trainers)
+    existing = {"path": _TEXT, "revision": _TEXT, "model": _ref("model"), **_reward_model({})}
+    definitions["reward_model_existing"] = _closed(existing, ["model"])
     definitions["data-keys"] = {"properties": {key: value for key, value in data.items() if key != "dataset"}}
     parts = _list(_ref("reward"), "The rewards that are put together.")
     definitions["reward-parts"] = _closed({"parts": parts, **_properties(Reward, ["aggregate"])}, ["parts"])
+
+
+def _reward_model(more: Json) -> Json:
+    """Return the keys of a reward model that are no options: of every one, and ``more`` of one that is trained."""
+    names = ["start", "normalise"] if more else ["normalise"]
+    data = {name: _ref("dataset") for name in (("train", "test") if more else ("test",))}
+    return _properties(RewardModel, names) | data | more
 
 
 def _options(kind: Kind, registration: Registration, definitions: Json) -> tuple[Json, list[str]]:
@@ -167,7 +189,8 @@ def _named(kind: str, key: str, names: Iterable[str]) -> Json:
         {"if": {"properties": {key: {"const": name}}, "required": [key]}, "then": _ref(f"{kind}-{name}")}
         for name in names
     ]
-    mapping = {"type": "object", "required": [key], "properties": {key: choice}, "allOf": cases}
+    mapping: Json = {"type": "object", "required": [key], "properties": {key: choice}}
+    mapping |= {"allOf": cases} if cases else {}
     return {"if": {"type": "object"}, "then": mapping, "else": choice}
 
 

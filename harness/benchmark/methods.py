@@ -48,6 +48,10 @@ def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Plac
     if registration is None:
         return None
     assert isinstance(registration, MethodRegistration)
+    if registration.trains == "reward_model":
+        what = f"method {registration.name} trains a reward model, which is no row of a table"
+        problems.add(part.at("use"), what, key=part.path("use"), expected=f"reward_model: {{use: {registration.name}}}")
+        return None
     before = len(problems)
     name, preset = _preset(part, registration, context)
     place = part.at("preset")

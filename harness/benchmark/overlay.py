@@ -29,7 +29,14 @@ _NAMED_LISTS: Final = {
     "evaluate": "dataset",
 }
 #: Mappings that may be written as a bare text, and the key it stands for.
-_NAMED: Final = {"train": "dataset", "validation": "dataset", "reward": "use"}
+_NAMED: Final = {
+    "train": "dataset",
+    "validation": "dataset",
+    "reward": "use",
+    "reward_model": "use",
+    "reward_model.train": "dataset",
+    "reward_model.test": "dataset",
+}
 
 
 def profile_names(root: Node) -> tuple[str, ...]:
@@ -108,7 +115,7 @@ def merge(base: Node, over: Node, depth: int = 0) -> Node:
 
 
 def _other_plugin(base: Node, over: Node) -> bool:
-    for key in ("use", "dataset", "parts"):
+    for key in ("use", "model", "dataset", "parts"):
         if key in over.items and isinstance(over.items[key].value, (str, tuple)):
             return key not in base.items or (key != "parts" and base.items[key].value != over.items[key].value)
     return False

@@ -11,6 +11,7 @@ from harness.benchmark.data import data_use, is_model_name, model
 from harness.benchmark.head import Head
 from harness.benchmark.methods import method
 from harness.benchmark.problems import Place, Problems, printable
+from harness.benchmark.reward_model import reward_model
 from harness.benchmark.schema import (
     Benchmark,
     Decoding,
@@ -39,7 +40,7 @@ Found = TypeVar("Found")
 #: Every key at the top of a benchmark file.
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
-    "recipe", "decoding", "methods", "metrics", "scorer", "cases", "sources", "execution",
+    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "cases", "sources", "execution",
 )  # fmt: skip
 
 
@@ -94,6 +95,8 @@ def _names(whole: Node) -> set[str]:
     profiles_node = whole.items.get("profiles")
     for layer in (whole, *(profiles_node.items.values() if profiles_node else ())):
         nodes = [layer.items.get(key) for key in ("models", "evaluate", "train", "validation")]
+        judge = layer.items.get("reward_model")
+        nodes += [judge.items.get(key) for key in ("train", "test", "model")] if judge else []
         for node in (entry for listed in nodes if listed for entry in (listed.elements or (listed,))):
             found |= {str(named.value) for key in ("name", "label") if (named := node.items.get(key))}
             found |= {node.value} if isinstance(node.value, str) else set()
@@ -122,6 +125,7 @@ class _Resolver:
         evaluate = self._list("evaluate", lambda node, key: data_use(node, key, "test", self.context, self.top.place))
         scored = self._one("reward", lambda node, _: reward(node, self.context))
         recipe, recipe_part = self._recipe()
+        judged = self._one("reward_model", lambda node, _: reward_model(node, recipe_part, train, self.context))
         decoding = self._decoding()
         methods = self._methods(recipe_part)
         metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
@@ -142,6 +146,7 @@ class _Resolver:
             validation=validation,
             evaluate=tuple(found for _, found in evaluate if found),
             reward=scored,
+            reward_model=judged,
             recipe=recipe,
             decoding=decoding,
             methods=tuple(found for _, found in methods if found),

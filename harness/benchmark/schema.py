@@ -147,6 +147,30 @@ class Recipe(Section):
     """Which checkpoints stay once every stage that needs them is done."""
 
 
+class RewardModel(Section):
+    """What judges answers by preferences: trained from this benchmark's own checkpoint, or a model that exists.
+
+    There is one for each entry of ``models``, shared by all rows and seeds.
+    """
+
+    use: str | None = mark(RESULT, None)
+    """The method that trains it; None where it exists."""
+    options: dict[str, Any] = mark(RESULT, {})
+    model: Model | None = mark(RESULT, None)
+    """A sequence classifier with one output (``AutoModelForSequenceClassification``): a hub name, or a folder."""
+    recipe: Recipe = mark(RESULT, Recipe())
+    """Laid over the file's recipe, but for ``epochs``."""
+    start: Literal["supervised", "base"] = mark(RESULT, "supervised")
+    """Start from the supervised checkpoint of the first seed, or from the untrained model."""
+    train: DataUse | None = mark(RESULT, None)
+    """The preferences it learns from: the file's ``train`` where the file names none."""
+    test: DataUse | None = mark(RESULT, None)
+    """Held-out preferences, which its own table is made of."""
+    normalise: Literal["none", "shift", "zscore"] = mark(RESULT, "none")
+    """What is done to its scores wherever they are used: nothing, minus the mean, or that over the standard deviation;
+    both over the demonstrations of the first training rows."""
+
+
 class Decoding(Section):
     """One way to decode at evaluation; nothing is taken from a checkpoint's generation_config."""
 
@@ -235,6 +259,7 @@ class Benchmark(Section):
     validation: DataUse | None = mark(RESULT, None)
     evaluate: tuple[DataUse, ...] = mark(RESULT, min_length=1)
     reward: Reward | None = mark(RESULT, None)
+    reward_model: RewardModel | None = mark(RESULT, None)
     recipe: Recipe = mark(RESULT)
     decoding: dict[str, Decoding] = mark(RESULT, min_length=1)
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)

@@ -37,6 +37,8 @@ def required(plan: Plan, store: Store) -> list[Stage]:
 
 def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
     """Return what a stage needs of a parent that is a training stage."""
+    if parent == "reward_model":
+        return (CHECKPOINT, OPTIMIZER[1])
     goes_on = stage.kind == "train" and parent == "start" and not stage.config["fresh_optimizer"]
     return (CHECKPOINT, OPTIMIZER[0]) if goes_on else (CHECKPOINT,)
 
@@ -62,20 +64,23 @@ def set_damaged_aside(plan: Plan, store: Store) -> dict[str, str]:
 def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
     """Let go of what ``recipe.keep`` does not ask for, once every stage is done.
 
-    ``all`` keeps everything. ``final`` keeps the checkpoints that rows end with, and those at which methods start (with
-    their optimiser, so that another method can start there too). ``none`` keeps no weights.
+    ``all`` keeps everything. ``final`` keeps the checkpoints that rows end with, those at which methods start (with
+    their optimiser, so that another method can start there too) and reward models. ``none`` keeps no weights.
     """
     policy = benchmark.recipe.keep
     if policy == "all":
         return
     ends = {row.checkpoint.key for row in plan.rows}
+    rewards = {stages.model.key for stages in plan.reward_models.values()}
     starts = {row.chain[-1].parents["start"].key for row in plan.rows if row.chain}
     for stage in plan.stages.values():
         if stage.kind != "train" or stage.id is None:
             continue
         gone: tuple[str, ...] = ()
-        if policy == "none" or stage.key not in ends | starts:
+        if policy == "none" or stage.key not in ends | starts | rewards:
             gone = (CHECKPOINT, *OPTIMIZER)
+        elif stage.key in rewards:
+            gone = OPTIMIZER[:1]  # its head is one of its modules
         elif stage.key not in starts:
             gone = OPTIMIZER
         if gone:

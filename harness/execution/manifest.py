@@ -58,6 +58,13 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
         "decodings": config["decoding"],
         "metrics": [_metric(use.use, use.options, registry) for use in benchmark.metrics],
         "scorer": benchmark.scorer.model,
+        "reward_models": {
+            label: {
+                "train": _identity(stages.model, plan, outcome) if stages.rows is not None else None,
+                "statistics": _identity(stages.statistics, plan, outcome),
+            }
+            for label, stages in plan.reward_models.items()
+        },
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()
@@ -109,19 +116,21 @@ def _defaults(registry: Registry, method: str) -> dict[str, Any]:
     return dict(to_jsonable_python(known))
 
 
-def _seed(row: Row, plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    def identity(stage: Stage) -> str | None:
-        return plan.stages[stage.key].id if stage.key not in outcome.failures else None
+def _identity(stage: Stage, plan: Plan, outcome: Outcome) -> str | None:
+    """Return the id of a stage that has a result."""
+    return plan.stages[stage.key].id if stage.key not in outcome.failures else None
 
+
+def _seed(row: Row, plan: Plan, outcome: Outcome) -> dict[str, Any]:
     evaluations: dict[str, dict[str, Any]] = {}
     for cell in row.cells:
         evaluations.setdefault(cell.dataset, {})[cell.decoding] = {
-            "generate": identity(cell.generate),
-            "scores": {metric: identity(stage) for metric, stage in cell.scores.items()},
+            "generate": _identity(cell.generate, plan, outcome),
+            "scores": {metric: _identity(stage, plan, outcome) for metric, stage in cell.scores.items()},
         }
     failed = next((outcome.failures[stage.key] for stage in row.chain if stage.key in outcome.failures), None)
     return {
-        "train": [identity(stage) for stage in row.chain],
+        "train": [_identity(stage, plan, outcome) for stage in row.chain],
         "evaluations": evaluations,
         "failed": failed.message if failed else None,
     }

@@ -13,15 +13,17 @@ from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
-from harness.stages.rows import check_overlap
+from harness.stages.rows import check_overlap, check_pairs
 from harness.store import CorruptError
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.benchmark.schema import Benchmark
     from harness.execution.pool import Event
     from harness.plugins import Registry
-    from harness.store import Store
+    from harness.store import Record, Store
 
 #: Which kinds go first when several stages are ready: what others wait for.
 _PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
@@ -262,15 +264,29 @@ class _Runner:
         plan = self.plan
         held_out = {"validation split": plan.validation} if plan.validation is not None else {}
         held_out |= plan.evaluations
-        if plan.train.done and all(stage.done for stage in held_out.values()):
+        if plan.train.done and all(stage.done for stage in (*held_out.values(), *plan.preferences)):
             records = {label: self.store.open("prepare", stage.id or "") for label, stage in held_out.items()}
             try:
                 check_overlap(self.store.open("prepare", plan.train.id or ""), records)
+                self._check_preferences(records)
             except CorruptError as error:
                 self.watcher.repairing(plan.train, str(error))
                 self._look_again()
                 return
             self.overlap_checked = True
+
+    def _check_preferences(self, held_out: Mapping[str, Record]) -> None:
+        """Refuse preferences without a rejected answer, and reward models that learn from what others are judged by."""
+        plan = self.plan
+        for stage in {stage.key: stage for stage in plan.preferences}.values():
+            check_pairs(self.store.open("prepare", stage.id or ""))
+        for stages in plan.reward_models.values():
+            if stages.rows is None:
+                continue
+            others = dict(held_out)
+            if stages.pairs is not None:
+                others["reward_model.test"] = self.store.open("prepare", stages.pairs.id or "")
+            check_overlap(self.store.open("prepare", stages.rows.id or ""), others)
 
     def _fail(self, stage: Stage, message: str, exit_code: int) -> None:
         self.failures[stage.key] = Failure(stage, message, exit_code)

@@ -52,6 +52,20 @@ def check_folder(folder: Path, *, where: str) -> None:
     raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
 
 
+def check_one_label(folder: Path, *, where: str) -> None:
+    """Raise InputError unless a classifier's configuration says that it has one output."""
+    config = read_json(folder / "config.json", where=where)
+    labels = config.get("id2label")
+    count = len(labels) if isinstance(labels, dict) else config.get("num_labels", 2)  # 2 is what transformers assumes
+    if count != 1:
+        raise InputError(
+            "a reward model gives one number, and this classifier has several outputs",
+            where=where,
+            got=f"{count} outputs",
+            expected="a sequence classifier with one label (num_labels: 1, or one entry in id2label of config.json)",
+        )
+
+
 def read_json(path: Path, *, where: str) -> dict[str, Any]:
     """Read a JSON object of a model folder; InputError where it is missing or broken."""
     try:

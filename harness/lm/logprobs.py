@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -48,11 +49,13 @@ class ScoringModule(nn.Module):
         hidden: bool = False,
         entropy: bool = False,
         logits: bool = False,
+        scores: bool = True,
     ) -> dict[str, Tensor]:
         """Score the N tokens of ``packed``.
 
         Returns:
-            ``logits`` (N, V) if asked for, else ``values`` (N,). If asked for, ``hidden`` (N, D) and ``entropy`` (N,).
+            ``logits`` (N, V) if asked for, else ``values`` (N,) unless ``scores`` is off. If asked for, ``hidden``
+            (N, D) and ``entropy`` (N,).
         """
         policy = self._policy[0]
         with backbone.scoring(self.model, dropout=dropout), policy.autocast():
@@ -65,6 +68,8 @@ class ScoringModule(nn.Module):
             )
             states = states.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
+            if not scores:
+                return result
             read = _Reader(policy, states, None if every is None else every.flatten(0, 1)[packed.sources])
             if logits:
                 result["logits"] = upcast(read(0, len(states)), dtype)
@@ -129,6 +134,37 @@ def score_logits(
     for start in range(0, len(values), size):
         part = slice(start, start + size)
         yield Logits(values[part], rows[part], packed.targets[part])
+
+
+def final_states(
+    policy: Policy,
+    prompts: Prompts,
+    completions: Completions,
+    *,
+    dropout: bool,
+    module: Callable[..., dict[str, Tensor]] | None = None,
+) -> Tensor:
+    """Return the hidden state (B, K, D) at the last token of each completion, 0 where it is absent.
+
+    What follows a token is predicted from its state, so a token is put behind each completion; it is never read.
+    """
+    present = completions.lengths > 0
+    longer = Completions(
+        torch.nn.functional.pad(completions.ids, (0, 1)), completions.lengths + present, completions.finished
+    )
+    packed = prepare(policy, prompts, longer)
+    last = (longer.lengths.view(-1) - 1)[packed.places // longer.ids.shape[2]]
+    ends = packed.places % longer.ids.shape[2] == last
+    batch, group, width = packed.shape
+    packed = replace(
+        packed,
+        sources=packed.sources[ends],
+        targets=packed.targets[ends],
+        places=packed.places[ends] // width,
+        shape=(batch, group, 1),
+    )
+    call = module or ScoringModule(policy)
+    return _place(call(packed, dropout=dropout, hidden=True, scores=False)["hidden"], packed)[:, :, 0]
 
 
 def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
-from harness.plan.graph import Cell, Plan, Row, Stage, StageKind, result_settings, stage_id, stage_key
+from harness.plan.graph import Cell, Plan, RewardStages, Row, Stage, StageKind, result_settings, stage_id, stage_key
+from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plugins import source_digest
 from harness.plugins.runtime_options import split_options
@@ -74,6 +75,8 @@ class _Builder:
         self.row_counts: dict[str, int] = {}
         #: What a row's answers come from, by model, row and seed: a judge reads the answers of other rows.
         self.checkpoints: dict[tuple[str, str, int], Stage] = {}
+        self.reward_models: dict[str, RewardStages] = {}
+        self.preferences: list[Stage] = []
         self.shared = self.supervised()
         listed = self.shared in benchmark.methods
         self.entries: Sequence[MethodEntry] = benchmark.methods if listed else (self.shared, *benchmark.methods)
@@ -89,12 +92,15 @@ class _Builder:
         evaluations = {data_label(use): self.data(use) for use in self.benchmark.evaluate}
         scorers = {}
         for model in self.benchmark.models:
+            supervised = self.chain(model, self.shared, self.benchmark.seeds[0])[-1]
+            if self.benchmark.reward_model is not None:
+                self.reward_models[model.label or model.name] = reward_stages(self, model, supervised)
             chains = {
                 (entry.label, seed): self.chain(model, entry, seed)
                 for seed in self.benchmark.seeds
                 for entry in sorted(self.entries, key=lambda entry: entry is not self.shared)  # it names what is shared
             }
-            scorer = self.scorer(chains[self.shared.label, self.benchmark.seeds[0]][-1])
+            scorer = self.scorer(supervised)
             scorers[model.label or model.name] = scorer
             for seed in self.benchmark.seeds:
                 self.checkpoints[model.label or model.name, "base", seed] = self.model(model, seed)
@@ -107,7 +113,17 @@ class _Builder:
                     chain = chains[entry.label, seed]
                     kind = "start" if entry is self.shared else "method"
                     rows.append(self.row(model, seed, entry, kind, chain, chain[-1], scorer))
-        return Plan(self.stages, tuple(rows), train, validation, evaluations, scorers, self.row_counts)
+        return Plan(
+            self.stages,
+            tuple(rows),
+            train,
+            validation,
+            evaluations,
+            scorers,
+            self.reward_models,
+            tuple(self.preferences),
+            self.row_counts,
+        )
 
     def supervised(self) -> MethodEntry:
         """Return the row of the shared supervised method: the file's first such entry, or one made up for it.
@@ -258,6 +274,12 @@ class _Builder:
         }
         if "reward" in registration.needs:
             config["reward"] = self.reward(trained.reward_weights)
+        parents = {"rows": self.data(self.benchmark.train), "start": start}
+        if "preferences" in registration.needs:
+            self.preferences.append(parents["rows"])
+        if self.uses_reward_model(registration):
+            config["reward_model"] = reward_settings(self.benchmark, model)
+            parents |= self.reward_models[model.label or model.name].parents
         if not registration.supervised:
             config["recipe"]["generate_length"] = entry.recipe.generate_length
             config["recipe"]["suppress_stops"] = entry.recipe.suppress_stops
@@ -265,11 +287,20 @@ class _Builder:
             "tokens_per_micro_batch": entry.recipe.tokens_per_micro_batch,
             "gradient_checkpointing": entry.recipe.gradient_checkpointing,
         }
-        parents = {"rows": self.data(self.benchmark.train), "start": start}
         label = f"{model.label or model.name}/{entry.label}/seed {seed}/{_span(segment.first, segment.last)}"
         if not segment.active:
             label += f" as {self.shared.label}"
         return self.add("train", label, config, parents, runtime)
+
+    def uses_reward_model(self, registration: MethodRegistration) -> bool:
+        """Return whether training by a method asks the reward model: the method itself, or its reward."""
+        parts = self.benchmark.reward.parts if self.benchmark.reward and "reward" in registration.needs else ()
+        rewards: list[Any] = [self.registry.get("reward", part.use) for part in parts]
+        asks = "reward_model" in registration.needs or any("reward_model" in reward.needs for reward in rewards)
+        if asks and self.benchmark.reward_model is None:
+            what = "a method of this benchmark needs a reward model, and the file names none"
+            raise InputError(what, expected="reward_model:")
+        return asks
 
     def reward(self, weights: Mapping[str, float]) -> dict[str, Any]:
         reward = self.benchmark.reward
@@ -329,7 +360,7 @@ class _Builder:
                 f"opponent:{other}": self.generate(model, other, seed, use, decoding, self.opponent(model, other, seed))
                 for other in registration.opponents
             }
-            scores[metric.use] = self.score(registration, options, settings, generate, scorer, opponents)
+            scores[metric.use] = self.score(model, registration, options, settings, generate, scorer, opponents)
         return Cell(dataset, decoding, generate, scores)
 
     def answer_settings(self, model: Model, use: DataUse) -> dict[str, Any]:
@@ -361,6 +392,7 @@ class _Builder:
 
     def score(
         self,
+        model: Model,
         registration: MetricRegistration,
         options: BaseModel,
         settings: dict[str, Any],
@@ -381,6 +413,9 @@ class _Builder:
             parents["policy"] = generate.parents["checkpoint"]
         if "scorer" in registration.needs:
             parents["scorer"] = scorer
+        if "reward_model" in registration.needs:
+            config["reward_model"] = reward_settings(self.benchmark, model)
+            parents |= self.reward_models[model.label or model.name].parents
         return self.add(
             "score", f"{generate.label}/{registration.name}", config, parents, {"options": runtime} if runtime else {}
         )

@@ -128,7 +128,12 @@ class Estimate:
         model: Stage | None = stage
         while model is not None and (model.kind != "prepare" or model.config["what"] == "rows"):
             parents = model.parents
-            model = parents.get("start") or parents.get("checkpoint") or parents.get("samples")
+            model = (
+                parents.get("start")
+                or parents.get("checkpoint")
+                or parents.get("samples")
+                or parents.get("reward_model")
+            )
         if model is None or model.config["what"] == "tokenizer":
             return Size(0, 0)
         if model.key not in self._sizes:

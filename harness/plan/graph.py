@@ -96,6 +96,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class RewardStages:
+    """The stages of the reward model of one entry of ``models``."""
+
+    model: Stage
+    """Its weights: a ``train`` stage, or the ``prepare`` stage of a model that exists."""
+    statistics: Stage
+    """What normalises its scores, and its scores of the held-out pairs."""
+    rows: Stage | None
+    """The pairs it learns from; None where it exists."""
+    pairs: Stage | None
+    """The held-out pairs."""
+
+    @property
+    def parents(self) -> dict[str, Stage]:
+        """Return what a stage that uses the reward model has among its parents."""
+        return {"reward_model": self.model, "reward_statistics": self.statistics}
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every stage of a benchmark, parents before children."""
 
@@ -109,6 +128,10 @@ class Plan:
     """The rows of each evaluation, by its label."""
     scorers: Mapping[str, Stage] = field(default_factory=dict)
     """The fixed scoring model of each model label."""
+    reward_models: Mapping[str, RewardStages] = field(default_factory=dict)
+    """The reward model of each model label."""
+    preferences: tuple[Stage, ...] = ()
+    """The rows that must have a chosen and a rejected answer."""
     row_counts: Mapping[str, int] = field(default_factory=dict)
     """Rows of each prepared split, by the stage's key."""
 

@@ -19,6 +19,7 @@ from harness.api.registration import (
     Need,
     Preset,
     Registration,
+    RewardNeed,
     RewardRegistration,
     Role,
 )
@@ -39,6 +40,9 @@ MEMBERS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "dataset": ("identity", "prepare", "load"),
     "metric": ("score",),
 }
+
+#: Keys of ``reward_model:`` in a benchmark file that the core reads: no option of a method that trains one may be one.
+REWARD_MODEL_KEYS: Final = frozenset({"model", "path", "revision", "recipe", "start", "train", "test", "normalise"})
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _IMPORT_STRING = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -82,6 +86,7 @@ def check_registration(kind: Kind, registration: Registration) -> None:
         case MethodRegistration():
             _check_method(what, registration)
         case RewardRegistration():
+            _check_choice(what, "needs", registration.needs, get_args(RewardNeed))
             _check_range(what, registration.range)
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
@@ -161,6 +166,11 @@ def _models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseMo
 def _check_method(what: str, registration: MethodRegistration) -> None:
     _check_choice(what, "needs", registration.needs, get_args(Need))
     _check_choice(what, "start", [registration.start], ("branch", "after"))
+    _check_choice(what, "trains", [registration.trains], ("policy", "reward_model"))
+    if registration.trains == "reward_model":
+        for name, keys in _keys(registration.options):
+            if taken := sorted(keys & REWARD_MODEL_KEYS):
+                raise PluginError(f"{what}: option {name!r} has a name that `reward_model:` reserves", got=taken[0])
     fields = registration.options.model_fields
     for name, preset in registration.presets.items():
         if not isinstance(preset, Preset):

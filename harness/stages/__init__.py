@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Order", "Parent", "Tell", "carry_out", "installed"]
 
-#: Stage kind (and for ``prepare`` what is prepared) to the module whose ``run`` does it.
+#: Stage kind (and for ``prepare`` and ``precompute`` what is made) to the module whose ``run`` does it.
 _MODULES = {
     "prepare/rows": "harness.stages.rows",
     "prepare/tokenizer": "harness.stages.checkpoints",
     "prepare/new-model": "harness.stages.checkpoints",
     "prepare/model": "harness.stages.checkpoints",
+    "prepare/classifier": "harness.stages.checkpoints",
     "train": "harness.stages.train",
+    "precompute/reward-model": "harness.stages.reward_model",
     "generate": "harness.stages.generate",
     "score": "harness.stages.score",
 }
@@ -34,7 +36,7 @@ def carry_out(order: Order, tell: Tell) -> Record:
     earlier = store.find(order.kind, order.id)
     if earlier is not None and not earlier.manifest.get("let_go"):
         return earlier
-    name = f"prepare/{order.config['what']}" if order.kind == "prepare" else order.kind
+    name = f"{order.kind}/{order.config['what']}" if order.kind in {"prepare", "precompute"} else order.kind
     module = import_module(_MODULES[name])
     record: Record = module.run(order, store, installed(order.blocked), tell)
     return record

@@ -22,7 +22,8 @@ MODEL = "model.json"
 
 def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
     """Train a tokenizer, draw random weights, or find a model that exists."""
-    make = {"tokenizer": _tokenizer, "new-model": _new_model, "model": _existing}[order.config["what"]]
+    known = {"tokenizer": _tokenizer, "new-model": _new_model, "model": _existing, "classifier": _classifier}
+    make = known[order.config["what"]]
     tell(0, 0, "file", "")
     with store.draft(order.kind, order.id) as draft:
         described = make(order, store, draft.folder / CHECKPOINT)
@@ -78,6 +79,19 @@ def _new_model(order: Order, store: Store, folder: Path) -> dict[str, Any]:
     spec = Model(name=order.label, config=order.config["config"])
     initialise(spec, tokeniser, order.config["seed"], folder)
     return {"trained": "not at all"}
+
+
+def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
+    """Find a reward model on the hub or in a folder, and load it once to see that it gives one number."""
+    from harness.lm.models import resolve
+    from harness.lm.reward_model import RewardModel
+
+    config, name, path = order.config, order.runtime["name"], order.runtime["path"]
+    settings = {"dtype": config["dtype"], "attention": config["attention"]}
+    spec = Model(name=name, path=path, revision=config.get("revision"), **settings)
+    found = resolve(spec, {})
+    RewardModel.classifier(found.folder, spec=spec, max_prompt=None)
+    return {"name": name, "path": path, "revision": found.revision, "content": content_digest(found.folder)}
 
 
 def _existing(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature

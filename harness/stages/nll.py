@@ -1,4 +1,4 @@
-"""The models that metrics may ask: likelihood of answers under the fixed scorer, of references under the policy."""
+"""The models that metrics may ask: the fixed scorer and the policy for likelihoods, the reward model for scores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from harness.api import Example, Sample
 from harness.benchmark.schema import Template
 from harness.lm.encode import collate, encode
 from harness.lm.logprobs import score
+from harness.lm.templates import render
 from harness.stages.rows import read
-from harness.stages.setup import environment, load_policy
+from harness.stages.setup import environment, load_policy, load_reward_model
 from harness.stages.shared import SharedServices
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.lm.policy import Policy
+    from harness.lm.reward_model import RewardModel
     from harness.stages.order import Order, Tell
     from harness.store import Store
 
@@ -35,6 +37,7 @@ class ModelServices(SharedServices):
         super().__init__(order, store, tell, samples, read)
         self.environment = environment(order)
         self._policies: dict[str, Policy] = {}
+        self._reward_model: RewardModel | None = None
         scorer = order.parents.get("scorer")
         #: The stage that made the scorer: a name that follows its content, and no label of somebody's file.
         self.scorer_label = f"{scorer.kind}-{scorer.id[:12]}" if scorer else ""
@@ -47,6 +50,15 @@ class ModelServices(SharedServices):
         """Return nats and tokens (EOS counted) of each first reference under the policy."""
         texts = [sample.references[0] if sample.references else "" for sample in samples]
         return self._nll("policy", samples, texts, eos=True)
+
+    def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
+        """Return the reward model's score of each text as an answer to its sample's prompt."""
+        if self._reward_model is None:
+            self._reward_model = load_reward_model(self._order, self._store)
+        template = Template(**self._order.config["template"])
+        examples = {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+        prompts = [render(template, examples[sample.id].fields) for sample in samples]
+        return self._reward_model.score(prompts, texts)
 
     def _nll(self, parent: str, samples: Sequence[Sample], texts: list[str], *, eos: bool) -> list[tuple[float, int]]:
         policy = self._policy(parent)

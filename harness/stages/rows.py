@@ -68,6 +68,23 @@ def folded_prompt(fields: Mapping[str, str]) -> str:
     return "\x1f".join(" ".join(fields[name].split()).casefold() for name in sorted(fields) if fields[name].strip())
 
 
+def check_pairs(record: Record) -> None:
+    """Refuse rows that are to be learnt from or judged as preferences, and have only one answer.
+
+    Raises:
+        InputError: naming the first such row.
+    """
+    for example in read(record):
+        missing = [name for name in ("chosen", "rejected") if getattr(example, name) is None]
+        if missing:
+            raise InputError(
+                f"this row has no {' and no '.join(missing)} answer, and preferences need both",
+                where=f"{record.label}, row {example.id}",
+                expected="chosen and rejected in every row",
+                hint="jsonl takes them from the fields that its options chosen and rejected name",
+            )
+
+
 def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
     """Refuse a benchmark whose evaluation prompts stand in its training rows.
 

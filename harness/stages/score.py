@@ -32,7 +32,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     metric = registry.build("metric", config["metric"], options)
     samples = read_samples(order, store)
     tell(0, len(samples), "answer", "")
-    needs_model = {"policy", "scorer"} & set(order.parents)
+    needs_model = {"policy", "scorer", "reward_model"} & set(order.parents)
     shared = (order, store, tell, samples, functools.partial(read_samples, order, store))
     if needs_model:
         from harness.stages.nll import ModelServices
@@ -85,6 +85,10 @@ class NoServices(SharedServices):
     def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Refuse."""
         raise self._refusal("policy", len(samples))
+
+    def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:  # noqa: ARG002  # refused
+        """Refuse."""
+        raise self._refusal("reward_model", len(samples))
 
     def _refusal(self, need: str, count: int) -> StageError:
         return StageError(

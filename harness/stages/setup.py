@@ -7,16 +7,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from harness.benchmark.schema import Model, Template
-from harness.errors import MachineError
+from harness.errors import InputError, MachineError
 from harness.lm.encode import Encoded, encode
 from harness.lm.policy import Policy
+from harness.lm.reward_model import RewardModel, load_head
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from harness.api import Example
     from harness.stages.order import Order
     from harness.store import Store
+
+#: Where a training stage leaves the modules that its method added.
+MODULES = "modules.safetensors"
+#: Where the statistics of a reward model's scores stand.
+REWARD_SUMMARY = "summary.json"
 
 
 def environment(order: Order) -> dict[str, Any]:
@@ -47,6 +58,45 @@ def load_policy(order: Order, store: Store, parent: str, *, dropout: float = 0.0
     return Policy.load(locate(order, store, parent), spec=spec, device=order.runtime["device"], dropout=dropout)
 
 
+def load_reward_model(order: Order, store: Store) -> RewardModel:
+    """Load the stage's reward model, with the normalisation that its statistics say."""
+    settings = order.config["reward_model"]
+    longest = settings["max_prompt_length"]
+    spec = Model(name="reward model", dtype=settings["dtype"], attention=settings["attention"])
+    device, folder = order.runtime["device"], locate(order, store, "reward_model")
+    parent = order.parents["reward_model"]
+    if parent.kind == "train":
+        head = store.open(parent.kind, parent.id).path(MODULES)
+        model = RewardModel.trained(folder, head, spec=spec, max_prompt=longest, device=device)
+    else:
+        model = RewardModel.classifier(folder, spec=spec, max_prompt=longest, device=device)
+    if "reward_statistics" in order.parents:
+        parent = order.parents["reward_statistics"]
+        found = store.open(parent.kind, parent.id).json(REWARD_SUMMARY)
+        model.normalise(found["normalise"], found["mean"], found["sd"])
+    return model
+
+
+def load_reward_backbone(order: Order, store: Store) -> tuple[Policy, nn.Linear]:
+    """Load the parts of a reward model that was trained here, for a critic that starts as it.
+
+    Raises:
+        InputError: the reward model is another's, so that its ids need not be the policy's.
+    """
+    parent = order.parents["reward_model"]
+    if parent.kind != "train":
+        raise InputError(
+            "a critic can start as the reward model only where that is trained here",
+            where=order.label,
+            got="a reward model that exists",
+            expected="reward_model: {use: …}, which reads the policy's own tokens",
+        )
+    settings = order.config["reward_model"]
+    spec = Model(name="reward model", dtype=settings["dtype"], attention=settings["attention"])
+    policy = Policy.load(locate(order, store, "reward_model"), spec=spec, device=order.runtime["device"])
+    return policy, load_head(store.open(parent.kind, parent.id).path(MODULES)).requires_grad_()
+
+
 def encode_rows(
     order: Order,
     store: Store,
@@ -57,11 +107,12 @@ def encode_rows(
     training: bool,
     overlong: Literal["cut", "drop"] = "cut",
     train_eos: bool = True,
+    change: Callable[[Example], Example] = lambda example: example,
 ) -> Encoded:
-    """Tokenise the rows of the stage's ``rows`` parent."""
+    """Tokenise the rows of the stage's ``rows`` parent, each as ``change`` gives it."""
     record = store.open("prepare", order.parents["rows"].id)
     return encode(
-        read(record),
+        map(change, read(record)),
         policy.tokeniser,
         Template(**order.config["template"]),
         max_prompt=max_prompt,

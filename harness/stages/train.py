@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.benchmark.schema import Recipe, Reward
-from harness.stages.setup import encode_rows, environment, load_policy
+from harness.benchmark.schema import Recipe, Reward, Template
+from harness.lm.reward_model import answer_text
+from harness.lm.templates import render
+from harness.stages.setup import encode_rows, environment, load_policy, load_reward_backbone, load_reward_model
 from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
 from harness.training.rewards import CombinedReward
@@ -17,8 +20,9 @@ from harness.training.schedule import position_epochs
 from harness.training.stop import stop_on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from harness.api import Example
     from harness.lm.encode import Encoded
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
@@ -40,7 +44,12 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
     ranks = join(order.runtime["ranks"], torch.device(order.runtime["device"]))
     policy = load_policy(order, store, "start", dropout=recipe.dropout)
     encoded = _rows(order, store, policy, recipe)
-    reward = CombinedReward.build(Reward(**_reward(config["reward"])), registry) if "reward" in config else None
+    judge = load_reward_model(order, store) if "reward_model" in order.parents else None
+    reward = None
+    if "reward" in config:
+        reward = CombinedReward.build(
+            Reward(**_reward(config["reward"])), registry, judge.score if judge is not None else None
+        )
     rows: list[Mapping[str, Any]] = []
     plan = TrainingPlan(
         method=config["method"],
@@ -66,7 +75,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
             note=lambda text: tell(0, 0, "step", text),
         )
         method = registry.build("method", config["method"], config["options"])
-        settings: dict[str, Any] = {"around": around, "reward": reward}
+        settings: dict[str, Any] = {"around": around, "reward": reward, "reward_model": judge}
+        if judge is not None:
+            settings["load_reward_model"] = lambda: load_reward_backbone(order, store)
         settings["load_reference"] = lambda: load_policy(order, store, "start")
         if not ranks.first:
             with TemporaryDirectory() as nowhere:
@@ -102,7 +113,24 @@ def _rows(order: Order, store: Store, policy: Any, recipe: Recipe) -> Encoded:
         max_completion=recipe.max_completion_length,
         training=True,
         train_eos=recipe.train_eos,
+        change=_as_judged(order) if order.config.get("trains") == "reward_model" else _as_it_is,
     )
+
+
+def _as_it_is(example: Example) -> Example:
+    return example
+
+
+def _as_judged(order: Order) -> Callable[[Example], Example]:
+    """Return what gives the answers of a pair the form in which they are judged later."""
+    template = Template(**order.config["template"])
+
+    def change(example: Example) -> Example:
+        prompt = render(template, example.fields)
+        chosen, rejected = (answer_text(prompt, side or "") for side in (example.chosen, example.rejected))
+        return replace(example, completion=None, chosen=chosen, rejected=rejected)
+
+    return change
 
 
 def _reward(config: Mapping[str, Any]) -> dict[str, Any]:

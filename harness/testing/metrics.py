@@ -53,6 +53,10 @@ class Services:
         counts = [len(sample.references[0].split()) if sample.references else 0 for sample in samples]
         return [(2.0 * count, count) for count in counts]
 
+    def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float]:
+        """A tenth a character, less one a character of the prompt."""
+        return [0.1 * len(text) - len(sample.prompt) for sample, text in zip(samples, texts, strict=True)]
+
 
 def check_metric(
     registration: MetricRegistration,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from harness.benchmark.schema import Recipe
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
+    from harness.lm.reward_model import RewardModel
     from harness.training.critic import LoadRewardModel
     from harness.training.rewards import CombinedReward
 
@@ -102,6 +103,7 @@ def train(
     *,
     around: Surroundings,
     reward: CombinedReward | None = None,
+    reward_model: RewardModel | None = None,
     load_reference: Callable[[], Policy] | None = None,
     load_reward_model: LoadRewardModel | None = None,
 ) -> dict[str, Any]:
@@ -115,6 +117,7 @@ def train(
         folder: where rank 0 writes ``checkpoint/`` and the files beside it (see :mod:`harness.training.checkpoint`).
         around: log, progress, ranks, where states are kept.
         reward: the benchmark's reward, if the method needs one.
+        reward_model: the model behind the reward, or that the method asks for.
         load_reference: loads the checkpoint at which the method started, without dropout; called for the reference
             model and for each critic that starts from it.
         load_reward_model: loads the reward model, for a critic that starts from it.
@@ -129,8 +132,9 @@ def train(
     """
     with own_generators(policy.device), stop_together(around.ranks):
         try:
-            loaders: dict[str, Any] = {"load_reference": load_reference, "load_reward_model": load_reward_model}
-            segment = Segment(plan, policy, rows, method, around=around, reward=reward, **loaders)
+            models: dict[str, Any] = {"reward_model": reward_model, "load_reference": load_reference}
+            models["load_reward_model"] = load_reward_model
+            segment = Segment(plan, policy, rows, method, around=around, reward=reward, **models)
             segment.begin()
             segment.run()
             return segment.finish(folder)
@@ -153,6 +157,7 @@ class Segment:
         *,
         around: Surroundings,
         reward: CombinedReward | None = None,
+        reward_model: RewardModel | None = None,
         load_reference: Callable[[], Policy] | None = None,
         load_reward_model: LoadRewardModel | None = None,
     ) -> None:
@@ -163,6 +168,7 @@ class Segment:
         self.rows = rows
         self.method = method
         self.around = around
+        self.reward_model = reward_model
         self.ranks = around.ranks
         self.memory = PeakMemory(policy.device)
         self.order = Order([row.id for row in rows], seed=plan.seed, batch_size=recipe.batch_size)
@@ -338,6 +344,8 @@ class Segment:
         models = [held("policy", self.trained.parameters.values())]
         if services.reference is not None:
             models.append(held("reference", services.reference.model.parameters()))
+        if self.reward_model is not None:
+            models.append(held("reward", self.reward_model.parameters()))
         models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
         name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else str(policy.device)
         return {

@@ -7,25 +7,28 @@ for a group equals what would be computed had the candidate not been drawn. A re
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import math
 import numbers
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from harness.api import Rewards
+from harness.api import RewardRegistration, Rewards
 from harness.errors import HarnessError, PluginError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from torch import Tensor
 
-    from harness.api import Batch, Completions
+    from harness.api import Batch, Completions, Registration
     from harness.benchmark.schema import Reward
     from harness.plugins import Registry
+
+#: A reward model as a reward sees it: prompts and completions to scores.
+Scores: TypeAlias = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,17 @@ class CombinedReward:
         self.aggregate = aggregate
 
     @classmethod
-    def build(cls, reward: Reward, registry: Registry) -> CombinedReward:
-        """Build every part through the registry."""
+    def build(cls, reward: Reward, registry: Registry, reward_model: Scores | None = None) -> CombinedReward:
+        """Build every part through the registry; those that ask for the reward model are handed its scores."""
         labels = [part.label or part.use for part in reward.parts]
         if len(set(labels)) < len(labels):
             labels = [f"{label}[{number}]" for number, label in enumerate(labels)]
-        functions = [registry.build("reward", part.use, part.options) for part in reward.parts]
+        functions = []
+        for part in reward.parts:
+            function = registry.build("reward", part.use, part.options)
+            if reward_model is not None and _asks_reward_model(registry.get("reward", part.use)):
+                function = functools.partial(function, reward_model=reward_model)
+            functions.append(function)
         return cls(
             [Part(label, f, use.weight) for label, f, use in zip(labels, functions, reward.parts, strict=True)],
             reward.aggregate,
@@ -159,6 +167,10 @@ class CombinedReward:
         weights = torch.tensor([part.weight for part in self.parts], dtype=torch.float64)
         values = torch.where(present, (weights[:, None, None] * every).sum(0), 0.0)
         return Rewards(values.to(device), present.to(device), {label: part.to(device) for label, part in parts.items()})
+
+
+def _asks_reward_model(registration: Registration) -> bool:
+    return isinstance(registration, RewardRegistration) and "reward_model" in registration.needs
 
 
 async def _together(parts: Sequence[Part], answers: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ import torch
 
 from harness.api import Completions, Logits, LogProbs, Rewards
 from harness.errors import InputError, PluginError, StageError
-from harness.lm.logprobs import ScoringModule, score, score_logits
+from harness.lm.logprobs import ScoringModule, final_states, score, score_logits
 from harness.lm.policy import WEIGHT_DTYPES
 from harness.lm.sampling import Drawn
 from harness.training import critic, memo
@@ -181,6 +181,19 @@ class Services:
             values=outputs.hand_out(made.values),
             hidden=None if made.hidden is None else outputs.hand_out(made.hidden),
         )
+
+    def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
+        """Hidden state (B, K, D) at the last token of each completion, with gradient inside a loss."""
+        options: dict[str, Any] = {"dropout": self._dropout(dropout), "module": self._scoring}
+        outputs = self._updater.outputs
+        with self._clock.phase("forward_backward"):
+            if outputs is None:
+                with torch.no_grad():
+                    return self._states_in_parts(batch, completions, options)
+            made = final_states(self.policy, batch.prompts, completions, **options)
+        if torch.is_grad_enabled():
+            outputs.tokens += int(completions.lengths.sum())
+        return outputs.hand_out(made)
 
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
@@ -368,6 +381,20 @@ class Services:
             drawn = self._decode.draw(self.policy, batch, purpose=purpose, step=step, **options)
         self._drew(drawn.completions, drawn.entropy)
         return drawn.completions
+
+    def _states_in_parts(self, batch: Batch, completions: Completions, options: Mapping[str, Any]) -> Tensor:
+        """As :meth:`_in_parts`, for final states."""
+        rows: dict[str, Any] = {"prompts": batch.prompts, "completions": completions}
+        if not len(batch):
+            return final_states(self.policy, batch.prompts, completions, **options)
+
+        def attempt(cut: Sequence[Sequence[int]]) -> list[Tensor]:
+            every = (rows if len(index) == len(batch) else take_all(rows, index) for index in cut)
+            return [final_states(self.policy, part["prompts"], part["completions"], **options) for part in every]
+
+        cut, found = self._updater.in_memory(row_tokens(rows), attempt)
+        places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()
+        return torch.cat(found)[places]
 
     def _in_parts(
         self, model: Policy, scoring: ScoringModule, batch: Batch, completions: Completions, **options: Any

@@ -141,6 +141,8 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("RewardUse", "use"): "gleu",
     ("RewardUse", "options"): ROUGE_2,
     ("RewardUse", "label"): "relabelled",
+    ("RewardModel", "use"): "sft",
+    ("RewardModel", "options"): lambda value: {**value, "margin": 1.0},
     ("Recipe", "betas"): (0.9, 0.95),
     ("Decoding", "draws"): 3,
     ("MethodEntry", "use"): "drl",
@@ -160,6 +162,19 @@ IDLE = {
     ("train", "overlong"): "over-long rows always leave the training set",
     ("validation", "overlong"): "nothing is answered on the validation split",
     ("recipe",): "entries hold their own recipes already; this one gives evaluation its longest prompt",
+    ("reward_model", "train", "overlong"): "over-long rows always leave the training set",
+    ("reward_model", "test", "overlong"): "the reward model cuts its prompts itself",
+    **{
+        ("reward_model", "recipe", name): "a reward model has one schedule, samples nothing and always reads EOS"
+        for name in (
+            "method_epochs",
+            "method_schedule",
+            "method_learning_rate",
+            "restart_schedule",
+            "generate_length",
+            "train_eos",
+        )
+    },
     ("methods", 0, "start"): "the shared supervised method is what others start from",
     ("methods", 0, "active"): "the supervised term is always on",
     ("methods", 0, "reward_weights"): "the supervised method reads no reward",
@@ -182,6 +197,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
     """Return a benchmark in which every kind of entry stands once."""
+    pairs = {"dataset": "jsonl", "path": str(data), "chosen": "completion", "rejected": "prompt"}
     content = small(
         data,
         seeds=[0],
@@ -191,9 +207,10 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
             "someone/model",
         ],
         validation={"dataset": "jsonl", "path": str(data)},
-        reward={"parts": [{"use": "rouge"}, {"use": "gleu", "label": "g", "weight": 0.5}]},
+        reward={"parts": [{"use": "rouge"}, {"use": "gleu", "label": "g", "weight": 0.5}, "reward-model"]},
+        reward_model={"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}},
         methods=["sft", "eso", {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}}],
-        metrics=["rouge", "perplexity", "reference-loss"],
+        metrics=["rouge", "perplexity", "reference-loss", "reward-model"],
     )
     return planner.load(content)
 
@@ -222,7 +239,8 @@ def mutations(base: Benchmark, section: str, name: str) -> Iterator[tuple[Path_,
 
 
 def _options(section: str, name: str, owner: Any) -> dict[str, Any]:
-    kind: Any = {"DataUse": "dataset", "RewardUse": "reward", "MethodEntry": "method", "MetricUse": "metric"}[section]
+    kinds = {"DataUse": "dataset", "RewardUse": "reward", "MetricUse": "metric"}
+    kind: Any = kinds.get(section, "method")
     same = owner.options if name == getattr(owner, "use", None) else {}
     return load_registry().options(kind, name, same).model_dump(mode="json")
 

@@ -156,5 +156,9 @@ class NoServices:
         """Refuse."""
         raise self._refusal(len(samples))
 
+    def rewards(self, samples: Any, texts: Any) -> Any:  # noqa: ARG002  # refused
+        """Refuse."""
+        raise self._refusal(len(samples))
+
     def _refusal(self, count: int) -> StageError:
         return StageError(f"the metric asked for a model for {count} answers", where=f"metric {self._name!r}")

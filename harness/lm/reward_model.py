@@ -1,0 +1,319 @@
+"""The reward model: a text judged as an answer to a prompt.
+
+It reads text and tokenises it by its own tokenizer: the prompt as rendered, then the answer, then always EOS, on whose
+state the score is read. Training and use pass through the same two functions (:func:`answer_text`,
+:meth:`RewardModel.score`), so that one text has one score wherever it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from harness.api import Completions, Prompts
+from harness.errors import InputError, StageError
+from harness.lm.folders import check_folder, check_one_label
+from harness.lm.logprobs import ScoringModule, final_states
+from harness.lm.policy import WEIGHT_DTYPES, Policy, positions_limit
+from harness.lm.tokenise import Tokeniser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from harness.benchmark.schema import Model
+
+#: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
+HEAD = "reward_head"
+#: Tokens of one forward, by device.
+TOKENS = {"cpu": 4096, "cuda": 65536}
+#: Answers of one prompt that go in one row.
+_GROUP = 8
+
+
+def answer_text(prompt: str, answer: str) -> str:
+    """Return an answer as a reward model reads it: stripped, and parted from the prompt by a blank where none is there.
+
+    Sampled answers come without white space at their ends, answers of a data set may have it; a reward model that saw
+    the one in training and the other in use would judge the blank.
+    """
+    answer = answer.strip()
+    return f" {answer}" if answer and prompt and not prompt[-1].isspace() else answer
+
+
+class Network(Protocol):
+    """What gives scores for token ids."""
+
+    @property
+    def positions_limit(self) -> int | None:
+        """Most tokens of prompt and answer together."""
+
+    def __call__(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        """Return the scores (K_i,) of each prompt's answers."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return all weights."""
+
+
+class RewardModel:
+    """Scores of texts, normalised.
+
+    A score is (raw - shift) / scale: 0 and 1 for raw scores.
+    """
+
+    def __init__(self, network: Network, tokeniser: Tokeniser, *, device: torch.device, max_prompt: int | None) -> None:
+        """Score by ``network``; a prompt that is longer than ``max_prompt`` tokens loses its left end."""
+        self.network = network
+        self.tokeniser = tokeniser
+        self.shift = 0.0
+        self.scale = 1.0
+        self._device = device
+        self._max_prompt = max_prompt
+
+    @classmethod
+    def trained(
+        cls, folder: Path, modules: Path, *, spec: Model, max_prompt: int | None, device: torch.device | str = "cpu"
+    ) -> RewardModel:
+        """Load what a method trained: the backbone's folder, and the file of modules with the head."""
+        policy = Policy.load(folder, spec=spec, device=device)
+        policy.model.requires_grad_(requires_grad=False)
+        head = load_head(modules)
+        head.to(device=policy.device, dtype=WEIGHT_DTYPES[policy.dtype])
+        return cls(Backbone(policy, head), policy.tokeniser, device=policy.device, max_prompt=max_prompt)
+
+    @classmethod
+    def classifier(
+        cls, folder: Path, *, spec: Model, max_prompt: int | None, device: torch.device | str = "cpu"
+    ) -> RewardModel:
+        """Load a sequence classifier with one output.
+
+        Raises:
+            InputError: several outputs, no head, no safetensors, or a configuration that wants code.
+        """
+        network = Classifier(folder, spec, torch.device(device))
+        return cls(network, network.tokeniser, device=network.device, max_prompt=max_prompt)
+
+    def normalise(self, kind: Literal["none", "shift", "zscore"], mean: float, sd: float) -> None:
+        """Bring scores to mean 0 (``shift``) and standard deviation 1 (``zscore``) over the set they were taken on."""
+        self.shift = 0.0 if kind == "none" else mean
+        self.scale = sd if kind == "zscore" else 1.0
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return all weights, those of the head included."""
+        return self.network.parameters()
+
+    def score(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """Return a score for each text as the answer to the prompt of the same place.
+
+        The score of a pair depends on nothing else that is asked: answers of one prompt share its forward, and prompts
+        of like length go together.
+        """
+        asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+        known: dict[tuple[str, str], float] = {}
+        for part in self._parts(self._groups(asked)):
+            with torch.no_grad():
+                found = self.network([group.prompt_ids for group in part], [group.answer_ids for group in part])
+            for group, scores in zip(part, found, strict=True):
+                known.update(zip(group.pairs, scores.double().tolist(), strict=True))
+        return [(known[pair] - self.shift) / self.scale for pair in asked]
+
+    def _groups(self, asked: Iterable[tuple[str, str]]) -> list[_Group]:
+        """Return the different pairs, some answers of one prompt together, those with the most tokens first."""
+        wanted: dict[str, dict[str, None]] = {}
+        for prompt, text in asked:
+            wanted.setdefault(prompt, {})[text] = None
+        groups = []
+        for prompt, texts in wanted.items():
+            listed = sorted(texts, key=len)
+            answers = [[*ids, self.tokeniser.eos_id] for ids in self.tokeniser.completions(listed)]
+            tokens = self._prompt_ids(prompt, max(map(len, answers)))
+            for place in range(0, len(listed), _GROUP):
+                part = slice(place, place + _GROUP)
+                groups.append(_Group([(prompt, text) for text in listed[part]], tokens, answers[part]))
+        return sorted(groups, key=lambda group: -group.tokens)
+
+    def _parts(self, groups: list[_Group]) -> Iterator[list[_Group]]:
+        """Cut the groups into batches that a forward can hold."""
+        budget = TOKENS.get(self._device.type, TOKENS["cpu"])
+        while groups:
+            size = max(1, budget // groups[0].tokens)
+            yield groups[:size]
+            groups = groups[size:]
+
+    def _prompt_ids(self, prompt: str, answer: int) -> list[int]:
+        """Return the ids of a prompt, without as much of its left end as it takes for the answer to fit behind it."""
+        limit = self.network.positions_limit
+        rooms = [room for room in (self._max_prompt, None if limit is None else max(1, limit - answer)) if room]
+        tokens = self.tokeniser.prompt(prompt)
+        room = min(rooms, default=len(tokens))
+        while len(tokens) > room:
+            prompt = self.tokeniser.cut_left(prompt, len(tokens) - room)
+            tokens = self.tokeniser.prompt(prompt)
+            if not prompt:
+                return tokens
+        return tokens
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Answers of one prompt that are scored together."""
+
+    pairs: list[tuple[str, str]]
+    prompt_ids: list[int]
+    answer_ids: list[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all."""
+        return len(self.prompt_ids) + sum(map(len, self.answer_ids))
+
+
+class Backbone:
+    """A language model whose last state a linear head reads: what is trained here."""
+
+    def __init__(self, policy: Policy, head: nn.Linear) -> None:
+        """Take over both."""
+        self.policy = policy
+        self.head = head
+        self._scoring = ScoringModule(policy)
+
+    @property
+    def positions_limit(self) -> int | None:
+        """Most tokens of prompt and answer together."""
+        return self.policy.positions_limit
+
+    def __call__(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        """Return the scores of each prompt's answers; all of a prompt go in one row."""
+        device = self.policy.device
+        made = Prompts(*_padded(prompts, device), tuple("" for _ in prompts))
+        width = max(map(len, answers))
+        flat = [answer for group in answers for answer in [*group, *[()] * (width - len(group))]]
+        ids, lengths = _padded(flat, device)
+        shape = (len(prompts), width)
+        group = Completions(ids.view(*shape, -1), lengths.view(shape), (lengths > 0).view(shape))
+        states = final_states(self.policy, made, group, dropout=False, module=self._scoring)
+        scores = self.head(states.to(self.head.weight.dtype))[..., 0]
+        return [row[: len(listed)].cpu() for row, listed in zip(scores, answers, strict=True)]
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return the weights of both."""
+        yield from self.policy.model.parameters()
+        yield from self.head.parameters()
+
+
+class Classifier:
+    """A sequence classifier of transformers with one output."""
+
+    def __init__(self, folder: Path, spec: Model, device: torch.device) -> None:
+        """Load it.
+
+        Raises:
+            InputError: see :meth:`RewardModel.classifier`.
+        """
+        where = f"reward model {spec.name} ({folder})"
+        check_folder(folder, where=where)
+        check_one_label(folder, where=where)
+        self.tokeniser = Tokeniser.load(folder)
+        self.device = device
+        self.dtype = spec.dtype
+        self.model = _load_classifier(folder, spec, where)
+        if self.model.config.pad_token_id is None:  # transformers would take no two texts at once
+            self.model.config.pad_token_id = int(self.tokeniser.eos_id == 0)
+        self.model.requires_grad_(requires_grad=False)
+        self.model.to(device=device, dtype=WEIGHT_DTYPES[spec.dtype])
+        self.model.eval()
+        self.positions_limit = positions_limit(self.model.config)
+
+    def __call__(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
+        """Return the scores of each prompt's answers, as transformers computes them for each text by itself.
+
+        Where a causal model's configuration gives EOS as its padding, transformers reads the score before EOS; that is
+        how such a model was trained.
+        """
+        rows = [[*prompt, *answer] for prompt, group in zip(prompts, answers, strict=True) for answer in group]
+        ids, lengths = _padded(rows, self.device, fill=int(self.model.config.pad_token_id))
+        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        scores = []
+        for place in range(0, len(rows), _ROWS):
+            part = slice(place, place + _ROWS)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16"):
+                output = self.model(input_ids=ids[part], attention_mask=mask[part].long())
+            scores.append(output.logits[:, 0].cpu())
+        return list(torch.split(torch.cat(scores), [len(group) for group in answers]))
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return all weights."""
+        return cast("Iterable[nn.Parameter]", self.model.parameters())
+
+
+#: Texts that a classifier is given at once.
+_ROWS = 64
+
+
+def load_head(modules: Path) -> nn.Linear:
+    """Load the scalar head that a training stage left behind.
+
+    Raises:
+        StageError: there is none, or it is no map to one number.
+    """
+    try:
+        tensors = load_file(modules)
+        weight, bias = tensors[f"{HEAD}.weight"], tensors.get(f"{HEAD}.bias")
+    except (OSError, SafetensorError, KeyError) as error:
+        what = f"the reward model has no head: {error}"
+        raise StageError(what, where=str(modules), expected=f"{HEAD}.weight, of a module called {HEAD!r}") from error
+    if weight.ndim != 2 or weight.shape[0] != 1:
+        raise StageError("the head of the reward model gives more than one number", got=list(weight.shape))
+    head = nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=weight.dtype)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        if bias is not None:
+            head.bias.copy_(bias)
+    return head.requires_grad_(requires_grad=False)
+
+
+def _load_classifier(folder: Path, spec: Model, where: str) -> Any:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers.utils import logging as their_logging
+
+    cast("Any", their_logging).disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model, info = cast("Any", AutoModelForSequenceClassification).from_pretrained(
+            folder,
+            config=config,
+            dtype=WEIGHT_DTYPES[spec.dtype],
+            attn_implementation=spec.attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises whatever it meets in a foreign folder
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"the reward model cannot be loaded: {said}", where=where) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            "this is no trained reward model: weights are missing and would be random",
+            where=where,
+            got=missing[0],
+            expected="a model saved from AutoModelForSequenceClassification",
+        )
+    return model
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device, fill: int = 0) -> tuple[Tensor, Tensor]:
+    """Return ids (N, L), padded at the right end, and lengths (N,)."""
+    lengths = [len(row) for row in rows]
+    ids = torch.full((len(rows), max(1, *lengths)), fill, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        ids[place, : lengths[place]] = torch.tensor(row, dtype=torch.int64)
+    return ids.to(device), torch.tensor(lengths, device=device)
