@@ -271,7 +271,8 @@ def load_head(modules: Path) -> nn.Linear:
         raise StageError(what, where=str(modules), expected=f"{HEAD}.weight, of a module called {HEAD!r}") from error
     if weight.ndim != 2 or weight.shape[0] != 1:
         raise StageError("the head of the reward model gives more than one number", got=list(weight.shape))
-    head = nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=weight.dtype)
+    head = nn.Linear(weight.shape[1], 1, bias=bias is not None, dtype=weight.dtype, device="meta")
+    head = head.to_empty(device="cpu")  # and no random number was drawn
     with torch.no_grad():
         head.weight.copy_(weight)
         if bias is not None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "bleu": "bleu", "chrf": "chrf", "diversity": "diversity", "evaluate": "evaluate", "exact-match": "exact_match",
     "gleu": "gleu", "length": "length", "perplexity": "perplexity", "reference-loss": "reference_loss",
-    "rouge": "rouge",
+    "reward-model": "reward_model", "rouge": "rouge",
 }  # fmt: skip
 #: The adapter has tests of its own: what it gives is its module's.
 NAMES = sorted(set(MODULES) - {"evaluate"})

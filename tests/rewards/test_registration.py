@@ -14,11 +14,13 @@ from harness.plugins import load_registry
 from harness.testing import check_reward
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Those that read text alone; the other one asks a model.
 NAMES = ["gleu", "length", "repetition", "rouge"]
+MODULES = {**{name: name for name in NAMES}, "reward-model": "reward_model"}
 
 
 def entry_points() -> list[EntryPoint]:
-    return [EntryPoint(f"reward-{name}", f"harness_plugins.rewards.{name}", "harness") for name in NAMES]
+    return [EntryPoint(f"reward-{name}", f"harness_plugins.rewards.{m}", "harness") for name, m in MODULES.items()]
 
 
 def test_every_module_is_an_entry_point_of_the_distribution() -> None:
@@ -29,13 +31,13 @@ def test_every_module_is_an_entry_point_of_the_distribution() -> None:
     offered = {name: target for name, target in lines.items() if name.startswith("reward-")}
     assert offered == {point.name: point.value for point in entry_points()}
     modules = {file.stem for file in (ROOT / "plugins/harness_plugins/rewards").glob("*.py")} - {"__init__"}
-    assert modules == set(NAMES)
+    assert modules == set(MODULES.values())
 
 
 def test_all_load_and_are_built_with_their_defaults() -> None:
     registry = load_registry(entry_points=entry_points())
     assert registry.failures == ()
-    assert registry.names("reward") == tuple(NAMES)
+    assert registry.names("reward") == tuple(sorted(MODULES))
     for name in NAMES:
         reward = registry.build("reward", name, {})
         assert reward.__name__ == name  # what TRL logs a reward under
@@ -50,7 +52,7 @@ def test_all_load_and_are_built_with_their_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((name, {}) for name in NAMES),
+        *((name, {}) for name in MODULES),
         ("rouge", {"variant": "rouge2", "use_stemmer": False}),
         ("length", {"shape": "at-most", "target": 4, "unit": "tokens"}),
         ("length", {"shape": "at-least", "target": "reference", "unit": "characters"}),

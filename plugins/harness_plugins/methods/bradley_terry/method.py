@@ -47,7 +47,7 @@ class BradleyTerry(Stateless):
         """Add the head, the same on every rank."""
         model: Any = run.policy.model
         width = model.get_output_embeddings().weight.shape[1]
-        head = nn.Linear(width, 1)
+        head = nn.Linear(width, 1, device="meta").to_empty(device="cpu")  # draws no random number
         spread = 1.0 / math.sqrt(width + 1)
         with torch.no_grad():
             head.weight.copy_(torch.randn(1, width, generator=run.generator(HEAD), dtype=torch.float64) * spread)
