@@ -227,7 +227,7 @@ class Execution(Section):
 
 
 Table: TypeAlias = Literal[
-    "scores", "cross-dataset", "fluency", "decoding", "win-rates", "reward-model", "pareto", "timing", "signal",
+    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing", "signal",
     "claims", "cases", "published",
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from harness.report.markdown import markdown
 from harness.report.published import published_table
 from harness.report.results import Results, load_results
 from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
+from harness.report.seeds import seeds_table
 from harness.report.training import signal_table, timing_table
 from harness.store.files import replace_text
 
@@ -27,6 +28,7 @@ TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "cross-dataset": cross_table,
     "fluency": fluency_table,
     "decoding": decoding_table,
+    "seeds": seeds_table,
     "timing": lambda columns: timing_table(columns.results),
     "signal": lambda columns: signal_table(columns.results),
 }
@@ -66,6 +68,7 @@ def build(results: Results) -> Document:
         "scores": not results.datasets("in-data") or not results.metrics("score"),
         "cross-dataset": not results.datasets("cross") or not results.metrics("score"),
         "fluency": not results.metrics("fluency"),
+        "seeds": len(results.seeds) < 2 or not results.metrics("score"),
     }
     tables = [summary_table(columns), *(TABLES[name](columns) for name in wanted if not empty.get(name))]
     if manifest["published"]:

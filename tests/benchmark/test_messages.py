@@ -160,7 +160,7 @@ MISTAKES = [
     ]),
     ("[overlap]", "[overlap, overlap]", ["14:20: metrics.overlap: a second metric is called overlap (the first: line 14)"]),
     ("[overlap]", "[overlap]\ntables: [score]", [
-        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'win-rates', "
+        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'seeds', 'win-rates', "
         "'reward-model', 'pareto', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
     ]),
     ("[overlap]", "[overlap]\nexecution: {threads: 0, device: tpu}", [

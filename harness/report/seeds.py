@@ -1,0 +1,67 @@
+"""The table of seeds: what each seed came to, and how far they lie apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.report import captions
+from harness.report.columns import marks
+from harness.report.results import FAILED
+from harness.report.statistics import mean
+from harness.report.table import Heading, Table, TableCell, TableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.report.columns import Column, Columns
+    from harness.report.results import ResultRow
+
+
+def seeds_table(columns: Columns) -> Table:
+    """Headline numbers seed by seed on the first data set, under the first decoding, with mean and standard deviation.
+
+    The deviation is that of the seeds' means (n - 1): what papers print as mean ± sd. It shrinks with the number of
+    prompts, and never with the number of seeds.
+    """
+    results = columns.results
+    dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
+    decoding = results.decodings[0]
+    shown = [columns.headline(metric, dataset, decoding, label="mean") for metric in results.metrics("score")]
+    headings = [heading for column in shown for heading in _headings(column, results.seeds)]
+    rows = []
+    for row in results.rows:
+        cells: dict[str, TableCell] = {}
+        for column in shown:
+            cells |= _cells(row, column, results.seeds)
+        rows.append(TableRow(row.label, row.model, cells, marks(row)))
+    caption = [
+        "The mean over prompts for each seed; sd: the standard deviation of these means (n - 1), which is no interval.",
+        *captions.data_lines(results, [dataset]),
+        *captions.decoding_lines(results, [decoding]),
+        *captions.scale_lines(results),
+    ]
+    return Table("seeds", f"Seeds, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)
+
+
+def _headings(column: Column, seeds: list[int]) -> list[Heading]:
+    described, name = column.described, column.heading.name
+    group, digits, scale = str(described["label"]), described["digits"], described["scale"]
+    labels = {f"{name}/mean": "mean", f"{name}/sd": "sd"} | {f"{name}/{seed}": f"seed {seed}" for seed in seeds}
+    return [Heading(key, label, group, digits, scale) for key, label in labels.items()]
+
+
+def _cells(row: ResultRow, column: Column, seeds: list[int]) -> Mapping[str, TableCell]:
+    place, name = column.place, column.heading.name
+    data = row.cells.get((place.dataset, place.decoding))
+    values = None if data is None else data.matrix(place.metric, place.column, seeds)
+    if values is None:
+        return {heading.name: TableCell(status=FAILED) for heading in _headings(column, seeds)}
+    present = ~np.isnan(values).all(axis=1)
+    means = {seed: mean(part[None]) for seed, part, there in zip(seeds, values, present, strict=True) if there}
+    cells = {f"{name}/{seed}": TableCell(means[seed]) if seed in means else TableCell(status=FAILED) for seed in seeds}
+    every = np.array(list(means.values()))
+    cells[f"{name}/mean"] = TableCell(float(every.mean()), seeds=every.size, of=len(seeds))
+    cells[f"{name}/sd"] = TableCell(float(every.std(ddof=1)) if every.size > 1 else None)
+    return cells
