@@ -227,8 +227,8 @@ class Execution(Section):
 
 
 Table: TypeAlias = Literal[
-    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing", "signal",
-    "claims", "cases", "published",
+    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing",
+    "signal", "claims", "cases", "published",
 ]  # fmt: skip
 
 
