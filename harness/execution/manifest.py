@@ -153,6 +153,7 @@ def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: S
         "generated": registration.generated,
         "licence": registration.licence,
         "fingerprint": registry.fingerprint("dataset", use.dataset),
+        "stage": stage.id,
     }
     record = store.find("prepare", stage.id) if stage.id else None
     if record is not None:
@@ -173,6 +174,7 @@ def _metric(name: str, options: dict[str, Any], registry: Registry) -> dict[str,
         "use": name,
         "options": options,
         "role": registration.role,
+        "needs": sorted(registration.needs),
         "headline": registration.headline or registration.columns[0].name,
         "columns": [asdict(column) for column in registration.columns],
         "corpus": [asdict(column) for column in registration.corpus],

@@ -22,7 +22,8 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$", "≥": r"$\geq$", "≤": r"$\leq$", "÷": r"$\div$",
+    "↓": r"$\downarrow$", "→": r"$\rightarrow$", "≥": r"$\geq$", "≤": r"$\leq$", "÷": r"$\div$",
+    "σ": r"$\sigma$", "≈": r"$\approx$", "½": r"$\frac{1}{2}$",
 }  # fmt: skip
 
 

@@ -105,6 +105,12 @@ class Results:
     """Model, then metric, to the metric's signature: the same in every row of a model."""
     environments: list[Mapping[str, Any]]
     """Every environment that a training or generating stage was made under."""
+    store: Store
+    """Where its stages lie."""
+
+    def find(self, kind: str, stage: str | None) -> Record | None:
+        """Return a finished stage that the manifest names; None where there is none, or it is not stored any more."""
+        return self.store.find(kind, stage) if stage else None
 
     @property
     def decodings(self) -> list[str]:
@@ -119,6 +125,12 @@ class Results:
     def datasets(self, role: str) -> list[str]:
         """Labels of the evaluation sets with a role."""
         return [data["label"] for data in self.manifest["datasets"] if data["role"] == role]
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether any answer was scored: a run may be for its timing alone."""
+        sets = any(data["role"] != "train" for data in self.manifest["datasets"])
+        return sets and bool(self.decodings) and bool(self.manifest["metrics"])
 
     def metrics(self, role: str) -> list[Mapping[str, Any]]:
         """Return the metrics with a role."""
@@ -140,7 +152,7 @@ def load_results(root: Path, folder: Path) -> Results:
     manifest = read_manifest(folder)
     loader = _Loader(Store(root))
     rows = [loader.row(described) for described in manifest["rows"]]
-    results = Results(manifest, rows, loader.signatures, list(loader.environments.values()))
+    results = Results(manifest, rows, loader.signatures, list(loader.environments.values()), loader.store)
     _refuse_mixtures(results)
     return results
 

@@ -76,13 +76,20 @@ def interval(values: Array) -> Interval | None:
     values, present = values[present.any(1)][:, present.any(0)], present[present.any(1)][:, present.any(0)]
     if values.size == 1:
         return Interval(centre, math.nan, math.nan)
-    seeds, examples = _replicates(*values.shape)
+    seeds, examples = replicates(*values.shape)
     totals = ((seeds @ np.where(present, values, 0.0)) * examples).sum(1)
     counts = ((seeds @ present.astype(np.float64)) * examples).sum(1)
     means = totals[counts > 0] / counts[counts > 0]
     low, high = np.quantile(means, [LEVEL / 2, 1 - LEVEL / 2])
-    wider = float(stdtrit(_freedom(values), 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2))
+    wider = widening(values)
     return Interval(centre, centre - wider * (centre - float(low)), centre + wider * (float(high) - centre))
+
+
+def widening(values: Array) -> float:
+    """Return how much wider than its percentiles the bootstrap interval of an (S, N) matrix must be: t(v) / z."""
+    present = ~np.isnan(values)
+    kept = values[present.any(1)][:, present.any(0)]
+    return float(stdtrit(_freedom(kept), 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2)) if kept.size > 1 else 1.0
 
 
 def seeds_interval(values: Array) -> Interval | None:
@@ -119,7 +126,8 @@ def _freedom(values: Array) -> float:
 
 
 @functools.lru_cache(maxsize=32)
-def _replicates(seeds: int, examples: int) -> tuple[Array, Array]:
+def replicates(seeds: int, examples: int) -> tuple[Array, Array]:
+    """Return how often each replicate draws each seed (R, S) and each example (R, N): the same for every matrix."""
     generator = np.random.default_rng([20250119, seeds, examples])
     drawn_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=_REPLICATES)
     drawn_examples = generator.multinomial(examples, np.full(examples, 1 / examples), size=_REPLICATES)

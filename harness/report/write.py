@@ -11,9 +11,11 @@ from harness.report.latex import latex
 from harness.report.markdown import markdown
 from harness.report.published import published_table
 from harness.report.results import Results, load_results
+from harness.report.rewards import reward_model_table
 from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
 from harness.report.seeds import seeds_table
 from harness.report.training import signal_table, timing_table
+from harness.report.wins import judged, strengths_table, win_table
 from harness.store.files import replace_text
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "fluency": fluency_table,
     "decoding": decoding_table,
     "seeds": seeds_table,
+    "win-rates": win_table,
+    "reward-model": lambda columns: reward_model_table(columns.results),
     "timing": lambda columns: timing_table(columns.results),
     "signal": lambda columns: signal_table(columns.results),
 }
@@ -69,8 +73,16 @@ def build(results: Results) -> Document:
         "cross-dataset": not results.datasets("cross") or not results.metrics("score"),
         "fluency": not results.metrics("fluency"),
         "seeds": len(results.seeds) < 2 or not results.metrics("score"),
+        "decoding": not results.evaluated,
+        "win-rates": not judged(results),
+        "reward-model": not manifest.get("reward_models"),
     }
-    tables = [summary_table(columns), *(TABLES[name](columns) for name in wanted if not empty.get(name))]
+    tables = [summary_table(columns)] if results.evaluated else []
+    for name in wanted:
+        if not empty.get(name):
+            tables.append(TABLES[name](columns))
+            extra = strengths_table(columns) if name == "win-rates" else None
+            tables += [extra] if extra else []
     if manifest["published"]:
         tables.append(published_table(manifest["published"]))
     notes, ending = _notes(results), _ending(results)

@@ -21,6 +21,14 @@ ROUGE_L = {
 METRICS: list[dict[str, Any]] = [
     {"use": "rouge", "options": {}, "role": "score", "headline": "rougeL", "columns": [ROUGE_L], "corpus": []}
 ]
+JUDGE: dict[str, Any] = {
+    "use": "referee", "options": {"against": ["chosen"], "template": "which is better?\n{first}"}, "role": "judge",
+    "headline": "win:chosen", "needs": [], "corpus": [],
+    "columns": [
+        {**ROUGE_L, "name": f"{kind}:chosen", "label": kind, "unit": "%", "shown": kind == "win", "digits": 1}
+        for kind in ("win", "consistent", "first", "null", "margin_length")
+    ],
+}  # fmt: skip
 T1 = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 24, "draws": 2}
 GREEDY = {**T1, "temperature": 0.0, "draws": 1}
 
@@ -77,6 +85,12 @@ class Run:
     environment: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: ENVIRONMENT
     manifest: Mapping[str, Any] = field(default_factory=dict)
     """What differs in the manifest."""
+    reward_models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Model to ``pairs`` (a list, may be absent) and ``summary`` of its reward model's statistics."""
+    prompts: Callable[[int], Mapping[str, Any]] | None = None
+    """The row of each example, where the data are stored."""
+    answer: Callable[[str, int, int], str] = lambda _row, _seed, _index: "a sample text"
+    """The answer of a row, a seed and an example."""
     change: Callable[[dict[str, Any]], None] = lambda _: None
     """What else is done to the manifest."""
 
@@ -85,9 +99,31 @@ class Run:
         folder = self.root / "small" / "quick"
         rows = [self._row(row, model) for model in self.models for row in self.rows]
         manifest = {**self._manifest(rows), **self.manifest}
+        if self.reward_models:
+            manifest["reward_models"] = {name: self._reward_model(name) for name in self.reward_models}
         self.change(manifest)
         replace_text(folder / "manifest.json", dump(seal(manifest)))
         return folder
+
+    def _reward_model(self, model: str) -> dict[str, Any]:
+        stage, found = digest(["statistics", model]), self.reward_models[model]
+        with Store(self.root).draft("precompute", stage) as draft:
+            if "pairs" in found:
+                draft.write_jsonl("pairs.jsonl", found["pairs"])
+            told = {"normalise": "none", "mean": 0.0, "sd": 1.0, "n": 256, "model": "bradley-terry"}
+            draft.write_json("summary.json", {**told, **found.get("summary", {})})
+            draft.commit(config={"what": "reward-model"}, environment=ENVIRONMENT, label=f"{model}/reward model")
+        return {"train": None, "statistics": stage}
+
+    def _rows(self, dataset: str) -> str | None:
+        if self.prompts is None:
+            return None
+        stage = digest(["rows", dataset])
+        rows = [{"id": str(index), **self.prompts(index)} for index in range(self.examples)]
+        with Store(self.root).draft("prepare", stage) as draft:
+            draft.write_jsonl("rows.jsonl", rows)
+            draft.commit(config={"what": "rows"}, environment=ENVIRONMENT, label=dataset)
+        return stage
 
     def _row(self, row: str, model: str) -> dict[str, Any]:
         kind = {"base": "base", "sft": "start"}.get(row, "method")
@@ -143,7 +179,12 @@ class Run:
             "decoding": dict(self.decodings[decoding]), "seed": seed, "code": "1", **self.settings(row, seed),
         }  # fmt: skip
         with Store(self.root).draft("generate", stage) as draft:
-            draft.write_jsonl("samples.jsonl", [{"id": "0", "draw": 0, "text": "a sample text"}])
+            samples = [
+                {"id": str(index), "draw": draw, "text": self.answer(row, seed, index), "tokens": 3, "finished": True}
+                for index in range(self.examples if self.prompts else 1)
+                for draw in range(draws if self.prompts else 1)
+            ]
+            draft.write_jsonl("samples.jsonl", samples)
             draft.write_json("summary.json", {**counted, **self.summary})
             draft.commit(config=config, environment=self.environment(row, seed), label=f"{model}/{row}/{dataset}")
         return {
@@ -185,7 +226,10 @@ class Run:
 
     def _manifest(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         train = {"label": "tales", "role": "train", **_data("train")}
-        evaluations = [{"label": label, "role": role, **_data("test")} for label, role in self.datasets.items()]
+        evaluations = [
+            {"label": label, "role": role, **_data("test"), "stage": self._rows(label)}
+            for label, role in self.datasets.items()
+        ]
         uses: list[dict[str, Any]] = [
             {"label": label, "dataset": "tales", "options": {}, "path": None} for label in self.datasets
         ]

@@ -107,7 +107,8 @@ def latex_reads(text: str) -> str:
         r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<", r"\textgreater{}": ">",
         r"\textbar{}": "|", r"\textasciigrave{}": "`", r"\textquotesingle{}": "'", "{[}": "[", "{]}": "]", "{*}": "*",
         r"$\pm$": "±", r"$\times$": "×", "$-$": "−", r"$\uparrow$": "↑", r"$\downarrow$": "↓", r"$\geq$": "≥",
-        r"$\leq$": "≤", r"$\div$": "÷", "-{}": "-", r"\textendash{}": "–",
+        r"$\leq$": "≤", r"$\div$": "÷", "-{}": "-", r"\textendash{}": "–", r"$\rightarrow$": "→", r"$\sigma$": "σ",
+        r"$\approx$": "≈", r"$\frac{1}{2}$": "½",
     }  # fmt: skip
     found = ""
     while text:

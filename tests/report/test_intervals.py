@@ -137,7 +137,7 @@ def test_seeds_have_no_order_and_units_no_meaning(order: list[int], shift: float
 def test_two_calls_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values = draw(np.random.default_rng(8), (2, 30), 0.5, 1.0, 0.5)
     first = interval(values)
-    statistics._replicates.cache_clear()
+    statistics.replicates.cache_clear()
     np.random.default_rng().normal()
     assert interval(values) == first
 

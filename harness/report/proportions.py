@@ -1,0 +1,130 @@
+"""Win rates: intervals that hold at 0 and 1, and what is left of a win rate where lengths are equal.
+
+Wins of one row against one opponent are a matrix (S, N) of numbers in [0, 1]: the mean over draws of 1 for a win, ½ for
+a tie and 0 for a loss; NaN where there is no verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import expit, ndtri
+
+from harness.report.statistics import LEVEL, Interval, interval, mean, replicates, widening
+
+if TYPE_CHECKING:
+    from harness.report.statistics import Array
+
+#: Replicates of a fit; each is a regression of its own.
+_FITS = 500
+_STEPS = 30
+#: Logits further away than this are no estimate: the fit runs off to infinity.
+_FAR = 15.0
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of ``count`` trials (Wilson 1927).
+
+    A share of values between 0 and 1, ties or means over draws, has at most a binomial's variance: the interval is then
+    too wide rather than too narrow.
+    """
+    z = float(ndtri(1 - LEVEL / 2))
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def win_rate(wins: Array) -> tuple[Interval, Interval] | None:
+    """Return a win rate with the interval that tables show, and with Wilson's alone; None where nothing is present.
+
+    The unit is the prompt: draws and seeds are averaged within it before Wilson's interval counts prompts, so many
+    draws never make it shorter. It knows nothing of how much seeds differ, which the crossed bootstrap does; and the
+    bootstrap has no width where every prompt is won. Each end that tables show is the further one of the two.
+    """
+    found = interval(wins)
+    if found is None:
+        return None
+    low, high = wilson(found.mean, int((~np.isnan(wins)).any(0).sum()))
+    alone = Interval(found.mean, low, high)
+    if not found.known:
+        return alone, alone
+    return Interval(found.mean, max(0.0, min(found.low, low)), min(1.0, max(found.high, high))), alone
+
+
+class Controlled(NamedTuple):
+    """What is left of a win rate where both answers are equally long."""
+
+    rate: Interval
+    slope: float
+    """Change of the win's logit for one standard deviation more of length difference."""
+
+
+def length_controlled(wins: Array, differences: Array) -> Controlled | None:
+    """Return the length-controlled win rate with its 95 % interval.
+
+    The logistic regression logit P(win) = a + b z, with z the difference in length (answer minus opponent, any unit)
+    over its root mean square; not centred, so that σ(a) is the rate at equal length. Maximum likelihood with the means
+    over draws as fractional outcomes (a quasi-binomial fit); one point a prompt and seed. Dubois et al. (2024,
+    "Length-controlled AlpacaEval") add terms for the difficulty of each prompt, which need the outputs of many systems.
+    The interval is a crossed bootstrap: 500 replicates of seeds and prompts, each fitted anew.
+
+    None where there are fewer than two prompts, or no finite fit: every answer won or lost, or a length beyond which
+    every answer won.
+    """
+    present = ~np.isnan(wins) & ~np.isnan(differences)
+    rows, columns = present.any(1), present.any(0)
+    wins, differences, present = wins[rows][:, columns], differences[rows][:, columns], present[rows][:, columns]
+    if present.sum() < 2 or present.shape[1] < 2:
+        return None
+    scale = math.sqrt(float((differences[present] ** 2).mean())) or 1.0
+    z = np.where(present, differences / scale, 0.0)
+    outcome = np.where(present, wins, 0.0)
+    flat = present.astype(np.float64).reshape(1, -1)
+    fitted = _fit(outcome.reshape(-1), z.reshape(-1), flat)[0]
+    if not np.isfinite(fitted).all() or np.abs(fitted).max() > _FAR:
+        return None
+    seeds, examples = replicates(*wins.shape)
+    weights = (seeds[:_FITS, :, None] * examples[:_FITS, None, :]).reshape(_FITS, -1) * flat
+    drawn = _fit(outcome.reshape(-1), z.reshape(-1), weights)[:, 0]
+    rates = expit(drawn[np.isfinite(drawn)])
+    centre = float(expit(fitted[0]))
+    low, high = np.quantile(rates, [LEVEL / 2, 1 - LEVEL / 2])
+    wider = widening(np.where(present, wins, np.nan))
+    ends = max(0.0, centre - wider * (centre - float(low))), min(1.0, centre + wider * (float(high) - centre))
+    return Controlled(Interval(centre, *ends), float(fitted[1]))
+
+
+def _fit(outcome: Array, z: Array, weights: Array) -> Array:
+    """Return intercept and slope (R, 2) of a weighted logistic regression for each row of weights, by Newton's steps.
+
+    A step is never longer than 2, so that a fit without a maximum walks off slowly and ends beyond ``_FAR``. Where all
+    lengths are equal there is nothing to regress on: the slope stays 0.
+    """
+    found = np.zeros((len(weights), 2))
+    flat = not np.any(z * weights[0])
+    for _ in range(_STEPS):
+        p = expit(np.clip(found[:, :1] + found[:, 1:] * z, -40, 40))
+        residual = weights * (outcome - p)
+        curvature = weights * p * (1 - p)
+        gradient = np.stack([residual.sum(1), (residual * z).sum(1)], 1)
+        a, b, c = curvature.sum(1), (curvature * z).sum(1), (curvature * z * z).sum(1)
+        if flat:
+            b, c, gradient[:, 1] = np.zeros_like(b), np.ones_like(c), 0.0
+        determinant = np.maximum(a * c - b * b, 1e-12)
+        step = np.stack([c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]], 1)
+        step = np.clip(step / determinant[:, None], -2, 2)
+        found += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return found
+
+
+def favours(null: Array, wins: Array | None = None) -> bool:
+    """Return whether the null answer is liked better than chance, or than a row's answers."""
+    rate = mean(null)
+    if rate is None:
+        return False
+    other = 0.5 if wins is None else mean(wins)
+    return other is not None and rate > other
