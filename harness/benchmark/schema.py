@@ -119,6 +119,8 @@ class Recipe(Section):
     restart_schedule: Literal["cosine", "linear", "constant"] = mark(RESULT, "linear")
     """The schedule of the method epochs under ``method_schedule: restart``."""
     warmup_steps: NonNegativeInt = mark(RESULT, 0)
+    method_warmup_steps: NonNegativeInt = mark(RESULT, 0)
+    """Warm-up of a schedule that the method epochs have to themselves (``restart``, or ``start: after``)."""
     optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
     """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
     betas: tuple[Decay, Decay] = mark(RESULT, (0.9, 0.999))

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.cli import Application
-    from harness.plan import Plan, Stage
+    from harness.plan import Plan, Row, Stage
     from harness.store import Store
 
 
-COUNTED = ("train", "generate", "score")
+COUNTED = ("train", "precompute", "generate", "score")
 
 
 @click.command(short_help="Show how far a run has come.")
@@ -73,11 +73,18 @@ def _rows(plan: Plan) -> list[dict[str, Any]]:
             "row": row.label,
             "seed": row.seed,
             "train": _share(row.chain),
+            "precompute": _share(_beforehand(row)),
             "generate": _share(tuple(cell.generate for cell in row.cells)),
             "score": _share(tuple(stage for cell in row.cells for stage in cell.scores.values())),
         }
         for row in plan.rows
     ]
+
+
+def _beforehand(row: Row) -> tuple[Stage, ...]:
+    """Return what was computed once for the training stages of a row."""
+    parents = (parent for stage in row.chain for parent in stage.parents.values())
+    return tuple({parent.key: parent for parent in parents if parent.kind == "precompute"}.values())
 
 
 def _share(stages: tuple[Stage, ...]) -> dict[str, int]:

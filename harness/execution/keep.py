@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint"
 OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
+LOGPROBS = "logprobs.safetensors"
 
 
 def required(plan: Plan, store: Store) -> list[Stage]:
     """Return the stages to make, parents first.
 
-    A finished training stage whose weights (or moments) were let go is made again only where a stage to make starts
-    from them.
+    A finished stage whose weights, moments or stored log-probs were let go is made again only where a stage to make
+    reads them.
     """
     wanted: dict[str, Stage] = {}
     asked: dict[str, set[str]] = {}
@@ -30,13 +31,15 @@ def required(plan: Plan, store: Store) -> list[Stage]:
             continue
         wanted[stage.key] = stage
         for name, parent in stage.parents.items():
-            if parent.kind == "train":
+            if parent.kind in {"train", "precompute"}:
                 asked.setdefault(parent.key, set()).update(_reads(stage, name))
     return [stage for stage in plan.stages.values() if stage.key in wanted]
 
 
 def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
-    """Return what a stage needs of a parent that is a training stage."""
+    """Return what a stage needs of a parent that is a training stage, or that computed something for it."""
+    if stage.parents[parent].kind == "precompute":
+        return (LOGPROBS,) if parent == "reference_logprobs" else ()
     if parent == "reward_model":
         return (CHECKPOINT, OPTIMIZER[1])
     goes_on = stage.kind == "train" and parent == "start" and not stage.config["fresh_optimizer"]
@@ -65,7 +68,8 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
     """Let go of what ``recipe.keep`` does not ask for, once every stage is done.
 
     ``all`` keeps everything. ``final`` keeps the checkpoints that rows end with, those at which methods start (with
-    their optimiser, so that another method can start there too) and reward models. ``none`` keeps no weights.
+    their optimiser, so that another method can start there too) and reward models. ``none`` keeps no weights and no
+    stored log-probs.
     """
     policy = benchmark.recipe.keep
     if policy == "all":
@@ -74,10 +78,12 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
     rewards = {stages.model.key for stages in plan.reward_models.values()}
     starts = {row.chain[-1].parents["start"].key for row in plan.rows if row.chain}
     for stage in plan.stages.values():
-        if stage.kind != "train" or stage.id is None:
+        if stage.kind not in {"train", "precompute"} or stage.id is None:
             continue
         gone: tuple[str, ...] = ()
-        if policy == "none" or stage.key not in ends | starts | rewards:
+        if stage.kind == "precompute":
+            gone = (LOGPROBS,) if policy == "none" else ()
+        elif policy == "none" or stage.key not in ends | starts | rewards:
             gone = (CHECKPOINT, *OPTIMIZER)
         elif stage.key in rewards:
             gone = OPTIMIZER[:1]  # its head is one of its modules

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Seconds between two plain lines about the same stage, and about many short ones.
 _QUIET = 15.0
 
+#: The kinds of stages that take a while, so that their begin and end are said.
+_LONG = frozenset({"train", "precompute"})
+
 #: Seconds of work after which what was seen counts as much for the pace as what was assumed.
 _TRUST = 20.0
 
@@ -134,7 +137,7 @@ class Lines:
         """Remember when; say so for the stages that take a while."""
         self.paces[worker] = Pace(time.monotonic())
         self._last[worker] = time.monotonic()
-        if stage.kind == "train":
+        if stage.kind in _LONG:
             self._say(f"[{worker}] {_name(stage)}")
 
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
@@ -155,7 +158,7 @@ class Lines:
         self._finished(stage)
         if failure is not None:
             self._insist(f"failed: {_name(stage)}: {failure}")
-        elif stage.kind == "train" or seconds >= _QUIET or time.monotonic() - self._said >= _QUIET:
+        elif stage.kind in _LONG or seconds >= _QUIET or time.monotonic() - self._said >= _QUIET:
             self._say(f"[{worker}] {_name(stage)}: done in {clock(seconds)}  ({self._whole()})")
 
     def found(self, stage: Stage) -> None:

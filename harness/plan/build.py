@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
 from harness.plan.graph import Cell, Plan, RewardStages, Row, Stage, StageKind, result_settings, stage_id, stage_key
+from harness.plan.reference import reference_parents
 from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plugins import source_digest
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CODE: Mapping[str, tuple[str, ...]] = {
     "prepare": ("harness.api", "harness.lm", "harness.stages"),
     "train": ("harness.api", "harness.lm", "harness.training", "harness.stages"),
-    "precompute": ("harness.api", "harness.lm", "harness.stages"),
+    "precompute": ("harness.api", "harness.lm", "harness.training", "harness.stages"),
     "generate": ("harness.api", "harness.lm", "harness.stages"),
     "score": ("harness.api", "harness.lm", "harness.stages"),
 }
@@ -45,7 +46,8 @@ OWN = "posttune-harness"
 #: Recipe fields that reach a training stage by another way (the curve, the segment) or only matter to some stages.
 _ELSEWHERE = (
     "epochs", "method_epochs", "max_steps", "method_schedule", "learning_rate", "method_learning_rate",
-    "min_learning_rate", "schedule", "restart_schedule", "warmup_steps", "generate_length", "suppress_stops",
+    "min_learning_rate", "schedule", "restart_schedule", "warmup_steps", "method_warmup_steps",
+    "generate_length", "suppress_stops",
 )  # fmt: skip
 
 
@@ -277,6 +279,7 @@ class _Builder:
         parents = {"rows": self.data(self.benchmark.train), "start": start}
         if "preferences" in registration.needs:
             self.preferences.append(parents["rows"])
+        parents |= reference_parents(self, model, entry, registration, parents)
         if self.uses_reward_model(registration):
             config["reward_model"] = reward_settings(self.benchmark, model)
             parents |= self.reward_models[model.label or model.name].parents

@@ -60,7 +60,9 @@ class Estimate:
         config = stage.config
         if stage.kind == "train":
             steps, prompts, prompt, answer = self._training(stage, rows)
-            return int(steps * prompts * (prompt + answer * (1 + 2 * _candidates(config))))
+            return int(steps * prompts * (prompt + answer * (_trained_answers(stage) + _candidates(config))))
+        if _of_pairs(stage):
+            return int(rows * self._pair(stage))
         if stage.kind == "generate":
             return int(self._answers(stage, rows) * self._decoding(stage)["max_new_tokens"] * 2 * _FILLED)
         return rows
@@ -74,7 +76,7 @@ class Estimate:
         if stage.kind == "train":
             steps, prompts, prompt, answer = self._training(stage, rows)
             candidates = _candidates(stage.config)
-            trained = prompts * (prompt + answer * (1 + candidates))
+            trained = prompts * (prompt + answer * _trained_answers(stage))
             step = _STEP * size.layers + 6.0 * size.parameters * trained / _SPEED
             sampled = prompts * candidates * answer
             positions = 2 * answer if candidates else 0.0
@@ -83,6 +85,8 @@ class Estimate:
             answers, longest = self._answers(stage, rows), int(self._decoding(stage)["max_new_tokens"])
             batches = max(1.0, answers / 512)
             return _load(size) + _decode(size, batches * longest, answers * longest * 2 * _FILLED)
+        if _of_pairs(stage):
+            return _load(size) + 2.0 * size.parameters * rows * self._pair(stage) / _SPEED
         if stage.kind == "score":
             samples = self._answers(stage.parents["samples"], rows)
             length = 2 * _FILLED * float(self._decoding(stage.parents["samples"])["max_new_tokens"])
@@ -97,6 +101,8 @@ class Estimate:
         if stage.kind == "prepare" and stage.config["what"] != "rows":
             return self._size(stage).parameters * 4 if stage.config["what"] == "new-model" else 0
         rows = self._rows(stage) or 0
+        if _of_pairs(stage):
+            return int(rows * 2 * (4 * _FILLED * stage.config["recipe"]["max_completion_length"] + 24))
         return rows * (800 if stage.kind == "prepare" else 300)
 
     def _training(self, stage: Stage, rows: int) -> tuple[float, int, float, float]:
@@ -107,6 +113,11 @@ class Estimate:
         first, last = (position_step(stage.config[name], each) for name in ("first", "last"))
         longest = recipe.get("generate_length") or recipe["max_completion_length"]
         return max(0, last - first), prompts, _FILLED * recipe["max_prompt_length"], _FILLED * longest
+
+    def _pair(self, stage: Stage) -> float:
+        """Return the usual tokens of a prompt with two answers."""
+        recipe = stage.config["recipe"]
+        return float(_FILLED * (recipe["max_prompt_length"] + 2 * recipe["max_completion_length"]))
 
     def _decoding(self, stage: Stage) -> Mapping[str, Any]:
         decoding: Mapping[str, Any] = stage.config["decoding"]
@@ -158,6 +169,15 @@ def _candidates(config: Mapping[str, Any]) -> int:
     if isinstance(temperatures, (list, tuple)):
         return len(temperatures)
     return 2 if config.get("reward") else 0
+
+
+def _trained_answers(stage: Stage) -> int:
+    """Return how many answers of a prompt are trained on: the demonstration and the candidates, or a pair."""
+    return 2 if "reference_logprobs" in stage.parents else 1 + _candidates(stage.config)
+
+
+def _of_pairs(stage: Stage) -> bool:
+    return stage.kind == "precompute" and stage.config["what"] == "reference-logprobs"
 
 
 def _size(model: Stage) -> Size:

@@ -134,7 +134,7 @@ def _whole(recipe: Recipe, peak: float, last: Position) -> dict[str, Any]:
 
 
 def _own(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
-    return _curve(recipe, recipe.restart_schedule, _peak(recipe), 0, first, last)
+    return _curve(recipe, recipe.restart_schedule, _peak(recipe), recipe.method_warmup_steps, first, last)
 
 
 def _curve(recipe: Recipe, kind: str, peak: float, warmup: int, first: Position, last: Position) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def timing_table(results: Results) -> Table:
             "phases are medians too and need not add up to s/step. Tokens/s: sampled and trained on, over the whole "
             "stage. Peak: of tensors on a GPU, of the whole process on a processor."
         ),
+        *_beforehand(trained, results),
         *_evaluation(results),
     ]
     if beside:
@@ -115,9 +116,34 @@ def _timing_cells(summaries: list[dict[str, Any]]) -> dict[str, TableCell]:
         "rate": mean(lambda s: (s["tokens_generated"] + s["tokens_trained"]) / max(sum(s["seconds"].values()), 1e-9)),
         "reward_calls": mean(lambda s: s["reward_calls"]),
         "memory": mean(lambda s: s["peak_memory_bytes"] / 1e6),
-        "models": every(lambda s: ", ".join(f"{m['role']} {m['parameters'] / 1e6:.1f}M" for m in s["models_held"])),
+        "models": every(_models),
         "device": every(_device),
     }
+
+
+def _models(summary: Mapping[str, Any]) -> str:
+    """Name what was held in memory; a reference model whose log-probs were stored was not."""
+    held = [f"{model['role']} {model['parameters'] / 1e6:.1f}M" for model in summary["models_held"]]
+    asked = "reference_logprobs" in summary and not any(m["role"] == "reference" for m in summary["models_held"])
+    return ", ".join([*held, *(["reference log-probs computed beforehand"] if asked else [])])
+
+
+def _beforehand(rows: Iterable[ResultRow], results: Results) -> list[str]:
+    """Say what the reference log-probs cost that rows found stored."""
+    costs = []
+    for row in rows:
+        summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
+        seconds = [s["reference_logprobs"]["seconds"] for s in summaries if "reference_logprobs" in s]
+        if seconds:
+            costs.append(f"{_name(row, results)} {stats.fmean(seconds):.1f}")
+    if not costs:
+        return []
+    return [
+        (
+            "Seconds of computing the reference model's log-probs of all pairs once, before training and not in s/step; "
+            f"rows that start alike share them: {', '.join(costs)}."
+        )
+    ]
 
 
 def _device(summary: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ _MODULES = {
     "prepare/new-model": "harness.stages.checkpoints",
     "prepare/model": "harness.stages.checkpoints",
     "prepare/classifier": "harness.stages.checkpoints",
+    "precompute/reference-logprobs": "harness.stages.reference",
     "train": "harness.stages.train",
     "precompute/reward-model": "harness.stages.reward_model",
     "generate": "harness.stages.generate",

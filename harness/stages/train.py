@@ -15,6 +15,7 @@ from harness.lm.templates import render
 from harness.stages.setup import encode_rows, environment, load_policy, load_reward_backbone, load_reward_model
 from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.reference import FILE, Precomputed
 from harness.training.rewards import CombinedReward
 from harness.training.schedule import position_epochs
 from harness.training.stop import stop_on_signals
@@ -79,6 +80,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
         if judge is not None:
             settings["load_reward_model"] = lambda: load_reward_backbone(order, store)
         settings["load_reference"] = lambda: load_policy(order, store, "start")
+        settings["precomputed"] = _precomputed(order, store)
         if not ranks.first:
             with TemporaryDirectory() as nowhere:
                 train(plan, policy, encoded.rows, method, Path(nowhere), **settings)
@@ -144,6 +146,17 @@ def _previous(order: Order, store: Store) -> Path | None:
     if start.kind != "train" or order.config["fresh_optimizer"]:
         return None
     return store.open(start.kind, start.id).path("optimizer.safetensors").parent
+
+
+def _precomputed(order: Order, store: Store) -> Precomputed | None:
+    """Return where the reference model's log-probs lie, if a stage computed them."""
+    parent = order.parents.get("reference_logprobs")
+    if parent is None:
+        return None
+    record = store.open(parent.kind, parent.id)
+    summary = record.json(SUMMARY)
+    cost = {name: summary[name] for name in ("pairs", "tokens", "seconds")}
+    return Precomputed(record.path(FILE), summary["weights_sha256"], cost)
 
 
 def _note(rows: list[Mapping[str, Any]]) -> str:

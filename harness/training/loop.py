@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from harness.lm.policy import Policy
     from harness.lm.reward_model import RewardModel
     from harness.training.critic import LoadRewardModel
+    from harness.training.reference import Precomputed
     from harness.training.rewards import CombinedReward
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
@@ -106,6 +107,7 @@ def train(
     reward_model: RewardModel | None = None,
     load_reference: Callable[[], Policy] | None = None,
     load_reward_model: LoadRewardModel | None = None,
+    precomputed: Precomputed | None = None,
 ) -> dict[str, Any]:
     """Train one segment and write its checkpoint.
 
@@ -121,6 +123,7 @@ def train(
         load_reference: loads the checkpoint at which the method started, without dropout; called for the reference
             model and for each critic that starts from it.
         load_reward_model: loads the reward model, for a critic that starts from it.
+        precomputed: log-probs of the rows' pairs under that checkpoint, if a stage computed them.
 
     Returns:
         The summary, as ``summary.json`` has it. The same on every rank, but for timings.
@@ -133,7 +136,7 @@ def train(
     with own_generators(policy.device), stop_together(around.ranks):
         try:
             models: dict[str, Any] = {"reward_model": reward_model, "load_reference": load_reference}
-            models["load_reward_model"] = load_reward_model
+            models |= {"load_reward_model": load_reward_model, "precomputed": precomputed}
             segment = Segment(plan, policy, rows, method, around=around, reward=reward, **models)
             segment.begin()
             segment.run()
@@ -160,9 +163,11 @@ class Segment:
         reward_model: RewardModel | None = None,
         load_reference: Callable[[], Policy] | None = None,
         load_reward_model: LoadRewardModel | None = None,
+        precomputed: Precomputed | None = None,
     ) -> None:
         """Set up everything that does not depend on the step."""
         recipe = plan.recipe
+        self.precomputed = precomputed
         self.plan = plan
         self.policy = policy
         self.rows = rows
@@ -212,6 +217,8 @@ class Segment:
             reward=reward,
             load_reference=load_reference or _no_reference,
             load_reward_model=load_reward_model,
+            stored=precomputed.load(self._own_rows()) if precomputed else None,
+            reference_digest=precomputed.weights_sha256 if precomputed else "",
         )
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
@@ -222,6 +229,11 @@ class Segment:
     def begin(self) -> None:
         """Load what the segment goes on from, and let the method prepare."""
         plan = self.plan
+        if self.precomputed is not None and module_digest(self.policy.model) != self.precomputed.weights_sha256:
+            raise StageError(
+                "the stored reference log-probs are those of other weights than this stage starts from",
+                where=str(self.precomputed.path),
+            )
         self.services.progress.move(self.first)
         if self.ranks.first:
             self.probe = self._probe()
@@ -289,6 +301,12 @@ class Segment:
         row["seconds"] = self.clock.lap()
         self.step = step + 1
         self._note(row)
+
+    def _own_rows(self) -> list[EncodedRow]:
+        """Return the rows that this rank sees between the first and the last step."""
+        part = self.ranks.part(self.order.batch_size)
+        places = {place for step in range(self.first, self.last) for place in self.order.batch(step)[part]}
+        return [self.rows[place] for place in sorted(places)]
 
     def _diagnosed(self, step: int) -> bool:
         return step in {self.first, self.last - 1} or step % self.plan.recipe.diagnose_every == 0
@@ -358,6 +376,7 @@ class Segment:
             "threads": torch.get_num_threads(),
             "ranks": self.ranks.world,
             "models_held": models,
+            **({"reference_logprobs": dict(self.precomputed.cost)} if self.precomputed else {}),
             "weights_sha256": digest,
             "rows": {"used": len(self.rows), "dropped_overlong": self.plan.dropped},
             "micro_batches": {

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
     from harness.training.record import Position, Settings
+    from harness.training.reference import StoredLogProbs
     from harness.training.rewards import CombinedReward
     from harness.training.updates import Updater
 
@@ -56,8 +57,13 @@ class Services:
         reward: CombinedReward | None,
         load_reference: Callable[[], Policy],
         load_reward_model: LoadRewardModel | None = None,
+        stored: StoredLogProbs | None = None,
+        reference_digest: str = "",
     ) -> None:
-        """Serve ``policy``; the reference model is loaded when it is first asked for."""
+        """Serve ``policy``; the reference model is loaded when it is first asked for what is not ``stored``.
+
+        ``reference_digest`` is what its weights must come to, where that is known.
+        """
         self.policy = policy
         self.progress = position
         self.modules: dict[str, nn.Module] = {}
@@ -75,7 +81,8 @@ class Services:
         self._scoring = ScoringModule(policy)
         self._reference_scoring: ScoringModule | None = None
         self._decode = Decode(settings.seed, settings.max_new_tokens, suppress_stops=settings.suppress_stops)
-        self._reference_digest = ""
+        self._stored = stored
+        self._reference_digest = reference_digest
 
     def sample(
         self,
@@ -199,6 +206,9 @@ class Services:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
         options: dict[str, Any] = {"temperature": temperature, "dropout": False}
         with self._clock.phase("forward_backward"), torch.no_grad():
+            stored = self._stored.find(batch.prompts, completions) if self._stored and temperature == 1 else None
+            if stored is not None:
+                return LogProbs(stored, completions.mask)
             reference = self._reference()
             scoring = self._reference_scoring = self._reference_scoring or ScoringModule(reference)
             lengths = completions.lengths.amax(1).tolist()
@@ -327,11 +337,12 @@ class Services:
         return update.report()
 
     def check_reference(self) -> None:
-        """Raise StageError if the reference model's weights are not what they were when it was loaded."""
+        """Raise StageError if the reference model, or what is stored of it, is not what it was when it was loaded."""
+        where = f"method {self._settings.method!r}"
         if self.reference is not None and module_digest(self.reference.model) != self._reference_digest:
-            raise StageError(
-                "the weights of the reference model were changed", where=f"method {self._settings.method!r}"
-            )
+            raise StageError("the weights of the reference model were changed", where=where)
+        if self._stored is not None and not self._stored.unchanged():
+            raise StageError("the stored log-probs of the reference model were changed", where=where)
 
     def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument
         # Layers recompute their activations in training mode only; with probability 0 that mode drops nothing.
@@ -342,7 +353,13 @@ class Services:
             with self._clock.phase("other"):
                 self.reference = self._load_reference()
                 self.reference.model.requires_grad_(requires_grad=False)
-                self._reference_digest = module_digest(self.reference.model)
+                digest = module_digest(self.reference.model)
+                if self._reference_digest not in {"", digest}:
+                    raise StageError(
+                        "the reference model is not the one whose log-probs were stored",
+                        where=f"method {self._settings.method!r}",
+                    )
+                self._reference_digest = digest
         return self.reference
 
     def _by_reference(

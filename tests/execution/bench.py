@@ -20,7 +20,7 @@ from harness.testing.distributions import write_distribution
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-KINDS = ("prepare", "train", "generate", "score")
+KINDS = ("prepare", "train", "precompute", "generate", "score")
 
 #: No test waits longer for a process.
 PATIENCE = 900.0

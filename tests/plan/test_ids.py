@@ -182,6 +182,8 @@ IDLE = {
     ("methods", 0, "recipe", "suppress_stops"): "a supervised method samples nothing",
     ("methods", 0, "recipe", "restart_schedule"): "under continue nothing starts again",
     ("methods", 1, "recipe", "restart_schedule"): "under continue nothing starts again",
+    ("methods", 0, "recipe", "method_warmup_steps"): "under continue nothing starts again",
+    ("methods", 1, "recipe", "method_warmup_steps"): "under continue nothing starts again",
 }
 
 
