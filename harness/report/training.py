@@ -140,7 +140,7 @@ def _beforehand(rows: Iterable[ResultRow], results: Results) -> list[str]:
         return []
     return [
         (
-            "Seconds of computing the reference model's log-probs of all pairs once, before training and not in s/step; "
+            "Seconds of computing the reference model's log-probs of all pairs once, before training, not in s/step; "
             f"rows that start alike share them: {', '.join(costs)}."
         )
     ]
