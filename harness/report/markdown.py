@@ -32,8 +32,7 @@ def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], ending: 
     What several captions say alike stands once, after the first table, which is what most people read.
     """
     tables = [folded(table) for table in tables]
-    said = Counter(line for table in tables for line in dict.fromkeys(table.caption))
-    shared = [line for line, count in said.items() if count > 1]
+    shared = shared_lines(tables)
     blocks = [f"# {escaped(title)}", *(escaped(note) for note in notes)]
     for index, table in enumerate(tables):
         blocks.append(f"## {escaped(table.title)}")
@@ -44,6 +43,12 @@ def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], ending: 
     if ending:
         blocks += ["## What was run", _items(ending)]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def shared_lines(tables: Sequence[Table]) -> list[str]:
+    """Return what the captions of several tables say alike."""
+    said = Counter(line for table in tables for line in dict.fromkeys(table.caption))
+    return [line for line, count in said.items() if count > 1]
 
 
 def escaped(text: str, *, cell: bool = False) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: Where a replicate runs off to when a player lost, or won, every game of it.
 _FAR = 20.0
 _STEPS = 60
+#: Replicates; each is a fit of its own.
+_FITS = 500
 
 
 class Strengths(NamedTuple):
@@ -63,7 +65,7 @@ def strengths(wins: Mapping[Pair, Array]) -> Strengths:
 
 def _points(players: Sequence[str], wins: Mapping[Pair, Array], shape: tuple[int, ...] | None) -> Array:
     """Return how many points (P, P) each player won of each; with ``shape``, for every replicate (R, P, P)."""
-    drawn = replicates(*shape) if shape is not None else None
+    drawn = tuple(part[:_FITS] for part in replicates(*shape)) if shape is not None else None
     lead = () if drawn is None else (len(drawn[0]),)
     found = np.zeros((*lead, len(players), len(players)))
     for (first, second), values in wins.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.report import captions
+from harness.report import captions, html
 from harness.report.columns import Columns
 from harness.report.export import csv_text, json_text
 from harness.report.latex import latex
@@ -49,13 +49,15 @@ class Document(NamedTuple):
 
 
 def write_tables(root: Path, folder: Path) -> str:
-    """Write ``leaderboard.{md,csv,json,tex}`` into a run's ``folder`` from the store below ``root``; return ``md``."""
+    """Write every form of a leaderboard into a run's ``folder``, from the store below ``root``; return the Markdown."""
     return write_document(build(load_results(root, folder)), folder)
 
 
 def write_document(document: Document, folder: Path) -> str:
     """Write every form of a leaderboard; return the Markdown."""
     text = markdown(document.title, document.notes, document.tables, document.ending)
+    page = html.page(document.title, document.notes, document.tables, document.ending)
+    replace_text(folder / "leaderboard.html", page)
     replace_text(folder / "leaderboard.csv", csv_text(document.tables))
     replace_text(folder / "leaderboard.json", json_text(document.head, document.tables))
     replace_text(folder / "leaderboard.tex", latex(document.tables))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROW = "the canary row of a data set"
 HOST = "canary-host-17"
 MODEL = "/home/canary/models/gpt2-7m"
-FILES = {"leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex", "manifest.json"}
+FILES = {f"leaderboard.{form}" for form in ("md", "html", "csv", "json", "tex")} | {"manifest.json"}
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""Tables as one page of HTML: no script, nothing from elsewhere, and no text in it becomes markup."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jinja2
+
+from harness.report.grid import visible
+from harness.report.markdown import shared_lines
+from harness.report.table import Heading, Table, TableCell, folded, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: A row that no row is better than: letter a, and not the a1 that follows z.
+_BEST = re.compile(r"a(?!\d)")
+#: Characters from which a cell of text is allowed to break.
+_WIDE = 40
+
+
+class _Group(NamedTuple):
+    label: str
+    span: int
+
+
+class _Cell(NamedTuple):
+    number: str
+    rest: str
+    css: str
+
+
+class _Label(NamedTuple):
+    text: str
+    css: str
+
+
+class _Row(NamedTuple):
+    names: list[str]
+    marks: list[str]
+    cells: list[_Cell]
+
+
+class _View(NamedTuple):
+    title: str
+    names: list[str]
+    groups: list[_Group]
+    labels: list[_Label]
+    rows: list[_Row]
+    caption: list[str]
+
+
+def page(title: str, notes: Sequence[str], tables: Sequence[Table], ending: Sequence[str] = ()) -> str:
+    """Return every table, uncut: wide ones scroll under their header."""
+    tables = [folded(table) for table in tables]
+    shared = shared_lines(tables)
+    return render(
+        "leaderboard.html",
+        title=title,
+        notes=list(notes),
+        views=[_view(table, shared) for table in tables],
+        shared=shared,
+        ending=list(ending),
+    )
+
+
+def render(name: str, **values: Any) -> str:
+    """Return a page from a template of this package; every text in it is escaped."""
+    return _environment().get_template(name).render(values)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
+        trim_blocks=False,
+        keep_trailing_newline=True,
+    )
+
+
+def visible_lines(text: str) -> str:
+    """Return text whose control and direction characters are shown as escapes, line ends aside."""
+    return text if isinstance(text, jinja2.utils.markupsafe.Markup) else "\n".join(map(visible, text.split("\n")))
+
+
+def _view(table: Table, shared: Sequence[str]) -> _View:
+    models = len({row.model for row in table.rows}) > 1
+    headings = [heading for heading in table.headings if heading.shown]
+    groups: list[_Group] = []
+    begins = set()
+    for index, heading in enumerate(headings):
+        label = heading.group if heading.group != heading.label else ""
+        if groups and groups[-1].label == label:
+            groups[-1] = _Group(label, groups[-1].span + 1)
+        else:
+            groups.append(_Group(label, 1))
+            begins.add(index)
+    if not any(group.label for group in groups):
+        groups, begins = [], set()
+    rows = []
+    for row in table.rows:
+        cells = [_cell(row.cells.get(h.name), h, first=i in begins) for i, h in enumerate(headings)]
+        rows.append(_Row([row.label, *([row.model] * models)], list(row.marks), cells))
+    labels = [_Label(_text(heading), "first" if index in begins else "") for index, heading in enumerate(headings)]
+    names = ["method", *(["model"] * models)]
+    caption = [line for line in table.caption if line not in shared]
+    return _View(table.title, names, groups, labels, rows, caption)
+
+
+def _text(heading: Heading) -> str:
+    arrow = {True: " ↑", False: " ↓", None: ""}[heading.higher_is_better]
+    return f"{heading.label}{arrow}"
+
+
+def _cell(cell: TableCell | None, heading: Heading, *, first: bool) -> _Cell:
+    cell = cell or TableCell()
+    text = shown(cell, heading)
+    css = ["first"] if first else []
+    if cell.status:
+        css.append("status")
+    elif isinstance(cell.value, str):
+        css += ["text", "wide"] if len(text) > _WIDE else ["text"]
+        return _Cell(text, "", " ".join(css))
+    elif _BEST.search(cell.letters):
+        css.append("best")
+    number, _, rest = text.partition(" ± ")
+    return _Cell(number, rest, " ".join(css))
