@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -37,9 +37,17 @@ class TinyModel(nn.Module):
 
     def forward(self, ids: Tensor, *, dropout: bool = False) -> Tensor:
         """(N, L) ids to (N, L, V) logits."""
+        return self.states(ids, dropout=dropout) @ self.head
+
+    def states(self, ids: Tensor, *, dropout: bool = False) -> Tensor:
+        """(N, L) ids to (N, L, D) hidden states."""
         counts = torch.arange(1, ids.shape[1] + 1, dtype=torch.float64)[:, None]
         hidden = torch.tanh(self.embedding[ids].cumsum(1) / counts)
-        return (hidden * self.drop if dropout else hidden) @ self.head
+        return hidden * self.drop if dropout else hidden
+
+    def get_output_embeddings(self) -> Any:
+        """Return what has the head's weight (V, D), as transformers has it."""
+        return SimpleNamespace(weight=self.head.T)
 
 
 @dataclass
@@ -89,6 +97,7 @@ class FakeRun:
     drawn: list[Completions] = field(default_factory=list)
     scored: list[Completions] = field(default_factory=list)
     """Every group of completions that went through ``logprobs``."""
+    modules: dict[str, nn.Module] = field(default_factory=dict)
     progress: Any = field(default_factory=lambda: SimpleNamespace(step=0, total_steps=1, epoch=0, fraction=0.0))
 
     def __post_init__(self) -> None:
@@ -189,9 +198,24 @@ class FakeRun:
         dtype: torch.dtype | None = None,
         hidden: bool = False,
     ) -> LogProbs:
-        assert not hidden
-        assert len(batch) == len(completions)
         self.scored.append(completions)
+        drop = dropout and self.dropout
+        return self._score(
+            self.model, batch, completions, temperature=temperature, drop=drop, dtype=dtype, hidden=hidden
+        )
+
+    def _score(
+        self,
+        model: TinyModel,
+        batch: Batch,
+        completions: Completions,
+        *,
+        temperature: float = 1.0,
+        drop: bool = False,
+        dtype: torch.dtype | None = None,
+        hidden: bool = False,
+    ) -> LogProbs:
+        assert len(batch) == len(completions)
         size, count, width = completions.ids.shape
         mask = completions.mask
         # what stands in padded places is arbitrary, so that reading it would show
@@ -204,12 +228,13 @@ class FakeRun:
             n = int(length[b])
             row[b, :, :n] = prompt[b, :, :n]
             row[b, :, n : n + width] = tokens[b]
-        logits = self.model(row.flatten(0, 1), dropout=dropout and self.dropout).unflatten(0, (size, count))
-        logp = (logits / temperature).to(dtype or torch.float64).log_softmax(-1)
+        states = model.states(row.flatten(0, 1), dropout=drop).unflatten(0, (size, count))
+        logp = (states @ model.head / temperature).to(dtype or torch.float64).log_softmax(-1)
         place = (length[:, None, None] - 1 + torch.arange(width)).expand(size, count, width)
         logp = logp.gather(2, place[..., None].expand(-1, -1, -1, VOCABULARY))
         values = logp.gather(3, tokens[..., None])[..., 0]
-        return LogProbs(torch.where(mask, values, torch.zeros_like(values)), mask)
+        states = states.gather(2, place[..., None].expand(-1, -1, -1, states.shape[-1]))
+        return LogProbs(torch.where(mask, values, torch.zeros_like(values)), mask, states if hidden else None)
 
     # -- the rest
 
@@ -224,7 +249,7 @@ class FakeRun:
         step = self.part or max(size, 1)
         # backwards, as a cut by length may order them otherwise too
         parts = [list(range(first, min(first + step, size))) for first in range(0, size, step)][::-1]
-        parameters = list(self.model.parameters())
+        parameters = [p for module in (self.model, *self.modules.values()) for p in module.parameters()]
         self.shares, self.grads = {}, {}
         for index in parts:
             part = {name: _take(value, index) for name, value in rows.items()}
@@ -259,25 +284,41 @@ class FakeRun:
         return sum(self.shares.values())
 
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
-        return _unused()
+        with torch.no_grad():
+            return self._score(self.reference, batch, completions, temperature=temperature)
 
     def logits(self, batch: Batch, completions: Completions) -> Any:
         return _unused()
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
-        _unused()
+        self.modules[name] = module.double()
 
-    def add_critic(self, name: str, **settings: Any) -> None:
-        _unused()
+    def add_critic(
+        self,
+        name: str,
+        *,
+        start: Literal["policy", "reward_model"],
+        head: nn.Module | None = None,
+        learning_rate: float | None = None,
+    ) -> None:
+        critic = nn.ModuleDict({"body": copy.deepcopy(self.reference if start == "policy" else TinyModel(99))})
+        critic["head"] = head or nn.Linear(self.model.embedding.shape[1], 1)
+        self.modules[name] = critic.double()
 
     def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
-        return _unused()
+        critic: Any = self.modules[name]
+        made = self._score(critic["body"], batch, completions, hidden=True)
+        values = critic["head"](made.hidden)[..., 0]
+        return torch.where(made.mask, values, torch.zeros_like(values))
 
     def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Any:
-        return _unused()
+        size = len(next(iter(rows.values())))
+        order = torch.randperm(size, generator=self.generator(purpose)).tolist()
+        cuts = [order[part * size // parts : (part + 1) * size // parts] for part in range(parts)]
+        return [{name: _take(value, cut) for name, value in rows.items()} for cut in cuts]
 
     def generator(self, purpose: str) -> torch.Generator:
-        return _unused()
+        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "big"))
 
     def perturbed(self, seed: int, scale: float) -> Any:
         return _unused()
@@ -299,7 +340,7 @@ def _fingerprint(value: Any) -> Any:
     """Return the content of anything made of tensors, to see whether it was changed in place."""
     if isinstance(value, Tensor):
         return value.detach().numpy().tobytes()
-    if isinstance(value, (Batch, Completions, Prompts, Rewards)):
+    if is_dataclass(value):
         return {name: _fingerprint(part) for name, part in vars(value).items()}
     return repr(value)
 
