@@ -100,6 +100,12 @@ class MethodRegistration(_Registration):
     """Default way to start: ``branch`` off the shared schedule, or ``after`` a finished supervised checkpoint."""
     mixes_supervision: bool = True
     """Whether the update holds a supervised term on the demonstrations."""
+    by_options: Callable[[Any], Mapping[str, Any]] | None = None
+    """Given the validated options, returns the fields that depend on them (``needs``)."""
+
+    def resolved(self, options: Any) -> MethodRegistration:
+        """Return the registration as the validated ``options`` make it."""
+        return self if self.by_options is None else replace(self, **self.by_options(options))
 
 
 @dataclass(frozen=True, kw_only=True)

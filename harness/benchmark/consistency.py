@@ -78,6 +78,7 @@ def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Me
             continue
         registration = context.registry.get("method", entry.use)
         assert isinstance(registration, MethodRegistration)
+        registration = registration.resolved(context.registry.options("method", entry.use, entry.options))
         key, place = f"methods.{entry.label}", node.items["use"].place
         if "reward" in registration.needs and "reward" not in top.values:
             context.problems.add(place, f"method {entry.use} needs a reward, and the file has none", key=key,

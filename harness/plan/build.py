@@ -261,6 +261,7 @@ class _Builder:
         """Return one stage of a chain."""
         trained = entry if segment.active else self.shared
         registration = self.method(trained.use)
+        registration = registration.resolved(self.registry.options("method", trained.use, trained.options))
         config: dict[str, Any] = {
             "method": trained.use,
             "options": trained.options,

@@ -167,6 +167,8 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
     _check_choice(what, "needs", registration.needs, get_args(Need))
     _check_choice(what, "start", [registration.start], ("branch", "after"))
     _check_choice(what, "trains", [registration.trains], ("policy", "reward_model"))
+    if registration.by_options is not None and not callable(registration.by_options):
+        raise PluginError(f"{what}: `by_options` must be a function of the options", got=registration.by_options)
     if registration.trains == "reward_model":
         for name, keys in _keys(registration.options):
             if taken := sorted(keys & REWARD_MODEL_KEYS):

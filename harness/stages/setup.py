@@ -77,8 +77,10 @@ def load_reward_model(order: Order, store: Store) -> RewardModel:
     return model
 
 
-def load_reward_backbone(order: Order, store: Store) -> tuple[Policy, nn.Linear]:
+def load_reward_backbone(order: Order, store: Store, judge: RewardModel) -> tuple[Policy, nn.Linear]:
     """Load the parts of a reward model that was trained here, for a critic that starts as it.
+
+    The head gives normalised scores, as ``judge`` (the same model) does: those are the rewards to come.
 
     Raises:
         InputError: the reward model is another's, so that its ids need not be the policy's.
@@ -94,7 +96,11 @@ def load_reward_backbone(order: Order, store: Store) -> tuple[Policy, nn.Linear]
     settings = order.config["reward_model"]
     spec = Model(name="reward model", dtype=settings["dtype"], attention=settings["attention"])
     policy = Policy.load(locate(order, store, "reward_model"), spec=spec, device=order.runtime["device"])
-    return policy, load_head(store.open(parent.kind, parent.id).path(MODULES)).requires_grad_()
+    head = load_head(store.open(parent.kind, parent.id).path(MODULES))
+    with torch.no_grad():
+        head.bias.sub_(judge.shift).div_(judge.scale)
+        head.weight.div_(judge.scale)
+    return policy, head.requires_grad_()
 
 
 def encode_rows(

@@ -78,7 +78,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
         method = registry.build("method", config["method"], config["options"])
         settings: dict[str, Any] = {"around": around, "reward": reward, "reward_model": judge}
         if judge is not None:
-            settings["load_reward_model"] = lambda: load_reward_backbone(order, store)
+            settings["load_reward_model"] = lambda: load_reward_backbone(order, store, judge)
         settings["load_reference"] = lambda: load_policy(order, store, "start")
         settings["precomputed"] = _precomputed(order, store)
         if not ranks.first:

@@ -17,18 +17,22 @@ from harness.errors import HarnessError
 from harness.testing.tiny import tiny_policy
 from harness.training.distributed import Ranks, join
 from harness.training.rewards import CombinedReward, Part
+from harness_plugins.methods.ppo import PPOOptions
+from harness_plugins.methods.ppo.method import PPO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.api import Batch, Run
 
 #: Settings of the runs that are compared with one process: whole parts, and one row a part.
-EQUAL = {
+EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "evolution": (Evolution, {}),
     "evolution-single-rows": (Evolution, {"tokens_per_micro_batch": 1}),
     "supervised": (Supervised, {}),
     "five-a-step": (Evolution, {"batch_size": 5}),
+    # whitening, mini-batches of which a rank may have no row, several updates a step, a critic of its own
+    "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {}),
 }
 
 

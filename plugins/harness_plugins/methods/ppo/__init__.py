@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -10,7 +10,9 @@ from harness.api import MethodRegistration, Preset, hookimpl
 from harness_plugins.methods.building_blocks.options import Coefficient, SupervisedOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from harness.api.registration import Need
 
 #: A discount.
 Discount = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -137,6 +139,13 @@ _PRESETS = {
 }
 
 
+_NEEDS: frozenset[Need] = frozenset({"reward", "reference", "critic"})
+
+
+def _by_options(options: PPOOptions) -> Mapping[str, Any]:
+    return {"needs": _NEEDS | {"reward_model"}} if options.critic == "reward_model" else {}
+
+
 @hookimpl
 def harness_register_methods() -> Iterable[MethodRegistration]:
     """Offer ``ppo``."""
@@ -147,7 +156,8 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
             options=PPOOptions,
             build="harness_plugins.methods.ppo.method:PPO",
             source="https://arxiv.org/abs/1909.08593",
-            needs=frozenset({"reward", "reference", "critic"}),
+            needs=_NEEDS,
+            by_options=_by_options,
             presets=_PRESETS,
             start="after",
             mixes_supervision=False,
