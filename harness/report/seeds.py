@@ -58,8 +58,8 @@ def _cells(row: ResultRow, column: Column, seeds: list[int]) -> Mapping[str, Tab
     values = None if data is None else data.matrix(place.metric, place.column, seeds)
     if values is None:
         return {heading.name: TableCell(status=FAILED) for heading in _headings(column, seeds)}
-    present = ~np.isnan(values).all(axis=1)
-    means = {seed: mean(part[None]) for seed, part, there in zip(seeds, values, present, strict=True) if there}
+    found = {seed: mean(part) for seed, part in zip(seeds, values, strict=True)}
+    means = {seed: value for seed, value in found.items() if value is not None}
     cells = {f"{name}/{seed}": TableCell(means[seed]) if seed in means else TableCell(status=FAILED) for seed in seeds}
     every = np.array(list(means.values()))
     cells[f"{name}/mean"] = TableCell(float(every.mean()), seeds=every.size, of=len(seeds))
