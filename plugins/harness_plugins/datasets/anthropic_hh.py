@@ -54,8 +54,8 @@ class AnthropicHHOptions(Options):
     """Files of the test, in this order, each in its own, so that ``limit`` takes the first pairs of the first."""
     turns: Literal["all", "single"] = "all"
     """``single``: only dialogues in which the person speaks once."""
-    revision: str = _COMMIT
-    """Commit of the hub's repository."""
+    revision: str | None = None
+    """Commit of the hub's repository; without it one that is known."""
 
     @model_validator(mode="after")
     def _files(self) -> Self:
@@ -103,7 +103,7 @@ class AnthropicHH:
         """Return the sha256 of each file, or the revision."""
         if source is not None:
             return {name: {"sha256": content_sha256(path)} for name, path in self._paths(source).items()}
-        return {name: dict(identity(_hub(name), self._options.revision)) for name in self._names}
+        return {name: dict(identity(_hub(name), self._options.revision or _COMMIT)) for name in self._names}
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the plain files into ``folder``, and count what :meth:`load` will leave out."""
@@ -111,7 +111,7 @@ class AnthropicHH:
             digests = {name: unpack(path, folder / _plain(name)) for name, path in self._paths(source).items()}
             return Provenance(origin="file", sha256=combined(digests), notes=self._notes(folder))
         found = {
-            name: fetch(_hub(name), self._options.revision, folder / _plain(name), dataset="anthropic-hh")
+            name: fetch(_hub(name), self._options.revision or _COMMIT, folder / _plain(name), dataset="anthropic-hh")
             for name in self._names
         }
         whole = combined({name: part.sha256 or "" for name, part in found.items()})

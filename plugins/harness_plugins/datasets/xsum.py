@@ -44,8 +44,8 @@ class XSumOptions(Options):
     words: PositiveInt | None = None
     """Keep the first words of each document, as many as this, in training and test alike: news says first what matters,
     while a template cuts on the left."""
-    revision: str = _COMMIT
-    """Commit of the hub's repository."""
+    revision: str | None = None
+    """Commit of the hub's repository; without it one that is known."""
 
 
 class _Row(NamedTuple):
@@ -75,7 +75,7 @@ class XSum:
         if source is not None:
             return {name: {"sha256": content_sha256(path)} for name, path in self._paths(source).items()}
         self._check_no_resplit()
-        return {split: dict(identity(_hub(split), self._options.revision)) for split in _SPLITS}
+        return {split: dict(identity(_hub(split), self._options.revision or _COMMIT)) for split in _SPLITS}
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the files into ``folder`` as JSON Lines, and count what :meth:`load` will leave out."""
@@ -86,7 +86,7 @@ class XSum:
         found = {}
         for split in _SPLITS:
             download = folder / f"{split}.parquet"
-            found[split] = fetch(_hub(split), self._options.revision, download, dataset="xsum")
+            found[split] = fetch(_hub(split), self._options.revision or _COMMIT, download, dataset="xsum")
             _as_lines(download, folder / f"{split}.jsonl")
             download.unlink()
         whole = combined({name: part.sha256 or "" for name, part in found.items()})
