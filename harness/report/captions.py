@@ -28,6 +28,9 @@ def data_lines(results: Results, datasets: Sequence[str]) -> list[str]:
 def data_set(described: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """Name one data set, how it was chosen, its size and whether it is real."""
     text = f"{described['dataset']}/{described['split']}"
+    if (described.get("provenance") or {}).get("origin") == "file":
+        # an upstream's commit says nothing of the user's own files
+        options = {name: value for name, value in options.items() if name != "revision"}
     if chosen := settings_text(options):
         text += f" ({chosen})"
     if "rows" in described:

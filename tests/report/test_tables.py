@@ -11,6 +11,7 @@ from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Place, Run, plain_val
 
 from harness.errors import InputError
 from harness.report import statistics
+from harness.report.captions import data_set
 from harness.report.export import json_value
 from harness.report.results import load_results
 from harness.report.write import Document, build
@@ -40,6 +41,14 @@ def cells(run: Run, name: str = "scores") -> dict[str, dict[str, Any]]:
 
 def said(run: Run, name: str = "scores") -> str:
     return "\n".join(table(run, name).caption)
+
+
+@pytest.mark.parametrize(
+    ("origin", "said_of_it"), [("file", "tales/test (words 9)"), ("hub/x", "tales/test (words 9, revision abc)")]
+)
+def test_a_commit_of_the_upstream_is_not_said_of_files(origin: str, said_of_it: str) -> None:
+    described = {"dataset": "tales", "split": "test", "generated": False, "provenance": {"origin": origin}}
+    assert data_set(described, {"words": 9, "revision": "abc", "variant": None}) == said_of_it
 
 
 class TestNumbers:
