@@ -10,7 +10,7 @@ from harness.errors import InputError
 
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("runs", metavar="[RUN]...", type=click.Path(path_type=Path), nargs=-1)
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
@@ -22,21 +22,38 @@ from harness.errors import InputError
 @click.option(
     "--publish", "publishing", is_flag=True, help="Also write them below published/ in --results, without paths."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json instead of the tables.")
-def command(run: Path | None, results: Path, publishing: bool, as_json: bool) -> None:
+@click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) instead of the tables.")
+def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: bool, as_json: bool) -> None:
     """Write the tables of RUN again, from what is stored, and print them.
 
     RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
-    computed again and no model is loaded.
+    computed again and no model is loaded. With --claims several runs may be named, and none means all.
     """
-    from harness.report import publish, write_tables
+    from harness.report import across, claims_json, claims_text, publish, write_tables
 
-    folder = find_run(results, run)
+    if claims:
+        folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
+        found = across(results, folders)
+        click.echo(claims_json(found) if as_json else claims_text(found))
+        return
+    if len(runs) > 1:
+        raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
+    folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
     text = write_tables(root, folder)
     if publishing:
         click.echo(f"published in {publish(root, folder)}", err=True)
     click.echo((folder / "leaderboard.json").read_text(encoding="utf-8") if as_json else text)
+
+
+def known_runs(results: Path) -> list[Path]:
+    """Return every run below the results, as BENCHMARK/PROFILE."""
+    return sorted(
+        path.parent.relative_to(results)
+        for path in results.glob("*/*/manifest.json")
+        if path.parent.parent.name not in {"store", "published"}
+    )
 
 
 def find_run(results: Path, run: Path | None) -> Path:
@@ -45,11 +62,7 @@ def find_run(results: Path, run: Path | None) -> Path:
     Raises:
         InputError: there is none, or more than one and none was named.
     """
-    known = sorted(
-        path.parent.relative_to(results)
-        for path in results.glob("*/*/manifest.json")
-        if path.parent.parent.name not in {"store", "published"}
-    )
+    known = known_runs(results)
     listed = f"one of {', '.join(map(str, known))}" if known else None
     if run is None:
         if len(known) == 1:

@@ -1,6 +1,7 @@
 """Statistics, tables and their renderers; reads the store, never torch."""
 
 from harness.report.publish import publish
+from harness.report.verdicts import across, claims_json, claims_text
 from harness.report.write import write_tables
 
-__all__ = ["publish", "write_tables"]
+__all__ = ["across", "claims_json", "claims_text", "publish", "write_tables"]

@@ -25,6 +25,8 @@ class Part(NamedTuple):
     """What all its columns share, if it was cut."""
     labels: list[str]
     rows: list[list[str]]
+    names: int
+    """How many of the first columns name the row."""
 
 
 def visible(text: str) -> str:
@@ -55,7 +57,7 @@ def _width(part: Part) -> int:
 def _part(table: Table, columns: Sequence[int], group: str) -> Part:
     models = len({row.model for row in table.rows}) > 1
     headings = [table.headings[index] for index in columns]
-    labels = ["model"] * models + ["method"]
+    labels = [table.names[1]] * models + [table.names[0]]
     for heading in headings:
         arrow = {True: " ↑", False: " ↓", None: ""}[heading.higher_is_better]
         prefix = f"{heading.group} " if heading.group not in {"", group, heading.label} else ""
@@ -65,4 +67,4 @@ def _part(table: Table, columns: Sequence[int], group: str) -> Part:
         name = row.label + (f" ({', '.join(row.marks)})" if row.marks else "")
         cells = [shown(row.cells[h.name], h) if h.name in row.cells else "–" for h in headings]
         rows.append([*([row.model] * models), name, *cells])
-    return Part(group, labels, rows)
+    return Part(group, labels, rows, 1 + models)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
+from markupsafe import Markup
 
 from harness.report.grid import visible
 from harness.report.markdown import shared_lines
@@ -85,7 +86,7 @@ def _environment() -> jinja2.Environment:
 
 def visible_lines(text: str) -> str:
     """Return text whose control and direction characters are shown as escapes, line ends aside."""
-    return text if isinstance(text, jinja2.utils.markupsafe.Markup) else "\n".join(map(visible, text.split("\n")))
+    return text if isinstance(text, Markup) else "\n".join(map(visible, text.split("\n")))
 
 
 def _view(table: Table, shared: Sequence[str]) -> _View:
@@ -107,7 +108,7 @@ def _view(table: Table, shared: Sequence[str]) -> _View:
         cells = [_cell(row.cells.get(h.name), h, first=i in begins) for i, h in enumerate(headings)]
         rows.append(_Row([row.label, *([row.model] * models)], list(row.marks), cells))
     labels = [_Label(_text(heading), "first" if index in begins else "") for index, heading in enumerate(headings)]
-    names = ["method", *(["model"] * models)]
+    names = [table.names[0], *([table.names[1]] * models)]
     caption = [line for line in table.caption if line not in shared]
     return _View(table.title, names, groups, labels, rows, caption)
 

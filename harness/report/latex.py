@@ -41,13 +41,12 @@ def escaped(text: str) -> str:
 
 def _environment(table: Table, part: Part) -> str:
     title = f"{table.title}, {part.group}" if part.group else table.title
-    names = sum(label in {"model", "method"} for label in part.labels[:2])
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escaped(title)}}}",
-            rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(part.labels) - names)}}}",
+            rf"\begin{{tabular}}{{{'l' * part.names}{'r' * (len(part.labels) - part.names)}}}",
             r"\toprule",
             _row(part.labels),
             r"\midrule",

@@ -68,8 +68,6 @@ def _part(part: Part) -> str:
         headers=[escaped(label, cell=True) for label in part.labels],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=[
-            "left" if label in {"model", "method"} and index < 2 else "right" for index, label in enumerate(part.labels)
-        ],
+        colalign=["left" if index < part.names else "right" for index in range(len(part.labels))],
     )
     return f"**{escaped(part.group)}**\n\n{text}" if part.group else text

@@ -164,7 +164,8 @@ def reward_model_table(results: Results) -> Table:
             "longer: how often length alone would have been right. What was trained on the score may grow longer by it."
         ),
     ]
-    return Table("reward-model", "Reward model", headings, tuple(rows), tuple(caption))
+    names = ("reward model", "model")
+    return Table("reward-model", "Reward model", headings, tuple(rows), tuple(caption), names=names)
 
 
 def _cells(pairs: Pairs) -> dict[str, TableCell]:

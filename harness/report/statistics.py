@@ -25,7 +25,8 @@ Pair: TypeAlias = "tuple[str, str]"
 #: Fewer seeds than this support no claim about a difference.
 SEEDS_FOR_CLAIMS = 3
 LEVEL = 0.05
-_POWER = 0.8
+#: How often a difference that is there should be found.
+POWER = 0.8
 _REPLICATES = 2000
 _FLIPS = 5000
 _BATCH = 500
@@ -220,7 +221,7 @@ def _signs(examples: int, count: int) -> Iterator[Array]:
 
 def _paired_t(difference: Array) -> float:
     """Return two-sided p of the paired t-test over the seeds that both rows have; 1 for fewer than three."""
-    seeds = _per_seed(difference)
+    seeds = per_seed(difference)
     if seeds.size < SEEDS_FOR_CLAIMS:
         return 1.0
     centre, error = float(seeds.mean()), _error(seeds)
@@ -229,7 +230,13 @@ def _paired_t(difference: Array) -> float:
     return 2 * float(stdtr(seeds.size - 1, -abs(centre / error)))
 
 
-def _per_seed(difference: Array) -> Array:
+def paired(difference: Array) -> float:
+    """Return the two-sided p of one (S, N) difference: the larger of the two tests', as in :func:`compare`."""
+    return max(_permutation({("", ""): difference})[("", "")], _paired_t(difference))
+
+
+def per_seed(difference: Array) -> Array:
+    """Return the mean differences of the seeds that both rows have."""
     seeds = _along(difference, 1)
     return seeds[~np.isnan(seeds)]
 
@@ -245,7 +252,7 @@ def _detectable(difference: Array, pairs: int) -> float | None:
     the normal approximation; the larger of the two is needed. Infinite where there are so few examples that the
     permutation test cannot reject at all.
     """
-    seeds = _per_seed(difference)
+    seeds = per_seed(difference)
     if seeds.size < SEEDS_FOR_CLAIMS:
         return None
     level = LEVEL / (2 * pairs)
@@ -253,9 +260,9 @@ def _detectable(difference: Array, pairs: int) -> float | None:
     examples = examples[~np.isnan(examples)]
     if 0.5**examples.size > level:
         return math.inf
-    by_example = float(ndtri(1 - level) + ndtri(_POWER)) * _error(examples)
+    by_example = float(ndtri(1 - level) + ndtri(POWER)) * _error(examples)
     strict = float(stdtrit(seeds.size - 1, 1 - level))
-    by_seed = float(nctdtrinc(seeds.size - 1, 1 - _POWER, strict)) * _error(seeds)
+    by_seed = float(nctdtrinc(seeds.size - 1, 1 - POWER, strict)) * _error(seeds)
     return max(by_example, by_seed)
 
 

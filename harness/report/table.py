@@ -70,6 +70,8 @@ class Table:
     caption: tuple[str, ...] = ()
     divided: bool = False
     """Whether a wide table is cut into one part for each group."""
+    names: tuple[str, str] = ("method", "model")
+    """What a row's label and its model are called; the second is shown where it is not the same in all rows."""
 
 
 def shown(cell: TableCell, heading: Heading) -> str:

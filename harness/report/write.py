@@ -15,6 +15,7 @@ from harness.report.rewards import reward_model_table
 from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
 from harness.report.seeds import seeds_table
 from harness.report.training import signal_table, timing_table
+from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
 from harness.store.files import replace_text
 
@@ -35,6 +36,7 @@ TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "reward-model": lambda columns: reward_model_table(columns.results),
     "timing": lambda columns: timing_table(columns.results),
     "signal": lambda columns: signal_table(columns.results),
+    "claims": lambda columns: claims_table(columns.results),
 }
 
 
@@ -77,6 +79,7 @@ def build(results: Results) -> Document:
         "seeds": len(results.seeds) < 2 or not results.metrics("score"),
         "decoding": not results.evaluated,
         "win-rates": not judged(results),
+        "claims": not claimed(results),
         "reward-model": not manifest.get("reward_models"),
     }
     tables = [summary_table(columns)] if results.evaluated else []

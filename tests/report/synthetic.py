@@ -83,6 +83,9 @@ class Run:
     trained: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
     """What differs in the summary of a row's ``train`` stage."""
     environment: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: ENVIRONMENT
+    options: Callable[[str], Mapping[str, Any]] = lambda _row: {}
+    described: Callable[[str], Mapping[str, Any]] = lambda _row: {}
+    """What differs in the manifest's description of a row."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     """What differs in the manifest."""
     reward_models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -133,11 +136,12 @@ class Run:
             "kind": kind,
             "model": model,
             "preset": None,
-            "options": {},
+            "options": self.options(row),
             "options_set": {"coef": 0.2} if kind == "method" else {},
             "active": "last",
             "start": "branch",
             "trials": 1,
+            **self.described(row),
             "shared_terms": ["sft"],
             "seeds": {str(seed): self._seed(row, model, seed) for seed in self.seeds},
         }

@@ -1,0 +1,66 @@
+"""The claims themselves, from the JSON files beside this module: one file a paper."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim. Rows are named by their method: the first row of the run that uses it stands for it."""
+
+    name: str
+    text: str
+    place: str
+    """Where the paper makes it, with what it printed."""
+    benchmarks: tuple[str, ...]
+    """Names of the benchmarks that can say something of it."""
+    kind: str
+    """``above``, ``equal``, ``trend``, ``peak``, ``order`` or ``held``."""
+    row: str = ""
+    others: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    """METRIC.COLUMN; those that the run has are tested."""
+    better: str = ""
+    """``more`` or ``less`` where the claim is about more or less, and not about the column's better direction."""
+    option: str = ""
+    """The option that a trend or a peak goes along; of a list its length."""
+    at: float = 0.0
+    """Where the peak is claimed to be."""
+    margin: float = 0.0
+    """Up to which difference two rows count as equal, in the column's own unit."""
+    why: str = ""
+    """Why this margin."""
+    order: tuple[str, ...] = ()
+    """Methods by the seconds of a step, fastest first."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Method to the number of models that it keeps in memory."""
+    title: str = ""
+    """The paper."""
+
+
+@functools.cache
+def read_claims() -> tuple[Claim, ...]:
+    """Return all claims of all papers."""
+    found = []
+    for path in sorted(resources.files(__package__).iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".json"):
+            data = json.loads(path.read_text(encoding="utf-8"))
+            for claim in data["claims"]:
+                plain: dict[str, Any] = {
+                    name: tuple(value) if isinstance(value, list) else value for name, value in claim.items()
+                }
+                found.append(Claim(**plain, title=data["title"]))
+    return tuple(found)
+
+
+def claims_for(benchmark: str, claims: Iterable[Claim] | None = None) -> list[Claim]:
+    """Return the claims that a benchmark of this name can say something of."""
+    return [claim for claim in (read_claims() if claims is None else claims) if benchmark in claim.benchmarks]

@@ -1,0 +1,168 @@
+"""The table of claims: what a paper says, what was measured, and one word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.report.claims import Cell, Claim, Finding, claims_for, read_claims, verdicts
+from harness.report.export import json_text
+from harness.report.markdown import markdown
+from harness.report.results import load_results
+from harness.report.table import Heading, Table, TableCell, TableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.report.results import Results
+
+CAPTION = (
+    (
+        "Supported: in every place the difference points the claimed way, and a permutation test over prompts and a "
+        "t-test over seeds, both paired, reject at 5 %. Contradicted: somewhere both reject the other way, after "
+        "Holm's correction over all places. Undecided: neither, with how many more would decide four times in five if "
+        "the measured difference and spread are the true ones. A verdict is about the models and data of its run."
+    ),
+    (
+        "Measured: the place that says least for the claim, turned so that more than 0 is what is claimed, with its "
+        "95 % interval; harness report --claims --json has every place."
+    ),
+)
+
+
+class Verdict(NamedTuple):
+    """One claim in one run."""
+
+    claim: Claim
+    finding: Finding
+    run: str
+    """BENCHMARK/PROFILE; empty where no run was there."""
+
+
+def claimed(results: Results) -> bool:
+    """Return whether any claim is about a benchmark of this name."""
+    return bool(claims_for(results.manifest["benchmark"]))
+
+
+def claims_table(results: Results) -> Table:
+    """Return what one run says of the claims that it is for."""
+    found = [Verdict(claim, finding, "") for claim, finding in verdicts(results)]
+    return table(found, "Claims")
+
+
+def table(found: Sequence[Verdict], title: str) -> Table:
+    """Return verdicts as a table."""
+    headings = (
+        Heading("claim", "claim"),
+        Heading("place", "in the paper"),
+        Heading("verdict", "verdict"),
+        Heading("because", "because"),
+        Heading("measured", "measured"),
+        Heading("difference", "difference", shown=False),
+    )
+    rows = [TableRow(one.claim.name, one.run, _cells(one)) for one in found]
+    margins = [
+        f"{one.claim.text}: equal within ±{one.claim.margin:g} ({one.claim.why})." for one in found if one.claim.margin
+    ]
+    papers = [f"Claims of: {title}." for title in dict.fromkeys(one.claim.title for one in found)]
+    return Table(
+        "claims", title, headings, tuple(rows), (*papers, *CAPTION, *dict.fromkeys(margins)), names=("name", "run")
+    )
+
+
+def _cells(one: Verdict) -> dict[str, TableCell]:
+    finding = one.finding
+    cells = {
+        "claim": TableCell(one.claim.text),
+        "place": TableCell(one.claim.place),
+        "verdict": TableCell(finding.word),
+        "because": TableCell(finding.because),
+    }
+    weakest = least(finding.cells)
+    if weakest is not None and weakest.difference is not None:
+        cells["measured"] = TableCell(measured(weakest))
+        found = weakest.difference
+        scaled = type(found)(*(weakest.scale * number for number in (found.mean, found.low, found.high)))
+        cells["difference"] = TableCell(scaled.mean, scaled)
+    return cells
+
+
+def least(cells: Sequence[Cell]) -> Cell | None:
+    """Return the place that says least for the claim."""
+    rank = {"contradicted": 0, "undecided": 1, "supported": 2, "not run": 3}
+    there = [cell for cell in cells if cell.difference is not None]
+    return min(
+        there, key=lambda cell: (rank[cell.word], cell.difference.mean if cell.difference else 0.0), default=None
+    )
+
+
+def measured(cell: Cell) -> str:
+    """Return a difference as text."""
+    found = cell.difference
+    if found is None:
+        return cell.where
+    unit = f" {cell.unit}" if cell.unit else ""
+    ends = (
+        f" [{found.low * cell.scale:+.{cell.digits}f}, {found.high * cell.scale:+.{cell.digits}f}]"
+        if found.known
+        else ""
+    )
+    return f"{cell.where}: {found.mean * cell.scale:+.{cell.digits}f}{ends}{unit}"
+
+
+def across(root: Path, folders: Sequence[Path]) -> list[Verdict]:
+    """Return every claim of every paper, once for each run that can say something of it, else as not run."""
+    known: dict[str, list[tuple[str, Results]]] = {}
+    for folder in folders:
+        results = load_results(root if folder.is_relative_to(root) else folder.parent.parent, folder)
+        manifest = results.manifest
+        known.setdefault(manifest["benchmark"], []).append((f"{manifest['benchmark']}/{folder.name}", results))
+    found = []
+    for claim in read_claims():
+        runs = [run for name in claim.benchmarks for run in known.get(name, ())]
+        found += [Verdict(claim, finding, name) for name, run in runs for _, finding in verdicts(run, [claim])]
+        if not runs:
+            wanted = " or ".join(f"{name}" for name in claim.benchmarks)
+            found.append(Verdict(claim, Finding("not run", f"no run of {wanted} was given"), ""))
+    return found
+
+
+def claims_text(found: Sequence[Verdict]) -> str:
+    """Return verdicts as Markdown."""
+    return markdown("What is claimed, and what was measured", [], [table(found, "Claims")])
+
+
+def claims_json(found: Sequence[Verdict]) -> str:
+    """Return verdicts with every place, as JSON."""
+    listed = [
+        {
+            "claim": one.claim.name,
+            "text": one.claim.text,
+            "paper": one.claim.title,
+            "place": one.claim.place,
+            "run": one.run or None,
+            "verdict": one.finding.word,
+            "because": one.finding.because,
+            "margin": one.claim.margin or None,
+            "places": [_place(cell) for cell in one.finding.cells],
+        }
+        for one in found
+    ]
+    return json_text({"claims": listed}, [])
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    found = cell.difference
+    numbers: dict[str, Any] = {}
+    if found is not None:
+        numbers = {"difference": found.mean * cell.scale}
+        if found.known:
+            numbers |= {"low": found.low * cell.scale, "high": found.high * cell.scale}
+    return {
+        "where": cell.where,
+        **numbers,
+        "unit": cell.unit or None,
+        "p": cell.p,
+        "verdict": cell.word,
+        "needed": cell.needed or None,
+    }
