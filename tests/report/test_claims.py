@@ -144,7 +144,7 @@ class TestEqual:
         finding = judge_equal([measured(close * 20)], 0.05)
         assert finding.word == "undecided"
         assert "times as many prompts" in finding.because
-        assert "cannot support" in judge_equal([measured(close * 20 + 0.5)], 0.05).because
+        assert "cannot support" in judge_equal([measured(close * 20 + 0.1)], 0.05).because
 
     def test_is_stricter_than_two_one_sided_tests(self) -> None:
         generator = np.random.default_rng(2)
