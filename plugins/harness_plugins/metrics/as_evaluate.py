@@ -160,5 +160,19 @@ class NoServices:
         """Refuse."""
         raise self._refusal(len(samples))
 
+    def answers_of(self, label: str) -> Any:
+        """Refuse."""
+        raise StageError(f"there are no rows here, and no answers of {label!r}", where=f"metric {self._name!r}")
+
+    def cache(self, name: str) -> Any:
+        """Refuse."""
+        raise StageError(
+            f"the metric keeps {name!r} in a folder, and there is none", where=f"metric {self._name!r}",
+            expected="`services`, an object with the methods of harness.api.MetricServices",
+        )  # fmt: skip
+
+    def tell(self, done: int, total: int, note: str) -> None:
+        """Nobody listens."""
+
     def _refusal(self, count: int) -> StageError:
         return StageError(f"the metric asked for a model for {count} answers", where=f"metric {self._name!r}")

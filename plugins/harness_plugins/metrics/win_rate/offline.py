@@ -1,0 +1,56 @@
+"""Judges that ask nobody outside: a plain rule, and the benchmark's reward model. Neither cares about the order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness_plugins.metrics.win_rate.comparison import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.api import MetricServices
+    from harness_plugins.metrics.win_rate.comparison import Comparison
+
+
+class RuleJudge:
+    """Prefers by length or by ROUGE-L against the references; equal is a tie."""
+
+    def __init__(self, rule: Literal["longer", "shorter", "rouge-l"]) -> None:
+        """Keep the rule."""
+        self._rule = rule
+
+    def compare(self, wanted: Sequence[Comparison], services: MetricServices) -> Mapping[Comparison, Outcome]:
+        """Return an outcome for every comparison."""
+        firsts = self._values([(way.first, way.sample.references) for way in wanted])
+        seconds = self._values([(way.second, way.sample.references) for way in wanted])
+        services.tell(len(wanted), len(wanted), self._rule)
+        return {way: _higher(a, b) for way, a, b in zip(wanted, firsts, seconds, strict=True)}
+
+    def _values(self, texts: Sequence[tuple[str, Sequence[str]]]) -> list[float | None]:
+        if self._rule != "rouge-l":
+            sign = 1.0 if self._rule == "longer" else -1.0
+            return [sign * len(text) for text, _ in texts]
+        from harness_plugins.text.rouge import RougeScorer
+
+        return RougeScorer().scores("rougeL", [text for text, _ in texts], [known for _, known in texts])
+
+
+class RewardModelJudge:
+    """Prefers the answer that the benchmark's reward model gives more; equal is a tie."""
+
+    def compare(self, wanted: Sequence[Comparison], services: Any) -> Mapping[Comparison, Outcome]:
+        """Return an outcome for every comparison; each text is scored once."""
+        texts: dict[tuple[str, str], Any] = {}
+        for way in wanted:
+            for text in (way.first, way.second):
+                texts.setdefault((way.prompt, text), way.sample)
+        scores = services.rewards(list(texts.values()), [text for _, text in texts]) if texts else []
+        known = dict(zip(texts, map(float, scores), strict=True))
+        return {way: _higher(known[way.prompt, way.first], known[way.prompt, way.second]) for way in wanted}
+
+
+def _higher(first: float | None, second: float | None) -> Outcome:
+    if first is None or second is None:
+        return Outcome(None, "undefined")
+    return Outcome("tie" if first == second else "first" if first > second else "second")
