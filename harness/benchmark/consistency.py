@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from harness.api.registration import MethodRegistration, MetricRegistration, RewardRegistration
+from harness.api.registration import MethodRegistration, RewardRegistration
 from harness.benchmark.data import context_length, same_rows
 from harness.benchmark.opponents import check_opponents
 from harness.benchmark.reward_model import provides_pairs
@@ -101,11 +101,8 @@ def _check_judges(top: Part, context: Context, metrics: Metrics) -> None:
             if isinstance(reward, RewardRegistration) and "reward_model" in reward.needs:
                 _need_reward_model(top, context, f"reward {use.value}", "reward", use.place)
     for node, metric in metrics:
-        registration = context.registry.get("metric", metric.use) if metric is not None else None
-        if metric is None or not isinstance(registration, MetricRegistration):
-            continue
-        registration = registration.resolved(context.registry.options("metric", metric.use, metric.options))
-        if "reward_model" in registration.needs:
+        registration = context.resolved(metric) if metric is not None else None
+        if metric is not None and registration is not None and "reward_model" in registration.needs:
             place = _place(node, "use")
             _need_reward_model(top, context, f"metric {metric.use}", f"metrics.{metric.use}", place)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.registration import MetricRegistration
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.sections import Part, attempt
 from harness.errors import PluginError, suggest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.api.registration import Kind, Registration
+    from harness.benchmark.schema import MetricUse
     from harness.benchmark.source import Node
     from harness.plugins import Registry
 
@@ -78,6 +80,15 @@ class Context:
             self.problems.add(part.place, what, key=part.key)
             return {}
         return found
+
+    def resolved(self, use: MetricUse) -> MetricRegistration | None:
+        """Return a metric's registration as its options make it; None where they are wrong, which has been said."""
+        registration = self.registry.get("metric", use.use)
+        assert isinstance(registration, MetricRegistration)
+        try:
+            return registration.resolved(self.registry.options("metric", use.use, use.options))
+        except Exception:  # noqa: BLE001  # a plugin's validators may raise anything
+            return None
 
     def path(self, node: Node, key: str) -> str | None:
         """Return an absolute path of something that exists; None after adding why not.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.api.registration import MethodRegistration, MetricRegistration
+from harness.api.registration import MethodRegistration
 from harness.errors import suggest
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ def check_opponents(
     for node, use in metrics:
         if use is None or not whole:  # a row that is wrong itself may be the one that is meant
             continue
-        registration = context.registry.get("metric", use.use)
-        assert isinstance(registration, MetricRegistration)
-        if registration.by_options is not None:
-            registration = registration.resolved(context.registry.options("metric", use.use, use.options))
-        for label in registration.opponents:
+        registration = context.resolved(use)
+        for label in registration.opponents if registration else ():
             if label not in rows:
                 place = _where_it_says(node, label)
                 near = suggest(label, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from harness.benchmark.schema import Cases
 from harness.benchmark.sections import check, part_of
@@ -47,9 +47,8 @@ def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | No
     """Add what is wrong with the columns of the Pareto front: unknown ones, and those without a better direction."""
     columns: dict[str, bool | None] = {}
     for _, use in metrics:
-        if use is not None:
-            registration: Any = context.registry.get("metric", use.use)
-            registration = registration.resolved(context.registry.options("metric", use.use, use.options))
+        registration = context.resolved(use) if use is not None else None
+        if use is not None and registration is not None:
             columns |= {f"{use.use}.{column.name}": column.higher_is_better for column in registration.columns}
     seen = set()
     for index, element in enumerate(node.elements if node is not None else ()):

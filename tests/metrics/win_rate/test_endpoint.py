@@ -271,7 +271,7 @@ def test_candidates_that_give_verdicts_themselves(services: Services) -> None:
 
 
 def test_the_endpoints_own_words_and_counts_are_not_trusted(services: Services) -> None:
-    usages = [None, {"prompt_tokens": -5, "completion_tokens": "many"}, {"prompt_tokens": True}, [], "free"]
+    usages: list[Any] = [None, {"prompt_tokens": -5, "completion_tokens": "many"}, {"prompt_tokens": True}, [], "free"]
 
     def script(number: int, asked: Asked) -> Any:
         text = asked.verdict().replace("One", f"{asked.key} One")
