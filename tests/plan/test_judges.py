@@ -70,8 +70,8 @@ def test_how_requests_are_sent_is_in_no_id_and_reaches_the_stage(planner: Planne
 @pytest.mark.parametrize(
     "change",
     [{"model": "n"}, {"base_url": "http://localhost:1/v1"}, {"order": "random"}, {"ties": True},
-     {"criterion": "is true"}, {"temperature": 1.0}, {"max_tokens": 9}, {"null_answer": "No."}, {"against": ["eso"]}, {"column": "c"},
-     {"price_per_million": {"input": 1.0, "output": 2.0}}],
+     {"criterion": "is true"}, {"temperature": 1.0}, {"max_tokens": 9}, {"null_answer": "No."},
+     {"against": ["eso"]}, {"column": "c"}, {"price_per_million": {"input": 1.0, "output": 2.0}}],
 )  # fmt: skip
 def test_what_can_change_a_verdict_is_in_the_id(planner: Planner, data: Path, change: dict[str, Any]) -> None:
     plain = scores(planner.plan(planner.load(judging(data, ENDPOINT))))
