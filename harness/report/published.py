@@ -1,13 +1,23 @@
-"""Figures that papers printed, as data with their places; shown beside measured ones and never compared with them."""
+"""Figures that papers printed, as data with their places; beside measured ones, compared with none."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, suggest
-from harness.report.table import Heading, Table, TableCell, TableRow
+from harness.report.rewards import accuracy_cell
+from harness.report.statistics import interval
+from harness.report.table import Heading, Table, TableCell, TableRow, shown
+from harness.report.training import step_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.report.columns import Columns
+    from harness.report.results import ResultRow, Results
 
 
 @dataclass(frozen=True)
@@ -16,11 +26,15 @@ class Figure:
 
     place: str
     """Table or section."""
+    benchmark: str
+    """Name of the benchmark that measures the same thing; empty where the setting is not known, shown with any."""
     setting: str
     row: str
     column: str
     value: float
     note: str = ""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What is measured of it here: ``method``, ``options`` (of a list its length), ``column``."""
 
     @property
     def where(self) -> str:
@@ -33,8 +47,37 @@ class Figure:
         return f"{self.value:g}"
 
 
-def published_table(name: str) -> Table:
-    """Return the printed figures of one paper as a table of their own: they enter no ranking, interval or tie group."""
+def published_table(name: str, columns: Columns) -> Table:
+    """Return one paper's figures for this benchmark, with what was measured beside them, as a table of their own."""
+    data = _read(name)
+    benchmark = columns.results.manifest["benchmark"]
+    figures = [Figure(**figure) for figure in data["figures"] if figure["benchmark"] in {"", benchmark}]
+    headings = (
+        Heading("column", "column"),
+        Heading("printed", "published"),
+        Heading("measured", "measured here"),
+        Heading("note", "note"),
+    )
+    rows = []
+    for figure in figures:
+        cells = {"column": TableCell(figure.column), "printed": TableCell(figure.printed)}
+        if measured := _measured(figure, columns):
+            cells["measured"] = TableCell(measured)
+        if figure.note:
+            cells["note"] = TableCell(figure.note)
+        rows.append(TableRow(f"{figure.where}, {figure.column}", data["title"], cells, ("published",)))
+    places = {figure.place for figure in figures}
+    notes = [note["text"] for note in data["notes"] if not note.get("places") or places & set(note["places"])]
+    if rows:
+        notes.append(
+            "Measured here: with this profile's models and data, which are the paper's own in the profile paper alone; "
+            "a difference between the two columns is no test of anything."
+        )
+    title = f"Published figures: {data['title']}"
+    return Table("published", title, headings, tuple(rows), tuple(notes), names=("figure", "paper"))
+
+
+def _read(name: str) -> dict[str, Any]:
     known = sorted(
         path.name.removesuffix(".json")
         for path in resources.files("harness.report").joinpath("figures").iterdir()
@@ -46,16 +89,53 @@ def published_table(name: str) -> Table:
             did_you_mean=suggest(name, known),
         )  # fmt: skip
     text = resources.files("harness.report").joinpath("figures", f"{name}.json").read_text(encoding="utf-8")
-    data = json.loads(text)
-    figures = [Figure(**figure) for figure in data["figures"]]
-    columns = dict.fromkeys(figure.column for figure in figures)
-    headings = (*(Heading(column, column) for column in columns), Heading("note", "note"))
-    cells: dict[str, dict[str, TableCell]] = {}
-    for figure in figures:
-        row = cells.setdefault(figure.where, {})
-        row[figure.column] = TableCell(figure.printed)
-        notes = [str(row["note"].value)] if "note" in row else []
-        if figure.note:
-            row["note"] = TableCell("; ".join([*notes, f"{figure.column}: {figure.note}"]))
-    rows = tuple(TableRow(where, data["title"], found, ("published",)) for where, found in cells.items())
-    return Table("published", f"Published figures: {data['title']}", headings, rows, tuple(data["notes"]))
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _measured(figure: Figure, columns: Columns) -> str:
+    """Return what this run measured of a figure, of every row that it could be; empty where it measured nothing."""
+    results, beside = columns.results, figure.beside
+    if beside.get("column") == "reward-model accuracy":
+        found = {model: accuracy_cell(results, model) for model in results.manifest.get("reward_models", {})}
+        heading = Heading("", "", "", 1, 100.0)
+        return _joined({model: shown(cell, heading) for model, cell in found.items()})
+    rows = [row for row in results.rows if beside and row.method == beside["method"] and _has(row, beside)]
+    texts = {f"{row.label} ({row.model})": text for row in rows if (text := _of_row(row, beside["column"], results))}
+    return _joined(texts)
+
+
+def _joined(texts: Mapping[str, str]) -> str:
+    """Return the only text, or all of them with their names."""
+    return "; ".join(text if len(texts) == 1 else f"{name} {text}" for name, text in texts.items())
+
+
+def _has(row: ResultRow, beside: Mapping[str, Any]) -> bool:
+    for name, wanted in beside.get("options", {}).items():
+        value = row.described["options"].get(name)
+        if (len(value) if isinstance(value, list) else value) != wanted:
+            return False
+    return True
+
+
+def _of_row(row: ResultRow, column: str, results: Results) -> str:
+    """Return a row's mean ± its interval on the in-data test under the first decoding, or its seconds a step."""
+    if column == "s/step":
+        seconds = step_seconds(row)
+        return f"{seconds:.3f}" if seconds is not None else ""
+    use, _, name = column.partition(".")
+    metric = next((metric for metric in results.manifest["metrics"] if metric["use"] == use), None)
+    described = next((c for c in metric["columns"] if c["name"] == name), None) if metric else None
+    if described is None or not results.evaluated:
+        return ""
+    dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
+    data = row.cells.get((dataset, results.decodings[0]))
+    values = data.matrix(use, name, results.seeds) if data else None
+    found = interval(values) if values is not None else None
+    if found is None:
+        return ""
+    return f"{described['label']} {shown(TableCell(found.mean, found), _heading(described))}"
+
+
+def _heading(described: Mapping[str, Any]) -> Heading:
+    return Heading("", "", "", described["digits"], described["scale"])

@@ -89,7 +89,7 @@ def build(results: Results) -> Document:
             extra = strengths_table(columns) if name == "win-rates" else None
             tables += [extra] if extra else []
     if manifest["published"]:
-        tables.append(published_table(manifest["published"]))
+        tables.append(published_table(manifest["published"], columns))
     notes, ending = _notes(results), _ending(results)
     names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
     head = {name: manifest[name] for name in names}

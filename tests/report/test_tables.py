@@ -14,12 +14,13 @@ from harness.report import statistics
 from harness.report.captions import data_set
 from harness.report.export import json_value
 from harness.report.results import load_results
+from harness.report.table import shown
 from harness.report.write import Document, build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.report.table import Table
+    from harness.report.table import Heading, Table, TableCell
 
 ALL = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
 SCORE = "in-data/rouge.rougeL"
@@ -337,13 +338,55 @@ class TestTheOtherTables:
         assert published.name == "published"
         assert {row.marks for row in published.rows} == {("published",)}
         assert all(cell.interval is None and not cell.letters for row in published.rows for cell in row.cells.values())
-        first = published.rows[0]
-        assert (first.label, first.cells["ROUGE-1"].value, first.cells["GLEU"].value) == (
-            "ESO, Table 2",
-            "34.7",
-            "42.8",
-        )
-        assert len({row.label for row in published.rows}) == len(published.rows)
+        printed = {row.label: row.cells["printed"].value for row in published.rows}
+        assert printed == {
+            "ESO, Table 2, ROUGE-1": "34.7", "ESO, Table 2, ROUGE-2": "12.7", "ESO, Table 2, GLEU": "42.8",
+        }  # fmt: skip
+        assert "cannot exceed about 20, so 42.8 must be another quantity" in " ".join(published.caption)
+
+    @pytest.mark.parametrize(
+        ("benchmark", "printed"),
+        [
+            ("hh", {"Figure 2": ["40.7", "40.2"], "section 5.7": ["63"]}),
+            ("timing", {"section 5.10": ["1.6", "2.6", "3.2", "4.5"]}),
+            ("ablation-k", {"Table 4": ["29.2", "30.58"]}),
+            ("ablation-coef", {"Table 5": ["29.2", "30.2", "30.27", "29.57"]}),
+            ("seeds", {"five seeds": ["26.08", "29.54"]}),
+            ("small", {}),
+        ],
+    )
+    def test_published_figures_are_those_of_the_benchmark(
+        self, run: Run, benchmark: str, printed: dict[str, list[str]]
+    ) -> None:
+        run.manifest = {"published": "eso-coling-2025", "benchmark": benchmark}
+        table = document(run).tables[-1]
+        found: dict[str, list[str]] = {}
+        for row in table.rows:
+            place = next((place for place in (*printed, "Table 2") if f", {place}" in row.label), row.label)
+            found.setdefault(place, []).append(str(row.cells["printed"].value))
+        assert found.pop("Table 2") == ["34.7", "12.7", "42.8"]  # its setting is not known, so it stands everywhere
+        assert found == printed
+        caption = " ".join(table.caption)
+        assert "Tables 1 and 3, and all of Table 2 but one row, are absent" in caption
+        assert ("the bar for DPO" in caption) == (benchmark == "hh")
+        assert ("k = 6 is absent" in caption) == (benchmark == "ablation-k")
+        assert "30.32" not in str(found)
+
+    def test_published_figures_have_beside_them_what_was_measured(self, run: Run) -> None:
+        run.rows = ("sft", "eso[a]", "eso[b]", "eso[c]")
+        coefs = {"eso[a]": 0.05, "eso[b]": 0.5, "eso[c]": 0.7}
+        run.options = lambda row: {"coef": coefs[row]} if row in coefs else {}
+        run.manifest = {"published": "eso-coling-2025", "benchmark": "ablation-coef"}
+        found = cells(run, "published")
+        measured = found["ESO, Table 5: XSum, OPT-350M, coefficient 0.50, score"]["measured"]["value"]
+        assert measured == f"ROUGE-L {shown(*self.cell(run, 'eso[b]'))}"
+        assert "measured" not in found["ESO, Table 5: XSum, OPT-350M, coefficient 0.10, score"]
+
+    def cell(self, run: Run, row: str) -> tuple[TableCell, Heading]:
+        found = table(run)
+        heading = next(heading for heading in found.headings if heading.name == SCORE)
+        plain = next(one.cells[SCORE] for one in found.rows if one.label == row)
+        return replace(plain, letters=""), heading
 
     def test_unknown_published_figures_are_an_error(self, run: Run) -> None:
         run.manifest = {"published": "eso-coling-2024"}
