@@ -85,6 +85,10 @@ def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Me
                                  expected="reward: at the top of the file")  # fmt: skip
         if "reward_model" in registration.needs:
             _need_reward_model(top, context, f"method {entry.use}", key, place)
+            if (judge := top.values.get("reward_model")) is not None and "model" in judge.items:
+                what = f"method {entry.use} takes over the reward model, whose tokens must be the policy's"
+                expected = "reward_model: {use: METHOD}, which is trained here"
+                context.problems.add(place, what, key=key, expected=expected)
         if "preferences" in registration.needs and train is not None and not provides_pairs(train, context):
             what = f"method {entry.use} needs preferences, and {train.dataset} provides demonstrations"
             context.problems.add(place, what, key=key, expected="a data set of preferences under train")

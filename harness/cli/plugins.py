@@ -123,6 +123,7 @@ def _particulars(registration: Registration) -> dict[str, Any]:
             presets = {name: dataclasses.asdict(preset) for name, preset in registration.presets.items()}
             return {
                 "needs": sorted(registration.needs),
+                "trains": registration.trains,
                 "start": registration.start,
                 "supervised": registration.supervised,
                 "mixes_supervision": registration.mixes_supervision,
@@ -130,7 +131,11 @@ def _particulars(registration: Registration) -> dict[str, Any]:
                 "default_preset": registration.default_preset,
             }
         case RewardRegistration():
-            return {"range": registration.range and list(registration.range), "function": registration.function}
+            return {
+                "needs": sorted(registration.needs),
+                "range": registration.range and list(registration.range),
+                "function": registration.function,
+            }
         case DatasetRegistration():
             fields = ("provides", "licence", "revision", "generated")
             return {"splits": list(registration.splits)} | {field: getattr(registration, field) for field in fields}

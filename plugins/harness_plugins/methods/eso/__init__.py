@@ -78,6 +78,11 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                     active="all_but_last",
                     summary="The released code as it runs, with its default coefficient (its script sets 0: plain SFT)",
                 ),
+                "alignment": Preset(
+                    options={"use_sft_term": False, "coef": 1.0},
+                    summary="The paper's alignment experiment, section 5.7: its gradient alone, without the supervised"
+                    " term; with a reward model and start: after",
+                ),
             },
             default_preset="paper",
         )
