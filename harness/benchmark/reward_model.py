@@ -45,7 +45,10 @@ class _Shell(RewardModel):
 def reward_model(node: Node, recipe: Part, train: DataUse | None, context: Context) -> RewardModel | None:
     """Return the reward model; ``recipe`` and ``train`` are the file's."""
     problems = context.problems
+    before = len(problems)
     part = part_of(as_mapping(node, "use"), "reward_model", node.place, problems)
+    if len(problems) > before:
+        return None
     given = {name for name in ("use", "model") if name in part.values}
     if len(given) != 1:
         what = "names both a method that trains it and a model that exists" if given else "names no reward model"

@@ -61,7 +61,7 @@ def check_one_label(folder: Path, *, where: str) -> None:
         raise InputError(
             "a reward model gives one number, and this classifier has several outputs",
             where=where,
-            got=f"{count} outputs",
+            got=count,
             expected="a sequence classifier with one label (num_labels: 1, or one entry in id2label of config.json)",
         )
 
