@@ -76,7 +76,7 @@ def win_table(columns: Columns) -> Table:
         liked += flags
     caption = [
         *liked,
-        *_how(results, listed),
+        *_how(results),
         *captions.data_lines(results, datasets),
         *captions.decoding_lines(results, [decoding]),
         *captions.claim_lines([against.column for against in listed], results),
@@ -202,10 +202,10 @@ def _first_present(found: Sequence[Array]) -> Array | None:
     return joined
 
 
-def _how(results: Results, listed: Sequence[Against]) -> list[str]:
+def _how(results: Results) -> list[str]:
     """Say what the columns are."""
     seeds = " and seeds" if len(results.seeds) > 1 else ""
-    lines = [
+    return [
         (
             "Wins: the share of verdicts for the row, a tie counting ½, draws averaged within a prompt. ± is the "
             "distance to the further end of a 95 % interval of which each end is the further of two: a bootstrap over "
@@ -221,28 +221,23 @@ def _how(results: Results, listed: Sequence[Against]) -> list[str]:
         ),
         f"{NULL}: a fixed answer that says nothing, judged against the same opponents. No row should be near it.",
     ]
-    judges = {against.metric["use"]: against.metric for against in listed}.values()
-    return [*lines, *(f"Judge {metric['use']}: {captions.settings_text(_settings(metric))}." for metric in judges)]
-
-
-def _settings(metric: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a judge's options as far as they fit in a caption."""
-    return {name: value for name, value in metric["options"].items() if not (isinstance(value, str) and "\n" in value)}
 
 
 def _counts(results: Results, listed: Sequence[Against], decoding: str) -> list[str]:
-    """Say what the judge was asked and what could not be read, over all rows and seeds."""
-    totals: dict[str, float] = {}
-    places = {(against.dataset, against.metric["use"]) for against in listed}
-    for row in results.rows:
-        for dataset, use in places:
-            data = row.cells.get((dataset, decoding))
-            for name in ("calls", "unparsable", "cost"):
-                if data is not None and (numbers := data.corpus(use, name)).size:
-                    totals[name] = totals.get(name, 0.0) + float(numbers.sum())
-    said = [f"{name} {totals[name]:.10g}" for name in ("calls", "unparsable") if name in totals]
-    said += [f"cost {totals['cost']:.2f}"] if totals.get("cost") else []
-    return [f"Over all rows and seeds: {', '.join(said)}."] if said else []
+    """Say what the judge was asked, what could not be read and what it cost, over all rows and seeds."""
+    lines = []
+    datasets = list(dict.fromkeys(against.dataset for against in listed))
+    for metric in results.metrics("judge"):
+        said = []
+        for described in metric["corpus"]:
+            cells = [row.cells.get((dataset, decoding)) for row in results.rows for dataset in datasets]
+            numbers = [cell.corpus(metric["use"], described["name"]) for cell in cells if cell is not None]
+            if any(part.size for part in numbers):
+                total = sum(float(part.sum()) for part in numbers) * described["scale"]
+                said.append(f"{described['label']} {total:.{described['digits']}f}")
+        if said:
+            lines.append(f"Of all rows and seeds, {metric['use']}: {', '.join(said)}.")
+    return lines
 
 
 def _depends(results: Results, model: str) -> set[str]:

@@ -14,6 +14,7 @@ from harness.report.results import Results, load_results
 from harness.report.rewards import reward_model_table
 from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
 from harness.report.seeds import seeds_table
+from harness.report.settings import settings_table
 from harness.report.training import signal_table, timing_table
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
@@ -88,6 +89,7 @@ def build(results: Results) -> Document:
             tables.append(TABLES[name](columns))
             extra = strengths_table(columns) if name == "win-rates" else None
             tables += [extra] if extra else []
+    tables.append(settings_table(results))
     if manifest["published"]:
         tables.append(published_table(manifest["published"], columns))
     notes, ending = _notes(results), _ending(results)
@@ -151,13 +153,7 @@ def _model(model: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _ending(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
-    lines = [
-        f"{row.label}{f' ({row.model})' if len(results.models) > 1 else ''}: {captions.settings_text(changed)}; all "
-        "other options have their defaults."
-        for row in results.rows
-        if (changed := row.described["options_set"])
-    ]
-    lines += _trials(results)
+    lines = _trials(results)
     for data in manifest["datasets"]:
         name = "training rows" if data["role"] == "train" else data["label"]
         lines.append(f"{name}: {_provenance(data)}")

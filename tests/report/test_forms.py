@@ -328,6 +328,6 @@ resamples seeds and prompts independently, widened by Student's t where few seed
 
 ## What was run
 
-- eso: coef 0.2; all other options have their defaults.
 - Every method was given one configuration.
+- training rows: file, rows with sha256 2222222222222222.
 """

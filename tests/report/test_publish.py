@@ -73,7 +73,7 @@ def test_what_was_really_used_is_still_named(private: Run) -> None:
     text = (folder / "leaderboard.md").read_text(encoding="utf-8")
     assert "gpt2-7m; trained on tales/train" in text
     assert "training rows: dolly.jsonl, rows with sha256 2222222222222222; read at in.json." in text
-    assert "eso: module metric.py, rate 1/2, place judge; all other options have their defaults." in text
+    assert "module metric.py, rate 1/2, place judge |" in text
     assert "Failed: gpt2-7m/eso/seed 1\n" in text
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["config"]["sources"] == {"dolly": "dolly.jsonl", "other": "name"}

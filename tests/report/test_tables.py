@@ -310,7 +310,7 @@ class TestTheOtherTables:
 
     def test_only_what_was_asked_for_is_there(self, run: Run) -> None:
         run.tables = ("timing",)
-        assert [table.name for table in document(run).tables] == ["summary", "timing", "signal"]
+        assert [table.name for table in document(run).tables] == ["summary", "timing", "signal", "settings"]
         run.tables = ALL
         assert [table.name for table in document(run).tables] == ["summary", "scores", "decoding", "timing", "signal"]
         run.datasets = {"in-data": "in-data", "shifted": "cross"}
@@ -394,10 +394,36 @@ class TestTheOtherTables:
             document(run)
 
 
+class TestWhatWasGiven:
+    def test_names_the_models_held_with_parameters_and_bytes(self, run: Run) -> None:
+        held = [{"role": role, "parameters": 2_000_000, "bytes": 8_000_000} for role in ("policy", "reward", "critic")]
+        run.trained = lambda row, _seed: {"models_held": held} if row == "eso" else {}
+        found = cells(run, "settings")
+        assert found["eso"]["models"]["value"] == "policy 2.0M (8 MB), reward 2.0M (8 MB), critic 2.0M (8 MB)"
+        assert (found["eso"]["held"]["value"], found["eso"]["parameters"]["value"]) == (3, 6_000_000)
+        assert found["sft"]["models"]["value"] == "policy 1.5M (6 MB)"
+        assert "models" not in found["base"]
+
+    def test_names_trials_and_what_they_chose(self, run: Run) -> None:
+        tuned = {"trials": 3, "chosen": {"coef": 0.2}, "tuned_on": "tales/validation", "recipe_set": {"epochs": 3}}
+        run.described = lambda row: tuned if row == "eso" else {}
+        found = cells(run, "settings")
+        assert found["eso"]["trials"]["value"] == 3
+        assert found["eso"]["chosen"]["value"] == "coef 0.2"
+        assert found["eso"]["tuned_on"]["value"] == "tales/validation"
+        assert found["eso"]["recipe"]["value"] == "epochs 3"
+        assert found["sft"]["trials"]["value"] == 1
+        assert "chosen" not in found["sft"]
+
+    def test_leaves_out_what_no_row_has(self, run: Run) -> None:
+        names = [heading.name for heading in table(run, "settings").headings]
+        assert names == ["trials", "options", "models", "held", "parameters", "bytes"]
+
+
 class TestWhatWasRun:
     def test_names_options_data_metrics_and_machine(self, run: Run) -> None:
         ending = document(run).ending
-        assert "eso: coef 0.2; all other options have their defaults." in ending
+        assert cells(run, "settings")["eso"]["options"]["value"] == "coef 0.2"
         assert "Every method was given one configuration." in ending
         assert "in-data: file, rows with sha256 2222222222222222." in ending
         assert "rouge: rouge|v1" in ending

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.report.table import Table
 
 AGAINST = "in-data/chosen"
+COUNT = {**ROUGE_L, "scale": 1.0, "digits": 0}
 CHANCE = {"base": 0.2, "sft": 0.5, "eso": 0.7}
 
 
@@ -101,12 +102,18 @@ class TestWinRates:
         judged.value = lambda place: None if place.example < 4 and place.row == "eso" else verdict(place)
         judged.metrics = [
             METRICS[0],
-            {**JUDGE, "corpus": [{**ROUGE_L, "name": "unparsable"}, {**ROUGE_L, "name": "calls"}]},
+            {
+                **JUDGE,
+                "corpus": [
+                    {**COUNT, "name": "unparsable", "label": "no verdict"},
+                    {**COUNT, "name": "calls", "label": "replies"},
+                ],
+            },
         ]
         judged.corpus = lambda place: 2.0 if place.column == "unparsable" else 160.0
         table = tables(judged)["win-rates"]
         assert cells(table)["eso"][f"{AGAINST}/missing"]["value"] == 3 * 2 * 4
-        assert "Over all rows and seeds: calls 1440, unparsable 18." in table.caption
+        assert "Of all rows and seeds, referee: no verdict 18, replies 1440." in table.caption
 
     def test_stand_beside_what_other_metrics_say_of_the_answers(self, judged: Run) -> None:
         talk = {
