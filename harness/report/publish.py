@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.report.cases import case_studies, write_cases
 from harness.report.results import load_results, read_manifest
 from harness.report.write import Document, build, write_document
 from harness.store.files import dump, replace_text, seal
@@ -23,7 +24,8 @@ _PATH = re.compile(
 def publish(root: Path, folder: Path) -> Path:
     """Write a run's tables and manifest below ``published/``.
 
-    Messages of failures stay behind, because they may quote a row of the data; of a path its last part remains.
+    Messages of failures stay behind, because they may quote a row of the data; so do case studies, unless all data are
+    generated. Of a path its last part remains.
 
     Returns:
         The folder written.
@@ -35,6 +37,9 @@ def publish(root: Path, folder: Path) -> Path:
     document = build(replace(results, manifest={**results.manifest, "failures": silent}))
     target = root / "published" / folder.parent.name / folder.name
     write_document(Document(*(_clean(part, paths) for part in document)), target)
+    found = case_studies(results) if "cases" in manifest["tables"] else None
+    if found is not None and all(data["generated"] for data in manifest["datasets"]):
+        write_cases(_clean(found, paths), target)
     replace_text(target / "manifest.json", dump(seal(_clean(_without_private(manifest), paths))))
     return target
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.report import captions, html
+from harness.report.cases import case_studies, write_cases
 from harness.report.columns import Columns
 from harness.report.export import csv_text, json_text
 from harness.report.latex import latex
 from harness.report.markdown import markdown
+from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
 from harness.report.results import Results, load_results
 from harness.report.rewards import reward_model_table
@@ -35,6 +37,7 @@ TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "seeds": seeds_table,
     "win-rates": win_table,
     "reward-model": lambda columns: reward_model_table(columns.results),
+    "pareto": pareto_table,
     "timing": lambda columns: timing_table(columns.results),
     "signal": lambda columns: signal_table(columns.results),
     "claims": lambda columns: claims_table(columns.results),
@@ -53,7 +56,11 @@ class Document(NamedTuple):
 
 def write_tables(root: Path, folder: Path) -> str:
     """Write every form of a leaderboard into a run's ``folder``, from the store below ``root``; return the Markdown."""
-    return write_document(build(load_results(root, folder)), folder)
+    results = load_results(root, folder)
+    found = case_studies(results) if "cases" in results.manifest["tables"] else None
+    if found is not None:
+        write_cases(found, folder)
+    return write_document(build(results), folder)
 
 
 def write_document(document: Document, folder: Path) -> str:
@@ -80,6 +87,7 @@ def build(results: Results) -> Document:
         "seeds": len(results.seeds) < 2 or not results.metrics("score"),
         "decoding": not results.evaluated,
         "win-rates": not judged(results),
+        "pareto": not traded(results),
         "claims": not claimed(results),
         "reward-model": not manifest.get("reward_models"),
     }

@@ -1,0 +1,165 @@
+"""Case studies: the answers of every row to chosen prompts, side by side."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.report import captions
+from harness.report.html import render, visible_lines
+from harness.report.markdown import escaped
+from harness.report.results import FAILED, NOT_STORED
+from harness.store.files import dump, replace_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from harness.report.results import ResultRow, Results
+
+#: What a row of the data may hold beside its prompt, as people call it.
+_GIVEN = (("completion", "reference"), ("chosen", "chosen"), ("rejected", "rejected"))
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text with its name: a field of the prompt, or an answer."""
+
+    name: str
+    text: str
+    answered: bool = True
+    """Whether ``text`` is an answer; else it says why there is none."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One prompt with everything that was answered to it."""
+
+    id: str
+    prompt: tuple[Passage, ...]
+    answers: tuple[Passage, ...]
+    """The data set's own first, then each row's."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """All chosen prompts."""
+
+    title: str
+    notes: tuple[str, ...]
+    cases: tuple[Case, ...]
+
+
+def case_studies(results: Results) -> Cases | None:
+    """Return the chosen prompts of a run; None where its file chooses none.
+
+    The answers are those of the first seed, and of several draws the first.
+    """
+    wanted = results.manifest["config"].get("cases")
+    if not wanted or not results.evaluated:
+        return None
+    data = next(
+        (d for d in results.manifest["datasets"] if d["label"] == wanted["dataset"] and d["role"] != "train"), None
+    )
+    record = results.find("prepare", data.get("stage")) if data else None
+    title = (
+        f"Case studies: {results.manifest['title'] or results.manifest['benchmark']} ({results.manifest['profile']})"
+    )
+    if record is None:
+        return Cases(title, (f"{wanted['dataset']}: its rows are not stored.",), ())
+    rows = {row["id"]: row for row in record.jsonl("rows.jsonl")}
+    chosen = list(wanted["ids"]) or list(rows)[: wanted["count"]]
+    notes = [f"No row of {wanted['dataset']} has the id {name}." for name in chosen if name not in rows]
+    there = [name for name in chosen if name in rows]
+    answers = {_name(row, results): _answers(row, results, wanted, there) for row in results.rows}
+    cases = [
+        Case(
+            name,
+            tuple(Passage(field, text) for field, text in rows[name]["fields"].items() if text),
+            (*_given(rows[name]), *(Passage(label, *found[name]) for label, found in answers.items())),
+        )
+        for name in there
+    ]
+    notes += captions.data_lines(results, [wanted["dataset"]])
+    notes += captions.decoding_lines(results, [wanted["decoding"]])
+    notes.append(
+        f"Answers of seed {results.seeds[0]}; of several draws the first. The file chose the prompts, not the answers."
+    )
+    return Cases(title, tuple(notes), tuple(cases))
+
+
+def _name(row: ResultRow, results: Results) -> str:
+    return f"{row.label} ({row.model})" if len(results.models) > 1 else row.label
+
+
+def _given(row: Mapping[str, Any]) -> list[Passage]:
+    """Return the data set's own answers, each text once."""
+    found: dict[str, Passage] = {}
+    for key, name in _GIVEN[::-1]:
+        if row.get(key):
+            found[row[key]] = Passage(name, row[key])
+    for number, text in enumerate(row.get("references") or (), start=1):
+        found.setdefault(text, Passage(f"reference {number}", text))
+    order = [name for _, name in _GIVEN]
+    return sorted(
+        found.values(), key=lambda passage: order.index(passage.name) if passage.name in order else len(order)
+    )
+
+
+def _answers(
+    row: ResultRow, results: Results, wanted: Mapping[str, Any], ids: Sequence[str]
+) -> dict[str, tuple[str, bool]]:
+    """Return a row's answer to each prompt, or why there is none."""
+    seed = row.described["seeds"][str(results.seeds[0])]
+    stage = seed["evaluations"].get(wanted["dataset"], {}).get(wanted["decoding"], {}).get("generate")
+    record = results.find("generate", stage)
+    if record is None:
+        return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))
+    found = {answer["id"]: answer["text"] for answer in record.jsonl("samples.jsonl") if answer["draw"] == 0}
+    return {name: (found[name], True) if name in found else ("the prompt did not fit", False) for name in ids}
+
+
+def write_cases(found: Cases, folder: Path) -> None:
+    """Write ``cases.md``, ``cases.html`` and ``cases.json``."""
+    replace_text(folder / "cases.json", dump(_json(found)))
+    replace_text(folder / "cases.html", _html(found))
+    replace_text(folder / "cases.md", _markdown(found))
+
+
+def _json(found: Cases) -> dict[str, Any]:
+    return {
+        "title": found.title,
+        "notes": list(found.notes),
+        "cases": [
+            {
+                "id": case.id,
+                "prompt": {part.name: part.text for part in case.prompt},
+                "answers": [
+                    {"name": part.name, "text" if part.answered else "status": part.text} for part in case.answers
+                ],
+            }
+            for case in found.cases
+        ],
+    }
+
+
+def _html(found: Cases) -> str:
+    return render("cases.html", title=found.title, notes=found.notes, cases=found.cases)
+
+
+def _markdown(found: Cases) -> str:
+    blocks = [f"# {escaped(found.title)}", *(escaped(note) for note in found.notes)]
+    for case in found.cases:
+        blocks.append(f"## {escaped(case.id)}")
+        for part in (*case.prompt, *case.answers):
+            blocks.append(f"**{escaped(part.name)}**")
+            blocks.append(_fenced(part.text) if part.answered else escaped(part.text))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _fenced(text: str) -> str:
+    """Return a text in a fence that nothing in it closes."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{visible_lines(text)}\n{fence}"
