@@ -151,7 +151,7 @@ def _html(found: Cases) -> str:
 def _markdown(found: Cases) -> str:
     blocks = [f"# {escaped(found.title)}", *(escaped(note) for note in found.notes)]
     for case in found.cases:
-        blocks.append(f"## {escaped(case.id)}")
+        blocks.append(f"## Prompt {escaped(case.id)}")
         for part in (*case.prompt, *case.answers):
             blocks.append(f"**{escaped(part.name)}**")
             blocks.append(_fenced(part.text) if part.answered else escaped(part.text))

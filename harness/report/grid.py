@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.report.table import Table, shown
+from harness.report.table import Table, TableCell, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 #: Characters that a part may be wide before it is cut.
 WIDTH = 160
+#: Characters from which a text is broken where a form can break it.
+LONG = 40
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
@@ -25,8 +27,8 @@ class Part(NamedTuple):
     """What all its columns share, if it was cut."""
     labels: list[str]
     rows: list[list[str]]
-    names: int
-    """How many of the first columns name the row."""
+    columns: str
+    """A letter for each column: ``r`` for numbers, ``l`` for texts, ``p`` for texts that need to be broken."""
 
 
 def visible(text: str) -> str:
@@ -67,4 +69,17 @@ def _part(table: Table, columns: Sequence[int], group: str) -> Part:
         name = row.label + (f" ({', '.join(row.marks)})" if row.marks else "")
         cells = [shown(row.cells[h.name], h) if h.name in row.cells else "–" for h in headings]
         rows.append([*([row.model] * models), name, *cells])
-    return Part(group, labels, rows, 1 + models)
+    letters = [_letter(row.cells.get(heading.name) for row in table.rows) for heading in headings]
+    return Part(group, labels, rows, "l" * (1 + models) + "".join(letters))
+
+
+def is_text(cell: TableCell | None) -> bool:
+    """Return whether a cell holds words and no number."""
+    return cell is not None and not cell.status and isinstance(cell.value, str)
+
+
+def _letter(cells: Iterable[TableCell | None]) -> str:
+    texts = [str(cell.value) for cell in cells if cell is not None and is_text(cell)]
+    if not texts:
+        return "r"
+    return "p" if max(map(len, texts)) > LONG else "l"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from harness.report.grid import visible
+from harness.report.grid import LONG, is_text, visible
 from harness.report.markdown import shared_lines
 from harness.report.table import Heading, Table, TableCell, folded, shown
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: A row that no row is better than: letter a, and not the a1 that follows z.
 _BEST = re.compile(r"a(?!\d)")
-#: Characters from which a cell of text is allowed to break.
-_WIDE = 40
 
 
 class _Group(NamedTuple):
@@ -103,11 +101,18 @@ def _view(table: Table, shared: Sequence[str]) -> _View:
             begins.add(index)
     if not any(group.label for group in groups):
         groups, begins = [], set()
+    texts = {heading.name for heading in headings for row in table.rows if is_text(row.cells.get(heading.name))}
     rows = []
     for row in table.rows:
-        cells = [_cell(row.cells.get(h.name), h, first=i in begins) for i, h in enumerate(headings)]
+        cells = [
+            _cell(row.cells.get(heading.name), heading, first=index in begins, text=heading.name in texts)
+            for index, heading in enumerate(headings)
+        ]
         rows.append(_Row([row.label, *([row.model] * models)], list(row.marks), cells))
-    labels = [_Label(_text(heading), "first" if index in begins else "") for index, heading in enumerate(headings)]
+    labels = [
+        _Label(_text(heading), " ".join(["first"] * (index in begins) + ["text"] * (heading.name in texts)))
+        for index, heading in enumerate(headings)
+    ]
     names = [table.names[0], *([table.names[1]] * models)]
     caption = [line for line in table.caption if line not in shared]
     return _View(table.title, names, groups, labels, rows, caption)
@@ -118,16 +123,16 @@ def _text(heading: Heading) -> str:
     return f"{heading.label}{arrow}"
 
 
-def _cell(cell: TableCell | None, heading: Heading, *, first: bool) -> _Cell:
+def _cell(cell: TableCell | None, heading: Heading, *, first: bool, text: bool) -> _Cell:
     cell = cell or TableCell()
-    text = shown(cell, heading)
-    css = ["first"] if first else []
+    said = shown(cell, heading)
+    css = ["first"] * first + ["text"] * text
     if cell.status:
         css.append("status")
     elif isinstance(cell.value, str):
-        css += ["text", "wide"] if len(text) > _WIDE else ["text"]
-        return _Cell(text, "", " ".join(css))
+        css += ["wide"] * (len(said) > LONG)
+        return _Cell(said, "", " ".join(css))
     elif _BEST.search(cell.letters):
         css.append("best")
-    number, _, rest = text.partition(" ± ")
+    number, _, rest = said.partition(" ± ")
     return _Cell(number, rest, " ".join(css))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _HEAD = r"""% \usepackage{booktabs}
 % Names in other scripts than the Latin one need lualatex or xelatex.
 """
+#: A column whose long texts are broken into lines.
+_BROKEN = r"p{0.25\linewidth}"
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -46,7 +48,7 @@ def _environment(table: Table, part: Part) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escaped(title)}}}",
-            rf"\begin{{tabular}}{{{'l' * part.names}{'r' * (len(part.labels) - part.names)}}}",
+            rf"\begin{{tabular}}{{{part.columns.replace('p', _BROKEN)}}}",
             r"\toprule",
             _row(part.labels),
             r"\midrule",

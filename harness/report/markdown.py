@@ -68,6 +68,6 @@ def _part(part: Part) -> str:
         headers=[escaped(label, cell=True) for label in part.labels],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=["left" if index < part.names else "right" for index in range(len(part.labels))],
+        colalign=["right" if letter == "r" else "left" for letter in part.columns],
     )
     return f"**{escaped(part.group)}**\n\n{text}" if part.group else text

@@ -43,7 +43,7 @@ def study(run: Run) -> Run:
 
 def choose(run: Run, *, generated: bool = False, **chosen: Any) -> None:
     def change(manifest: dict[str, Any]) -> None:
-        told = {"dataset": "in-data", "decoding": "greedy", "count": None, "ids": []}
+        told: dict[str, Any] = {"dataset": "in-data", "decoding": "greedy", "count": None, "ids": []}
         manifest["config"]["cases"] = {**told, **chosen}
         for data in manifest["datasets"]:
             data["generated"] = generated

@@ -312,7 +312,14 @@ class TestTheOtherTables:
         run.tables = ("timing",)
         assert [table.name for table in document(run).tables] == ["summary", "timing", "signal", "settings"]
         run.tables = ALL
-        assert [table.name for table in document(run).tables] == ["summary", "scores", "decoding", "timing", "signal"]
+        assert [table.name for table in document(run).tables] == [
+            "summary",
+            "scores",
+            "decoding",
+            "timing",
+            "signal",
+            "settings",
+        ]
         run.datasets = {"in-data": "in-data", "shifted": "cross"}
         assert "cross-dataset" in [table.name for table in document(run).tables]
 
