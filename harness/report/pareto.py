@@ -91,7 +91,7 @@ def _sign(name: str, column: Column) -> int:
 
 
 def _turned(heading: Heading, sign: int) -> Heading:
-    parts: Mapping[str, Any] = {**vars(heading), "higher_is_better": sign > 0, "shown": True}
+    parts: Mapping[str, Any] = {**vars(heading), "group": "", "higher_is_better": sign > 0, "shown": True}
     return Heading(**parts)
 
 

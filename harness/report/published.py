@@ -53,14 +53,13 @@ def published_table(name: str, columns: Columns) -> Table:
     benchmark = columns.results.manifest["benchmark"]
     figures = [Figure(**figure) for figure in data["figures"] if figure["benchmark"] in {"", benchmark}]
     headings = (
-        Heading("column", "column"),
         Heading("printed", "published"),
         Heading("measured", "measured here"),
         Heading("note", "note"),
     )
     rows = []
     for figure in figures:
-        cells = {"column": TableCell(figure.column), "printed": TableCell(figure.printed)}
+        cells = {"printed": TableCell(figure.printed)}
         if measured := _measured(figure, columns):
             cells["measured"] = TableCell(measured)
         if figure.note:

@@ -131,12 +131,14 @@ def reward_model_table(results: Results) -> Table:
         Heading("normalise", "normalised by"),
         *(Heading(f"bin {i}", f"bin {i}", "", 3, shown=False) for i in range(BINS)),
     )
+    section = results.manifest["config"].get("reward_model") or {}
+    label = str(section.get("use") or section.get("model") or "reward model")
     rows, bins_said = [], []
     for model in results.manifest["reward_models"]:
         record = statistics_of(results, model)
         if record is None:
             cells = {heading.name: TableCell(status=_why(results, model)) for heading in headings[:7]}
-            rows.append(TableRow("reward model", model, cells))
+            rows.append(TableRow(label, model, cells))
             continue
         summary = record.json("summary.json")
         pairs = read_pairs(record)
@@ -149,7 +151,7 @@ def reward_model_table(results: Results) -> Table:
             cells |= {f"bin {i}": TableCell(_bin(part)) for i, part in enumerate(bins)}
             who = f"{model}: " if len(results.manifest["reward_models"]) > 1 else ""
             bins_said.append(f"{who}{'; '.join(map(_bin, bins))}")
-        rows.append(TableRow(str(summary.get("model") or "reward model"), model, cells))
+        rows.append(TableRow(label, model, cells))
     caption = [
         (
             "Accuracy: how often the chosen answer of a held-out pair is given more, with Wilson's 95 % interval over "

@@ -127,7 +127,7 @@ def _nearby(columns: Columns, dataset: str, decoding: str) -> list[Column]:
 def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) -> dict[str, TableCell]:
     name, use = against.name, against.metric["use"]
     if row.label == against.opponent:
-        return {f"{name}/win": TableCell("itself")}
+        return {f"{name}/win": TableCell(status="itself")}
     data = row.cells.get((against.dataset, decoding))
     plain = columns.cell(row, against.column)
     wins = _matrix(columns.results, data, use, WIN + against.opponent)

@@ -128,7 +128,7 @@ class TestWinRates:
     def test_of_a_row_against_itself_are_none(self, judged: Run) -> None:
         judged.metrics = [METRICS[0], two_opponents()]
         found = cells(tables(judged)["win-rates"])
-        assert found["sft"]["in-data/sft/win"] == {"value": "itself"}
+        assert found["sft"]["in-data/sft/win"] == {"status": "itself"}
         assert found["eso"]["in-data/sft/win"]["value"] > 0
 
     def test_that_are_not_there_say_so(self, judged: Run) -> None:
@@ -196,8 +196,9 @@ class TestTheRewardModel:
     def test_has_its_accuracy_and_calibration(self, run: Run) -> None:
         run.tables = ("reward-model",)
         run.reward_models = {"tiny": {"pairs": pairs(), "summary": {"normalise": "zscore", "mean": 0.5, "sd": 2.0}}}
+        run.change = lambda manifest: manifest["config"].update(reward_model={"use": "pairwise", "model": None})
         table = tables(run)["reward-model"]
-        found = cells(table)["bradley-terry"]
+        found = cells(table)["pairwise"]
         right = np.mean([row["chosen"] > row["rejected"] for row in pairs()])
         assert found["accuracy"]["value"] == pytest.approx(100 * right)
         assert found["accuracy"]["low"] < 100 * right < found["accuracy"]["high"]
@@ -234,7 +235,7 @@ class TestTheRewardModel:
     def test_without_held_out_pairs_says_so(self, run: Run) -> None:
         run.tables = ("reward-model",)
         run.reward_models = {"tiny": {}}
-        assert cells(tables(run)["reward-model"])["bradley-terry"]["accuracy"] == {"status": "no held-out pairs"}
+        assert cells(tables(run)["reward-model"])["reward model"]["accuracy"] == {"status": "no held-out pairs"}
 
     def test_that_is_gone_says_so(self, run: Run) -> None:
         run.tables = ("reward-model",)
