@@ -179,7 +179,18 @@ def initialise(spec: Model, tokeniser: Tokeniser, seed: int, folder: Path | str)
                 )
             except Exception as error:  # a combination of sizes that the architecture refuses, in its own words
                 raise InputError(f"the model cannot be built: {_first_line(error)}", where=where) from error
+    _check_built(model, where)
     Policy(model, tokeniser, where=where).save(folder)
+
+
+def _check_built(model: Any, where: str) -> None:
+    """Refuse what transformers builds without a word and nobody can use."""
+    layers = getattr(model.config, "num_hidden_layers", 1)
+    if layers < 1:
+        raise InputError("the model has no layers", where=where, got=layers, expected="at least 1")
+    spoilt = next((name for name, weight in model.named_parameters() if not bool(weight.isfinite().all())), None)
+    if spoilt is not None:
+        raise InputError("its own initialisation draws weights that are not finite", where=where, got=spoilt)
 
 
 def _weights_seed(seed: int) -> int:

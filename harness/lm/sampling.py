@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.api import Completions, Prompts
-from harness.errors import InputError
+from harness.errors import DivergedError, InputError
 from harness.lm.backbone import evaluating
 from harness.lm.decoding import Decoder, check_prompts, decoder
 from harness.lm.noise import Race, row_keys
@@ -76,6 +76,7 @@ def sample(
 
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
+        DivergedError: the model's probabilities are not finite; what it would be made to say means nothing.
     """
     keys = list(range(len(temperatures))) if draws_key is None else list(draws_key)
     _check(policy, prompts, ids, temperatures, keys, max_new_tokens, top_k, top_p)
@@ -92,6 +93,7 @@ def sample(
             race = Race(noise, start.logits.shape[1])
             manner = Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p)
             _decode(policy, start, race, manner, places, out, suppress_stops=suppress_stops)
+    _check_finite(out.entropy.view(batch, group), ids)
     return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
 
 
@@ -242,3 +244,13 @@ def _check(
         if not right:
             raise InputError(f"{name} is out of range", got=value, expected=expected)
     check_prompts(policy, prompts, max_new_tokens, ids)
+
+
+def _check_finite(entropy: Tensor, ids: Sequence[str]) -> None:
+    """Raise where a weight that is not finite has spoilt a distribution; the draw itself would not notice."""
+    spoilt = ~entropy.isfinite().all(1)
+    if bool(spoilt.any()):
+        raise DivergedError(
+            "the model's probabilities are not finite: are its weights?",
+            where=f"example {ids[int(spoilt.nonzero()[0])]}",
+        )

@@ -183,12 +183,17 @@ def _of_pairs(stage: Stage) -> bool:
 def _size(model: Stage) -> Size:
     config = model.config.get("config")
     if config:
-        width = config.get("n_embd") or config.get("hidden_size") or 768
-        layers = config.get("n_layer") or config.get("num_hidden_layers") or 12
+        width = _setting(config, "n_embd", "hidden_size") or 768
+        layers = _setting(config, "n_layer", "num_hidden_layers") or 12
         vocabulary = model.parents["tokenizer"].config["vocab_size"]
-        return Size(int(12 * layers * width**2 + vocabulary * width), int(layers))
+        return Size(12 * layers * width**2 + vocabulary * width, layers)
     path = model.runtime.get("path")
     if path:
         weights = sum(p.stat().st_size for p in Path(path).expanduser().glob("*.safetensors")) // 4
         return Size(weights, max(2, round(weights ** (1 / 3) / 40)))
     return Size(*_UNKNOWN)
+
+
+def _setting(config: Mapping[str, Any], *names: str) -> int | None:
+    """Return the first of these settings that is a size; whoever builds the model says what is wrong with another."""
+    return next((n for name in names if type(n := config.get(name)) is int and n > 0), None)

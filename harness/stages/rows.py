@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api import Example
 from harness.errors import InputError
 from harness.store.environment import fingerprint
-from harness.store.identity import rows_digest
+from harness.store.identity import canonical, rows_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,10 +38,12 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         rows = [dataclasses.asdict(example) for example in examples]
         shutil.rmtree(upstream)
         _check(rows, order.label)
+        try:
+            content = rows_digest(rows)
+        except (TypeError, ValueError) as error:
+            raise _no_json(rows, order.label, error) from error
         draft.write_jsonl(ROWS, rows)
-        draft.write_json(
-            PROVENANCE, {"content": rows_digest(rows), "rows": len(rows), **dataclasses.asdict(provenance)}
-        )
+        draft.write_json(PROVENANCE, {"content": content, "rows": len(rows), **dataclasses.asdict(provenance)})
         tell(len(rows), len(rows), "row", f"preparing {order.label}")
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
         return draft.commit(config=config, environment=environment, label=order.label)
@@ -61,6 +63,20 @@ def _check(rows: list[dict[str, Any]], label: str) -> None:
         if row["id"] in seen:
             raise InputError("two rows have the same id", where=label, got=row["id"], expected="ids that are unique")
         seen.add(row["id"])
+
+
+def _no_json(rows: list[dict[str, Any]], label: str, error: Exception) -> InputError:
+    """Return what to say of rows that JSON cannot hold, such as a column with NaN, and of the first of them."""
+    for row in rows:
+        try:
+            canonical(row)
+        except (TypeError, ValueError):
+            return InputError(
+                f"row {row['id']} cannot be stored: {error}",
+                where=label,
+                expected="columns of text, finite numbers, true, false, null, and lists and mappings of these",
+            )
+    return InputError(f"the rows cannot be stored: {error}", where=label)
 
 
 def folded_prompt(fields: Mapping[str, str]) -> str:

@@ -119,6 +119,7 @@ def test_half_surrogates_alone_are_refused(tmp_path: Path) -> None:
         (b'{"a": 1} {"a": 2}', "mine.jsonl:1: broken JSON: Extra data"),
         (b'{"a": NaN}', "mine.jsonl:1: broken JSON: NaN is no JSON"),
         (b'{"a": -Infinity}', "mine.jsonl:1: broken JSON: -Infinity is no JSON"),
+        (b'{"a": [-1e999]}', "mine.jsonl:1: broken JSON: the number -1e999 is too large"),
         (b"[" * 100_000, "mine.jsonl:1: broken JSON"),
         (b"9" * 5000, "mine.jsonl:1: broken JSON"),
         (b'\n["a"]\n', "mine.jsonl:2: not a JSON object, got 'list'"),

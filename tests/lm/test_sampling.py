@@ -12,7 +12,7 @@ from scipy import stats
 
 from harness.api import Prompts
 from harness.benchmark.schema import Model
-from harness.errors import InputError
+from harness.errors import DivergedError, InputError
 from harness.lm import backbone
 from harness.lm.logprobs import score
 from harness.lm.noise import Race, row_keys
@@ -355,6 +355,18 @@ def test_mistakes(make_policy: Make, options: dict[str, Any], message: str) -> N
     with pytest.raises(InputError) as error:
         drawn(policy, some_prompts(policy, [3, 8]), **options)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("temperatures", [[0.0], [1.0], [0.0, 0.7]])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_say_nothing(make_policy: Make, value: float, temperatures: list[float]) -> None:
+    policy = make_policy()
+    prompts = some_prompts(policy, [3, 8])
+    drawn(policy, prompts, temperatures=temperatures)
+    with torch.no_grad():
+        next(policy.model.parameters()).view(-1)[prompts.ids[1, 7] * 8] = value  # a number in one token's embedding
+    with pytest.raises(DivergedError, match=r"example-\d: the model's probabilities are not finite"):
+        drawn(policy, prompts, temperatures=temperatures)
 
 
 def test_a_prompt_without_tokens(make_policy: Make) -> None:

@@ -43,6 +43,14 @@ def test_more_work_is_estimated_longer(planner: Planner, data: Path, kind: str, 
     assert cost(planner.plan(planner.load(changed)), kind) > cost(planner.plan(planner.load(usual)), kind)
 
 
+@pytest.mark.parametrize("size", ["n_embd", "n_layer", "hidden_size", "num_hidden_layers"])
+@pytest.mark.parametrize("value", ["many", -3, 0, 1e9, None, [2]])
+def test_a_size_that_is_none_is_for_the_model_to_refuse(planner: Planner, data: Path, size: str, value: Any) -> None:
+    config = {"model_type": "gpt2", "n_positions": 96, size: value}
+    content = small(data, models=[{"name": "new", "vocab_size": 300, "config": config}])
+    assert cost(build_plan(planner.load(content), planner.registry, planner.store), "prepare", "weights") > 0
+
+
 def test_sampling_costs_more_than_supervised_steps(planner: Planner, data: Path) -> None:
     plan = planner.plan(planner.load(small(data)))
     assert cost(plan, "train", "/eso/") > cost(plan, "train", "/sft/seed 0/epochs 2-3")

@@ -97,6 +97,12 @@ def test_an_id_that_stands_twice_is_refused(prepare: Callable[..., Record]) -> N
         prepare([example("a", "One"), example("a", "Two")])
 
 
+@pytest.mark.parametrize("value", [float("nan"), {1: "x"}, b"x", object()])
+def test_a_column_that_cannot_be_stored_names_the_row(prepare: Callable[..., Record], value: Any) -> None:
+    with pytest.raises(InputError, match=r"row b cannot be stored: .*expected columns of text, finite numbers"):
+        prepare([example("a", "One"), example("b", "Two", columns={"bad": [value]})])
+
+
 def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[..., Record]) -> None:
     train = prepare([example("t1", "What  is IT?"), example("t2", "Other")])
     fine = prepare([example("e1", "What is it not?")], version=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from harness.api import InputError, suggest
@@ -43,7 +44,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 def _row(raw: bytes, where: str, *, first: bool) -> dict[str, Any]:
     try:
-        row = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), parse_constant=_no_number)
+        row = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), parse_constant=_no_number, parse_float=_finite)
         if b"\\u" in raw:
             json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair could be read, but never written
     except UnicodeDecodeError as error:
@@ -61,6 +62,13 @@ def _row(raw: bytes, where: str, *, first: bool) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {digits[:20]} is too large")
+    return value
 
 
 def text(row: Mapping[str, Any], field: str, where: str, *, empty: bool = False, hint: str | None = None) -> str:
