@@ -109,10 +109,10 @@ def test_a_row(folder: Path, work: Path) -> None:
     assert row == Example(
         id="hh-helpful-base-test-000001",
         fields={"prompt": "\n\nHuman: And what is 1000 and one?\n\nAssistant:"},
-        completion="It is 1001.",
+        completion=" It is 1001.",
         references=("It is 1001.",),
-        chosen="It is 1001.",
-        rejected="It is 1002, I think.",
+        chosen=" It is 1001.",
+        rejected=" It is 1002, I think.",
         columns={"subset": "helpful-base", "turns": 1},
     )
 

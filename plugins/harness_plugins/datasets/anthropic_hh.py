@@ -213,10 +213,11 @@ def _example(name: str, file: str, pair: _Pair) -> Example:
     return Example(
         id=name,
         fields={"prompt": pair.prompt},
-        completion=pair.chosen,
+        # the prompt ends with a colon: what is trained on parts from it by a blank of its own, as in the upstream
+        completion=f" {pair.chosen}",
         references=(pair.chosen,),
-        chosen=pair.chosen,
-        rejected=pair.rejected,
+        chosen=f" {pair.chosen}",
+        rejected=f" {pair.rejected}",
         columns={"subset": file.partition("/")[0], "turns": pair.prompt.count(_HUMAN)},
     )
 

@@ -97,10 +97,11 @@ class GeneratedPreferences:
         return Example(
             id=f"preference-{number}-{core}-{opening}",
             fields={"prompt": prompt},
-            completion=chosen.text,
+            # the prompt ends with a colon: what is trained on parts from it by a blank of its own
+            completion=f" {chosen.text}",
             references=(chosen.text,),
-            chosen=chosen.text,
-            rejected=rejected.text,
+            chosen=f" {chosen.text}",
+            rejected=f" {rejected.text}",
             columns={
                 "turns": 2 if two else 1,
                 "utility_chosen": chosen.utility,
