@@ -218,6 +218,8 @@ class FakeRun:
         assert len(batch) == len(completions)
         size, count, width = completions.ids.shape
         mask = completions.mask
+        if not size:  # the share of a rank without rows
+            return LogProbs(torch.zeros(mask.shape, dtype=torch.float64), mask)
         # what stands in padded places is arbitrary, so that reading it would show
         tokens = torch.where(mask, completions.ids, VOCABULARY - 1)
         prompt = batch.prompts.ids[:, None].expand(-1, count, -1)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.api import Batch, Run, State
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
+    from harness.training.reference import Precomputed
 
 
 class Plain:
@@ -160,6 +161,7 @@ def go(
     ranks: Ranks | None = None,
     rows: Sequence[EncodedRow] | None = None,
     load_reference: Any = None,
+    precomputed: Precomputed | None = None,
     **around: Any,
 ) -> Result:
     """Train the tiny policy (or ``policy``)."""
@@ -175,6 +177,7 @@ def go(
         around=Surroundings(log=log.append, ranks=ranks or Ranks(), **around),
         reward=reward,
         load_reference=load_reference or tiny_policy,
+        precomputed=precomputed,
     )
     return Result(summary, log, policy, folder)
 
