@@ -17,6 +17,8 @@ from harness.report.statistics import LEVEL, Interval, interval, mean, replicate
 if TYPE_CHECKING:
     from harness.report.statistics import Array
 
+#: What a judge's columns are called, before the opponent's name: the verdicts on a row, and on the null answer.
+WIN, EMPTY = "win:", "null:"
 #: Replicates of a fit; each is a regression of its own.
 _FITS = 500
 _STEPS = 30

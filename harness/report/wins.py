@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.report import captions
 from harness.report.columns import Columns, beside, beside_headings, marks
-from harness.report.proportions import favours, length_controlled, win_rate
+from harness.report.proportions import EMPTY, WIN, favours, length_controlled, win_rate
 from harness.report.rewards import accuracy_cell, trained_on_it
 from harness.report.statistics import interval
 from harness.report.strengths import strengths
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.report.statistics import Array, Pair
 
 NULL = "(null answer)"
-WIN, CONSISTENT, FIRST, EMPTY, LENGTH = "win:", "consistent:", "first:", "null:", "margin_length:"
+CONSISTENT, FIRST, LENGTH = "consistent:", "first:", "margin_length:"
 
 
 class Against(NamedTuple):

@@ -121,6 +121,26 @@ class TestNoMoreThanTheRunAllows:
         sized.change = lambda manifest: manifest["config"]["models"][0].update(config={"model_type": "gpt2"})
         assert "the model started from random weights" in found(sized).because
 
+    def test_another_judge_decides_nothing(self, sized: Run) -> None:
+        column = {**ROUGE_L, "name": "win:chosen"}
+        sized.metrics = [
+            {**METRICS[0], "use": "referee", "role": "judge", "options": {"judge": "rule"}, "columns": [column]}
+        ]
+        sized.value = levels({"eso": 0.9, "sft": 0.1})
+        claim = replace(ABOVE, columns=("referee.win:chosen",), requires={"referee.judge": "endpoint"})
+        finding = found(sized, claim)
+        assert finding.because == "no claim: judge of referee is rule, and the claim takes endpoint"
+        sized.metrics[0]["options"] = {"judge": "endpoint"}
+        assert found(sized, claim).word == "supported"
+
+    def test_a_judge_that_favours_nothing_decides_nothing(self, sized: Run) -> None:
+        columns = [{**ROUGE_L, "name": name} for name in ("win:chosen", "null:chosen")]
+        sized.metrics = [{**METRICS[0], "use": "referee", "role": "judge", "columns": columns}]
+        usual = levels({"eso": 0.9, "sft": 0.1})
+        sized.value = lambda place: 0.7 if place.column == "null:chosen" else usual(place)
+        finding = found(sized, replace(ABOVE, columns=("referee.win:chosen",)))
+        assert finding.because == "no claim: the judge referee favours an answer that says nothing"
+
     def test_what_was_not_run_is_not_run(self, sized: Run) -> None:
         assert found(sized, replace(ABOVE, row="ppo", others=("dpo",))).because == "the run has no row of ppo, dpo"
         assert found(sized, replace(ABOVE, columns=("judge.win",))).because == "the run does not measure judge.win"

@@ -42,6 +42,8 @@ class Claim:
     """Methods by the seconds of a step, fastest first."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Method to the number of models that it keeps in memory."""
+    requires: Mapping[str, Any] = field(default_factory=dict)
+    """METRIC.OPTION to the value that it must have for the metric to measure what is claimed."""
     title: str = ""
     """The paper."""
 

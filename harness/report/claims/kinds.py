@@ -107,7 +107,7 @@ def order(claim: Claim, results: Results, no_claim: str) -> Finding:
     The interval is a bootstrap over steps, each method's by themselves: what another machine would show is not in it.
     """
     warm = int((results.manifest["config"].get("timing") or {}).get("warmup_steps", 0))
-    cells = []
+    cells, reasons = [], []
     for model in results.models:
         found = {method: row for method in claim.order for at, row in _named(method, results) if at == model}
         laps = {method: laps for method, row in found.items() if (laps := _laps(row, warm)).size}
@@ -115,19 +115,20 @@ def order(claim: Claim, results: Results, no_claim: str) -> Finding:
         if absent:
             continue
         beside = any(r.json("summary.json")["concurrent"] for row in found.values() for r in row.training.values())
-        no_claim = no_claim or ("timed while other stages ran on the same machine" if beside else "")
+        because = no_claim or ("timed while other stages ran on the same machine" if beside else "")
+        reasons += [because] if because else []
         pairs = list(itertools.pairwise(claim.order))
         for fast, slow in pairs:
             difference, strict = _median_difference(laps[slow], laps[fast], len(pairs))
             word = "undecided"
-            if not no_claim:
+            if not because:
                 word = "supported" if difference.low > 0 else "contradicted" if strict < 0 else "undecided"
             where = f"{slow} − {fast}{_of(model, results)}"
-            needed = "more timed steps would decide" if word == "undecided" and not no_claim else ""
+            needed = "more timed steps would decide" if word == "undecided" and not because else ""
             cells.append(Cell(where, difference, 1.0, 3, "s", word, None, needed))  # type: ignore[arg-type]  # a word
     if not cells:
         return Finding("not run", "the run does not have all of these methods")
-    return conclude(cells, no_claim)
+    return conclude(cells, "; ".join(dict.fromkeys(reasons)))
 
 
 def held(claim: Claim, results: Results, no_claim: str) -> Finding:  # noqa: ARG001  # a count needs no seeds

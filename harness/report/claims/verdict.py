@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from harness.report.claims.catalogue import claims_for
 from harness.report.claims.evidence import Finding
 from harness.report.claims.kinds import KINDS, names_of
+from harness.report.proportions import EMPTY, WIN, favours
 from harness.report.statistics import SEEDS_FOR_CLAIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from harness.report.claims.catalogue import Claim
     from harness.report.results import Results
@@ -50,4 +51,23 @@ def _no_claim(claim: Claim, results: Results) -> str:
     seeds = len(results.seeds)
     if claim.kind not in _WITHOUT_SEEDS and seeds < SEEDS_FOR_CLAIMS:
         reasons.append(f"{seeds} seed{'s' if seeds > 1 else ''}, and a claim takes {SEEDS_FOR_CLAIMS}")
-    return "; ".join(reasons)
+    return "; ".join([*reasons, *_wrong_judge(claim, results)])
+
+
+def _wrong_judge(claim: Claim, results: Results) -> Iterator[str]:
+    """Say why a judge's verdicts are not what the claim is about, or are worth nothing."""
+    metrics = {metric["use"]: metric for metric in results.manifest["metrics"]}
+    for name, wanted in claim.requires.items():
+        use, _, option = name.partition(".")
+        found = metrics[use]["options"].get(option) if use in metrics else wanted
+        if found != wanted:
+            yield f"{option} of {use} is {found}, and the claim takes {wanted}"
+    for name in claim.columns:
+        use, _, column = name.partition(".")
+        if use not in metrics or metrics[use]["role"] != "judge":
+            continue
+        null = EMPTY + column.removeprefix(WIN)
+        cells = [cell for row in results.rows for cell in row.cells.values()]
+        values = [cell.matrix(use, null, results.seeds) for cell in cells]
+        if any(found is not None and favours(found) for found in values):
+            yield f"the judge {use} favours an answer that says nothing"
