@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +71,8 @@ def test_an_endpoint(copied: Callable[..., Bench]) -> None:
         assert summary["corpus"]["calls"] > 0
         assert summary["corpus"]["cost"] == pytest.approx(summary["corpus"]["calls"] * 140 / 1e6)
         for column, values in first["eso"].items():
-            assert column.startswith("margin") or set(values) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+            present = {value for value in values if value is not None}  # equal answers are a tie that nobody is asked
+            assert column.startswith("margin") or present <= {0.0, 0.25, 0.5, 0.75, 1.0}
         asked = len(server.requests)
         for record in found.values():
             shutil.rmtree(record.folder)
@@ -88,7 +91,9 @@ def test_no_key_is_one_line_before_anything_is_made(copied: Callable[..., Bench]
     (error,) = [line for line in said.splitlines() if line.startswith("error:")]
     assert f"the judge needs a key, and the environment variable {VARIABLE} is not set; expected export" in error
     assert bench.digests() == before
-    assert not bench.run(name="validate", code=0)  # which needs no secret
+    validate = [sys.executable, "-m", "harness", "validate", str(bench.file)]  # which needs no secret
+    done = subprocess.run(validate, env=bench.surroundings(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_endpoint_that_fails_costs_its_cells_and_running_again_goes_on(copied: Callable[..., Bench]) -> None:
