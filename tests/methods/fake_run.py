@@ -230,7 +230,7 @@ class FakeRun:
             n = int(length[b])
             row[b, :, :n] = prompt[b, :, :n]
             row[b, :, n : n + width] = tokens[b]
-        states = model.states(row.flatten(0, 1), dropout=drop).unflatten(0, (size, count))
+        states = model.states(row.flatten(0, 1), dropout=drop).view(size, count, longest + width, -1)
         logp = (states @ model.head / temperature).to(dtype or torch.float64).log_softmax(-1)
         place = (length[:, None, None] - 1 + torch.arange(width)).expand(size, count, width)
         logp = logp.gather(2, place[..., None].expand(-1, -1, -1, VOCABULARY))
@@ -288,6 +288,9 @@ class FakeRun:
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         with torch.no_grad():
             return self._score(self.reference, batch, completions, temperature=temperature)
+
+    def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
+        return _unused()
 
     def logits(self, batch: Batch, completions: Completions) -> Any:
         return _unused()

@@ -131,7 +131,7 @@ def test_statistics_are_those_of_all_ranks() -> None:
             place, value = next(said), torch.as_tensor(value, dtype=torch.float64)
             asked[number][place:] = [value]
             other = asked[1 - number]
-            return value + (other[place] if place < len(other) else 0.0)
+            return torch.as_tensor(value + (other[place] if place < len(other) else 0.0))
 
         return whiten(x[part], mask[part], total, unbiased=True)
 
@@ -164,8 +164,8 @@ def test_advantages_of_each_answer_by_itself(lengths: list[int], seed: int, gamm
             expected = sum((gamma * lam) ** (u - t) * errors[u] for u in range(t, length))
             assert float(found[b, 0, t]) == pytest.approx(expected, abs=1e-12)
         # pushed to the right end, as where padding stands at the left
-        left = [torch.nn.functional.pad(x[b : b + 1, :, :length], (3, 0)) for x in (rewards, values)]
-        torch.testing.assert_close(gae(*left, gamma, lam)[0, 0, 3:], found[b, 0, :length], rtol=0, atol=1e-12)
+        shifted, judged = (torch.nn.functional.pad(x[b : b + 1, :, :length], (3, 0)) for x in (rewards, values))
+        torch.testing.assert_close(gae(shifted, judged, gamma, lam)[0, 0, 3:], found[b, 0, :length], rtol=0, atol=1e-12)
 
 
 def test_without_discounts_it_is_reinforce_with_the_value_as_baseline() -> None:
