@@ -79,7 +79,7 @@ RECIPE: dict[str, Any] = {"epochs": 3, "batch_size": 2, "max_prompt_length": 48,
     "change",
     [
         {"template": {"text": "{instruction} -> "}},
-        {"template": {"text": "Q: {instruction}\nA: ", "text_without_context": "{instruction}\nA: "}},
+        {"template": {"text": "Q: {instruction}\nA:"}},
         {"own": {"max_prompt_length": 40}},
         {"own": {"max_completion_length": 20}},
         {"own": {"train_eos": False}},
