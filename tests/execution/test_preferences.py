@@ -104,7 +104,7 @@ def test_the_same_again_takes_all_of_it_from_the_store(done: Bench) -> None:
 
 def test_two_processes_read_what_one_does(tmp_path: Path) -> None:
     models = [{**tiny()["models"][0], "dtype": "float64"}]
-    same = {"models": models, "recipe": {**RECIPE, "dropout": 0.0}}
+    same: dict[str, Any] = {"models": models, "recipe": {**RECIPE, "dropout": 0.0}}
     one, two = (bench(tmp_path / name, "dpo", **same) for name in ("one", "two"))
     one.run("--jobs", "1")
     two.run("--jobs", "1", "--processes", "2")
