@@ -16,6 +16,7 @@ import pytest
 import torch
 from methods.cases import NAMES, make, random_case, registration
 from methods.fake_run import FakeRun, TinyModel
+from methods.preferences import random_pairs
 from ruamel.yaml import YAML
 
 from harness.benchmark import load_benchmark, schema
@@ -83,6 +84,8 @@ def outcome(entry: dict[str, Any]) -> dict[str, Any]:
     """
     raw = {key: value for key, value in entry.items() if key != "use"}
     name = entry["use"]
+    if name == "dpo":
+        return outcome_of_pairs(raw)
     case = random_case(17, size=4, count=4, missing=0, absent=0)
     case.rewards = [[0.0, 0.3, 0.05, 0.0], [0.2, 0.9, 0.1, 0.1], [0.6, 0.5, 0.6, 0.4], [0.3, 0.31, 0.0, 0.8]]
     case.greedy_rewards = [0.1, 0.4, 0.2, 0.6]
@@ -97,6 +100,15 @@ def outcome(entry: dict[str, Any]) -> dict[str, Any]:
         "gradients": [slope.tolist() for slopes in run.grads.values() for slope in slopes],
         "samples": [[drawn.ids.tolist(), drawn.lengths.tolist()] for drawn in run.drawn],
     }
+
+
+def outcome_of_pairs(raw: dict[str, Any]) -> dict[str, Any]:
+    """Take one step of DPO on a few pairs of unequal lengths; return what it came to."""
+    method, _ = make("dpo", **raw)
+    case = random_pairs(17, size=4)
+    run = case.run()
+    method.step(run, case.batch)
+    return {"shares": run.shares, "gradients": [slope.tolist() for slope in run.grads["dpo"]]}
 
 
 def test_the_batch_that_settings_are_tried_on_has_what_they_speak_of() -> None:
@@ -129,6 +141,8 @@ BASE: dict[str, Any] = {
 def resolved(written: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a whole benchmark file, resolved, with one setting of the tables in it."""
     text = copy.deepcopy(BASE)
+    if written.get("use") == "dpo":
+        text["train"] = {"dataset": "generated-preferences", "split": "train"}
     if "use" in written:
         text["methods"] = ["sft", written]
     elif "evaluate" in written:
@@ -184,7 +198,7 @@ def test_both_values_of_an_option_change_loss_gradient_or_samples(key: str) -> N
 DEFAULTS = [
     key
     for key, row in ROWS.items()
-    if key[0] in "UPR" or key in {"D2", "D3", "D4", "D10", "D22", "D23", "D24", "E1", "E2"}
+    if key[0] in "UPR" or key in {"C1", "C3", "C4", "D2", "D3", "D4", "D10", "D22", "D23", "D24", "E1", "E2"}
 ]
 
 
