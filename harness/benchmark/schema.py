@@ -74,6 +74,9 @@ class DataUse(Section):
     path: str | None = mark(RUNTIME, None)
     limit: PositiveInt | None = mark(RESULT, None)
     """Use the first N rows only."""
+    pairs: Literal["other-rows"] | None = mark(RESULT, None)
+    """``other-rows`` makes demonstrations into preferences: rejected is the demonstration of the next row, cut to no
+    more words. They say nothing about quality; a timing needs them."""
     overlong: Literal["cut", "drop"] = mark(RESULT, "cut")
     """A test prompt that is too long is cut from the left of its context, or dropped for all rows of a table alike."""
     label: str | None = mark(DISPLAY, None)
@@ -219,6 +222,13 @@ class Scorer(Section):
     name or a folder given by ``sources``."""
 
 
+class Timing(Section):
+    """A benchmark of what training costs: its stages are made one at a time, and nothing need be evaluated."""
+
+    warmup_steps: NonNegativeInt = mark(DISPLAY, 10)
+    """The first steps of each row's own training, which the timing table leaves out."""
+
+
 class Execution(Section):
     """How the work is run; nothing here changes a result beyond rounding."""
 
@@ -259,13 +269,15 @@ class Benchmark(Section):
     template: Template = mark(RESULT)
     train: DataUse = mark(RESULT)
     validation: DataUse | None = mark(RESULT, None)
-    evaluate: tuple[DataUse, ...] = mark(RESULT, min_length=1)
+    evaluate: tuple[DataUse, ...] = mark(RESULT)
+    """Empty, like ``decoding`` and ``metrics``, only where ``timing`` stands."""
     reward: Reward | None = mark(RESULT, None)
     reward_model: RewardModel | None = mark(RESULT, None)
     recipe: Recipe = mark(RESULT)
-    decoding: dict[str, Decoding] = mark(RESULT, min_length=1)
+    decoding: dict[str, Decoding] = mark(RESULT)
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
-    metrics: tuple[MetricUse, ...] = mark(RESULT, min_length=1)
+    metrics: tuple[MetricUse, ...] = mark(RESULT)
+    timing: Timing | None = mark(DISPLAY, None)
     scorer: Scorer = mark(RESULT, Scorer())
     tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
     """Those that there is nothing to say in are left out."""

@@ -314,7 +314,9 @@ def _error(exit_code: int, message: str) -> HarnessError:
 
 def _raise_if_nothing_worked(outcome: Outcome) -> None:
     """Raise the error itself where no cell of any table can exist."""
-    if any(stage.kind == "generate" and outcome.done(stage) for stage in outcome.plan.stages.values()):
+    plan = outcome.plan
+    shown = "generate" if plan.evaluations else "train"
+    if any(stage.kind == shown and outcome.done(stage) for stage in plan.stages.values()):
         return
     first = next((failure for failure in outcome.failures.values() if failure.because_of is None), None)
     if first is not None:

@@ -35,6 +35,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
         examples = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
+        if config.get("pairs"):
+            examples, note = other_rows(list(examples), order.label)
+            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
         rows = [dataclasses.asdict(example) for example in examples]
         shutil.rmtree(upstream)
         _check(rows, order.label)
@@ -47,6 +50,31 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         tell(len(rows), len(rows), "row", f"preparing {order.label}")
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
         return draft.commit(config=config, environment=environment, label=order.label)
+
+
+def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], str]:
+    """Return demonstrations as preferences, and what a caption says of them.
+
+    Rejected is the demonstration of the next row (of the first one, for the last), cut to no more words than the row's
+    own; or of the one after it, where that makes it the same. The row's other fields are as they were.
+
+    Raises:
+        InputError: a row has no demonstration, or no other row has one that differs.
+    """
+
+    def paired(place: int) -> Example:
+        own = (examples[place].completion or "").split()
+        for step in range(1, len(examples)):
+            other = (examples[(place + step) % len(examples)].completion or "").split()[: len(own)]
+            if other and own and other != own:
+                chosen = examples[place].completion
+                return dataclasses.replace(examples[place], chosen=chosen, rejected=" ".join(other))
+        expected = "demonstrations that are not all the same"
+        what = "no preference can be made of this row and the others"
+        raise InputError(what, where=f"{where}, row {examples[place].id}", expected=expected)
+
+    note = "made into preferences for timing: rejected is the demonstration of the next row, cut to no more words"
+    return map(paired, range(len(examples))), note
 
 
 def read(record: Record) -> Iterator[Example]:
