@@ -28,6 +28,7 @@ from harness.benchmark.schema import (
     Timing,
 )
 from harness.benchmark.scores import PART_KEYS
+from harness.benchmark.tuning import TuneKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,6 +99,7 @@ def _file() -> Json:
         "metrics": _list(metric, "What answers are measured by."),
         "scorer": _closed(_properties(Scorer)),
         "cases": _closed(_properties(Cases)),
+        "tune": _closed(_properties(TuneKeys), ["options"]),
         "timing": _closed(_properties(Timing)),
         "sources": {
             "type": "object",

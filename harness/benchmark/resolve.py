@@ -17,16 +17,19 @@ from harness.benchmark.schema import (
     Decoding,
     Execution,
     MethodEntry,
+    MetricUse,
     Recipe,
     Scorer,
     Template,
     Timing,
+    Tune,
 )
 from harness.benchmark.scores import metric, reward
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_template
+from harness.benchmark.tuning import Rows, check_held_out, tune
 from harness.benchmark.views import cases, check_pareto
 from harness.errors import InputError, suggest
 
@@ -41,7 +44,8 @@ Found = TypeVar("Found")
 #: Every key at the top of a benchmark file.
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
-    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "cases", "sources", "execution",
+    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "tune", "cases", "sources",
+    "execution",
 )  # fmt: skip
 
 #: What an evaluation takes; all of it or, where ``timing`` stands, nothing.
@@ -139,6 +143,10 @@ class _Resolver:
         scorer = self._scorer()
         timing = check(Timing, self._part("timing"), self.problems) if "timing" in self.top.values else None
         execution = check(Execution, self._part("execution"), self.problems)
+        tuned = None
+        if "tune" in self.top.values:
+            tuned, methods = self._tune(recipe_part, methods, metrics, head)
+            check_held_out(self.top, self.context, validation, evaluate)
         check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
                        scored)  # fmt: skip
         check_pareto(self.top.values.get("pareto"), metrics, self.context)
@@ -162,6 +170,7 @@ class _Resolver:
             scorer=scorer,
             cases=shown,
             timing=timing,
+            tune=tuned,
             sources=self.context.resolved_sources,
             execution=execution,
             overrides=overrides,
@@ -284,6 +293,23 @@ class _Resolver:
             (node, method(node, overlay.entry_key("methods", index, node), recipe, self.context, self.top.place))
             for index, node in enumerate(rows)
         ]
+
+    def _tune(
+        self,
+        recipe: Part,
+        methods: list[tuple[Node, MethodEntry | None]],
+        metrics: list[tuple[Node, MetricUse | None]],
+        head: Head | None,
+    ) -> tuple[Tune | None, list[tuple[Node, MethodEntry | None]]]:
+        nodes = [node for node, _ in methods]
+        rows = Rows(
+            nodes,
+            [entry for _, entry in methods],
+            self._elements("methods"),
+            lambda node, key: method(node, key, recipe, self.context, self.top.place),
+        )
+        found, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
+        return found, list(zip(nodes, entries, strict=True))
 
     def _scorer(self) -> Scorer | None:
         part = self._part("scorer")

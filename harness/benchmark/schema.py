@@ -205,6 +205,9 @@ class MethodEntry(Section):
     """Part of the reward, by its label, to the weight that it has for this row."""
     preset: str | None = mark(DISPLAY, None)
     """The preset that was named, if any: what it set stands in ``options`` and ``recipe``."""
+    trials: tuple[dict[str, Any], ...] = mark(RESULT, ())
+    """What ``tune`` tries: options, ``recipe.NAME`` or ``reward_weights.PART`` to their values, which take the place of
+    the entry's own. Empty where nothing is chosen."""
 
 
 class MetricUse(Section):
@@ -227,6 +230,17 @@ class Timing(Section):
 
     warmup_steps: NonNegativeInt = mark(DISPLAY, 10)
     """The first steps of each row's own training, which the timing table leaves out."""
+
+
+class Tune(Section):
+    """How the trials of the rows that have some are compared."""
+
+    options: dict[str, tuple[Any, ...]] = mark(DISPLAY)
+    """Patterns (``methods.*.coef``) to values, as the file has them; each row's ``trials`` are what they come to."""
+    metric: str = mark(RESULT)
+    """``metric.column``, on the validation rows under the first decoding."""
+    seeds: tuple[Seed, ...] = mark(RESULT)
+    """The seeds that trials are trained with."""
 
 
 class Execution(Section):
@@ -278,6 +292,7 @@ class Benchmark(Section):
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
     metrics: tuple[MetricUse, ...] = mark(RESULT)
     timing: Timing | None = mark(DISPLAY, None)
+    tune: Tune | None = mark(RESULT, None)
     scorer: Scorer = mark(RESULT, Scorer())
     tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
     """Those that there is nothing to say in are left out."""

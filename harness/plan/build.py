@@ -14,6 +14,7 @@ from harness.plan.graph import Cell, Plan, RewardStages, Row, Stage, StageKind, 
 from harness.plan.reference import reference_parents
 from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
+from harness.plan.tuning import Tuned, held_chain, try_out
 from harness.plugins import source_digest
 from harness.plugins.runtime_options import split_options
 from harness.stages.models import model_identity
@@ -21,7 +22,7 @@ from harness.store import CorruptError
 from harness.training.schedule import position_epochs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pydantic import BaseModel
 
@@ -51,9 +52,12 @@ _ELSEWHERE = (
 )  # fmt: skip
 
 
-def build_plan(benchmark: Benchmark, registry: Registry, store: Store) -> Plan:
-    """Return every stage of the benchmark, with what the store already holds marked as done."""
-    return _Builder(benchmark, registry, store).build()
+def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed: Collection[str] = ()) -> Plan:
+    """Return every stage of the benchmark, with what the store already holds marked as done.
+
+    ``failed`` are keys of stages that will not be made: what is tuned is chosen without them.
+    """
+    return _Builder(benchmark, registry, store, failed).build()
 
 
 @functools.cache
@@ -68,10 +72,12 @@ def data_label(use: DataUse) -> str:
 
 
 class _Builder:
-    def __init__(self, benchmark: Benchmark, registry: Registry, store: Store) -> None:
+    def __init__(self, benchmark: Benchmark, registry: Registry, store: Store, failed: Collection[str]) -> None:
         self.benchmark = benchmark
         self.registry = registry
         self.store = store
+        self.failed = failed
+        self.tuned: dict[tuple[str, str], Tuned] = {}
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
         self.row_counts: dict[str, int] = {}

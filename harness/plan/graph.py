@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from harness.plan.tuning import Tuned
+
 StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
 
 
@@ -134,11 +136,24 @@ class Plan:
     """The rows that must have a chosen and a rejected answer."""
     row_counts: Mapping[str, int] = field(default_factory=dict)
     """Rows of each prepared split, by the stage's key."""
+    tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
+    """The trials of the rows that have some, by model and label."""
 
     @property
     def settled(self) -> bool:
         """Whether every id is known."""
         return all(stage.id is not None for stage in self.stages.values())
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Keys of the stages that no id can be given to before trials are over."""
+        found: set[str] = set()
+        rows = [row for row in self.rows if (tuned := self.tuned.get((row.model, row.label))) and tuned.chosen is None]
+        held = {stage.key for row in rows for stage in row.chain if stage.id is None}
+        for stage in self.stages.values():  # parents stand before their children
+            if stage.key in held or any(parent.key in found for parent in stage.parents.values()):
+                found.add(stage.key)
+        return frozenset(found)
 
     def todo(self) -> Iterator[Stage]:
         """Return the stages that have no result yet."""

@@ -112,6 +112,8 @@ def _pairs(results: Results) -> list[str]:
     if not results.manifest["config"]["train"].get("pairs"):
         return []
     return [
-        "The data have no preferences: for methods that learn from pairs, rejected is the answer of another row, cut to "
-        "no more words. Their times are those of pairs so long, and their losses mean nothing."
+        (
+            "The data have no preferences: for methods that learn from pairs, rejected is the answer of another row, "
+            "cut to no more words. Their times are those of pairs so long, and their losses mean nothing."
+        )
     ]

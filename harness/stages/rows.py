@@ -34,7 +34,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream = draft.folder / "upstream"
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
-        examples = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
+        examples: Iterator[Example] = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
         if config.get("pairs"):
             examples, note = other_rows(list(examples), order.label)
             provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))

@@ -155,6 +155,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("MetricUse", "options"): lambda value: {name: not flag for name, flag in value.items()},
     ("Scorer", "model"): "folder",
     ("Execution", "device"): "cuda",
+    ("DataUse", "pairs"): "other-rows",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.
@@ -213,6 +214,7 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
         reward_model={"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}},
         methods=["sft", "eso", {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}}],
         metrics=["rouge", "perplexity", "reference-loss", "reward-model"],
+        timing={},
     )
     return planner.load(content)
 
