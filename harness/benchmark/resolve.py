@@ -19,12 +19,13 @@ from harness.benchmark.schema import (
     MethodEntry,
     MetricUse,
     Recipe,
+    Reward,
     Scorer,
     Template,
     Timing,
     Tune,
 )
-from harness.benchmark.scores import metric, reward
+from harness.benchmark.scores import check_weights, metric, reward
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
@@ -145,7 +146,7 @@ class _Resolver:
         execution = check(Execution, self._part("execution"), self.problems)
         tuned = None
         if "tune" in self.top.values:
-            tuned, methods = self._tune(recipe_part, methods, metrics, head)
+            tuned, methods = self._tune(recipe_part, methods, metrics, scored, head)
             check_held_out(self.top, self.context, validation, evaluate)
         check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
                        scored)  # fmt: skip
@@ -299,15 +300,17 @@ class _Resolver:
         recipe: Part,
         methods: list[tuple[Node, MethodEntry | None]],
         metrics: list[tuple[Node, MetricUse | None]],
+        scored: Reward | None,
         head: Head | None,
     ) -> tuple[Tune | None, list[tuple[Node, MethodEntry | None]]]:
+        def resolve(node: Node, key: str) -> MethodEntry | None:
+            entry = method(node, key, recipe, self.context, self.top.place)
+            if entry is not None and entry.reward_weights:
+                check_weights(node, entry, scored, self.context)
+            return entry
+
         nodes = [node for node, _ in methods]
-        rows = Rows(
-            nodes,
-            [entry for _, entry in methods],
-            self._elements("methods"),
-            lambda node, key: method(node, key, recipe, self.context, self.top.place),
-        )
+        rows = Rows(nodes, [entry for _, entry in methods], self._elements("methods"), resolve)
         found, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
         return found, list(zip(nodes, entries, strict=True))
 

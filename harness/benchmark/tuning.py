@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.benchmark.context import Context
+    from harness.benchmark.problems import Place
     from harness.benchmark.schema import DataUse, MetricUse
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
@@ -111,19 +112,19 @@ def check_held_out(
 
 def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | None:
     """Return the rows that a pattern means, and the option."""
-    key, place = f"tune.options.{name}", values.key or values.place
-    if not values.elements:
-        expected = "a list of values to try"
-        context.problems.add(values.place, "is wrong", key=key, got=values.plain(), expected=expected)
-        return None
+    place = values.key or values.place
+
+    def wrong(what: str, at: Place = place, **rest: Any) -> None:
+        context.problems.add(at, what, key=f"tune.options.{name}", **rest)
+
     plain = [value.plain() for value in values.elements]
+    if not plain:
+        wrong("is wrong", values.place, got=values.plain(), expected="a list of values to try")
+        return None
     if any(value in plain[:index] for index, value in enumerate(plain)):
-        context.problems.add(values.place, "has a value twice", key=key, got=plain)
+        wrong("has a value twice", values.place, got=plain)
     if not name.startswith(_METHODS):
-        near = f"{_METHODS}*.{name}"
-        context.problems.add(
-            place, "is no option of methods", key=key, expected="methods.ROWS.OPTION", did_you_mean=near
-        )
+        wrong("is no option of methods", expected="methods.ROWS.OPTION", did_you_mean=f"{_METHODS}*.{name}")
         return None
     known = list(dict.fromkeys(each for entry in rows.entries if entry for each in (entry.label, entry.use)))
     rest = name.removeprefix(_METHODS)
@@ -135,29 +136,24 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         for index, entry in enumerate(rows.entries)
         if entry is not None and (who in {entry.label, entry.use} or _matches(who, entry, exact))
     ]
-    if not meant:
-        near, expected = suggest(who, known), f"*, or one of {', '.join(known)}"
-        context.problems.add(place, "no method matches", key=key, got=who, expected=expected, did_you_mean=near)
-        return None
     free = [(index, entry) for index, entry in meant if not _registration(entry, context).supervised]
     found = tuple(
         index for index, entry in free if option in _options(entry, context) or _is_weight(option, entry, context)
     )
-    if not found:
-        if not free:
-            what, near, expected = "the shared start is trained once and is not tuned", None, None
-        else:
-            names = list(dict.fromkeys(each for _, entry in free for each in _options(entry, context)))
-            what = f"no method that matches {who} has this option"
-            near, expected = suggest(option, names), None
-        context.problems.add(place, what, key=key, got=option, expected=expected, did_you_mean=near)
-        return None
+    if not meant:
+        near = suggest(who, known)
+        wrong("no method matches", got=who, expected=f"*, or one of {', '.join(known)}", did_you_mean=near)
+    elif not free:
+        wrong("the shared start is trained once and is not tuned")
+    elif not found:
+        names = list(dict.fromkeys(each for _, entry in free for each in _options(entry, context)))
+        wrong(f"no method that matches {who} has this option", got=option, did_you_mean=suggest(option, names))
     for element in rows.listed:
         sweep = element.items.get("sweep")
         if sweep is not None and option in sweep.items and any(rows.nodes[i].place == element.place for i in found):
-            what = f"{option} stands in a sweep of {entry_label(element)} too"
-            context.problems.add(place, what, key=key, hint="a row either has a value each, or is given the best")
-    return _Swept(values, name, option, found)
+            hint = "a row either has a value each, or is given the best"
+            wrong(f"{option} stands in a sweep of {entry_label(element)} too", hint=hint)
+    return _Swept(values, name, option, found) if found else None
 
 
 def _matches(who: str, entry: MethodEntry, exact: str | None) -> bool:
@@ -192,9 +188,9 @@ def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
                 what = f"{other.pattern} gives {entry.label if entry else ''} values of {one.option} already"
                 context.problems.add(at, what, key=key)
             elif len(one.values.elements) != len(other.values.elements):
-                counts = f"{len(one.values.elements)} values, and {len(other.values.elements)} under {other.pattern}"
-                expected = "the same number of trials for every method that has the option"
-                context.problems.add(at, "is unfair", key=key, got=counts, expected=expected)
+                counts = f"{len(one.values.elements)} here, {len(other.values.elements)} under {other.pattern}"
+                expected = f"as many trials for every method that has {one.option}"
+                context.problems.add(at, f"is unfair: {counts}", key=key, expected=expected)
 
 
 def _with_trials(index: int, swept: Sequence[_Swept], rows: Rows, context: Context) -> MethodEntry | None:
@@ -259,10 +255,9 @@ def _metric(part: Part, context: Context, metrics: Sequence[tuple[Node, MetricUs
         what = f"metric {name} has no such column"
         context.problems.add(at, what, key=key, got=column, expected=expected, did_you_mean=near)
         return None
-    if columns[column].higher_is_better is None or getattr(registration, "opponents", ()):
-        what = "cannot choose: neither direction is better" if not getattr(registration, "opponents", ()) else (
-            "cannot choose: it compares rows with each other")  # fmt: skip
-        context.problems.add(at, what, key=key, got=f"{name}.{column}")
+    if columns[column].higher_is_better is None or registration.opponents:
+        why = "it compares rows with each other" if registration.opponents else "neither direction is better"
+        context.problems.add(at, f"cannot choose: {why}", key=key, got=f"{name}.{column}")
         return None
     return f"{name}.{column}"
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.api import MethodRegistration, MetricRegistration
-    from harness.benchmark.schema import Benchmark, DataUse
+    from harness.benchmark.schema import Benchmark, DataUse, MetricUse
     from harness.plan.segments import Segment
     from harness.plugins import Registry
     from harness.store import Store
@@ -103,13 +103,15 @@ class _Builder:
             supervised = self.chain(model, self.shared, self.benchmark.seeds[0])[-1]
             if self.benchmark.reward_model is not None:
                 self.reward_models[model.label or model.name] = reward_stages(self, model, supervised)
-            chains = {
-                (entry.label, seed): self.chain(model, entry, seed)
-                for seed in self.benchmark.seeds
-                for entry in sorted(self.entries, key=lambda entry: entry is not self.shared)  # it names what is shared
-            }
             scorer = self.scorer(supervised)
             scorers[model.label or model.name] = scorer
+            chains: dict[tuple[str, int], tuple[Stage, ...]] = {}
+            # it names what is shared
+            for entry in sorted(self.entries, key=lambda entry: entry is not self.shared):
+                if entry.trials:
+                    self.tuned[model.label or model.name, entry.label] = try_out(self, model, entry, scorer)
+                for seed in self.benchmark.seeds:
+                    chains[entry.label, seed] = self.row_chain(model, entry, seed)
             for seed in self.benchmark.seeds:
                 self.checkpoints[model.label or model.name, "base", seed] = self.model(model, seed)
                 for entry in self.entries:
@@ -131,6 +133,7 @@ class _Builder:
             self.reward_models,
             tuple(self.preferences),
             self.row_counts,
+            self.tuned,
         )
 
     def supervised(self) -> MethodEntry:
@@ -264,6 +267,15 @@ class _Builder:
             stages.append(self.train(model, entry, seed, segment, start))
         return tuple(stages)
 
+    def row_chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
+        """Return the training stages of a row, with what was chosen for it or as far as that is clear."""
+        tuned = self.tuned.get((model.label or model.name, entry.label))
+        if tuned is None:
+            return self.chain(model, entry, seed)
+        if tuned.chosen is None:
+            return held_chain(self, model, entry, tuned, seed)
+        return self.chain(model, tuned.trials[tuned.chosen].entry.model_copy(update={"label": entry.label}), seed)
+
     def train(self, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:
         """Return one stage of a chain."""
         trained = entry if segment.active else self.shared
@@ -354,13 +366,22 @@ class _Builder:
         return Row(label, kind, method, model.label or model.name, seed, chain, checkpoint, cells)
 
     def cell(
-        self, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage, scorer: Stage
+        self,
+        model: Model,
+        label: str,
+        seed: int,
+        use: DataUse,
+        decoding: str,
+        checkpoint: Stage,
+        scorer: Stage,
+        metrics: Sequence[MetricUse] | None = None,
     ) -> Cell:
+        """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
         dataset = data_label(use)
         settings = self.answer_settings(model, use)
         generate = self.generate(model, label, seed, use, decoding, checkpoint)
         scores = {}
-        for metric in self.benchmark.metrics:
+        for metric in self.benchmark.metrics if metrics is None else metrics:
             registration: Any = self.registry.get("metric", metric.use)
             options = self.registry.options("metric", metric.use, metric.options)
             registration = registration.resolved(options)

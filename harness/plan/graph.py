@@ -39,6 +39,8 @@ class Stage:
     content: str | None
     """The digest that stands for this stage in its children's ids; the id itself unless content is what counts."""
     done: bool
+    held: bool = False
+    """Whether it waits for a choice among trials, which may change what is asked of it."""
 
     @property
     def short(self) -> str:
@@ -146,12 +148,10 @@ class Plan:
 
     @property
     def waiting(self) -> frozenset[str]:
-        """Keys of the stages that no id can be given to before trials are over."""
+        """Keys of the stages that wait for a choice among trials, by themselves or through a parent."""
         found: set[str] = set()
-        rows = [row for row in self.rows if (tuned := self.tuned.get((row.model, row.label))) and tuned.chosen is None]
-        held = {stage.key for row in rows for stage in row.chain if stage.id is None}
         for stage in self.stages.values():  # parents stand before their children
-            if stage.key in held or any(parent.key in found for parent in stage.parents.values()):
+            if stage.held or any(parent.key in found for parent in stage.parents.values()):
                 found.add(stage.key)
         return frozenset(found)
 

@@ -1,8 +1,8 @@
 """How tuning stays within the plan: trials are stages, and a choice is read from what they left in the store.
 
 Until all trials of a row are scored, what follows from the choice is *held*: it stands in the plan, with a key and
-without an id, and nothing makes it. A plan that is built afterwards has the row with the chosen settings, as if the file
-had named them; so the stages of the trial that was chosen are the row's own.
+without an id, and nothing makes it. A plan that is built afterwards has the row with the chosen settings, as if the
+file had named them; so the stages of the trial that was chosen are the row's own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.api.registration import MetricRegistration
 from harness.benchmark.schema import Recipe
 from harness.benchmark.sweep import within
 from harness.plan.graph import Stage, stage_key
@@ -21,6 +20,7 @@ from harness.store import CorruptError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from harness.api.registration import MetricRegistration
     from harness.benchmark.schema import Benchmark, DataUse, MethodEntry, MetricUse, Model
     from harness.plan.graph import Cell
     from harness.plugins import Registry
@@ -178,8 +178,9 @@ def held_chain(builder: Builder, model: Model, entry: MethodEntry, tuned: Tuned,
         if key in common:
             builder.stages.setdefault(key, stage)
     keys = [[stage.key for stage in chain] for chain in chains]
+    renamed = (f"/{tuned.trials[0].entry.label}/", f"/{entry.label}/")  # the first trial may have named them
     held: dict[str, Stage] = {}
-    return tuple(_hold(builder, stage, common, keys, held) for stage in chains[0])
+    return tuple(_hold(builder, stage, common, keys, renamed, held) for stage in chains[0])
 
 
 def _above(stages: Iterable[Stage]) -> Iterable[Stage]:
@@ -189,14 +190,24 @@ def _above(stages: Iterable[Stage]) -> Iterable[Stage]:
 
 
 def _hold(
-    builder: Builder, stage: Stage, settled: Collection[str], among: list[list[str]], held: dict[str, Stage]
+    builder: Builder,
+    stage: Stage,
+    settled: Collection[str],
+    among: list[list[str]],
+    renamed: tuple[str, str],
+    held: dict[str, Stage],
 ) -> Stage:
     """Return a stage that waits for the choice among some requests, as the first of them would have it."""
     if stage.key in settled:
         return stage
     if stage.key not in held:
-        parents = {name: _hold(builder, parent, settled, among, held) for name, parent in stage.parents.items()}
+        parents = {
+            name: _hold(builder, parent, settled, among, renamed, held) for name, parent in stage.parents.items()
+        }
         key = stage_key(stage.kind, {**stage.config, "chosen_among": among}, parents)
-        made = dataclasses.replace(stage, parents=parents, key=key, id=None, content=None, done=False)
+        label = stage.label.replace(*renamed)
+        made = dataclasses.replace(
+            stage, label=label, parents=parents, key=key, id=None, content=None, done=False, held=True
+        )
         held[stage.key] = builder.stages.setdefault(key, made)
     return held[stage.key]

@@ -129,8 +129,8 @@ def check_pairs(record: Record) -> None:
             )
 
 
-def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
-    """Refuse a benchmark whose evaluation prompts stand in its training rows.
+def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str = "training") -> None:
+    """Refuse a benchmark whose evaluation prompts stand in its training rows, or in those that settings are chosen on.
 
     Raises:
         InputError: naming the data sets, how many prompts overlap and the first of them.
@@ -141,8 +141,8 @@ def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
         if shared:
             first, second = shared[0]
             raise InputError(
-                f"{len(shared)} prompts of {label!r} stand in the training rows too",
-                got=f"training row {first} = {label} row {second}",
+                f"{len(shared)} prompts of {label!r} stand in the {role} rows too",
+                got=f"{role} row {first} = {label} row {second}",
                 expected="no prompt in both (case and white space folded)",
-                hint="take them out of one of the two; scores on prompts that were trained on mean nothing",
+                hint="take them out of one of the two; scores on prompts that were trained or chosen on mean nothing",
             )
