@@ -25,8 +25,10 @@ from harness.benchmark.schema import (
     RewardUse,
     Scorer,
     Template,
+    Timing,
 )
 from harness.benchmark.scores import PART_KEYS
+from harness.benchmark.tuning import TuneKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,14 +59,15 @@ def json_schema(registry: Registry) -> Json:
         "additionalProperties": _closed(overlay),
         "description": "Named settings laid over the file: mappings are merged, anything else is replaced.",
     }
-    required = ["benchmark", "seeds", "models", "template", "train", "evaluate", "decoding", "methods", "metrics"]
+    evaluated = ["evaluate", "decoding", "metrics"]
+    required = ["benchmark", "seeds", "models", "template", "train", "methods"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A benchmark file of posttune-harness",
         # a profile may give what the file itself leaves out
         **_closed(properties, ["benchmark"]),
         "if": {"not": {"required": ["profiles"]}},
-        "then": {"required": required},
+        "then": {"required": required, "if": {"not": {"required": ["timing"]}}, "then": {"required": evaluated}},
         "$defs": definitions,
     }
 
@@ -96,6 +99,8 @@ def _file() -> Json:
         "metrics": _list(metric, "What answers are measured by."),
         "scorer": _closed(_properties(Scorer)),
         "cases": _closed(_properties(Cases)),
+        "tune": _closed(_properties(TuneKeys), ["options"]),
+        "timing": _closed(_properties(Timing)),
         "sources": {
             "type": "object",
             "additionalProperties": _TEXT,

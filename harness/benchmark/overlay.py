@@ -28,6 +28,8 @@ _NAMED_LISTS: Final = {
     "models": "name",
     "evaluate": "dataset",
 }
+#: Mappings whose keys hold dots.
+_FLAT: Final = frozenset({"sources", "tune.options"})
 #: Mappings that may be written as a bare text, and the key it stands for.
 _NAMED: Final = {
     "train": "dataset",
@@ -223,7 +225,7 @@ def _put(node: Node | None, path: str, value: Node, trail: str, problems: Proble
         node = as_mapping(node, _NAMED[trail])
     if node is None or not node.is_mapping:
         node = Node({}, value.place, value.place)
-    name = _longest(path, node.items) if trail != "sources" else path
+    name = _longest(path, node.items) if trail not in _FLAT else path
     rest = path[len(name) + 1 :]
     child = _put(node.items.get(name), rest, value, f"{trail}.{name}" if trail else name, problems)
     return replace(node, value={**node.items, name: replace(child, key=child.key or value.place)})

@@ -17,15 +17,20 @@ from harness.benchmark.schema import (
     Decoding,
     Execution,
     MethodEntry,
+    MetricUse,
     Recipe,
+    Reward,
     Scorer,
     Template,
+    Timing,
+    Tune,
 )
-from harness.benchmark.scores import metric, reward
+from harness.benchmark.scores import check_weights, metric, reward
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_template
+from harness.benchmark.tuning import Rows, check_held_out, tune
 from harness.benchmark.views import cases, check_pareto
 from harness.errors import InputError, suggest
 
@@ -40,8 +45,15 @@ Found = TypeVar("Found")
 #: Every key at the top of a benchmark file.
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
-    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "cases", "sources", "execution",
+    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "tune", "cases", "sources",
+    "execution",
 )  # fmt: skip
+
+#: What an evaluation takes; all of it or, where ``timing`` stands, nothing.
+EVALUATION: Final = ("evaluate", "decoding", "metrics")
+#: Tables that show what was evaluated, and those that show training alone.
+EVALUATED_TABLES: Final = frozenset({"scores", "cross-dataset", "fluency", "decoding", "win-rates", "cases", "pareto"})
+TRAINING_TABLES: Final = ("timing", "signal")
 
 
 def load_benchmark(
@@ -130,7 +142,12 @@ class _Resolver:
         methods = self._methods(recipe_part)
         metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
         scorer = self._scorer()
+        timing = check(Timing, self._part("timing"), self.problems) if "timing" in self.top.values else None
         execution = check(Execution, self._part("execution"), self.problems)
+        tuned = None
+        if "tune" in self.top.values:
+            tuned, methods = self._tune(recipe_part, methods, metrics, scored, head)
+            check_held_out(self.top, self.context, validation, evaluate)
         check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
                        scored)  # fmt: skip
         check_pareto(self.top.values.get("pareto"), metrics, self.context)
@@ -153,6 +170,8 @@ class _Resolver:
             metrics=tuple(found for _, found in metrics if found),
             scorer=scorer,
             cases=shown,
+            timing=timing,
+            tune=tuned,
             sources=self.context.resolved_sources,
             execution=execution,
             overrides=overrides,
@@ -165,15 +184,23 @@ class _Resolver:
                 near = None if hint else suggest(name, FILE_KEYS)
                 self.problems.add(node.key or node.place, "unknown key", key=name, did_you_mean=near, hint=hint)
 
+    def _only_timed(self, name: str) -> bool:
+        """Whether ``name`` may be absent: nothing is evaluated, because training is timed."""
+        return name in EVALUATION and "timing" in self.top.values and not self.top.values.keys() & {*EVALUATION}
+
     def _part(self, name: str) -> Part:
         return part_of(self.top.values.get(name), name, self.top.place, self.problems)
 
     def _head(self) -> Head | None:
-        head = check(Head, self.top.only(Head.model_fields), self.problems)
+        given = {"tables": TRAINING_TABLES} if self._only_timed("metrics") and "tables" not in self.top.values else {}
+        head = check(Head, self.top.only(Head.model_fields), self.problems, **given)
         for name in ("seeds", "tables"):
             seen: set[tuple[type, Any]] = set()  # 1 and true are equal, and not the same
             for node in self.top.values[name].elements if name in self.top.values else ():
                 if isinstance(node.value, (str, int)):
+                    if node.value in EVALUATED_TABLES and self._only_timed("metrics"):
+                        what, expected = "nothing is evaluated that this table could show", ", ".join(EVALUATION)
+                        self.problems.add(node.place, what, key=name, got=node.value, expected=expected)
                     if (type(node.value), node.value) in seen:
                         self.problems.add(node.place, "stands in the list twice", key=name, got=node.value)
                     seen.add((type(node.value), node.value))
@@ -202,7 +229,8 @@ class _Resolver:
     def _elements(self, name: str) -> tuple[Node, ...]:
         node = self.top.values.get(name)
         if node is None:
-            self.problems.add(self.top.place, "is missing", key=name)
+            if not self._only_timed(name):
+                self.problems.add(self.top.place, "is missing", key=name)
             return ()
         if not node.is_list or not node.elements:
             self.problems.add(
@@ -232,7 +260,8 @@ class _Resolver:
     def _decoding(self) -> dict[str, Decoding]:
         node = self.top.values.get("decoding")
         if node is None:
-            self.problems.add(self.top.place, "is missing", key="decoding", expected="name: {settings}")
+            if not self._only_timed("decoding"):
+                self.problems.add(self.top.place, "is missing", key="decoding", expected="name: {settings}")
             return {}
         part = self._part("decoding")
         found: dict[str, Decoding] = {}
@@ -265,6 +294,25 @@ class _Resolver:
             (node, method(node, overlay.entry_key("methods", index, node), recipe, self.context, self.top.place))
             for index, node in enumerate(rows)
         ]
+
+    def _tune(
+        self,
+        recipe: Part,
+        methods: list[tuple[Node, MethodEntry | None]],
+        metrics: list[tuple[Node, MetricUse | None]],
+        scored: Reward | None,
+        head: Head | None,
+    ) -> tuple[Tune | None, list[tuple[Node, MethodEntry | None]]]:
+        def resolve(node: Node, key: str) -> MethodEntry | None:
+            entry = method(node, key, recipe, self.context, self.top.place)
+            if entry is not None and entry.reward_weights:
+                check_weights(node, entry, scored, self.context)
+            return entry
+
+        nodes = [node for node, _ in methods]
+        rows = Rows(nodes, [entry for _, entry in methods], self._elements("methods"), resolve)
+        found, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
+        return found, list(zip(nodes, entries, strict=True))
 
     def _scorer(self) -> Scorer | None:
         part = self._part("scorer")

@@ -74,6 +74,9 @@ class DataUse(Section):
     path: str | None = mark(RUNTIME, None)
     limit: PositiveInt | None = mark(RESULT, None)
     """Use the first N rows only."""
+    pairs: Literal["other-rows"] | None = mark(RESULT, None)
+    """``other-rows`` makes demonstrations into preferences: rejected is the demonstration of the next row, cut to no
+    more words. They say nothing about quality; a timing needs them."""
     overlong: Literal["cut", "drop"] = mark(RESULT, "cut")
     """A test prompt that is too long is cut from the left of its context, or dropped for all rows of a table alike."""
     label: str | None = mark(DISPLAY, None)
@@ -202,6 +205,9 @@ class MethodEntry(Section):
     """Part of the reward, by its label, to the weight that it has for this row."""
     preset: str | None = mark(DISPLAY, None)
     """The preset that was named, if any: what it set stands in ``options`` and ``recipe``."""
+    trials: tuple[dict[str, Any], ...] = mark(RESULT, ())
+    """What ``tune`` tries: options, ``recipe.NAME`` or ``reward_weights.PART`` to their values, which take the place of
+    the entry's own. Empty where nothing is chosen."""
 
 
 class MetricUse(Section):
@@ -217,6 +223,24 @@ class Scorer(Section):
     model: str = mark(RESULT, "start")
     """``start``: the supervised checkpoint of the first seed (and the tables say so); else a name in ``models``, a hub
     name or a folder given by ``sources``."""
+
+
+class Timing(Section):
+    """A benchmark of what training costs: its stages are made one at a time, and nothing need be evaluated."""
+
+    warmup_steps: NonNegativeInt = mark(DISPLAY, 10)
+    """The first steps of each row's own training, which the timing table leaves out."""
+
+
+class Tune(Section):
+    """How the trials of the rows that have some are compared."""
+
+    options: dict[str, tuple[Any, ...]] = mark(DISPLAY)
+    """Patterns (``methods.*.coef``) to values, as the file has them; each row's ``trials`` are what they come to."""
+    metric: str = mark(RESULT)
+    """``metric.column``, on the validation rows under the first decoding."""
+    seeds: tuple[Seed, ...] = mark(RESULT)
+    """The seeds that trials are trained with."""
 
 
 class Execution(Section):
@@ -259,13 +283,16 @@ class Benchmark(Section):
     template: Template = mark(RESULT)
     train: DataUse = mark(RESULT)
     validation: DataUse | None = mark(RESULT, None)
-    evaluate: tuple[DataUse, ...] = mark(RESULT, min_length=1)
+    evaluate: tuple[DataUse, ...] = mark(RESULT)
+    """Empty, like ``decoding`` and ``metrics``, only where ``timing`` stands."""
     reward: Reward | None = mark(RESULT, None)
     reward_model: RewardModel | None = mark(RESULT, None)
     recipe: Recipe = mark(RESULT)
-    decoding: dict[str, Decoding] = mark(RESULT, min_length=1)
+    decoding: dict[str, Decoding] = mark(RESULT)
     methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
-    metrics: tuple[MetricUse, ...] = mark(RESULT, min_length=1)
+    metrics: tuple[MetricUse, ...] = mark(RESULT)
+    timing: Timing | None = mark(DISPLAY, None)
+    tune: Tune | None = mark(RESULT, None)
     scorer: Scorer = mark(RESULT, Scorer())
     tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
     """Those that there is nothing to say in are left out."""

@@ -57,7 +57,7 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
         at, path = values.place, f"{key}.{name}"
         if not values.is_list or not values.elements:
             problems.add(at, "is wrong", key=path, got=values.plain(), expected="a list of values, one a row")
-        above, below = _within(name)
+        above, below = within(name)
         holder = rest.items.get(above, Node({}, at)) if above else rest
         if below in holder.items and name not in {"use", "label"}:
             own = holder.items[below].place
@@ -72,7 +72,7 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
         problems.add(sweep.place, f"gives {count:,} rows", key=key, expected=f"at most {MAX_ENTRIES}")
 
 
-def _within(name: str) -> tuple[str, str]:
+def within(name: str) -> tuple[str, str]:
     """Return the mapping of an entry that a swept key lies in, empty for the entry itself, and the key there."""
     above, _, below = name.partition(".")
     return (above, below) if above in _BELOW and below else ("", name)
@@ -84,13 +84,17 @@ def _with(rest: Node, label: str, values: dict[str, Node]) -> Node:
     place = next(iter(values.values())).place
     items["label"] = Node(f"{label}[{','.join(_said(values))}]", place, place)
     for name, node in values.items():
-        above, below = _within(name)
-        if above:
-            holder = items.get(above, Node({}, node.place))
-            items[above] = replace(holder, value={**holder.items, below: node})
-        else:
-            items[name] = node
+        items = place_value(items, name, node)
     return replace(rest, value=items)
+
+
+def place_value(items: dict[str, Node], name: str, node: Node) -> dict[str, Node]:
+    """Return an entry's items with a value set, named as a sweep names it."""
+    above, below = within(name)
+    if not above:
+        return {**items, name: node}
+    holder = items.get(above, Node({}, node.place))
+    return {**items, above: replace(holder, value={**holder.items, below: node})}
 
 
 def _said(values: dict[str, Node]) -> Iterator[str]:

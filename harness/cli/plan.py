@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from harness.cli import Application
     from harness.plan import Plan, Stage
 
+#: What a stage waits for whose settings are being tuned.
+CHOSEN_LATER = "chosen after tuning"
+
 
 @click.command(short_help="Show the stages of a benchmark, what is done already and what the rest costs.")
 @benchmark_options
@@ -34,7 +37,8 @@ def command(
     """Show what running the benchmark FILE would do, and do nothing.
 
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
-    id is shown as ? until the data it depends on is prepared. Times are rough and for one processor thread.
+    id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
+    are rough and for one processor thread.
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
@@ -44,7 +48,7 @@ def command(
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
-    described = [_describe(stage, plan, todo) for stage in plan.stages.values()]
+    described = [_describe(stage, plan, todo, plan.waiting) for stage in plan.stages.values()]
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
@@ -53,12 +57,12 @@ def command(
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark))
     click.echo(_listing(described if every else _grouped(described)))
-    seconds = sum(row["seconds"] or 0 for row in described if row["status"] == "to do")
+    seconds = sum(row["seconds"] or 0 for row in described if row["status"] != "cached")
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
 
 
-def _describe(stage: Stage, plan: Plan, todo: set[str]) -> dict[str, Any]:
+def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:
     from harness.plan.estimate import Estimate
 
     estimate = Estimate(plan)
@@ -67,7 +71,7 @@ def _describe(stage: Stage, plan: Plan, todo: set[str]) -> dict[str, Any]:
         "kind": stage.kind,
         "label": stage.label,
         "parents": {name: plan.stages[parent.key].id for name, parent in stage.parents.items()},
-        "status": "to do" if stage.key in todo else "cached",
+        "status": CHOSEN_LATER if stage.key in waiting else "to do" if stage.key in todo else "cached",
         "tokens": estimate.tokens(stage),
         "seconds": estimate.seconds(stage),
         "bytes": estimate.disk(stage),
@@ -78,7 +82,7 @@ def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fold the many generate and score stages into one line a kind; the others stay."""
     single = [row for row in rows if row["kind"] in {"prepare", "train", "precompute"}]
     for kind in ("generate", "score"):
-        for status in ("cached", "to do"):
+        for status in ("cached", "to do", CHOSEN_LATER):
             some = [row for row in rows if row["kind"] == kind and row["status"] == status]
             if some:
                 known = all(row["tokens"] is not None for row in some)

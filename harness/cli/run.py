@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from harness.cli.options import benchmark_options, open_benchmark
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,9 @@ def command(
 
     began = time.monotonic()
     benchmark, registry = open_benchmark(application, file, profile, overrides)
+    if benchmark.timing is not None and (jobs or 1) > 1:
+        what, hint = "what is timed is made one stage at a time", "leave --jobs out"
+        raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
     device = resolve_device(benchmark.execution.device)
     settings = Settings(
         jobs=jobs or default_jobs(benchmark, device, processes),
@@ -136,8 +140,8 @@ def _run(
 
 
 def default_jobs(benchmark: Benchmark, device: str, processes: int) -> int:
-    """Return how many stages run at a time: the cores shared out by threads and ranks, and 1 on a GPU."""
-    if device != "cpu":
+    """Return how many stages run at a time: the cores shared out by threads and ranks; 1 on a GPU, and for a timing."""
+    if device != "cpu" or benchmark.timing is not None:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // (benchmark.execution.threads * processes))

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark, DataUse
+    from harness.benchmark.schema import Benchmark, DataUse, MethodEntry
     from harness.execution.runner import Outcome
     from harness.plan import Plan, Row, Stage
+    from harness.plan.tuning import Tuned
     from harness.plugins import Registry
     from harness.store import Store
 
@@ -80,7 +81,10 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
     shared = sorted({row.method for row in plan.rows if row.kind == "start" and row.method})
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for row in plan.rows:
+        tuned = plan.tuned.get((row.model, row.label))
         entry = entries.get(row.label)
+        if entry is not None and tuned is not None and tuned.chosen is not None:
+            entry = tuned.trials[tuned.chosen].entry
         options = entry.options if entry else {}
         defaults = _defaults(registry, row.method) if row.method else {}
         described = rows.setdefault(
@@ -95,13 +99,39 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 "options_set": {name: value for name, value in options.items() if defaults.get(name) != value},
                 "active": entry.active if entry else None,
                 "start": entry.start if entry else None,
-                "trials": 1,  # of this row; the report adds up the rows of a method
+                "reward_weights": entry.reward_weights if entry else {},
+                "recipe_set": _recipe_set(entry, benchmark) if entry else {},
+                **tuning(tuned, benchmark),  # trials: of this row; the report adds up the rows of a method
                 "shared_terms": shared,
                 "seeds": {},
             },
         )
         described["seeds"][str(row.seed)] = _seed(row, plan, outcome)
     return list(rows.values())
+
+
+def _recipe_set(entry: MethodEntry, benchmark: Benchmark) -> dict[str, Any]:
+    """Return what a row's recipe has otherwise than the file's."""
+    shared = benchmark.recipe.model_dump(mode="json")
+    return {name: value for name, value in entry.recipe.model_dump(mode="json").items() if shared[name] != value}
+
+
+def tuning(tuned: Tuned | None, benchmark: Benchmark) -> dict[str, Any]:
+    """Return how often a row was tried, and with what outcome."""
+    if tuned is None or benchmark.tune is None or benchmark.validation is None:
+        return {"trials": 1}
+    use, tune = benchmark.validation, benchmark.tune
+    return {
+        "trials": len(tuned.trials),
+        "chosen": tuned.settings,
+        "tuned_on": f"{data_label(use)}/{use.split}",
+        "tuning": {
+            "metric": tune.metric,
+            "decoding": next(iter(benchmark.decoding)),
+            "seeds": list(tune.seeds),
+            "scores": [{"settings": trial.settings, "score": trial.score} for trial in tuned.trials],
+        },
+    }
 
 
 def _defaults(registry: Registry, method: str) -> dict[str, Any]:

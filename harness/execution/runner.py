@@ -171,7 +171,7 @@ class _Runner:
             return False
         self.finished.add(stage.key)
         self.watcher.found(stage)
-        if stage.kind == "prepare":
+        if self._clears_up(stage):
             self._look_again()
         return True
 
@@ -225,7 +225,7 @@ class _Runner:
             self.made += 1
             self.finished.add(stage.key)
             self.watcher.ended(worker.number, stage, seconds, None)
-            if stage.kind == "prepare":
+            if self._clears_up(stage):
                 self._look_again()
             return
         if event.kind != "died" and worker.ranks > 1 and stage.kind == "train":
@@ -245,10 +245,39 @@ class _Runner:
             raise _error(exit_code, message)
         self._fail(stage, message, exit_code)
         self.watcher.ended(worker, stage, seconds, message)
+        if self._chooses():
+            self._look_again()
+
+    def _clears_up(self, stage: Stage) -> bool:
+        """Return whether more of the plan is clear once a stage is done: it prepared data, or was the last trial."""
+        scores = {s.key for tuned in self.plan.tuned.values() for trial in tuned.trials for s in trial.scores}
+        return stage.kind == "prepare" or (stage.key in scores and self._chooses())
+
+    def _chooses(self) -> bool:
+        """Return whether all trials of a row are over, and the plan does not know it yet."""
+        over = self.finished | self.failures.keys()
+        return any(
+            not tuned.over and all(stage.key in over for trial in tuned.trials for stage in trial.scores)
+            for tuned in self.plan.tuned.values()
+        )
+
+    def _give_up(self) -> None:
+        """Let the rows fail that no trial has left anything to choose for."""
+        for (model, label), tuned in self.plan.tuned.items():
+            if not tuned.over or tuned.chosen is not None:
+                continue
+            scores = [stage for trial in tuned.trials for stage in trial.scores]
+            cause = next((self.failures[stage.key] for stage in scores if stage.key in self.failures), None)
+            message = cause.message if cause else "no trial has a value to choose by"
+            chains = (row.chain for row in self.plan.rows if (row.model, row.label) == (model, label))
+            for held in {stage.key: stage for chain in chains for stage in chain if stage.held}.values():
+                if held.key not in self.failures:
+                    first = (cause.because_of or cause.stage.label) if cause else None
+                    self._fail(held, message, cause.exit_code if cause else 1, because_of=first)
 
     def _look_again(self) -> None:
         """Plan again: what was just prepared settles the ids of what depends on it, and what is damaged is gone."""
-        self.plan = build_plan(self.benchmark, self.registry, self.store)
+        self.plan = build_plan(self.benchmark, self.registry, self.store, failed=self.failures.keys())
         self._mark_needed()
 
     def _mark_needed(self) -> None:
@@ -256,6 +285,7 @@ class _Runner:
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
         self.watcher.planned(self.plan, self.needed)
+        self._give_up()
 
     def _check_overlap(self) -> None:
         """Refuse overlapping data before anything is trained on it."""
@@ -269,6 +299,9 @@ class _Runner:
             try:
                 check_overlap(self.store.open("prepare", plan.train.id or ""), records)
                 self._check_preferences(records)
+                if self.benchmark.tune is not None:
+                    reported = {label: records[label] for label in plan.evaluations}
+                    check_overlap(records["validation split"], reported, role="validation")
             except CorruptError as error:
                 self.watcher.repairing(plan.train, str(error))
                 self._look_again()
@@ -288,8 +321,8 @@ class _Runner:
                 others["reward_model.test"] = self.store.open("prepare", stages.pairs.id or "")
             check_overlap(self.store.open("prepare", stages.rows.id or ""), others)
 
-    def _fail(self, stage: Stage, message: str, exit_code: int) -> None:
-        self.failures[stage.key] = Failure(stage, message, exit_code)
+    def _fail(self, stage: Stage, message: str, exit_code: int, *, because_of: str | None = None) -> None:
+        self.failures[stage.key] = Failure(stage, message, exit_code, because_of)
         for other in self.plan.stages.values():  # parents stand before their children
             if other.key not in self.finished and other.key not in self.failures:
                 cause = next((self.failures[p.key] for p in other.parents.values() if p.key in self.failures), None)
@@ -314,7 +347,9 @@ def _error(exit_code: int, message: str) -> HarnessError:
 
 def _raise_if_nothing_worked(outcome: Outcome) -> None:
     """Raise the error itself where no cell of any table can exist."""
-    if any(stage.kind == "generate" and outcome.done(stage) for stage in outcome.plan.stages.values()):
+    plan = outcome.plan
+    shown = "generate" if plan.evaluations else "train"
+    if any(stage.kind == shown and outcome.done(stage) for stage in plan.stages.values()):
         return
     first = next((failure for failure in outcome.failures.values() if failure.because_of is None), None)
     if first is not None:

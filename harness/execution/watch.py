@@ -46,6 +46,9 @@ class TimeLeft:
     def plan(self, plan: Plan, todo: list[Stage]) -> None:
         """Take in what there is to do, and how much that is, which is clearer once the data are prepared."""
         estimate = Estimate(plan)
+        gone = self._work.keys() - plan.stages.keys()  # what stood for a choice that is made now
+        self._work = {key: work for key, work in self._work.items() if key not in gone}
+        self._done = {key: done for key, done in self._done.items() if key not in gone}
         for stage in todo:
             self._work[stage.key] = estimate.seconds(stage)
             self._done[stage.key] = 0.0
@@ -130,7 +133,7 @@ class Lines:
             self.left.plan(plan, todo)
             self._say(f"{len(todo)} stages to do, {len(plan.stages) - len(todo)} already in the store")
         self.left.plan(plan, todo)
-        self.todo |= {stage.key for stage in todo}
+        self.todo = (self.todo & plan.stages.keys()) | {stage.key for stage in todo}
         self.done -= {stage.key for stage in todo}
 
     def started(self, worker: int, stage: Stage) -> None:

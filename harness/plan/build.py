@@ -14,6 +14,7 @@ from harness.plan.graph import Cell, Plan, RewardStages, Row, Stage, StageKind, 
 from harness.plan.reference import reference_parents
 from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
+from harness.plan.tuning import Tuned, held_chain, try_out
 from harness.plugins import source_digest
 from harness.plugins.runtime_options import split_options
 from harness.stages.models import model_identity
@@ -21,12 +22,12 @@ from harness.store import CorruptError
 from harness.training.schedule import position_epochs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pydantic import BaseModel
 
     from harness.api import MethodRegistration, MetricRegistration
-    from harness.benchmark.schema import Benchmark, DataUse
+    from harness.benchmark.schema import Benchmark, DataUse, MetricUse
     from harness.plan.segments import Segment
     from harness.plugins import Registry
     from harness.store import Store
@@ -51,9 +52,12 @@ _ELSEWHERE = (
 )  # fmt: skip
 
 
-def build_plan(benchmark: Benchmark, registry: Registry, store: Store) -> Plan:
-    """Return every stage of the benchmark, with what the store already holds marked as done."""
-    return _Builder(benchmark, registry, store).build()
+def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed: Collection[str] = ()) -> Plan:
+    """Return every stage of the benchmark, with what the store already holds marked as done.
+
+    ``failed`` are keys of stages that will not be made: what is tuned is chosen without them.
+    """
+    return _Builder(benchmark, registry, store, failed).build()
 
 
 @functools.cache
@@ -68,10 +72,12 @@ def data_label(use: DataUse) -> str:
 
 
 class _Builder:
-    def __init__(self, benchmark: Benchmark, registry: Registry, store: Store) -> None:
+    def __init__(self, benchmark: Benchmark, registry: Registry, store: Store, failed: Collection[str]) -> None:
         self.benchmark = benchmark
         self.registry = registry
         self.store = store
+        self.failed = failed
+        self.tuned: dict[tuple[str, str], Tuned] = {}
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
         self.row_counts: dict[str, int] = {}
@@ -97,13 +103,15 @@ class _Builder:
             supervised = self.chain(model, self.shared, self.benchmark.seeds[0])[-1]
             if self.benchmark.reward_model is not None:
                 self.reward_models[model.label or model.name] = reward_stages(self, model, supervised)
-            chains = {
-                (entry.label, seed): self.chain(model, entry, seed)
-                for seed in self.benchmark.seeds
-                for entry in sorted(self.entries, key=lambda entry: entry is not self.shared)  # it names what is shared
-            }
             scorer = self.scorer(supervised)
             scorers[model.label or model.name] = scorer
+            chains: dict[tuple[str, int], tuple[Stage, ...]] = {}
+            # it names what is shared
+            for entry in sorted(self.entries, key=lambda entry: entry is not self.shared):
+                if entry.trials:
+                    self.tuned[model.label or model.name, entry.label] = try_out(self, model, entry, scorer)
+                for seed in self.benchmark.seeds:
+                    chains[entry.label, seed] = self.row_chain(model, entry, seed)
             for seed in self.benchmark.seeds:
                 self.checkpoints[model.label or model.name, "base", seed] = self.model(model, seed)
                 for entry in self.entries:
@@ -125,6 +133,7 @@ class _Builder:
             self.reward_models,
             tuple(self.preferences),
             self.row_counts,
+            self.tuned,
         )
 
     def supervised(self) -> MethodEntry:
@@ -213,6 +222,7 @@ class _Builder:
             "options": use.options,
             "split": use.split,
             "limit": use.limit,
+            **({"pairs": use.pairs} if use.pairs else {}),
             "identity": dict(dataset.identity(Path(path) if path else None)),
             "plugin": self.registry.fingerprint("dataset", use.dataset),
         }
@@ -256,6 +266,15 @@ class _Builder:
             start = stages[-1] if stages else self.model(model, seed)
             stages.append(self.train(model, entry, seed, segment, start))
         return tuple(stages)
+
+    def row_chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
+        """Return the training stages of a row, with what was chosen for it or as far as that is clear."""
+        tuned = self.tuned.get((model.label or model.name, entry.label))
+        if tuned is None:
+            return self.chain(model, entry, seed)
+        if tuned.chosen is None:
+            return held_chain(self, model, entry, tuned, seed)
+        return self.chain(model, tuned.trials[tuned.chosen].entry.model_copy(update={"label": entry.label}), seed)
 
     def train(self, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:
         """Return one stage of a chain."""
@@ -347,13 +366,22 @@ class _Builder:
         return Row(label, kind, method, model.label or model.name, seed, chain, checkpoint, cells)
 
     def cell(
-        self, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage, scorer: Stage
+        self,
+        model: Model,
+        label: str,
+        seed: int,
+        use: DataUse,
+        decoding: str,
+        checkpoint: Stage,
+        scorer: Stage,
+        metrics: Sequence[MetricUse] | None = None,
     ) -> Cell:
+        """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
         dataset = data_label(use)
         settings = self.answer_settings(model, use)
         generate = self.generate(model, label, seed, use, decoding, checkpoint)
         scores = {}
-        for metric in self.benchmark.metrics:
+        for metric in self.benchmark.metrics if metrics is None else metrics:
             registration: Any = self.registry.get("metric", metric.use)
             options = self.registry.options("metric", metric.use, metric.options)
             registration = registration.resolved(options)

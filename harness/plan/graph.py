@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from harness.plan.tuning import Tuned
+
 StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
 
 
@@ -37,6 +39,8 @@ class Stage:
     content: str | None
     """The digest that stands for this stage in its children's ids; the id itself unless content is what counts."""
     done: bool
+    held: bool = False
+    """Whether it waits for a choice among trials, which may change what is asked of it."""
 
     @property
     def short(self) -> str:
@@ -134,11 +138,22 @@ class Plan:
     """The rows that must have a chosen and a rejected answer."""
     row_counts: Mapping[str, int] = field(default_factory=dict)
     """Rows of each prepared split, by the stage's key."""
+    tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
+    """The trials of the rows that have some, by model and label."""
 
     @property
     def settled(self) -> bool:
         """Whether every id is known."""
         return all(stage.id is not None for stage in self.stages.values())
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Keys of the stages that wait for a choice among trials, by themselves or through a parent."""
+        found: set[str] = set()
+        for stage in self.stages.values():  # parents stand before their children
+            if stage.held or any(parent.key in found for parent in stage.parents.values()):
+                found.add(stage.key)
+        return frozenset(found)
 
     def todo(self) -> Iterator[Stage]:
         """Return the stages that have no result yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics as stats
 from typing import TYPE_CHECKING, Any
 
+from harness.report import timing
 from harness.report.results import FAILED
 from harness.report.table import Heading, Table, TableCell, TableRow
 
@@ -44,10 +45,12 @@ def step_seconds(row: ResultRow) -> float | None:
 
 def timing_table(results: Results) -> Table:
     """Seconds a step by phase, tokens, memory and models, from the stage in which the method was active."""
+    timed = bool(results.manifest["config"].get("timing"))
     headings = (
         Heading("total", "s/step", "", 3),
         Heading("quartiles", "quartiles"),
         *(Heading(phase, phase.replace("_", "/"), "", 3) for phase in PHASES),
+        *(timing.SIZES if timed else ()),
         Heading("steps", "steps", "", 0, foldable=True),
         Heading("generated", "tokens sampled", "", 0),
         Heading("rate", "tokens/s", "", 0),
@@ -60,10 +63,11 @@ def timing_table(results: Results) -> Table:
     beside: list[str] = []
     trained = [row for row in results.rows if row.kind != "base"]
     for row in trained:
-        summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
+        records = [record for _, record in sorted(row.training.items())]
+        summaries = [timing.measured(record, timing.warmup_steps(results)) for record in records]
         cells = {h.name: TableCell(status=FAILED) for h in headings}
         if summaries:
-            cells = _timing_cells(summaries)
+            cells = _timing_cells(summaries) | (timing.size_cells(records) if timed else {})
             beside += [_name(row, results)] if any(summary["concurrent"] for summary in summaries) else []
         rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = [
@@ -73,6 +77,7 @@ def timing_table(results: Results) -> Table:
             "stage. Peak: of tensors on a GPU, of the whole process on a processor."
         ),
         *_beforehand(trained, results),
+        *(timing.lines(results) if timed else ()),
         *_evaluation(results),
     ]
     if beside:

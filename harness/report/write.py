@@ -18,6 +18,7 @@ from harness.report.scores import cross_table, decoding_table, fluency_table, sc
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
 from harness.report.training import signal_table, timing_table
+from harness.report.tuning import trial_lines
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
 from harness.store.files import replace_text
@@ -161,7 +162,7 @@ def _model(model: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _ending(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
-    lines = _trials(results)
+    lines = trial_lines(results)
     for data in manifest["datasets"]:
         name = "training rows" if data["role"] == "train" else data["label"]
         lines.append(f"{name}: {_provenance(data)}")
@@ -169,25 +170,6 @@ def _ending(results: Results) -> list[str]:
         who = f" ({model})" if len(results.signatures) > 1 else ""
         lines += [f"{metric}{who}: {signature}" for metric, signature in signatures.items()]
     return [*lines, *_environments(results)]
-
-
-def _trials(results: Results) -> list[str]:
-    """Say which methods were given more than one configuration: the best of many looks better than it is."""
-    given: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for row in results.rows:
-        if row.method:
-            given.setdefault((row.method, row.model), []).append((row.label, int(row.described["trials"])))
-    more = {
-        method: sum(trials for _, trials in rows)
-        for (method, _), rows in given.items()
-        if sum(trials for _, trials in rows) > 1
-    }
-    if not more:
-        return ["Every method was given one configuration."] if given else []
-    said = ", ".join(f"{method} {count}" for method, count in more.items())
-    return [
-        f"Configurations tried: {said}, every other method 1. The best of several, chosen here, is flattered by it."
-    ]
 
 
 def _provenance(data: Mapping[str, Any]) -> str:

@@ -34,7 +34,10 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream = draft.folder / "upstream"
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
-        examples = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
+        examples: Iterator[Example] = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
+        if config.get("pairs"):
+            examples, note = other_rows(list(examples), order.label)
+            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
         rows = [dataclasses.asdict(example) for example in examples]
         shutil.rmtree(upstream)
         _check(rows, order.label)
@@ -47,6 +50,31 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         tell(len(rows), len(rows), "row", f"preparing {order.label}")
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
         return draft.commit(config=config, environment=environment, label=order.label)
+
+
+def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], str]:
+    """Return demonstrations as preferences, and what a caption says of them.
+
+    Rejected is the demonstration of the next row (of the first one, for the last), cut to no more words than the row's
+    own; or of the one after it, where that makes it the same. The row's other fields are as they were.
+
+    Raises:
+        InputError: a row has no demonstration, or no other row has one that differs.
+    """
+
+    def paired(place: int) -> Example:
+        own = (examples[place].completion or "").split()
+        for step in range(1, len(examples)):
+            other = (examples[(place + step) % len(examples)].completion or "").split()[: len(own)]
+            if other and own and other != own:
+                chosen = examples[place].completion
+                return dataclasses.replace(examples[place], chosen=chosen, rejected=" ".join(other))
+        expected = "demonstrations that are not all the same"
+        what = "no preference can be made of this row and the others"
+        raise InputError(what, where=f"{where}, row {examples[place].id}", expected=expected)
+
+    note = "made into preferences for timing: rejected is the demonstration of the next row, cut to no more words"
+    return map(paired, range(len(examples))), note
 
 
 def read(record: Record) -> Iterator[Example]:
@@ -101,8 +129,8 @@ def check_pairs(record: Record) -> None:
             )
 
 
-def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
-    """Refuse a benchmark whose evaluation prompts stand in its training rows.
+def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str = "training") -> None:
+    """Refuse a benchmark whose evaluation prompts stand in its training rows, or in those that settings are chosen on.
 
     Raises:
         InputError: naming the data sets, how many prompts overlap and the first of them.
@@ -113,8 +141,8 @@ def check_overlap(train: Record, evaluations: Mapping[str, Record]) -> None:
         if shared:
             first, second = shared[0]
             raise InputError(
-                f"{len(shared)} prompts of {label!r} stand in the training rows too",
-                got=f"training row {first} = {label} row {second}",
+                f"{len(shared)} prompts of {label!r} stand in the {role} rows too",
+                got=f"{role} row {first} = {label} row {second}",
                 expected="no prompt in both (case and white space folded)",
-                hint="take them out of one of the two; scores on prompts that were trained on mean nothing",
+                hint="take them out of one of the two; scores on prompts that were trained or chosen on mean nothing",
             )

@@ -116,7 +116,8 @@ REGISTRATIONS: list[tuple[Kind, Registration]] = [
     ("dataset", DatasetRegistration(
         name="choices", summary="s", build=nothing, provides="preferences", splits=("train", "test"))),
     ("metric", MetricRegistration(
-        name="overlap", summary="s", build=nothing, options=MatchOptions, columns=(Column("overlap", "O"),))),
+        name="overlap", summary="s", build=nothing, options=MatchOptions,
+        columns=(Column("overlap", "O", higher_is_better=True), Column("plain", "P")))),
     ("metric", MetricRegistration(name="size", summary="s", build=nothing, columns=(Column("size", "S"),))),
 ]  # fmt: skip
 

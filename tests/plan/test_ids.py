@@ -150,11 +150,16 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("MethodEntry", "label"): "relabelled",
     ("MethodEntry", "active"): 1,
     ("MethodEntry", "reward_weights"): {"g": 0.75},
+    ("MethodEntry", "trials"): ({"coef": 0.3}, {"coef": 0.6}),
+    ("Tune", "options"): {"methods.tuned.coef": (0.3, 0.4)},
+    ("Tune", "metric"): "rouge.rouge1",
+    ("Tune", "seeds"): (7,),
     ("MethodEntry", "preset"): "official",
     ("MetricUse", "use"): "length",
     ("MetricUse", "options"): lambda value: {name: not flag for name, flag in value.items()},
     ("Scorer", "model"): "folder",
     ("Execution", "device"): "cuda",
+    ("DataUse", "pairs"): "other-rows",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.
@@ -177,6 +182,7 @@ IDLE = {
     },
     ("methods", 0, "start"): "the shared supervised method is what others start from",
     ("methods", 0, "active"): "the supervised term is always on",
+    ("methods", 0, "trials"): "the shared start is not tuned",
     ("methods", 0, "reward_weights"): "the supervised method reads no reward",
     ("methods", 0, "recipe", "generate_length"): "a supervised method samples nothing",
     ("methods", 0, "recipe", "suppress_stops"): "a supervised method samples nothing",
@@ -211,8 +217,15 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
         validation={"dataset": "jsonl", "path": str(data)},
         reward={"parts": [{"use": "rouge"}, {"use": "gleu", "label": "g", "weight": 0.5}, "reward-model"]},
         reward_model={"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}},
-        methods=["sft", "eso", {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}}],
+        methods=[
+            "sft",
+            "eso",
+            {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}},
+            {"use": "eso", "label": "tuned"},
+        ],
+        tune={"options": {"methods.tuned.coef": [0.1, 0.2]}},
         metrics=["rouge", "perplexity", "reference-loss", "reward-model"],
+        timing={},
     )
     return planner.load(content)
 

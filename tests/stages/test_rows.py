@@ -124,3 +124,24 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
 )
 def test_the_whole_prompt_counts(one: dict[str, str], two: dict[str, str], same: bool) -> None:  # noqa: FBT001  # a case
     assert (rows.folded_prompt(one) == rows.folded_prompt(two)) is same
+
+
+def demonstrations(*texts: str | None) -> list[Example]:
+    return [Example(id=str(n), fields={"prompt": "p"}, completion=text) for n, text in enumerate(texts)]
+
+
+def test_preferences_are_made_of_other_rows_and_no_longer_than_the_chosen() -> None:
+    made, note = rows.other_rows(demonstrations("a b", "c d e", "f"), "here")
+    assert [(row.chosen, row.rejected, row.completion) for row in made] == [
+        ("a b", "c d", "a b"), ("c d e", "f", "c d e"), ("f", "a", "f"),
+    ]  # fmt: skip
+    assert "for timing" in note
+    made, _ = rows.other_rows(demonstrations("a", "a b", "c"), "here")
+    assert [row.rejected for row in made] == ["c", "c", "a"]
+
+
+@pytest.mark.parametrize("texts", [("a", "a"), ("a", None), ("a",), ("a", " ")])
+def test_rows_that_make_no_preference_are_refused(texts: tuple[str | None, ...]) -> None:
+    made, _ = rows.other_rows(demonstrations(*texts), "here")
+    with pytest.raises(InputError, match="here, row 0: no preference can be made"):
+        list(made)
