@@ -240,6 +240,7 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
     except Exception as error:  # transformers raises whatever it meets in a foreign folder
@@ -253,9 +254,13 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
             got=missing[0],
             expected="weights that fit config.json",
         )
-    mismatched = sorted(str(key) for key in info["mismatched_keys"])
+    mismatched = sorted(info["mismatched_keys"])
     if mismatched:
-        raise InputError("weights have other shapes than config.json says", where=where, got=mismatched[0])
+        name, *shapes = mismatched[0]  # the file's, and the one that config.json asks for
+        there, wanted = ("x".join(map(str, shape)) for shape in shapes)
+        raise InputError(
+            "weights have other shapes than config.json says", where=where, got=f"{name} {there}", expected=wanted
+        )
     unexpected = sorted(info["unexpected_keys"])
     if unexpected:
         log.warning("%s: %d weights are not used, %s among them", where, len(unexpected), unexpected[0])
