@@ -49,6 +49,8 @@ def reward_model(node: Node, recipe: Part, train: DataUse | None, context: Conte
     part = part_of(as_mapping(node, "use"), "reward_model", node.place, problems)
     if len(problems) > before:
         return None
+    absent = {name for name in REWARD_MODEL_KEYS if name in part.values and part.values[name].value is None}
+    part = part.without(absent)  # a profile takes away what the file has
     given = {name for name in ("use", "model") if name in part.values}
     if len(given) != 1:
         what = "names both a method that trains it and a model that exists" if given else "names no reward model"

@@ -94,7 +94,8 @@ def _scored(order: Order, store: Store, template: Template, model: RewardModel, 
         part = examples[place : place + _PART]
         prompts = [render(template, example.fields) for example in part]
         sides = {"chosen": [e.chosen or "" for e in part], "rejected": [e.rejected or "" for e in part]}
-        scores = {name: model.score(prompts, texts) for name, texts in sides.items()}
+        both = model.score(prompts * 2, [*sides["chosen"], *sides["rejected"]])  # a prompt's two answers together
+        scores = {"chosen": both[: len(part)], "rejected": both[len(part) :]}
         lengths = {
             name: [len(ids) for ids in model.tokeniser.completions(list(map(answer_text, prompts, texts)))]
             for name, texts in sides.items()

@@ -114,6 +114,21 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
 
 
 @pytest.mark.parametrize(
+    ("sides", "text"),
+    [
+        ({"chosen": "yes"}, "has no rejected answer"),
+        ({"rejected": "no"}, "has no chosen answer"),
+        ({}, "has no chosen and no rejected answer"),
+    ],
+)
+def test_preferences_need_both_answers(prepare: Callable[..., Record], sides: dict[str, str], text: str) -> None:
+    whole = example("a", "One") | {"chosen": "yes", "rejected": "no"}
+    rows.check_pairs(prepare([whole]))
+    with pytest.raises(InputError, match=f"row b: this row {text}, and preferences need both"):
+        rows.check_pairs(prepare([whole, example("b", "Two") | sides], version=2))
+
+
+@pytest.mark.parametrize(
     ("one", "two", "same"),
     [
         ({"instruction": "Do", "context": "this"}, {"instruction": "DO", "context": " this\n"}, True),

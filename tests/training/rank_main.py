@@ -17,6 +17,8 @@ from harness.errors import HarnessError
 from harness.testing.tiny import tiny_policy
 from harness.training.distributed import Ranks, join
 from harness.training.rewards import CombinedReward, Part
+from harness_plugins.methods.bradley_terry import BradleyTerryOptions
+from harness_plugins.methods.bradley_terry.method import BradleyTerry
 from harness_plugins.methods.ppo import PPOOptions
 from harness_plugins.methods.ppo.method import PPO
 
@@ -25,12 +27,19 @@ if TYPE_CHECKING:
 
     from harness.api import Batch, Run
 
+
+def reward_model() -> BradleyTerry:
+    """A reward model with both terms of its loss."""
+    return BradleyTerry(BradleyTerryOptions(margin=0.3, center_rewards_coefficient=0.2))
+
+
 #: Settings of the runs that are compared with one process: whole parts, and one row a part.
 EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "evolution": (Evolution, {}),
     "evolution-single-rows": (Evolution, {"tokens_per_micro_batch": 1}),
     "supervised": (Supervised, {}),
     "five-a-step": (Evolution, {"batch_size": 5}),
+    "bradley-terry": (reward_model, {"batch_size": 5, "tokens_per_micro_batch": 60}),
     # whitening, mini-batches of which a rank may have no row, several updates a step, a critic of its own
     "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {}),
 }
