@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 from stages.orders import order, silent
 
-from harness.api import Example
 from harness.errors import InputError
 from harness.lm.reward_model import RewardModel, answer_text
 from harness.plugins import load_registry
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from harness.api import Example
     from harness.store import Record
 
 TEMPLATE = {"text": "{instruction}:", "text_without_context": None, "truncate": "instruction"}
