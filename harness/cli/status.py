@@ -59,7 +59,8 @@ def command(
 
         done = f"{whole['done']} of {whole['of']} stages"
         click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {done} in {store.base}")
-        names = ("model", "row", "seed", *COUNTED)
+        counted = [kind for kind in COUNTED if kind != "precompute" or any(row[kind]["of"] for row in rows)]
+        names = ("model", "row", "seed", *counted)
         table = [[_text(row[name]) for name in names] for row in rows]
         click.echo(tabulate(table, headers=list(names), disable_numparse=True))
     if damaged:

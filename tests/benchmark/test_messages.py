@@ -181,15 +181,15 @@ MISTAKES = [
         "15:53: cases.ids: prompts are chosen by count or by ids, not both",
     ]),
     ("[overlap]", "[overlap]\ncases: {count: 0}", ["15:16: cases.count: is wrong, got 0; expected a number greater than 0"]),
-    ("[overlap]", "[overlap]\npareto: [overlap.overlap]", [
-        '15:9: pareto: is wrong, got ["overlap.overlap"]; expected at least 2 items, not 1',
-        ('15:10: pareto[0]: neither more nor less of this column is better, got "overlap.overlap"\n'
-        "  write -overlap.overlap where less is better, +overlap.overlap where more is"),
+    ("[overlap]", "[overlap]\npareto: [overlap.plain]", [
+        '15:9: pareto: is wrong, got ["overlap.plain"]; expected at least 2 items, not 1',
+        ('15:10: pareto[0]: neither more nor less of this column is better, got "overlap.plain"\n'
+        "  write -overlap.plain where less is better, +overlap.plain where more is"),
     ]),
-    ("[overlap]", "[overlap]\npareto: [overlap.overla, -overlap.overlap, +overlap.overlap]", [
-        ('15:10: pareto[0]: no metric of this file has such a column, got "overlap.overla"; expected one of overlap.overlap; '
-        "did you mean 'overlap.overlap'?"),
-        '15:44: pareto[2]: stands in the list twice, got "+overlap.overlap"',
+    ("[overlap]", "[overlap]\npareto: [overlap.overla, -overlap.plain, +overlap.plain]", [
+        ('15:10: pareto[0]: no metric of this file has such a column, got "overlap.overla"; expected one of overlap.overlap, '
+        "overlap.plain; did you mean 'overlap.overlap'?"),
+        '15:42: pareto[2]: stands in the list twice, got "+overlap.plain"',
     ]),
 ]  # fmt: skip
 

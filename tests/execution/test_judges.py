@@ -23,9 +23,22 @@ pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other thing
 AGAINST = ["chosen", "base", "sft"]
 
 
+#: The environment with the key.
+KEY: dict[str, Any] = {VARIABLE: CANARY}
+
+
 def endpoint(url: str, **more: Any) -> dict[str, Any]:
-    return {"use": "win-rate", "judge": "endpoint", "model": "judge-1", "base_url": url, "api_key_env": VARIABLE,
-            "against": AGAINST, "backoff": 0.01, "price_per_million": {"input": 1.0, "output": 2.0}, **more}  # fmt: skip
+    return {
+        "use": "win-rate",
+        "judge": "endpoint",
+        "model": "judge-1",
+        "base_url": url,
+        "api_key_env": VARIABLE,
+        "against": AGAINST,
+        "backoff": 0.01,
+        "price_per_million": {"input": 1.0, "output": 2.0},
+        **more,
+    }
 
 
 def scores(bench: Bench) -> dict[str, Any]:
@@ -61,7 +74,7 @@ def test_a_rule(copied: Callable[..., Bench], finished: Bench) -> None:
 def test_an_endpoint(copied: Callable[..., Bench]) -> None:
     with serving() as server:
         bench = copied(metrics=["rouge", endpoint(server.url)])
-        said = [bench.run("--jobs", "2", **{VARIABLE: CANARY})]
+        said = [bench.run("--jobs", "2", **KEY)]
         found = scores(bench)
         first = {label: means(record) for label, record in found.items()}
         assert set(server.bought.values()) == {1}
@@ -76,7 +89,7 @@ def test_an_endpoint(copied: Callable[..., Bench]) -> None:
         asked = len(server.requests)
         for record in found.values():
             shutil.rmtree(record.folder)
-        said.append(bench.run(**{VARIABLE: CANARY}))
+        said.append(bench.run(**KEY))
         said.append(bench.run())  # all is there: no key is needed
         assert {label: means(record) for label, record in scores(bench).items()} == first
         assert len(server.requests) == asked
@@ -99,12 +112,12 @@ def test_no_key_is_one_line_before_anything_is_made(copied: Callable[..., Bench]
 def test_an_endpoint_that_fails_costs_its_cells_and_running_again_goes_on(copied: Callable[..., Bench]) -> None:
     with serving(lambda number, _asked: None if number < 10 else (503, {}, json.dumps({"error": CANARY}))) as server:
         bench = copied(metrics=["rouge", endpoint(server.url, retries=1, concurrency=2, against=["chosen"])])
-        said = bench.run("--jobs", "1", code=1, **{VARIABLE: CANARY})
+        said = bench.run("--jobs", "1", code=1, **KEY)
         assert "failed: score new/eso/seed 0/test/t1/win-rate: metric 'win-rate', judge judge-1: " in said
         assert "had no reply after 2 requests: status 503: ***" in said
         assert "run again: verdicts that were bought are kept" in said
         server.script = lambda _number, _asked: None
-        bench.run("--jobs", "1", **{VARIABLE: CANARY})
+        bench.run("--jobs", "1", **KEY)
         assert set(server.bought.values()) == {1}
     assert set(scores(bench)) == {"base", "sft", "eso"}
     assert CANARY.encode() not in everything(bench)
@@ -113,7 +126,7 @@ def test_an_endpoint_that_fails_costs_its_cells_and_running_again_goes_on(copied
 def test_a_limit_is_one_message_and_costs_the_cells_alone(copied: Callable[..., Bench]) -> None:
     with serving() as server:
         bench = copied(metrics=["rouge", endpoint(server.url, max_calls=5)], methods=tiny()["methods"][:1])
-        said = bench.run(code=1, **{VARIABLE: CANARY})
+        said = bench.run(code=1, **KEY)
         assert "the limit max_calls: 5 is reached with" in said
         assert len(server.requests) == 5
         assert '"rouge"' in bench.board("json").read_text(encoding="utf-8")

@@ -50,7 +50,7 @@ def test_suppressed_stops_sample_to_the_limit(bench: Bench) -> None:
 
 def test_the_table_leaves_the_warm_up_out_and_says_so(bench: Bench) -> None:
     board = json.loads(bench.board("json").read_text(encoding="utf-8"))
-    assert list(board["tables"]) == ["timing", "signal"]
+    assert list(board["tables"]) == ["timing", "signal", "settings"]
     table = board["tables"]["timing"]
     rows = {row["label"]: row["cells"] for row in table["rows"]}
     for label, record in bench.stages("train").items():

@@ -61,7 +61,7 @@ def test_final_states_and_gradients_are_those_of_each_sequence_alone(make_policy
     slopes = []
     for states in (found, expected):
         policy.model.zero_grad()
-        (states * weights).sum().backward()
+        torch.autograd.backward((states * weights).sum())
         slopes.append({name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None})
     scale = max(float(slope.abs().max()) for slope in slopes[1].values())
     for name, slope in slopes[1].items():
@@ -91,7 +91,8 @@ def test_padding_is_never_read(make_policy: Make) -> None:
 
 def reward_model(make_policy: Make, family: str = "gpt2", *, max_prompt: int | None = 32, **config: Any) -> RewardModel:
     policy = sharpen(make_policy(family, **config))
-    width = policy.model.get_output_embeddings().weight.shape[1]
+    untyped: Any = policy.model
+    width = untyped.get_output_embeddings().weight.shape[1]
     head = nn.Linear(width, 1, dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(torch.linspace(-1, 1, width, dtype=torch.float64)[None])
@@ -194,8 +195,9 @@ def classifier(make_policy: Make, tmp_path: Path) -> Callable[..., Path]:
         policy = sharpen(make_policy("gpt2"))
         config: Any = policy.model.config
         config.num_labels, config.pad_token_id = labels, pad
-        model = GPT2ForSequenceClassification(config).double()
-        model.transformer.load_state_dict(policy.model.transformer.state_dict())
+        model: Any = GPT2ForSequenceClassification(config).double()
+        untyped: Any = policy.model
+        model.transformer.load_state_dict(untyped.transformer.state_dict())
         with torch.no_grad():
             model.score.weight.copy_(torch.linspace(-1, 1, model.score.weight.numel()).view_as(model.score.weight))
         folder = tmp_path / f"classifier-{labels}-{pad}"
@@ -215,7 +217,8 @@ def test_a_classifier_says_what_it_says_of_each_text_alone(classifier: Callable[
 
     folder = classifier(pad=pad)
     model = RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
-    theirs: Any = GPT2ForSequenceClassification.from_pretrained(folder, dtype=torch.float64).eval()
+    theirs: Any = GPT2ForSequenceClassification.from_pretrained(folder, dtype=torch.float64)
+    theirs.eval()
     expected = []
     for prompt, answer in zip(PROMPTS, ANSWERS, strict=True):
         tokens = model.tokeniser

@@ -40,7 +40,7 @@ def test_golden_numbers(margin: float, expected: list[float]) -> None:
 
 def test_the_gradient_is_how_wrong_it_is() -> None:
     chosen, rejected = CHOSEN.clone().requires_grad_(), REJECTED.clone().requires_grad_()
-    bradley_terry_losses(chosen, rejected, torch.zeros_like(chosen)).sum().backward()
+    torch.autograd.backward(bradley_terry_losses(chosen, rejected, torch.zeros_like(chosen)).sum())
     wrong = torch.sigmoid(REJECTED - CHOSEN)
     assert chosen.grad is not None
     assert rejected.grad is not None

@@ -19,12 +19,12 @@ from harness.testing import check_metric
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
-    "bleu": "bleu", "chrf": "chrf", "diversity": "diversity", "evaluate": "evaluate", "exact-match": "exact_match",
+    "bleu": "bleu", "chrf": "chrf", "dialogue": "dialogue", "diversity": "diversity", "evaluate": "evaluate", "exact-match": "exact_match",
     "gleu": "gleu", "length": "length", "perplexity": "perplexity", "reference-loss": "reference_loss",
-    "reward-model": "reward_model", "rouge": "rouge",
+    "reward-model": "reward_model", "rouge": "rouge", "win-rate": "win_rate",
 }  # fmt: skip
-#: The adapter has tests of its own: what it gives is its module's.
-NAMES = sorted(set(MODULES) - {"evaluate"})
+#: The adapter and the judge have tests of their own: what they give is a module's, or is about pairs of answers.
+NAMES = sorted(set(MODULES) - {"evaluate", "win-rate"})
 
 PAIRS = [
     ("The cat sat on the mat, twice on the mat.", ["The cat sat on a mat.", "A cat!"]),

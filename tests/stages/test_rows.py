@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -122,10 +123,10 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
     ],
 )
 def test_preferences_need_both_answers(prepare: Callable[..., Record], sides: dict[str, str], text: str) -> None:
-    whole = example("a", "One") | {"chosen": "yes", "rejected": "no"}
+    whole = replace(example("a", "One"), chosen="yes", rejected="no")
     rows.check_pairs(prepare([whole]))
     with pytest.raises(InputError, match=f"row b: this row {text}, and preferences need both"):
-        rows.check_pairs(prepare([whole, example("b", "Two") | sides], version=2))
+        rows.check_pairs(prepare([whole, replace(example("b", "Two"), **sides)], version=2))
 
 
 @pytest.mark.parametrize(

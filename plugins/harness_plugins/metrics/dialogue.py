@@ -1,4 +1,4 @@
-"""How answers behave in a conversation: whether they ask, whether they decline, how much they repeat, how long they are.
+"""How answers behave in a conversation: whether they ask or decline, how much they repeat, and how long they are.
 
 What a win rate is read beside: a judge may prefer answers that ask back, that never decline or that are merely long.
 """
@@ -78,7 +78,7 @@ class Dialogue:
 
 
 def refuses(text: str) -> bool:
-    """Return whether an answer begins as one that declines: ``BEFORE`` any number of times, then one of ``OPENINGS``."""
+    """Return whether an answer begins as one that declines: with any of ``BEFORE``, then one of ``OPENINGS``."""
     plain = " ".join(text.translate(_APOSTROPHES).lower().split())
     begin = _LEAD.match(plain)
     return _REFUSAL.match(plain, begin.end() if begin else 0) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import string
 from typing import TYPE_CHECKING, Any
@@ -48,15 +49,13 @@ def test_no_part_holds_the_code_and_each_stands_whole_between_its_lines(prompt: 
 
 
 def test_a_text_that_guessed_the_code_gets_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness_plugins.metrics.win_rate import request
-
-    real, seen = request.hashlib.sha256, []
+    real, seen = hashlib.sha256, []
 
     def guessed(data: bytes) -> Any:
         seen.append(data)
         return real(b"known" if len(seen) == 1 else data)
 
-    monkeypatch.setattr(request.hashlib, "sha256", guessed)
+    monkeypatch.setattr(hashlib, "sha256", guessed)
     known = real(b"known").hexdigest()[:16]
     assert nonce(comparison(first=f"...{known}...")) != known
     assert len(seen) == 2
