@@ -19,7 +19,8 @@ from harness.testing import check_metric
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
-    "bleu": "bleu", "chrf": "chrf", "dialogue": "dialogue", "diversity": "diversity", "evaluate": "evaluate", "exact-match": "exact_match",
+    "bleu": "bleu", "chrf": "chrf", "dialogue": "dialogue", "diversity": "diversity", "evaluate": "evaluate",
+    "exact-match": "exact_match",
     "gleu": "gleu", "length": "length", "perplexity": "perplexity", "reference-loss": "reference_loss",
     "reward-model": "reward_model", "rouge": "rouge", "win-rate": "win_rate",
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,7 +122,7 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
         ({}, "has no chosen and no rejected answer"),
     ],
 )
-def test_preferences_need_both_answers(prepare: Callable[..., Record], sides: dict[str, str], text: str) -> None:
+def test_preferences_need_both_answers(prepare: Callable[..., Record], sides: dict[str, Any], text: str) -> None:
     whole = replace(example("a", "One"), chosen="yes", rejected="no")
     rows.check_pairs(prepare([whole]))
     with pytest.raises(InputError, match=f"row b: this row {text}, and preferences need both"):
