@@ -253,6 +253,13 @@ class MetricServices(Protocol):
     def reference_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Teacher-forced negative log-likelihood and token count of each first reference under the policy."""
 
+    def prefix_nll(self, samples: Sequence[Sample]) -> Sequence[Sequence[tuple[float, float]]]:
+        """Loss of the first reference under the policy, position by position, behind two beginnings of one length.
+
+        For each sample a list of ``(own, drawn)`` in nats: -log p(r_t | x, r_<t) and -log p(r_t | x, a_<t) for
+        reference r (EOS included) and answer a, for t = 1 … min(len(r), len(a) + 1); empty without a reference.
+        """
+
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Score of each text as an answer to its sample's prompt under the benchmark's reward model, normalised."""
 

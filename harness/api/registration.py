@@ -30,7 +30,7 @@ Build: TypeAlias = str | Callable[[Any], Any]
 #: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
 RESERVED_KEYS = frozenset({
     "use", "label", "preset", "sweep", "recipe", "start", "active", "reward_weights",
-    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pairs", "parts", "aggregate",
+    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pair_with", "parts", "aggregate",
 })  # fmt: skip
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.benchmark.source import Node
 
 #: Keys of a data set's entry that the harness reads; all others are options of the plugin.
-DATA_KEYS: Final = ("dataset", "split", "path", "limit", "pairs", "overlong", "label")
+DATA_KEYS: Final = ("dataset", "split", "path", "limit", "pair_with", "overlong", "label")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 #: How transformers configurations call the longest context.
 _CONTEXT_KEYS: Final = ("n_positions", "max_position_embeddings")
@@ -56,9 +56,9 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     if path is not None and registration.generated:
         place = part.at("path")
         context.problems.add(place, f"data set {use.dataset} is generated and reads no file", key=part.path("path"))
-    if use.pairs is not None and registration.provides == "preferences":
-        place = part.at("pairs")
-        context.problems.add(place, f"data set {use.dataset} has preferences already", key=part.path("pairs"))
+    if use.pair_with is not None and registration.provides == "preferences":
+        place = part.at("pair_with")
+        context.problems.add(place, f"data set {use.dataset} has preferences already", key=part.path("pair_with"))
     if len(context.problems) > before:
         return None
     return use.model_copy(update={"options": options, "path": path, "label": use.label or use.dataset})

@@ -144,7 +144,9 @@ def provides_pairs(use: DataUse, context: Context) -> bool:
     """Whether a use of a data set gives preferences: by its nature, or because an option names ``rejected``."""
     registration = context.registry.get("dataset", use.dataset)
     assert isinstance(registration, DatasetRegistration)
-    return registration.provides == "preferences" or use.pairs is not None or use.options.get("rejected") is not None
+    return (
+        registration.provides == "preferences" or use.pair_with is not None or use.options.get("rejected") is not None
+    )
 
 
 def _recipe(part: Part, recipe: Part, context: Context) -> Recipe | None:

@@ -74,7 +74,7 @@ class DataUse(Section):
     path: str | None = mark(RUNTIME, None)
     limit: PositiveInt | None = mark(RESULT, None)
     """Use the first N rows only."""
-    pairs: Literal["other-rows"] | None = mark(RESULT, None)
+    pair_with: Literal["other-rows"] | None = mark(RESULT, None)
     """``other-rows`` makes demonstrations into preferences: rejected is the demonstration of the next row, cut to no
     more words. They say nothing about quality; a timing needs them."""
     overlong: Literal["cut", "drop"] = mark(RESULT, "cut")

@@ -116,6 +116,20 @@ def score(
     )
 
 
+def score_instead(policy: Policy, prompts: Prompts, completions: Completions, targets: Tensor) -> Tensor:
+    """Return the log-probabilities (B, K, T) of other tokens in the places of the completions', without dropout.
+
+    Args:
+        policy: the model.
+        prompts: B prompts.
+        completions: (B, K, T): what the model reads.
+        targets: (B, K, T) int64: the token whose probability is asked at each position of a completion.
+    """
+    packed = prepare(policy, prompts, completions)
+    packed = replace(packed, targets=targets.reshape(-1)[packed.places])
+    return _place(ScoringModule(policy)(packed, dropout=False)["values"], packed)
+
+
 def score_logits(
     policy: Policy,
     prompts: Prompts,

@@ -222,7 +222,7 @@ class _Builder:
             "options": use.options,
             "split": use.split,
             "limit": use.limit,
-            **({"pairs": use.pairs} if use.pairs else {}),
+            **({"pair_with": use.pair_with} if use.pair_with else {}),
             "identity": dict(dataset.identity(Path(path) if path else None)),
             "plugin": self.registry.fingerprint("dataset", use.dataset),
         }

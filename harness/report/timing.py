@@ -109,7 +109,7 @@ def _starts(results: Results) -> list[str]:
 
 
 def _pairs(results: Results) -> list[str]:
-    if not results.manifest["config"]["train"].get("pairs"):
+    if not results.manifest["config"]["train"].get("pair_with"):
         return []
     return [
         (

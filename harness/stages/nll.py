@@ -11,6 +11,7 @@ from harness.benchmark.schema import Template
 from harness.lm.encode import collate, encode
 from harness.lm.logprobs import score
 from harness.lm.templates import render
+from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
 from harness.stages.setup import environment, load_policy, load_reward_model
 from harness.stages.shared import SharedServices
@@ -18,6 +19,7 @@ from harness.stages.shared import SharedServices
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.lm.encode import Encoded
     from harness.lm.policy import Policy
     from harness.lm.reward_model import RewardModel
     from harness.stages.order import Order, Tell
@@ -51,21 +53,57 @@ class ModelServices(SharedServices):
         texts = [sample.references[0] if sample.references else "" for sample in samples]
         return self._nll("policy", samples, texts, eos=True)
 
+    def prefix_nll(self, samples: Sequence[Sample]) -> Sequence[Sequence[tuple[float, float]]]:
+        """Return the loss of each first reference behind its own beginnings and behind those of the answer."""
+        policy = self._policy("policy")
+        asked = [place for place, sample in enumerate(samples) if sample.references]
+        rows = [
+            Example(id=str(place), fields=self._examples()[samples[place].id].fields,
+                    completion=samples[place].references[0])
+            for place in asked
+        ]  # fmt: skip
+        found: list[list[tuple[float, float]]] = [[] for _ in samples]
+        if rows:
+            encoded = self._encode(policy, rows, eos=True).rows
+            answers = policy.tokeniser.completions([samples[place].text for place in asked])
+            losses = prefix_losses(policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""))
+            for row, each in zip(encoded, losses, strict=True):
+                found[int(row.id)] = each
+        return found
+
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Return the reward model's score of each text as an answer to its sample's prompt."""
         if self._reward_model is None:
             self._reward_model = load_reward_model(self._order, self._store)
         template = Template(**self._order.config["template"])
-        examples = {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+        examples = self._examples()
         prompts = [render(template, examples[sample.id].fields) for sample in samples]
         return self._reward_model.score(prompts, texts)
 
     def _nll(self, parent: str, samples: Sequence[Sample], texts: list[str], *, eos: bool) -> list[tuple[float, int]]:
         policy = self._policy(parent)
-        examples = {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+        examples = self._examples()
         wanted = {(sample.id, text) for sample, text in zip(samples, texts, strict=True) if text}
         known = self._score(policy, examples, sorted(wanted), eos=eos)
         return [known.get((sample.id, text), (0.0, 0)) for sample, text in zip(samples, texts, strict=True)]
+
+    def _examples(self) -> dict[str, Example]:
+        return {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+
+    def _encode(self, policy: Policy, rows: list[Example], *, eos: bool) -> Encoded:
+        """Tokenise rows as they were for the answers; a completion may take all the context that prompts leave."""
+        config = self._order.config
+        longest = config["max_prompt_length"]
+        return encode(
+            rows,
+            policy.tokeniser,
+            Template(**config["template"]),
+            max_prompt=longest,
+            max_completion=(policy.positions_limit or longest + 4096) - longest,
+            training=False,
+            train_eos=eos,
+            where=self._order.label,
+        )
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
@@ -75,30 +113,14 @@ class ModelServices(SharedServices):
     def _score(
         self, policy: Policy, examples: dict[str, Example], wanted: list[tuple[str, str]], *, eos: bool
     ) -> dict[tuple[str, str], tuple[float, int]]:
-        config = self._order.config
-        longest = config["max_prompt_length"]
-        room = (policy.positions_limit or longest + 4096) - longest
         rows = [
             Example(id=str(number), fields=examples[example_id].fields, completion=text)
             for number, (example_id, text) in enumerate(wanted)
         ]
-        encoded = (
-            encode(
-                rows,
-                policy.tokeniser,
-                Template(**config["template"]),
-                max_prompt=longest,
-                max_completion=room,
-                training=False,
-                train_eos=eos,
-                where=self._order.label,
-            )
-            if rows
-            else None
-        )
         found: dict[tuple[str, str], tuple[float, int]] = {}
-        if encoded is None:
+        if not rows:
             return found
+        encoded = self._encode(policy, rows, eos=eos)
         ordered = sorted(encoded.rows, key=lambda row: len(row.prompt) + _length(row))
         while ordered:
             part = _part(ordered)

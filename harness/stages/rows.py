@@ -35,7 +35,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
         examples: Iterator[Example] = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
-        if config.get("pairs"):
+        if config.get("pair_with"):
             examples, note = other_rows(list(examples), order.label)
             provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
         rows = [dataclasses.asdict(example) for example in examples]

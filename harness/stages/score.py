@@ -86,6 +86,10 @@ class NoServices(SharedServices):
         """Refuse."""
         raise self._refusal("policy", len(samples))
 
+    def prefix_nll(self, samples: Sequence[Sample]) -> Sequence[Sequence[tuple[float, float]]]:
+        """Refuse."""
+        raise self._refusal("policy", len(samples))
+
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:  # noqa: ARG002  # refused
         """Refuse."""
         raise self._refusal("reward_model", len(samples))

@@ -53,6 +53,15 @@ class Services:
         counts = [len(sample.references[0].split()) if sample.references else 0 for sample in samples]
         return [(2.0 * count, count) for count in counts]
 
+    def prefix_nll(self, samples: Sequence[Sample]) -> list[list[tuple[float, float]]]:
+        """One nat a token, forty of them a reference; each token of the answer before it makes it a tenth worse."""
+        return [
+            [(1.0, 1.0 + 0.1 * min(place, len(sample.text.split()))) for place in range(40)]
+            if sample.references
+            else []
+            for sample in samples
+        ]
+
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float]:
         """A tenth a character, less one a character of the prompt."""
         return [0.1 * len(text) - len(sample.prompt) for sample, text in zip(samples, texts, strict=True)]

@@ -164,7 +164,8 @@ def test_a_classifier_from_elsewhere(done: Bench, tmp_path: Path) -> None:
 
     (tokeniser,) = [r for label, r in done.stages("prepare").items() if label == "new/tokenizer"]
     shape: dict[str, Any] = {
-        "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 160, "vocab_size": 400, "pad_token_id": 1, "num_labels": 1,
+        "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 160, "vocab_size": 400, "pad_token_id": 1,
+        "num_labels": 1,
     }  # fmt: skip
     model = GPT2ForSequenceClassification(GPT2Config(**shape))
     folder = tmp_path / "classifier"

@@ -17,7 +17,7 @@ def timed(**changes: Any) -> dict[str, Any]:
     full = {"use": "eso", "label": "full", "temperatures": [0.5, 1.5], "recipe": {"suppress_stops": True}}
     content = tiny(
         timing={"warmup_steps": 2}, evaluate=None, decoding=None, metrics=None,
-        train={"dataset": "generated-instructions", "limit": 30, "pairs": "other-rows"},
+        train={"dataset": "generated-instructions", "limit": 30, "pair_with": "other-rows"},
         methods=["sft", {"use": "eso", "temperatures": [0.5, 1.5]}, full],
     )  # fmt: skip
     content["recipe"]["max_steps"] = 5

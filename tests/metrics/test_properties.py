@@ -20,7 +20,7 @@ from harness.testing import check_metric
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "bleu": "bleu", "chrf": "chrf", "dialogue": "dialogue", "diversity": "diversity", "evaluate": "evaluate",
-    "exact-match": "exact_match",
+    "exact-match": "exact_match", "exposure-bias": "exposure_bias",
     "gleu": "gleu", "length": "length", "perplexity": "perplexity", "reference-loss": "reference_loss",
     "reward-model": "reward_model", "rouge": "rouge", "win-rate": "win_rate",
 }  # fmt: skip

@@ -163,7 +163,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("MetricUse", "options"): lambda value: {name: not flag for name, flag in value.items()},
     ("Scorer", "model"): "folder",
     ("Execution", "device"): "cuda",
-    ("DataUse", "pairs"): "other-rows",
+    ("DataUse", "pair_with"): "other-rows",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.

@@ -156,6 +156,10 @@ class NoServices:
         """Refuse."""
         raise self._refusal(len(samples))
 
+    def prefix_nll(self, samples: Any) -> Any:
+        """Refuse."""
+        raise self._refusal(len(samples))
+
     def rewards(self, samples: Any, texts: Any) -> Any:  # noqa: ARG002  # refused
         """Refuse."""
         raise self._refusal(len(samples))

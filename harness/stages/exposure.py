@@ -1,0 +1,93 @@
+"""The loss of a reference's next token behind its own beginning, and behind a drawn beginning of the same length.
+
+One forward over the drawn answer gives the distribution behind each of its beginnings; what is read off it is the
+reference's token at that position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from harness.lm.encode import Answer, collate
+from harness.lm.logprobs import score, score_instead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.lm.encode import EncodedRow
+    from harness.lm.policy import Policy
+
+#: Tokens of one forward.
+_TOKENS = 16384
+
+
+def prefix_losses(
+    policy: Policy,
+    references: Sequence[EncodedRow],
+    answers: Sequence[Sequence[int]],
+    tell: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[list[tuple[float, float]]]:
+    """Return, for each pair, ``(own, drawn)`` in nats for each position that both have, the first included.
+
+    At position t, ``own`` is -log p(r_t | x, r_<t) and ``drawn`` is -log p(r_t | x, a_<t), for prompt x, reference r
+    and answer a. There are min(len(r), len(a) + 1) positions; at the first one nothing was drawn yet, and both are
+    equal.
+
+    Args:
+        policy: the model that wrote the answers.
+        references: prompts with their references as completions (EOS included).
+        answers: token ids of the answers, without EOS.
+        tell: called with how many pairs are done, and how many there are.
+    """
+    pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
+    order = sorted(range(len(pairs)), key=lambda place: _tokens(pairs[place][0]), reverse=True)
+    found: list[list[tuple[float, float]]] = [[] for _ in pairs]
+    done = 0
+    while order:
+        size = max(1, _TOKENS // max(1, 2 * _tokens(pairs[order[0]][0])))
+        part, order = order[:size], order[size:]
+        own, drawn = _both(policy, [pairs[place] for place in part])
+        for place, mine, theirs in zip(part, own, drawn, strict=True):
+            found[place] = list(zip(mine, theirs, strict=True))
+        done += len(part)
+        tell(done, len(pairs))
+    return found
+
+
+def _both(
+    policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]
+) -> tuple[list[list[float]], list[list[float]]]:
+    own = collate([replace(row, completion=_cut(row, other)) for row, other in pairs], policy.device)
+    drawn = collate([other for _, other in pairs], policy.device)
+    with torch.no_grad():
+        mine = score(policy, own.prompts, own.demonstrations, dropout=False).values
+        theirs = score_instead(policy, drawn.prompts, drawn.demonstrations, own.demonstrations.ids)
+    lengths = own.demonstrations.lengths[:, 0].tolist()
+    return tuple(  # type: ignore[return-value]  # two of them
+        [(-values[place, 0, :length].double()).tolist() for place, length in enumerate(lengths)]
+        for values in (mine, theirs)
+    )
+
+
+def _shifted(row: EncodedRow, answer: Sequence[int], eos: int) -> EncodedRow:
+    """Return the prompt with the answer and one token more: what stands behind the answer is predicted too."""
+    width = min(_length(row), len(answer) + 1)
+    ids = np.asarray([*answer[: max(0, width - 1)], eos][:width], dtype=np.int32)
+    return replace(row, completion=Answer(ids, finished=False))
+
+
+def _cut(row: EncodedRow, other: EncodedRow) -> Answer:
+    completion: Any = row.completion
+    return Answer(completion.ids[: _length(other)], finished=False)
+
+
+def _length(row: EncodedRow) -> int:
+    return 0 if row.completion is None else len(row.completion.ids)
+
+
+def _tokens(row: EncodedRow) -> int:
+    return len(row.prompt) + _length(row)
