@@ -98,7 +98,10 @@ def place_value(items: dict[str, Node], name: str, node: Node) -> dict[str, Node
 
 
 def _said(values: dict[str, Node]) -> Iterator[str]:
-    for name, node in values.items():
+    """Yield ``name=value``, without the mapping that the name lies in unless two names would be the same."""
+    below = [within(name)[1] for name in values]
+    for short, (long, node) in zip(below, values.items(), strict=True):
+        name = short if below.count(short) == 1 else long
         if isinstance(node.value, str):
             yield f"{name}={node.value}"
         else:

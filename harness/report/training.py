@@ -213,13 +213,14 @@ def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> di
     steps = [step for log in logs for step in log]
     shared = set(shared)
     norms = [step["grad_norms"] for step in steps if step.get("grad_norms")]
+    groups = [step for step in steps if len(step.get("reward", {}).get("by_candidate", ())) != 1]  # one is no group
     return {
         "supervised_norm": mean(v for norm in norms for name, v in norm.items() if name in shared),
         "method_norm": mean(v for norm in norms for name, v in norm.items() if name not in shared),
         "reward": mean(part(step, "reward", "mean") for step in steps),
-        "reward_sd": mean(part(step, "reward", "sd") for step in steps),
+        "reward_sd": mean(part(step, "reward", "sd") for step in groups),
         "by_candidate": TableCell(_by_candidate(steps)),
-        "without_spread": mean(share(step, "groups", "without_spread", "count") for step in steps),
+        "without_spread": mean(share(step, "groups", "without_spread", "count") for step in groups),
         "empty": mean(share(step, "samples", "empty", "count") for step in steps),
         "truncated": mean(share(step, "samples", "truncated", "count") for step in steps),
         "length": mean(part(step, "samples", "mean_length") for step in steps),
@@ -230,7 +231,7 @@ def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> di
 
 def _by_candidate(steps: list[dict[str, Any]]) -> str | None:
     """Return the mean reward of each candidate; a candidate that never had one is a dash."""
-    groups = [step["reward"]["by_candidate"] for step in steps if step.get("reward")]
+    groups = [step.get("reward", {}).get("by_candidate", []) for step in steps]
     texts = []
     for index in range(max((len(group) for group in groups), default=0)):
         present = [group[index] for group in groups if len(group) > index and group[index] is not None]

@@ -232,14 +232,21 @@ def test_a_sweep_crosses_its_options(load: Load) -> None:
     sweep = "{use: push, sweep: {coef: [0.1, 1e-5], mode: [soft], recipe.epochs: [4, 5]}, recipe: {batch_size: 2}}"
     found = load(SMALL.replace("{use: push, coef: 0.5}", sweep)).methods[1:]
     assert [entry.label for entry in found] == [
-        "push[coef=0.1,mode=soft,recipe.epochs=4]",
-        "push[coef=0.1,mode=soft,recipe.epochs=5]",
-        "push[coef=1e-05,mode=soft,recipe.epochs=4]",
-        "push[coef=1e-05,mode=soft,recipe.epochs=5]",
+        "push[coef=0.1,mode=soft,epochs=4]",
+        "push[coef=0.1,mode=soft,epochs=5]",
+        "push[coef=1e-05,mode=soft,epochs=4]",
+        "push[coef=1e-05,mode=soft,epochs=5]",
     ]
     assert [(e.options["coef"], e.recipe.epochs, e.recipe.batch_size) for e in found] == [
         (0.1, 4, 2), (0.1, 5, 2), (1e-5, 4, 2), (1e-5, 5, 2),
     ]  # fmt: skip
+
+
+def test_swept_keys_of_one_name_are_told_apart(load: Load) -> None:
+    parts = "{parts: [{use: match, label: epochs}]}"
+    entry = "{use: push, sweep: {reward_weights.epochs: [0.5], recipe.epochs: [4]}}"
+    text = SMALL.replace("{use: match, variant: whole}", parts).replace("{use: push, coef: 0.5}", entry)
+    assert [row.label for row in load(text).methods[1:]] == ["push[reward_weights.epochs=0.5,recipe.epochs=4]"]
 
 
 def test_a_sweep_crosses_weights_of_the_reward(load: Load) -> None:
@@ -247,8 +254,8 @@ def test_a_sweep_crosses_weights_of_the_reward(load: Load) -> None:
     text = SMALL.replace("{use: match, variant: whole}", "{parts: [match, {use: brevity, label: b}]}")
     found = load(text.replace("{use: push, coef: 0.5}", entry)).methods[1:]
     assert [(row.label, row.reward_weights) for row in found] == [
-        ("push[reward_weights.match=0]", {"b": 0.5, "match": 0.0}),
-        ("push[reward_weights.match=1.5]", {"b": 0.5, "match": 1.5}),
+        ("push[match=0]", {"b": 0.5, "match": 0.0}),
+        ("push[match=1.5]", {"b": 0.5, "match": 1.5}),
     ]
     (row,) = load(text, "methods.push.reward_weights.b=3").methods[1:]
     assert row.reward_weights == {"b": 3.0}
@@ -258,7 +265,7 @@ def test_a_sweep_crosses_weights_of_the_reward(load: Load) -> None:
     ("entry", "message"),
     [
         ("{use: push, reward_weights: {mach: 1}}", "file.yaml:13:34: methods.push.reward_weights.mach: no part of the reward has this label; expected one of match; did you mean 'match'?"),
-        ("{use: push, sweep: {reward_weights.mach: [1]}}", "file.yaml:13:47: methods.push[reward_weights.mach=1].reward_weights.mach: no part of the reward has this label"),
+        ("{use: push, sweep: {reward_weights.mach: [1]}}", "file.yaml:13:47: methods.push[mach=1].reward_weights.mach: no part of the reward has this label"),
         ("{use: push, reward_weights: {match: a}}", 'file.yaml:13:41: methods.push.reward_weights.match: is wrong, got "a"; expected a number'),
         ("{use: push, reward_weights: 2}", "file.yaml:13:33: methods.push.reward_weights: is wrong, got 2; expected a mapping"),
         ("{use: fragile, reward_weights: {match: 1}}", "file.yaml:13:20: methods.fragile.reward_weights: method fragile reads no reward"),

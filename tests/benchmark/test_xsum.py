@@ -30,7 +30,7 @@ def real_registry() -> Registry:
 def resolved(real_registry: Registry) -> dict[tuple[str, str], Benchmark]:
     return {
         (name, profile): load_benchmark(FOLDER / f"{name}.yaml", registry=real_registry, profile=profile)
-        for name in ("xsum", *VARIED)
+        for name in ("xsum", *VARIED, "multi-reward")
         for profile in PROFILES
     }
 
@@ -101,6 +101,21 @@ def test_there_are_five_seeds(profile: str, resolved: dict[tuple[str, str], Benc
     assert "seeds" in found.tables
     assert [entry.use for entry in found.methods] == ["sft", "eso"]
     assert len(found.seeds) == 5
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_weights_of_two_parts_are_swept_for_two_methods(
+    profile: str, resolved: dict[tuple[str, str], Benchmark]
+) -> None:
+    found, base = resolved["multi-reward", profile], resolved["xsum", profile]
+    for part in ("template", "train", "validation", "evaluate", "recipe"):
+        assert getattr(found, part) == getattr(base, part), part
+    assert [part.label for part in found.reward.parts] == ["rouge", "repetition", "length"]
+    swept = {use: [row.reward_weights for row in found.methods if row.use == use] for use in ("eso", "ppo")}
+    assert swept["eso"] == swept["ppo"]
+    assert len(swept["eso"]) == (9 if profile == "paper" else 4)
+    assert {"repetition": 0.0, "length": 0.0} in swept["eso"]
+    assert len(found.pareto) == 3
 
 
 def test_paper_is_the_papers_setting(resolved: dict[tuple[str, str], Benchmark]) -> None:

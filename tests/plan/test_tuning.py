@@ -34,11 +34,14 @@ def tuned(data: Path, **changes: Any) -> dict[str, Any]:
     return {**content, **changes}
 
 
-def score(planner: Planner, stage: Stage, value: float | None) -> None:
-    """Leave behind what a score stage leaves."""
-    column = {"present": 3, "missing": 0} | ({} if value is None else {"mean": value})
+def score(planner: Planner, stage: Stage, value: float | None, **others: float) -> None:
+    """Leave behind what a score stage leaves: the mean of ``rougeL``, and of other columns."""
+    columns = {
+        name: {"present": 3, "missing": 0} | ({} if mean is None else {"mean": mean})
+        for name, mean in {"rougeL": value, **others}.items()
+    }
     with planner.store.draft("score", stage.id or "") as draft:
-        draft.write_json("metrics.json", {"metric": "rouge", "corpus": {}, "columns": {"rougeL": column}})
+        draft.write_json("metrics.json", {"metric": "rouge", "corpus": {}, "columns": columns})
         draft.commit(config=dict(stage.config), environment=fingerprint(threads=1, device="cpu", ranks=1), label="l")
 
 
@@ -66,6 +69,20 @@ def test_until_all_trials_are_scored_what_follows_is_held(planner: Planner, data
     assert not any("seed 1" in stage.label and "[" in stage.label for stage in plan.stages.values())
     # the supervised start is settled and shared
     assert {chain[0].id for chain in chains(plan, "eso")} == {chain[0].id for chain in chains(plan, "sft")}
+
+
+@pytest.mark.parametrize(
+    ("metric", "chosen"),
+    [("rouge.rougeL", 0.1), ("rouge.rouge1", 2), ("diversity.repetition", 0.5), ("diversity.distinct1", 0.1)],
+)
+def test_the_metric_that_the_file_names_decides(metric: str, chosen: float, planner: Planner, data: Path) -> None:
+    tune = {"options": {"methods.eso.coef": [0.5, 0.1, 2]}, "metric": metric}
+    benchmark = planner.load(tuned(data, metrics=["rouge", "diversity"], tune=tune))
+    stages = trial_stages(planner.plan(benchmark), "eso")
+    assert {stage.config["metric"] for stage in stages} == {metric.partition(".")[0]}
+    for stage, whole, words, repeated in zip(stages, (0.1, 0.4, 0.2), (0.1, 0.2, 0.3), (0.0, 0.5, 0.2), strict=True):
+        score(planner, stage, whole, rouge1=words, repetition=repeated, distinct1=repeated)  # less repetition is better
+    assert build_plan(benchmark, planner.registry, planner.store).tuned["new", "eso"].settings == {"coef": chosen}
 
 
 def test_a_choice_makes_the_row_what_the_file_would_have_named(planner: Planner, data: Path) -> None:

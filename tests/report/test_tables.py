@@ -308,6 +308,19 @@ class TestTheOtherTables:
         assert found["eso"]["truncated"] == {"value": 25.0}
         assert found["eso"]["kl"] == {"value": 0.25}
 
+    def test_one_candidate_is_no_group(self, run: Run) -> None:
+        alone = step("eso")
+        alone["reward"] = {"mean": 0.5, "sd": 0.0, "by_candidate": [0.5], "missing": 0}
+        alone["groups"] = {"count": 4, "without_spread": 4}
+        run.log = lambda row, _seed: [step(row)] if row == "sft" else [alone, alone]
+        found = cells(run, "signal")["eso"]
+        assert (found["without_spread"], found["reward_sd"], found["by_candidate"]) == ({}, {}, {"value": "0.500"})
+
+    def test_a_step_without_any_reward(self, run: Run) -> None:
+        nothing = {**step("eso"), "reward": {"missing": 4}}
+        run.log = lambda row, _seed: [step(row)] if row == "sft" else [nothing]
+        assert cells(run, "signal")["eso"]["by_candidate"] == {}
+
     def test_only_what_was_asked_for_is_there(self, run: Run) -> None:
         run.tables = ("timing",)
         assert [table.name for table in document(run).tables] == ["summary", "timing", "signal", "settings"]
