@@ -129,13 +129,19 @@ def _first_metric(results: Results) -> Mapping[str, Any]:
     return (results.metrics("score") or list(results.manifest["metrics"]))[0]
 
 
+def _idle(column: Column, columns: Columns) -> bool:
+    """Return whether a number for all answers is one that no row's answers allow, such as that of late positions."""
+    return column.place.corpus and all(columns.cell(row, column).status == "no value" for row in columns.results.rows)
+
+
 def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], role: str) -> Table:
     results = columns.results
     decoding = results.decodings[0]
     headings: list[Heading] = []
     shown: list[Column] = []
     for dataset in datasets:
-        of_dataset = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
+        every = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
+        of_dataset = [column for column in every if not _idle(column, columns)]
         shown += of_dataset
         headings += [column.heading for column in of_dataset]
         headings += beside_headings(dataset, rates=role == "score")

@@ -154,13 +154,25 @@ class TestTheNullAnswer:
         assert table.rows[-1].marks == ("the judge favours it",)
         assert table.caption[0] == (
             "This judge favours an answer that says nothing: on in-data against chosen the null answer wins 97.5 %, "
-            "more often than base, sft, eso and more often than not. Its win rates are no evidence of better answers."
+            "more often than sft, eso and more often than not. Its win rates are no evidence of better answers."
         )
 
     def test_that_stands_above_one_row_is_flagged(self, judged: Run) -> None:
-        judged.value = lambda place: float(place.example % 3 == 0) if place.column == "null:chosen" else verdict(place)
+        rates = {"null:chosen": 1 / 3, "win:chosen": 1 / 4}
+        judged.value = lambda place: (
+            float(place.example % round(1 / rates[place.column]) == 0)
+            if place.column == "null:chosen" or (place.column in rates and place.row == "sft")
+            else verdict(place)
+        )
         table = tables(judged)["win-rates"]
-        assert "wins 35.0 %, more often than base. Its" in table.caption[0]
+        assert "wins 35.0 %, more often than sft. Its" in table.caption[0]
+
+    def test_that_stands_above_the_untrained_model_is_not(self, judged: Run) -> None:
+        judged.value = lambda place: float(place.example % 3 == 0) if place.column == "null:chosen" else verdict(place)
+        assert CHANCE["base"] < 1 / 3 < CHANCE["sft"]
+        table = tables(judged)["win-rates"]
+        assert table.rows[-1].marks == ()
+        assert "favours" not in "\n".join(table.caption)
 
     def test_that_was_not_judged_is_said(self, judged: Run) -> None:
         judged.metrics = [METRICS[0], {**JUDGE, "columns": JUDGE["columns"][:3]}]

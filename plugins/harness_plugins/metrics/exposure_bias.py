@@ -80,8 +80,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
                 Column("gap", "exposure gap", higher_is_better=False, unit="nats/token", digits=3),
             ),
             corpus=tuple(
-                Column(_name(first, last), f"gap at {_name(first, last)[4:]}", unit="nats/token", digits=3)
-                for first, last in BUCKETS
+                Column(_name(first, last), _name(first, last), unit="nats/token", digits=3) for first, last in BUCKETS
             ),
         )
     ]
