@@ -110,6 +110,7 @@ def test_weights_of_two_parts_are_swept_for_two_methods(
     found, base = resolved["multi-reward", profile], resolved["xsum", profile]
     for part in ("template", "train", "validation", "evaluate", "recipe"):
         assert getattr(found, part) == getattr(base, part), part
+    assert found.reward is not None
     assert [part.label for part in found.reward.parts] == ["rouge", "repetition", "length"]
     swept = {use: [row.reward_weights for row in found.methods if row.use == use] for use in ("eso", "ppo")}
     assert swept["eso"] == swept["ppo"]

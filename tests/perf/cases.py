@@ -1,0 +1,228 @@
+"""The comparisons, each with what either side does and the ratio that the harness aims at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from perf import trl_trainers
+from perf.flops import Count, matrix_peak
+from perf.official import Official
+from perf.ours import Steps
+from perf.pace import interleave
+from perf.table import Measured
+from perf.whole import train_from_scratch, train_with_harness
+from perf.workload import CANDIDATES, NEW_TOKENS, Task, load, make_model, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all comparisons share."""
+
+    folder: Path
+    model: Path
+    tasks: Mapping[str, Task]
+    rounds: int
+    threads: int
+
+    @classmethod
+    def make(cls, folder: Path, *, rounds: int, threads: int) -> Setting:
+        """Make the model, and read the prompts."""
+        model = make_model(folder)
+        return cls(folder, model, tasks(model), rounds, threads)
+
+
+def _says(task: Task) -> str:
+    prompts = f"{task.batch_size} prompts of {task.prompt_tokens:.0f} tokens"
+    return f"{task.name}, {prompts}, k = {CANDIDATES}, {NEW_TOKENS} new tokens"
+
+
+def official_step(setting: Setting) -> list[Measured]:
+    """(a) An ESO step against the official recipe's schedule."""
+    found = []
+    for key, aim in (("dolly", 4.0), ("xsum", 6.0)):
+        task = setting.tasks[key]
+        sides = {
+            "ours": Steps(setting.model, task, "eso").take,
+            "official": Official(setting.model, task, "eso", new_tokens=NEW_TOKENS).take,
+        }
+        seconds = interleave(sides, rounds=setting.rounds)
+        found.append(Measured.of(f"ESO step, {task.name}", _says(task), seconds, other="official", aim=aim))
+    return found
+
+
+def grpo_step(setting: Setting) -> list[Measured]:
+    """(b) An on-policy step, with and without the supervised term, against TRL's GRPO."""
+    found = []
+    for key, aim in (("dolly", 2.5), ("xsum", 4.0)):
+        task = setting.tasks[key]
+        flat = [1.0] * CANDIDATES
+        others = {
+            "ours": Steps(setting.model, task, "eso", use_sft_term=False, temperatures=flat).take,
+            "with sft": Steps(setting.model, task, "eso", temperatures=flat).take,
+        }
+        seconds = trl_trainers.grpo(setting.folder, setting.model, task, others, rounds=setting.rounds)
+        beside = f"with the supervised term {seconds.ratio('TRL', 'with sft'):.2f}"
+        found.append(
+            Measured.of(f"on-policy step, {task.name}", _says(task), seconds, other="TRL", aim=aim, note=beside)
+        )
+    return found
+
+
+def sft_step(setting: Setting) -> list[Measured]:
+    """(d) A supervised step against TRL's."""
+    task = setting.tasks["dolly"]
+    others = {"ours": Steps(setting.model, task, "sft").take}
+    seconds = trl_trainers.sft(setting.folder, setting.model, task, others, rounds=3 * setting.rounds)
+    says = f"{task.name}, {task.batch_size} rows, prompts of {task.prompt_tokens:.0f} tokens"
+    return [Measured.of("SFT step", says, seconds, other="TRL", aim=1.1)]
+
+
+def dpo_step(setting: Setting) -> list[Measured]:
+    """(c) A DPO step on real pairs against TRL's, both with the reference model's log-probs computed beforehand."""
+    task = setting.tasks["hh"]
+    others = {"ours": Steps(setting.model, task, "dpo").take}
+    seconds = trl_trainers.dpo(setting.folder, setting.model, task, others, rounds=2 * setting.rounds)
+    says = f"{task.name}, {task.batch_size} pairs, prompts of {task.prompt_tokens:.0f} tokens"
+    return [Measured.of("DPO step", says, seconds, other="TRL", aim=1.5)]
+
+
+def evaluation(setting: Setting) -> list[Measured]:
+    """(e) One draw for 256 Dolly prompts against ``generate`` over length-sorted batches, at its best batch size."""
+    from transformers import AutoModelForCausalLM
+
+    from harness.lm.encode import collate
+    from harness.lm.sampling import sample
+
+    task = setting.tasks["dolly"]
+    policy = load(setting.model)
+    model: Any = AutoModelForCausalLM.from_pretrained(setting.model, dtype=torch.float32)
+    model.eval()
+    rows = sorted(task.rows, key=lambda row: len(row.prompt), reverse=True)
+
+    def ours() -> None:
+        for start in range(0, len(rows), 128):
+            batch = collate(rows[start : start + 128])
+            sample(policy, batch.prompts, batch.ids, temperatures=[1.0], seed=0, purpose="evaluate", step=0,
+                   max_new_tokens=NEW_TOKENS)  # fmt: skip
+
+    def theirs(size: int) -> Callable[[], None]:
+        @torch.no_grad()
+        def generate() -> None:
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                width = max(len(row.prompt) for row in part)
+                ids = torch.zeros(len(part), width, dtype=torch.int64)
+                mask = torch.zeros_like(ids)
+                for place, row in enumerate(part):
+                    ids[place, width - len(row.prompt) :] = torch.from_numpy(row.prompt.astype("int64"))
+                    mask[place, width - len(row.prompt) :] = 1
+                model.generate(
+                    input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=True, temperature=1.0,
+                    top_k=0, top_p=1.0, pad_token_id=policy.eos_id,
+                )  # fmt: skip
+
+        return generate
+
+    sizes = (8, 32, 128)
+    sides = {"ours": ours, **{f"generate {size}": theirs(size) for size in sizes}}
+    seconds = interleave(sides, rounds=max(3, setting.rounds // 3))
+    best = min((f"generate {size}" for size in sizes), key=seconds.median)
+    prompts = f"{len(rows)} Dolly prompts of {task.prompt_tokens:.0f} tokens, {NEW_TOKENS} new tokens"
+    says = f"{prompts}, best batch size of {sizes}: {best}"
+    return [Measured.of("evaluation generation", says, seconds, other=best, aim=2.0)]
+
+
+def reward(setting: Setting) -> list[Measured]:
+    """The ROUGE-L reward of a batch's candidates against rouge-score."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    from harness.plugins import load_registry
+
+    registry = load_registry()
+    ours: Any = registry.build("reward", "rouge", registry.options("reward", "rouge", {}).model_dump(mode="json"))
+    theirs = RougeScorer(["rougeL"], use_stemmer=True)
+    texts = [str(row.columns["references"][0]) for row in setting.tasks["dolly"].rows]
+    answers = [text for place in range(len(texts)) for text in (texts[place - k - 1] for k in range(CANDIDATES))]
+    references = [text for text in texts for _ in range(CANDIDATES)]
+    seconds = interleave(
+        {
+            "ours": lambda: ours(prompts=[""] * len(answers), completions=answers, completion_ids=[[]] * len(answers),
+                                 references=[(text,) for text in references]),
+            "rouge-score": lambda: [
+                theirs.score(r, a)["rougeL"].fmeasure for r, a in zip(references, answers, strict=True)
+            ],
+        },
+        rounds=setting.rounds,
+    )  # fmt: skip
+    says = f"{len(answers)} pairs of Dolly answers, stems known from the rounds before, as in training"
+    return [Measured.of("ROUGE-L reward", says, seconds, other="rouge-score", aim=50.0)]
+
+
+def arithmetic(setting: Setting) -> list[Measured]:
+    """(g) Operations a second of the ESO step's forward and backward, as a share of a matrix product's."""
+    found = []
+    for key in ("dolly", "xsum"):
+        steps = Steps(setting.model, setting.tasks[key], "eso")
+        count = Count(steps.segment)
+        shares, plain, rates, peaks = [], [], [], []
+        for _ in range(setting.rounds):
+            peak = matrix_peak()
+            steps.take()
+            row = steps.segment.log[-1]
+            counted = count.take()
+            seconds = row["seconds"]["forward_backward"]
+            shares.append(counted.whole / seconds / peak)
+            plain.append(counted.without_attention / seconds / peak)
+            rates.append(counted.whole / seconds / 1e9)
+            peaks.append(peak / 1e9)
+        order = sorted(shares)
+        found.append(
+            Measured(
+                f"forward and backward, {setting.tasks[key].name}",
+                "share of the rate of a 1,024 x 1,024 matrix product measured before each step",
+                sorted(rates)[len(rates) // 2],
+                sorted(peaks)[len(peaks) // 2],
+                order[len(order) // 2],
+                order[len(order) // 4],
+                order[-1 - len(order) // 4],
+                len(order),
+                0.5 if key == "dolly" else None,
+                unit="GFLOP/s",
+                note=f"without attention's products {sorted(plain)[len(plain) // 2]:.2f}",
+            )
+        )
+    return found
+
+
+def whole_table(setting: Setting) -> list[Measured]:
+    """(f) Training the rows of the quick Dolly table, against each row from scratch; once, not in turns."""
+    results = setting.folder / "results"
+    ours, whole = train_with_harness(results, setting.threads)
+    theirs = train_from_scratch(results)
+    ratio = sum(theirs.values()) / ours
+    each = ", ".join(f"{name} {seconds:.0f}" for name, seconds in theirs.items())
+    note = f"from scratch, in s: {each}; the harness's whole run, with start-up and its few answers, {whole:.0f} s"
+    says = "one seed, SFT and four methods, one stage at a time; seconds in training steps"
+    return [
+        Measured(
+            "rows of the quick Dolly table", says, ours, sum(theirs.values()), ratio, ratio, ratio, 1, 3.5, note=note
+        )
+    ]
+
+
+CASES: Mapping[str, Callable[[Setting], list[Measured]]] = {
+    "official": official_step,
+    "grpo": grpo_step,
+    "dpo": dpo_step,
+    "sft": sft_step,
+    "evaluation": evaluation,
+    "reward": reward,
+    "arithmetic": arithmetic,
+    "table": whole_table,
+}

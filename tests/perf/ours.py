@@ -1,0 +1,82 @@
+"""Steps of this harness, taken by the training loop itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from perf.workload import NEW_TOKENS, load
+
+from harness.benchmark.schema import Recipe, Reward, RewardUse
+from harness.lm.encode import collate
+from harness.lm.logprobs import score
+from harness.plugins import load_registry
+from harness.training.loop import Segment, Surroundings, TrainingPlan
+from harness.training.reference import Precomputed, answer_key, save
+from harness.training.rewards import CombinedReward
+from harness.training.summary import module_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from perf.workload import Task
+
+_EPOCHS = 1000
+
+
+class Steps:
+    """One method on one task; :meth:`take` is one optimiser step with everything that belongs to it."""
+
+    def __init__(self, folder: Path, task: Task, method: str, **options: Any) -> None:
+        """Set the loop up as a training stage does."""
+        registry = load_registry()
+        registration: Any = registry.get("method", method)
+        preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
+        settings = registry.options("method", method, {**preset, **options}).model_dump(mode="json")
+        recipe = Recipe(
+            epochs=_EPOCHS,
+            method_epochs=_EPOCHS,
+            batch_size=task.batch_size,
+            learning_rate=1e-4,
+            max_prompt_length=512,
+            max_completion_length=NEW_TOKENS,
+            generate_length=NEW_TOKENS,
+            diagnose_every=10_000,
+        )
+        last = {"epoch": _EPOCHS}
+        curve = {"kind": "constant", "peak": 1e-4, "floor": 0.0, "warmup_steps": 0, "first": {"epoch": 0}, "last": last}
+        plan = TrainingPlan(method=method, recipe=recipe, seed=0, first={"epoch": 0}, last=last, curve=curve)
+        part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
+        self.segment = Segment(
+            plan,
+            load(folder),
+            task.rows,
+            registry.build("method", method, settings),
+            around=Surroundings(log=lambda _row: None),
+            reward=CombinedReward.build(Reward(parts=(part,)), registry),
+            load_reference=lambda: load(folder),
+            precomputed=_reference(folder, task) if "preferences" in registration.needs else None,
+        )
+        self.segment.begin()
+        self.take()  # the first step is a diagnosed one, and loads what is loaded once
+
+    def take(self) -> None:
+        """Take one step."""
+        self.segment._take_step()  # what is timed is the loop's own step
+
+
+def _reference(folder: Path, task: Task) -> Precomputed:
+    """Compute the reference model's log-probs beforehand, as a stage does."""
+    policy = load(folder)
+    known = {}
+    for row in task.rows:
+        batch = collate([row])
+        assert batch.pairs is not None
+        with torch.no_grad():
+            found = score(policy, batch.prompts, batch.pairs.chosen.join(batch.pairs.rejected), dropout=False).values
+        for place, answer in enumerate((row.chosen, row.rejected)):
+            assert answer is not None
+            known[answer_key(row.prompt, answer.ids)] = found[0, place, : len(answer.ids)].clone()
+    path = folder.parent / "reference.safetensors"
+    save(dict(sorted(known.items())), path)
+    return Precomputed(path, module_digest(policy.model), {})

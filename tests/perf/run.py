@@ -1,0 +1,53 @@
+"""Time the harness against what a user could run instead, and write a table.
+
+``python tests/perf/run.py [--only NAME …] [--out FOLDER]``: every comparison runs both sides in turns in one process,
+so a figure is a ratio taken on one machine under one load. Needs the real data sets (``HARNESS_TEST_DATA``) and TRL.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from perf import cases
+from perf.table import machine, write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the comparisons and write ``cpu.md`` and ``cpu.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=sorted(cases.CASES), help="comparisons to run; all unless given")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the table, such as results/performance; printed unless given"
+    )
+    parser.add_argument("--rounds", type=int, default=12, help="timed rounds of each comparison (default 12)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of either side (default 2)")
+    parser.add_argument("--merge", action="store_true", help="keep the rows of an earlier table that are not run again")
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(asked.threads)
+    found = []
+    with tempfile.TemporaryDirectory() as place:
+        setting = cases.Setting.make(Path(place), rounds=asked.rounds, threads=asked.threads)
+        for name in asked.only or cases.CASES:
+            for row in cases.CASES[name](setting):
+                print(row.line(), flush=True)
+                found.append(row)
+    write(found, machine(asked.threads), asked.out, keep=asked.merge)
+
+
+if __name__ == "__main__":
+    main()

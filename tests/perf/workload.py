@@ -1,0 +1,133 @@
+"""What is timed: real prompts and a model of about five million random weights, for all sides alike."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api import Example
+from harness.benchmark.schema import Model, Template
+from harness.lm.encode import encode
+from harness.lm.models import initialise, train_bpe
+from harness.lm.policy import Policy
+from harness.lm.tokenise import Tokeniser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.lm.encode import EncodedRow
+
+#: Eight layers of width 192 over 8,192 tokens: 5.3 million parameters.
+SHAPE: dict[str, Any] = {"model_type": "gpt2", "n_layer": 8, "n_embd": 192, "n_head": 6, "n_positions": 1024}
+VOCABULARY = 8192
+NEW_TOKENS = 64
+CANDIDATES = 4
+TEMPLATE = Template(text="{prompt}\n\nAnswer:", truncate="prompt")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prompts of one data set, with their demonstrations."""
+
+    name: str
+    rows: tuple[EncodedRow, ...]
+    batch_size: int
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Mean tokens a prompt."""
+        return sum(len(row.prompt) for row in self.rows) / len(self.rows)
+
+
+def data_folder() -> Path:
+    """Return the folder with the real data sets, or end with a message."""
+    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    folder = Path(os.environ.get("HARNESS_TEST_DATA", beside))
+    if not (folder / "dolly").is_dir():
+        raise SystemExit(f"no real data in {folder}: set HARNESS_TEST_DATA to the folder that holds dolly/ and xsum/")
+    return folder
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def dolly() -> list[Example]:
+    """Return Dolly's rows as instruction and material."""
+    rows = _lines(data_folder() / "dolly" / "databricks-dolly-15k.jsonl.gz")
+    return [
+        Example(
+            id=str(number),
+            fields={"prompt": "\n\n".join(filter(None, (row["instruction"], row["context"])))},
+            completion=" " + row["response"].strip(),
+        )
+        for number, row in enumerate(rows)
+    ]
+
+
+def xsum() -> list[Example]:
+    """Return articles with their summaries."""
+    return [
+        Example(id=str(number), fields={"prompt": row["document"]}, completion=" " + row["summary"].strip())
+        for number, row in enumerate(_lines(data_folder() / "xsum" / "train.jsonl.gz"))
+        if row["document"] and row["summary"]
+    ]
+
+
+def hh() -> list[Example]:
+    """Return the pairs of the upstream's test file of helpful-base, each reply behind the last "Assistant:"."""
+    found = []
+    for number, row in enumerate(_lines(data_folder() / "hh-rlhf" / "helpful-base" / "test.jsonl.gz")):
+        prompt, _, chosen = row["chosen"].rpartition("Assistant:")
+        other, _, rejected = row["rejected"].rpartition("Assistant:")
+        if prompt == other and chosen.strip() and rejected.strip() and chosen != rejected:
+            found.append(
+                Example(id=str(number), fields={"prompt": f"{prompt}Assistant:"}, chosen=chosen, rejected=rejected)
+            )
+    return found
+
+
+def make_model(folder: Path, *, seed: int = 0) -> Path:
+    """Train the tokenizer on a part of both data sets, draw random weights, and return the model's folder."""
+    texts = (text for e in [*dolly()[:4000], *xsum()[:400]] for text in (e.fields["prompt"], e.completion or ""))
+    tokeniser = train_bpe(texts, VOCABULARY, folder / "tokenizer")
+    initialise(Model(name="timed", config=SHAPE), tokeniser, seed, folder / "model")
+    return folder / "model"
+
+
+def load(folder: Path) -> Policy:
+    """Load the model as the harness does."""
+    return Policy.load(folder, spec=Model(name="timed"), device="cpu")
+
+
+def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:
+    """Return Dolly prompts as they come (up to 256 tokens), and XSum prompts of 400 to 440 tokens."""
+    tokeniser = Tokeniser.load(folder)
+    short = _rows(dolly(), tokeniser, count, most=256)
+    long = _rows(xsum(), tokeniser, count, most=440, least=400)
+    pairs = encode(
+        hh(), tokeniser, Template(text="{prompt}", truncate="prompt"), max_prompt=256, max_completion=128, training=True
+    ).rows
+    return {"dolly": Task("Dolly", short, 8), "xsum": Task("XSum", long, 4), "hh": Task("HH", pairs[:count], 8)}
+
+
+def _rows(
+    examples: Sequence[Example], tokeniser: Tokeniser, count: int, *, most: int, least: int = 1
+) -> tuple[EncodedRow, ...]:
+    rows = encode(
+        examples[: 20 * count],
+        tokeniser,
+        TEMPLATE,
+        max_prompt=most,
+        max_completion=NEW_TOKENS,
+        training=False,
+        overlong="cut" if least > 1 else "drop",
+    ).rows
+    fitting = [row for row in rows if len(row.prompt) >= least and row.completion and row.completion.finished]
+    return tuple(fitting[:count])
