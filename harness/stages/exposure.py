@@ -50,27 +50,24 @@ def prefix_losses(
     while order:
         size = max(1, _TOKENS // max(1, 2 * _tokens(pairs[order[0]][0])))
         part, order = order[:size], order[size:]
-        own, drawn = _both(policy, [pairs[place] for place in part])
-        for place, mine, theirs in zip(part, own, drawn, strict=True):
-            found[place] = list(zip(mine, theirs, strict=True))
+        for place, losses in zip(part, _positions(policy, [pairs[place] for place in part]), strict=True):
+            found[place] = losses
         done += len(part)
         tell(done, len(pairs))
     return found
 
 
-def _both(
-    policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]
-) -> tuple[list[list[float]], list[list[float]]]:
+def _positions(policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]) -> list[list[tuple[float, float]]]:
     own = collate([replace(row, completion=_cut(row, other)) for row, other in pairs], policy.device)
     drawn = collate([other for _, other in pairs], policy.device)
     with torch.no_grad():
         mine = score(policy, own.prompts, own.demonstrations, dropout=False).values
         theirs = score_instead(policy, drawn.prompts, drawn.demonstrations, own.demonstrations.ids)
+    losses = torch.stack((-mine[:, 0], -theirs[:, 0]), -1).double()  # (B, T, 2)
     lengths = own.demonstrations.lengths[:, 0].tolist()
-    return tuple(  # type: ignore[return-value]  # two of them
-        [(-values[place, 0, :length].double()).tolist() for place, length in enumerate(lengths)]
-        for values in (mine, theirs)
-    )
+    return [
+        [(mine, theirs) for mine, theirs in row[:length].tolist()] for row, length in zip(losses, lengths, strict=True)
+    ]
 
 
 def _shifted(row: EncodedRow, answer: Sequence[int], eos: int) -> EncodedRow:

@@ -56,16 +56,16 @@ class ModelServices(SharedServices):
     def prefix_nll(self, samples: Sequence[Sample]) -> Sequence[Sequence[tuple[float, float]]]:
         """Return the loss of each first reference behind its own beginnings and behind those of the answer."""
         policy = self._policy("policy")
-        asked = [place for place, sample in enumerate(samples) if sample.references]
+        examples = self._examples()
         rows = [
-            Example(id=str(place), fields=self._examples()[samples[place].id].fields,
-                    completion=samples[place].references[0])
-            for place in asked
-        ]  # fmt: skip
+            Example(id=str(place), fields=examples[sample.id].fields, completion=sample.references[0])
+            for place, sample in enumerate(samples)
+            if sample.references
+        ]
         found: list[list[tuple[float, float]]] = [[] for _ in samples]
         if rows:
             encoded = self._encode(policy, rows, eos=True).rows
-            answers = policy.tokeniser.completions([samples[place].text for place in asked])
+            answers = policy.tokeniser.completions([samples[int(row.id)].text for row in encoded])
             losses = prefix_losses(policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""))
             for row, each in zip(encoded, losses, strict=True):
                 found[int(row.id)] = each

@@ -43,6 +43,7 @@ def test_positions_fall_into_their_buckets(samples: Any) -> None:
 
 
 def test_nothing_to_score(samples: Any) -> None:
-    result = ExposureBias(NoOptions()).score(samples([]), Losses())  # type: ignore[arg-type]
+    services: Any = Losses()
+    result = ExposureBias(NoOptions()).score(samples([]), services)
     assert result.values == {"own": [], "drawn": [], "gap": []}
     assert result.corpus == {}

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from perf import trl_trainers
 from perf.flops import Count, matrix_peak
 from perf.official import Official
 from perf.ours import Steps
 from perf.pace import interleave
 from perf.table import Measured
+from perf.trl_trainers import THEIRS, Match, dpo, grpo, sft
 from perf.whole import train_from_scratch, train_with_harness
 from perf.workload import CANDIDATES, NEW_TOKENS, Task, load, make_model, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from perf.pace import Seconds
 
 
 @dataclass(frozen=True)
@@ -66,30 +68,32 @@ def grpo_step(setting: Setting) -> list[Measured]:
             "ours": Steps(setting.model, task, "eso", use_sft_term=False, temperatures=flat).take,
             "with sft": Steps(setting.model, task, "eso", temperatures=flat).take,
         }
-        seconds = trl_trainers.grpo(setting.folder, setting.model, task, others, rounds=setting.rounds)
-        beside = f"with the supervised term {seconds.ratio('TRL', 'with sft'):.2f}"
+        seconds = grpo(Match(setting.folder, setting.model, task, others, setting.rounds))
+        beside = f"with the supervised term {seconds.ratio(THEIRS, 'with sft'):.2f}"
         found.append(
-            Measured.of(f"on-policy step, {task.name}", _says(task), seconds, other="TRL", aim=aim, note=beside)
+            Measured.of(f"on-policy step, {task.name}", _says(task), seconds, other=THEIRS, aim=aim, note=beside)
         )
     return found
 
 
 def sft_step(setting: Setting) -> list[Measured]:
     """(d) A supervised step against TRL's."""
-    task = setting.tasks["dolly"]
-    others = {"ours": Steps(setting.model, task, "sft").take}
-    seconds = trl_trainers.sft(setting.folder, setting.model, task, others, rounds=3 * setting.rounds)
-    says = f"{task.name}, {task.batch_size} rows, prompts of {task.prompt_tokens:.0f} tokens"
-    return [Measured.of("SFT step", says, seconds, other="TRL", aim=1.1)]
+    return [_against_trl(setting, "SFT", sft, "dolly", 1.1)]
 
 
 def dpo_step(setting: Setting) -> list[Measured]:
     """(c) A DPO step on real pairs against TRL's, both with the reference model's log-probs computed beforehand."""
-    task = setting.tasks["hh"]
-    others = {"ours": Steps(setting.model, task, "dpo").take}
-    seconds = trl_trainers.dpo(setting.folder, setting.model, task, others, rounds=2 * setting.rounds)
-    says = f"{task.name}, {task.batch_size} pairs, prompts of {task.prompt_tokens:.0f} tokens"
-    return [Measured.of("DPO step", says, seconds, other="TRL", aim=1.5)]
+    return [_against_trl(setting, "DPO", dpo, "hh", 1.5)]
+
+
+def _against_trl(
+    setting: Setting, name: str, theirs: Callable[[Match], Seconds], task_name: str, aim: float
+) -> Measured:
+    task = setting.tasks[task_name]
+    others = {"ours": Steps(setting.model, task, name.lower()).take}
+    seconds = theirs(Match(setting.folder, setting.model, task, others, 3 * setting.rounds))  # its steps are short
+    says = f"{task.name}, {task.batch_size} rows, prompts of {task.prompt_tokens:.0f} tokens"
+    return Measured.of(f"{name} step", says, seconds, other=THEIRS, aim=aim)
 
 
 def evaluation(setting: Setting) -> list[Measured]:

@@ -7,6 +7,7 @@ scoring, backward, clipping and optimiser step of one batch, without fetching th
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,10 +26,23 @@ if TYPE_CHECKING:
 THEIRS = "TRL"
 
 
+@dataclass(frozen=True)
+class Match:
+    """One trainer against steps of others, on one task."""
+
+    folder: Path
+    """For what the trainer writes."""
+    model: Path
+    task: Task
+    others: Mapping[str, Callable[[], object]]
+    rounds: int
+    warm_up: int = 2
+    """Steps of the trainer, and of the others, that are not counted."""
+
+
 class _Turns(TrainerCallback):
-    def __init__(self, others: Mapping[str, Callable[[], object]], warm_up: int) -> None:
-        self.others = others
-        self.warm_up = warm_up
+    def __init__(self, match: Match) -> None:
+        self.match = match
         self.seconds = Seconds()
         self.step = 0
         self.began = 0.0
@@ -37,23 +51,73 @@ class _Turns(TrainerCallback):
         self.began = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        theirs = time.perf_counter() - self.began
-        self.step += 1
-        if self.step > self.warm_up:
-            self.seconds.add(THEIRS, theirs)
-        for name, take in self.others.items():
+        self._add(THEIRS, time.perf_counter() - self.began)
+        for name, take in self.match.others.items():
             began = time.perf_counter()
             take()
-            if self.step > self.warm_up:
-                self.seconds.add(name, time.perf_counter() - began)
+            self._add(name, time.perf_counter() - began)
+        self.step += 1
+
+    def _add(self, name: str, seconds: float) -> None:
+        if self.step >= self.match.warm_up:
+            self.seconds.add(name, seconds)
 
 
-def _arguments(folder: Path, task: Task, steps: int, batch: int) -> dict[str, Any]:
+def grpo(match: Match) -> Seconds:
+    """Time GRPO: Dr. GRPO's loss without KL, one step a rollout, k candidates of up to 64 tokens, our ROUGE-L."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    registry = load_registry()
+    reward: Any = registry.build("reward", "rouge", registry.options("reward", "rouge", {}).model_dump(mode="json"))
+    rows = [{"prompt": row.text, "references": [*row.columns["references"]]} for row in match.task.rows]
+
+    def rouge(*, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any) -> Any:
+        return reward(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
+
+    config = GRPOConfig(
+        **_arguments(match, match.task.batch_size * CANDIDATES),
+        num_generations=CANDIDATES,
+        max_completion_length=NEW_TOKENS,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        beta=0.0,
+        loss_type="dr_grpo",
+        scale_rewards="none",
+        steps_per_generation=1,
+        num_iterations=1,
+    )
+    return _timed(match, GRPOTrainer, config, rows, reward_funcs=[rouge])
+
+
+def sft(match: Match) -> Seconds:
+    """Time supervised steps on prompts and completions, the loss on completions alone."""
+    from trl import SFTConfig, SFTTrainer
+
+    said = _answers(match)
+    rows = [{"prompt": row.text, "completion": said(row.completion)} for row in match.task.rows]
+    arguments = _arguments(match, match.task.batch_size)
+    config = SFTConfig(**arguments, max_length=1024, completion_only_loss=True, packing=False)
+    return _timed(match, SFTTrainer, config, rows)
+
+
+def dpo(match: Match) -> Seconds:
+    """Time DPO steps on preference pairs whose reference log-probs were computed beforehand."""
+    from trl import DPOConfig, DPOTrainer
+
+    said = _answers(match)
+    rows = [{"prompt": row.text, "chosen": said(row.chosen), "rejected": said(row.rejected)} for row in match.task.rows]
+    arguments = _arguments(match, match.task.batch_size)
+    config = DPOConfig(**arguments, max_length=1024, beta=0.1, precompute_ref_log_probs=True)
+    return _timed(match, DPOTrainer, config, rows)
+
+
+def _arguments(match: Match, batch: int) -> dict[str, Any]:
     return {
-        "output_dir": str(folder / "trl"),
+        "output_dir": str(match.folder / "trl"),
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": 1,
-        "max_steps": steps,
+        "max_steps": match.warm_up + match.rounds,
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
@@ -68,115 +132,22 @@ def _arguments(folder: Path, task: Task, steps: int, batch: int) -> dict[str, An
     }
 
 
-def _model(folder: Path) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder)
+def _answers(match: Match) -> Callable[[Any], str]:
+    """Return what gives the text of an answer's tokens."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(match.model)
+    return lambda answer: str(tokenizer.decode(answer.ids[:-1] if answer.finished else answer.ids))
 
 
-def grpo(
-    folder: Path,
-    model_folder: Path,
-    task: Task,
-    others: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int,
-    warm_up: int = 2,
-) -> Seconds:
-    """Time GRPO: Dr. GRPO's loss without KL, one step a rollout, k candidates of up to 64 tokens, our ROUGE-L."""
+def _timed(match: Match, trainer: Any, config: Any, rows: list[dict[str, Any]], **more: Any) -> Seconds:
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
 
-    registry = load_registry()
-    reward: Any = registry.build("reward", "rouge", registry.options("reward", "rouge", {}).model_dump(mode="json"))
-    model, tokenizer = _model(model_folder)
-    rows = [{"prompt": row.text, "references": [*row.columns["references"]]} for row in task.rows]
-
-    def rouge(*, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any) -> Any:
-        return reward(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
-
-    config = GRPOConfig(
-        **_arguments(folder, task, warm_up + rounds, task.batch_size * CANDIDATES),
-        num_generations=CANDIDATES,
-        max_completion_length=NEW_TOKENS,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        beta=0.0,
-        loss_type="dr_grpo",
-        scale_rewards="none",
-        steps_per_generation=1,
-        num_iterations=1,
-    )
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=[rouge],
+    turns = _Turns(match)
+    trainer(
+        model=AutoModelForCausalLM.from_pretrained(match.model, dtype=torch.float32),
         args=config,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
-    return _timed(trainer, others, warm_up)
-
-
-def sft(
-    folder: Path,
-    model_folder: Path,
-    task: Task,
-    others: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int,
-    warm_up: int = 2,
-) -> Seconds:
-    """Time supervised steps on prompts and completions, the loss on completions alone."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    model, tokenizer = _model(model_folder)
-    rows = [{"prompt": row.text, "completion": _answer(tokenizer, row.completion)} for row in task.rows]
-    config = SFTConfig(
-        **_arguments(folder, task, warm_up + rounds, task.batch_size),
-        max_length=1024,
-        completion_only_loss=True,
-        packing=False,
-    )
-    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-    return _timed(trainer, others, warm_up)
-
-
-def dpo(
-    folder: Path,
-    model_folder: Path,
-    task: Task,
-    others: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int,
-    warm_up: int = 2,
-) -> Seconds:
-    """Time DPO steps on preference pairs whose reference log-probs were computed beforehand."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
-    model, tokenizer = _model(model_folder)
-    rows = [
-        {"prompt": r.text, "chosen": _answer(tokenizer, r.chosen), "rejected": _answer(tokenizer, r.rejected)}
-        for r in task.rows
-    ]
-    config = DPOConfig(
-        **_arguments(folder, task, warm_up + rounds, task.batch_size),
-        max_length=1024,
-        beta=0.1,
-        precompute_ref_log_probs=True,
-    )
-    trainer = DPOTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-    return _timed(trainer, others, warm_up)
-
-
-def _answer(tokenizer: Any, answer: Any) -> str:
-    ids = answer.ids.tolist()
-    return str(tokenizer.decode(ids[:-1] if answer.finished else ids))
-
-
-def _timed(trainer: Any, others: Mapping[str, Callable[[], object]], warm_up: int) -> Seconds:
-    turns = _Turns(others, warm_up)
-    trainer.add_callback(turns)
-    trainer.train()
+        processing_class=AutoTokenizer.from_pretrained(match.model),
+        callbacks=[turns],
+        **more,
+    ).train()
     return turns.seconds

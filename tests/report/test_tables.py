@@ -94,6 +94,21 @@ class TestNumbers:
         assert cells(run)["eso"][SCORE] == {"status": "no value", "missing": 72}
         assert cells(run)["sft"][SCORE]["ties"] == "a"
 
+    def test_a_corpus_number_that_one_row_has_keeps_its_column(self, run: Run) -> None:
+        numbers = [{**ROUGE_L, "name": name, "label": name} for name in ("early", "late")]
+        run.metrics = [{**METRICS[0], "corpus": numbers}]
+        run.corpus = lambda place: 0.5 if place.column == "early" or place.row == "eso" else None
+        assert "in-data/corpus rouge.late" in cells(run, "scores")["eso"]  # one row has it
+        assert cells(run, "scores")["sft"]["in-data/corpus rouge.late"]["status"] == "no value"
+
+    def test_a_corpus_number_of_nobody_leaves_no_column(self, run: Run) -> None:
+        numbers = [{**ROUGE_L, "name": name, "label": name} for name in ("early", "late")]
+        run.metrics = [{**METRICS[0], "corpus": numbers}]
+        run.corpus = lambda place: 0.5 if place.column == "early" else None
+        found = cells(run, "scores")["eso"]
+        assert "in-data/corpus rouge.early" in found
+        assert "in-data/corpus rouge.late" not in found
+
     def test_of_whole_seeds_enter_no_comparison(self, run: Run) -> None:
         run.metrics = [{**METRICS[0], "corpus": [{**ROUGE_L, "name": "all", "label": "BLEU"}]}]
         run.corpus = lambda place: None if (place.row, place.seed) == ("sft", 1) else 0.1 * place.seed
