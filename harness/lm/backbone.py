@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,15 @@ def head(model: nn.Module) -> nn.Module:
     parts = split(model)
     assert parts is not None
     return parts[1]
+
+
+def head_weight(model: nn.Module) -> Tensor | None:
+    """Return the weight (V, D) of a head that is nothing but a product with it, None for any other."""
+    parts = split(model)
+    if parts is None or type(parts[1]) is not nn.Linear or getattr(parts[1], "bias", None) is not None:
+        return None
+    hooks = (parts[1]._forward_hooks, parts[1]._forward_pre_hooks)  # noqa: SLF001  # torch has no public question for hooks
+    return None if any(hooks) else parts[1].weight
 
 
 def plain(model: nn.Module) -> bool:

@@ -212,7 +212,7 @@ class _Reader:
         self, targets: Tensor, temperature: float, dtype: torch.dtype | None, *, entropy: bool
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (N,) of ``targets``, and entropies (N,), zeros unless asked for."""
-        weight = None if self._logits is not None else _weight(backbone.head(self._policy.model))
+        weight = None if self._logits is not None else backbone.head_weight(self._policy.model)
         if weight is not None and dtype in (None, torch.float32, torch.float64):
             numbers = len(targets) * self._policy.vocab_size
             keep = torch.is_grad_enabled() and numbers <= _KEPT.get(targets.device.type, _KEPT["cpu"])
@@ -308,13 +308,6 @@ class _LinearScores(torch.autograd.Function):
                     rows += flow.t() @ lean[part]
         into_states = None if into_states is None else into_states.to(states.dtype)
         return into_states, into_weight, None, None, None, None, None, None
-
-
-def _weight(head: nn.Module) -> Tensor | None:
-    """Return the weight (V, D) of a head that is nothing but a product with it."""
-    hooks = (head._forward_hooks, head._forward_pre_hooks)  # noqa: SLF001  # torch has no public question for hooks
-    plain = type(head) is nn.Linear and not any(hooks) and getattr(head, "bias", None) is None
-    return cast("nn.Linear", head).weight if plain else None
 
 
 def _chunk(policy: Policy) -> int:
