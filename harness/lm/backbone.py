@@ -47,8 +47,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
+def scoring(module: nn.Module, *, dropout: bool, attention: str | None = None) -> Iterator[None]:
     """Turn dropout on or off inside ``module``, and put every module's mode back afterwards.
+
+    So it is for the name of the attention that transformers is to use, if one is given.
 
     Layers whose gradients are checkpointed run again during the backward pass, long after this context was left: they
     are told to enter it again. They also check their own mode, so they train even where dropout is off.
@@ -59,7 +61,7 @@ def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
     for layer, _ in before:
         if not getattr(layer, "gradient_checkpointing", False) or not hasattr(layer, "_gradient_checkpointing_func"):
             continue
-        again = _Again(layer, dropout=dropout)
+        again = _Again(layer, dropout=dropout, attention=attention)
         rerun = partial(checkpoint, use_reentrant=False, context_fn=again.contexts)
         setattr(layer, "_gradient_checkpointing_func", rerun)  # noqa: B010  # the attribute is transformers' own
         if not dropout:
@@ -72,7 +74,8 @@ def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
     for layer, name, _ in rates:
         setattr(layer, name, 0.0)
     try:
-        yield
+        with attending(module, attention) if attention else nullcontext():
+            yield
     finally:
         for part, training in before:
             part.training = training
@@ -83,9 +86,10 @@ def scoring(module: nn.Module, *, dropout: bool) -> Iterator[None]:
 class _Again:
     """:func:`scoring` of one layer, to be entered any number of times: a graph may be walked back more than once."""
 
-    def __init__(self, layer: nn.Module, *, dropout: bool) -> None:
+    def __init__(self, layer: nn.Module, *, dropout: bool, attention: str | None) -> None:
         self._layer = layer
         self._dropout = dropout
+        self._attention = attention
         self._stack = ExitStack()
 
     def contexts(self) -> tuple[nullcontext[None], _Again]:
@@ -93,10 +97,25 @@ class _Again:
         return nullcontext(), self
 
     def __enter__(self) -> None:
-        self._stack.enter_context(scoring(self._layer, dropout=self._dropout))
+        self._stack.enter_context(scoring(self._layer, dropout=self._dropout, attention=self._attention))
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+@contextmanager
+def attending(module: nn.Module, name: str) -> Iterator[None]:
+    """Let ``module`` use the attention that transformers knows by ``name``."""
+    found = {id(config): config for part in module.modules() if (config := getattr(part, "config", None)) is not None}
+    configs: list[Any] = list(found.values())
+    before = [config._attn_implementation for config in configs]  # noqa: SLF001  # how transformers itself switches it
+    for config in configs:
+        config._attn_implementation = name  # noqa: SLF001
+    try:
+        yield
+    finally:
+        for config, earlier in zip(configs, before, strict=True):
+            config._attn_implementation = earlier  # noqa: SLF001
 
 
 def split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
@@ -170,8 +189,13 @@ def plain(model: nn.Module) -> bool:
         getattr(config, "model_type", None) in PLAIN
         and kinds <= {"full_attention"}
         and rope.get("rope_type", "default") in {"default", "linear", "llama3", "yarn"}  # others look at the length
-        and getattr(config, "_attn_implementation", None) in {"sdpa", "eager"}
+        and attention(model) in {"sdpa", "eager"}
     )
+
+
+def attention(model: nn.Module) -> str:
+    """Return the name of the attention that ``model`` uses."""
+    return str(getattr(_config(model), "_attn_implementation", None))
 
 
 def able(model: nn.Module, what: str, probe: Callable[[], bool]) -> bool:
@@ -181,7 +205,7 @@ def able(model: nn.Module, what: str, probe: Callable[[], bool]) -> bool:
     """
     config = _config(model)
     known = _abilities.setdefault(model, {})
-    key = (what, str(getattr(config, "_attn_implementation", None)))
+    key = (what, attention(model))
     if key not in known:
         known[key] = plain(model) and probe()
         if not known[key]:

@@ -53,7 +53,9 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
         room: most tokens that :meth:`Decoder.step` will be given a row.
     """
     shared = backbone.able(policy.model, "shared prefix", lambda: probe(policy))
-    return SharedPrefix(policy, prompts, lengths, repeats, room) if shared else _Copied(policy, prompts, lengths, repeats)
+    return (
+        SharedPrefix(policy, prompts, lengths, repeats, room) if shared else _Copied(policy, prompts, lengths, repeats)
+    )
 
 
 def check_prompts(policy: Policy, prompts: Prompts, max_new_tokens: int, ids: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
-from harness.lm import backbone
+from harness.lm import backbone, tree_attention
 from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
@@ -58,14 +58,9 @@ class ScoringModule(nn.Module):
             (N, D) and ``entropy`` (N,).
         """
         policy = self._policy[0]
-        with backbone.scoring(self.model, dropout=dropout), policy.autocast():
-            states, every, _ = backbone.forward(
-                self.model,
-                input_ids=packed.input_ids,
-                position_ids=packed.position_ids,
-                attention_mask=packed.mask,
-                use_cache=False,
-            )
+        backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
+        with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)), policy.autocast():
+            states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
             states = states.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
             if not scores:
@@ -184,8 +179,25 @@ def final_states(
 def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:
     """Return the rows of one forward, in the fastest form that the model can take."""
     if backbone.able(policy.model, "tree attention", lambda: _probe(policy)):
-        return pack(prompts, completions, next(policy.model.parameters()).dtype)
+        return _pack(policy, prompts, completions)
     return pad(prompts, completions)
+
+
+def inputs(packed: Packed) -> dict[str, Any]:
+    """Return what a model's forward is given of ``packed``, under transformers' names."""
+    given = {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "attention_mask": packed.mask}
+    return given if packed.forest is None else {**given, tree_attention.KEYWORD: packed.forest}
+
+
+def attention(packed: Packed) -> str | None:
+    """Return the name of the attention that ``packed`` wants, None for the model's own."""
+    return None if packed.forest is None else tree_attention.NAME
+
+
+def _pack(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:
+    # on a GPU many small products cost more than a large one whose mask throws half of it away
+    flat = policy.device.type == "cpu" and backbone.attention(policy.model) == "sdpa"
+    return pack(prompts, completions, next(policy.model.parameters()).dtype, flat=flat)
 
 
 def upcast(logits: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -335,7 +347,6 @@ def _probe(policy: Policy) -> bool:
     completions = Completions(ids[4:16].view(2, 2, 3), sizes, sizes < 0)
     with torch.no_grad():
         call = ScoringModule(policy)
-        dtype = next(policy.model.parameters()).dtype
-        tree = call(pack(prompts, completions, dtype), dropout=False, logits=True)["logits"]
+        tree = call(_pack(policy, prompts, completions), dropout=False, logits=True)["logits"]
         apart = call(pad(prompts, completions), dropout=False, logits=True)["logits"]
     return backbone.alike(tree, apart)

@@ -3,6 +3,7 @@
 ``[prompt][completion 1] … [completion K]`` in one row: every completion sees the prompt and itself, and its positions
 restart where the prompt ends, so each token gets the hidden state it would have in a sequence of its own. K sequences
 of prompt + completion tokens become prompt + K completions. A completion's last token predicts nothing and is left out.
+Where attention can be told where trees begin and end, all of them lie in one row, and nothing is padding.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+
+from harness.lm.tree_attention import Forest, Tree
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +39,18 @@ class Packed:
     """(N,) int64: flat index of each scored token into (B, K, T)."""
     shape: tuple[int, int, int]
     """(B, K, T)."""
+    forest: Forest | None = None
+    """What lies in the only row, where attention goes by that."""
 
 
-def pack(prompts: Prompts, completions: Completions, dtype: torch.dtype) -> Packed:
-    """Pack each prompt with all its completions into a row.
+def pack(prompts: Prompts, completions: Completions, dtype: torch.dtype, *, flat: bool = False) -> Packed:
+    """Pack each prompt with all its completions into a row, or all of them into one.
 
     Args:
         prompts: B prompts of at least one token.
         completions: (B, K, T); absent ones (length 0) take no room.
         dtype: of the additive mask, the model's own.
+        flat: into one row, without padding and without a mask.
     """
     _check(prompts, completions)
     device = prompts.ids.device
@@ -52,35 +58,40 @@ def pack(prompts: Prompts, completions: Completions, dtype: torch.dtype) -> Pack
     inner = (completions.lengths - 1).clamp(min=0)
     starts = prompts.lengths[:, None] + inner.cumsum(1) - inner
     totals = prompts.lengths + inner.sum(1)
-    width = int(totals.max())
+    width = int(totals.sum() if flat else totals.max())
+    rows = 1 if flat else batch
+    origins = totals.cumsum(0) - totals if flat else torch.arange(batch, device=device) * width
     row, candidate, place = completions.mask.nonzero(as_tuple=True)
     source = torch.where(place == 0, prompts.lengths[row] - 1, starts[row, candidate] + place - 1)
 
-    places = torch.arange(width, device=device).expand(batch, width)
-    ids = torch.zeros(batch, width, dtype=torch.int64, device=device)
-    part = torch.zeros(batch, width, dtype=torch.int64, device=device)
-    positions = places.clone()
-    span = min(width, prompts.ids.shape[1])
-    ids[:, :span] = torch.where(places[:, :span] < prompts.lengths[:, None], prompts.ids[:, :span], 0)
+    ids = torch.zeros(rows * width, dtype=torch.int64, device=device)
+    positions = torch.zeros_like(ids)
+    part = torch.full_like(ids, group + 1)  # of padding, until something lies there
+    columns = torch.arange(prompts.ids.shape[1], device=device)
+    b, p = (columns < prompts.lengths[:, None]).nonzero(as_tuple=True)
+    head = origins[b] + p
+    ids[head], positions[head], part[head] = prompts.ids[b, p], p, 0
     fed = place < inner[row, candidate]
     r, k, t = row[fed], candidate[fed], place[fed]
-    ids[r, starts[r, k] + t] = completions.ids[r, k, t]
-    mask = None
-    if int((inner > 0).sum(1).max()) > 1:
-        part[r, starts[r, k] + t] = k + 1
-        positions[r, starts[r, k] + t] = prompts.lengths[r] + t
-        padded = places >= totals[:, None]
-        part.masked_fill_(padded, group + 1)
-        positions.masked_fill_(padded, 0)
-        mask = _tree(part, dtype)
+    tail = origins[r] + starts[r, k] + t
+    ids[tail], positions[tail], part[tail] = completions.ids[r, k, t], prompts.lengths[r] + t, k + 1
+    forest = mask = None
+    if flat:
+        sizes = zip(prompts.lengths.tolist(), inner.tolist(), strict=True)
+        forest = Forest(tuple(Tree(prompt, tuple(size for size in each if size)) for prompt, each in sizes))
+    elif int((inner > 0).sum(1).max()) > 1:
+        mask = _tree(part.view(rows, width), dtype)
+    else:  # a position that did not grow by one would pass for the start of another sequence
+        positions = torch.arange(width, device=device).repeat(rows)
     return Packed(
-        ids,
-        positions,
+        ids.view(rows, width),
+        positions.view(rows, width),
         mask,
-        row * width + source,
+        origins[row] + source,
         completions.ids[row, candidate, place],
         (row * group + candidate) * completions.ids.shape[2] + place,
         (batch, group, completions.ids.shape[2]),
+        forest,
     )
 
 

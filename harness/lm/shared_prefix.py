@@ -6,7 +6,6 @@ longest. A step attends to the segment's prompts for all candidates of a prompt 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The name under which transformers knows :func:`_attend`.
 _NAME = "harness_shared_prefix"
+#: The keyword by which it gets the :class:`SharedPrefix`.
+_KEYWORD = "harness_rows"
 #: Positions of one prefill: more do not help a processor, and their activations no longer fit its caches.
 _PREFILL = {"cpu": 1 << 13, "cuda": 1 << 17}
 #: Padded positions that a segment may have: about what another segment costs at each layer of each step.
@@ -63,13 +64,14 @@ class SharedPrefix:
             if self._walk is not None:
                 hidden = self._walk(self._body, tokens, self._next, self.attend)
             else:
-                with _attending(self, self._policy.model):
+                with backbone.attending(self._policy.model, _NAME):
                     states, every, _ = backbone.forward(
                         self._policy.model,
                         input_ids=tokens[:, None],
                         position_ids=self._next[:, None],
                         cache=self._grid,
                         use_cache=True,
+                        **{_KEYWORD: self},
                     )
                 hidden, logits = states[:, -1], None if every is None else every[:, -1]
         self.logits = self._head(hidden, logits)
@@ -283,23 +285,6 @@ def _cut(lengths: Sequence[int], device: str) -> Iterator[tuple[int, int]]:
     yield first, len(lengths)
 
 
-_attended: list[SharedPrefix] = []
-
-
-@contextmanager
-def _attending(rows: SharedPrefix, model: nn.Module) -> Iterator[None]:
-    """Send the attention of ``model`` to ``rows``."""
-    config = cast("Any", model.config)
-    before = config._attn_implementation  # noqa: SLF001  # how transformers itself switches it
-    _attended.append(rows)
-    config._attn_implementation = _NAME  # noqa: SLF001
-    try:
-        yield
-    finally:
-        config._attn_implementation = before  # noqa: SLF001
-        _attended.pop()
-
-
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -307,11 +292,12 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,  # noqa: ARG001  # nothing generated is masked
     scaling: float | None = None,
-    **_: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: (N, H, 1, D) to (N, 1, H, D)."""
+    rows: SharedPrefix = options[_KEYWORD]
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    attended = _attended[-1].attend(cast("int", module.layer_idx), query[:, :, 0], key[:, :, 0], value[:, :, 0], scaling)
+    attended = rows.attend(cast("int", module.layer_idx), query[:, :, 0], key[:, :, 0], value[:, :, 0], scaling)
     return attended.view(len(query), 1, query.shape[1], -1), None
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.errors import InputError, PluginError, StageError
 from harness.lm import backbone
-from harness.lm.logprobs import prepare
+from harness.lm.logprobs import attention, inputs, prepare
 from harness.training.budget import row_tokens, take_all
 from harness.training.weights import align, recompute_activations
 
@@ -72,14 +72,9 @@ class Critic(nn.Module):
 
     def forward(self, packed: Packed) -> Tensor:
         """Return the values (N,) of the states that predict the N tokens of ``packed``."""
-        with backbone.scoring(self.backbone, dropout=self._training_mode):
+        with backbone.scoring(self.backbone, dropout=self._training_mode, attention=attention(packed)):
             with self._policy[0].autocast():
-                states = backbone.states(
-                    self.backbone,
-                    input_ids=packed.input_ids,
-                    position_ids=packed.position_ids,
-                    attention_mask=packed.mask,
-                )
+                states = backbone.states(self.backbone, **inputs(packed))
             read = states.flatten(0, 1)[packed.sources]
             # outside autocast: a value rounded to bfloat16 would hide what one more step changed
             return cast("Tensor", self.head(read.to(next(self.head.parameters()).dtype))[:, 0])
