@@ -301,17 +301,25 @@ def collate(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> B
     )
 
 
-def _completions(answers: Sequence[Answer | None], device: torch.device | str) -> Completions:
+def collate_answers(groups: Sequence[Sequence[Answer | None]], device: torch.device | str = "cpu") -> Completions:
+    """Return the answers of each prompt (B, K, T), padded with zeros; what is missing has length 0."""
     import torch
 
-    lengths = [0 if answer is None else len(answer.ids) for answer in answers]
-    ids = np.zeros((len(answers), 1, max(lengths)), dtype=np.int64)
-    for i, answer in enumerate(answers):
-        if answer is not None:
-            ids[i, 0, : lengths[i]] = answer.ids
-    finished = [answer is not None and answer.finished for answer in answers]
+    size = max((len(group) for group in groups), default=0)
+    rows = [[*group, *[None] * (size - len(group))] for group in groups]
+    lengths = [[0 if answer is None else len(answer.ids) for answer in group] for group in rows]
+    ids = np.zeros((len(rows), size, max(map(max, lengths), default=0)), dtype=np.int64)
+    for i, group in enumerate(rows):
+        for k, answer in enumerate(group):
+            if answer is not None:
+                ids[i, k, : lengths[i][k]] = answer.ids
+    finished = [[answer is not None and answer.finished for answer in group] for group in rows]
     return Completions(
         torch.from_numpy(ids).to(device),
-        torch.tensor(lengths, device=device)[:, None],
-        torch.tensor(finished, device=device)[:, None],
+        torch.tensor(lengths, device=device),
+        torch.tensor(finished, device=device),
     )
+
+
+def _completions(answers: Sequence[Answer | None], device: torch.device | str) -> Completions:
+    return collate_answers([[answer] for answer in answers], device)

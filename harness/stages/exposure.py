@@ -14,15 +14,13 @@ import torch
 
 from harness.lm.encode import Answer, collate
 from harness.lm.logprobs import score, score_instead
+from harness.training.budget import parts, token_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
-
-#: Tokens of one forward.
-_TOKENS = 16384
 
 
 def prefix_losses(
@@ -44,12 +42,9 @@ def prefix_losses(
         tell: called with how many pairs are done, and how many there are.
     """
     pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
-    order = sorted(range(len(pairs)), key=lambda place: _tokens(pairs[place][0]), reverse=True)
     found: list[list[tuple[float, float]]] = [[] for _ in pairs]
     done = 0
-    while order:
-        size = max(1, _TOKENS // max(1, 2 * _tokens(pairs[order[0]][0])))
-        part, order = order[:size], order[size:]
+    for part in parts([2 * _tokens(row) for row, _ in pairs], token_budget(policy)):
         for place, losses in zip(part, _positions(policy, [pairs[place] for place in part]), strict=True):
             found[place] = losses
         done += len(part)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from harness.api import Example, Sample
 from harness.benchmark.schema import Template
-from harness.lm.encode import collate, encode
+from harness.lm.encode import collate, collate_answers, encode
 from harness.lm.logprobs import score
 from harness.lm.templates import render
 from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
 from harness.stages.setup import environment, load_policy, load_reward_model
 from harness.stages.shared import SharedServices
+from harness.training.budget import parts, token_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.encode import Encoded
+    from harness.lm.encode import Encoded, EncodedRow
     from harness.lm.policy import Policy
     from harness.lm.reward_model import RewardModel
     from harness.stages.order import Order, Tell
     from harness.store import Store
-
-#: Tokens of one forward.
-_TOKENS = 16384
 
 
 class ModelServices(SharedServices):
@@ -120,27 +118,25 @@ class ModelServices(SharedServices):
         found: dict[tuple[str, str], tuple[float, int]] = {}
         if not rows:
             return found
-        encoded = self._encode(policy, rows, eos=eos)
-        ordered = sorted(encoded.rows, key=lambda row: len(row.prompt) + _length(row))
-        while ordered:
-            part = _part(ordered)
-            ordered = ordered[: len(ordered) - len(part)]
-            batch = collate(part, policy.device)
+        groups: dict[str, list[EncodedRow]] = {}
+        for row in self._encode(policy, rows, eos=eos).rows:
+            groups.setdefault(wanted[int(row.id)][0], []).append(row)
+        ordered = sorted(groups.values(), key=_tokens, reverse=True)
+        for index in parts([_tokens(group) for group in ordered], token_budget(policy)):
+            part = [ordered[place] for place in index]
+            prompts = collate([group[0] for group in part], policy.device).prompts
+            answers = collate_answers([[row.completion for row in group] for group in part], policy.device)
             with torch.no_grad():
-                logp = score(policy, batch.prompts, batch.demonstrations, dropout=False)
-            totals = logp.values.double().sum(-1)[:, 0].tolist()
-            counts = logp.mask.sum(-1)[:, 0].tolist()
-            for row, total, count in zip(part, totals, counts, strict=True):
-                found[wanted[int(row.id)]] = (-total, int(count))
+                logp = score(policy, prompts, answers, dropout=False)
+            totals = logp.values.double().sum(-1).tolist()
+            counts = logp.mask.sum(-1).tolist()
+            for group, total, count in zip(part, totals, counts, strict=True):
+                for row, nats, tokens in zip(group, total, count, strict=False):  # a group may have fewer than others
+                    found[wanted[int(row.id)]] = (-nats, tokens)
             self._tell(len(found), len(wanted), "answer", "")
         return found
 
 
-def _length(row: Any) -> int:
-    return len(row.completion.ids) if row.completion is not None else 0
-
-
-def _part(ordered: list[Any]) -> list[Any]:
-    """Take rows from the long end while they fit into one forward."""
-    longest = len(ordered[-1].prompt) + _length(ordered[-1])
-    return ordered[-max(1, _TOKENS // max(1, longest)) :]
+def _tokens(group: Sequence[EncodedRow]) -> int:
+    """Return what a prompt and its answers take together."""
+    return len(group[0].prompt) + sum(len(row.completion.ids) for row in group if row.completion is not None)

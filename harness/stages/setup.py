@@ -37,7 +37,7 @@ def environment(order: Order) -> dict[str, Any]:
         MachineError: a device that this machine does not have.
     """
     torch.set_num_threads(order.runtime["threads"])
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports the compiler first
     device = order.runtime["device"]
     name = "cpu"
     if device != "cpu":

@@ -53,7 +53,9 @@ def assert_alike(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 def test_values_and_gradients_are_those_of_each_sequence_alone(make_policy: Make, family: str, attention: str) -> None:
     policy = sharpen(make_policy(family, vocab_size=336, attention=attention))
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
-    assert prepare(policy, prompts, completions).input_ids.shape[0] == (1 if attention == "sdpa" else 3)  # not 9: padded
+    assert prepare(policy, prompts, completions).input_ids.shape[0] == (
+        1 if attention == "sdpa" else 3
+    )  # not 9: padded
     exact = attention == "sdpa" or family == "gpt2"  # transformers' eager OPT and NeoX compute softmax in float32
     bound = 1e-9 if exact else 1e-7
     expected = logprobs_alone(policy, prompts, completions, 1.5)
