@@ -36,7 +36,7 @@ class Decoder(Protocol):
         """Feed each row a token (N,), which makes new :attr:`logits`."""
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows that the index ``rows`` names, each once."""
+        """Keep the rows that the index ``rows`` names, in order, each once."""
 
     def inherit(self, rows: Tensor) -> None:
         """Give row i what row ``rows[i]``, of the same prompt, generated; before any row has left."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from harness.lm.policy import Policy
 
+#: Rows leave together, once no more than this share of those in the batch still runs: to leave is to copy the others.
+_LEAVE = 0.9
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -93,7 +96,7 @@ def sample(
             race = Race(noise, start.logits.shape[1])
             manner = Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p)
             _decode(policy, start, race, manner, places, out, suppress_stops=suppress_stops)
-    _check_finite(out.entropy.view(batch, group), ids)
+    _check_finite(out.entropy[:-1].view(batch, group), ids)
     return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
 
 
@@ -101,22 +104,25 @@ class _Output:
     """Where the rows of all chunks end up. Made outside inference mode, so that losses may index with it."""
 
     def __init__(self, rows: int, width: int, device: torch.device) -> None:
-        self.ids = torch.zeros(rows, width, dtype=torch.int64, device=device)
-        self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
-        self.entropy = torch.zeros(rows, dtype=torch.float64, device=device)
-        self.logprobs = torch.zeros(rows, width, dtype=torch.float64, device=device)
+        self.nowhere = rows
+        """The place of rows that are done and have not left yet."""
+        self.ids = torch.zeros(rows + 1, width, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(rows + 1, dtype=torch.int64, device=device)
+        self.entropy = torch.zeros(rows + 1, dtype=torch.float64, device=device)
+        self.logprobs = torch.zeros(rows + 1, width, dtype=torch.float64, device=device)
 
     def drawn(self, batch: int, group: int, eos: int, *, with_logprobs: bool) -> Drawn:
-        width = int(self.lengths.max()) if len(self.lengths) else 0
-        ends = self.ids.gather(1, (self.lengths[:, None] - 1).clamp(min=0))[:, 0]
+        lengths, ids, entropy = self.lengths[:-1], self.ids[:-1], self.entropy[:-1]
+        width = int(lengths.max()) if len(lengths) else 0
+        ends = ids.gather(1, (lengths[:, None] - 1).clamp(min=0))[:, 0]
         return Drawn(
             Completions(
-                self.ids[:, :width].reshape(batch, group, width).clone(),
-                self.lengths.view(batch, group),
+                ids[:, :width].reshape(batch, group, width).clone(),
+                lengths.view(batch, group),
                 (ends == eos).view(batch, group),
             ),
-            (self.entropy / self.lengths).view(batch, group),
-            self.logprobs[:, :width].reshape(batch, group, width).clone() if with_logprobs else None,
+            (entropy / lengths).view(batch, group),
+            self.logprobs[:-1, :width].reshape(batch, group, width).clone() if with_logprobs else None,
         )
 
 
@@ -124,6 +130,7 @@ def _decode(
     policy: Policy, rows: Decoder, race: Race, manner: Manner, places: Tensor, out: _Output, *, suppress_stops: bool
 ) -> None:
     limit = out.ids.shape[1]
+    running = torch.ones_like(places, dtype=torch.bool)
     for position in range(limit):
         if suppress_stops:
             rows.logits[:, policy.eos_id] = -torch.inf
@@ -132,14 +139,18 @@ def _decode(
         out.logprobs[places, position] = drawn.logprobs
         out.entropy[places] += drawn.entropy
         out.lengths[places] = position + 1
-        running = (drawn.tokens != policy.eos_id).nonzero()[:, 0]
-        if position + 1 == limit or len(running) == 0:
+        running &= drawn.tokens != policy.eos_id
+        count = int(running.sum())
+        if position + 1 == limit or count == 0:
             return
         tokens = drawn.tokens
-        if len(running) < len(tokens):
+        if count <= _LEAVE * len(tokens):
+            staying = running.nonzero()[:, 0]
             for each in (rows, race, manner):
-                each.select(running)
-            tokens, places = tokens[running], places[running]
+                each.select(staying)
+            tokens, places, running = tokens[staying], places[staying], running[staying]
+        elif count < len(tokens):
+            places = torch.where(running, places, out.nowhere)
         rows.step(tokens)
 
 

@@ -29,6 +29,8 @@ _NAME = "harness_shared_prefix"
 _KEYWORD = "harness_rows"
 #: Positions of one prefill: more do not help a processor, and their activations no longer fit its caches.
 _PREFILL = {"cpu": 1 << 13, "cuda": 1 << 17}
+#: Share of what attention reads now that remaining rows may read, if giving each its own copy is to be worth it.
+_WORTH = 0.75
 #: Padded positions that a segment may have: about what another segment costs at each layer of each step.
 _PADDED = {"cpu": 1 << 9, "cuda": 1 << 14}
 
@@ -79,14 +81,14 @@ class SharedPrefix:
         self._next = self._next + 1
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows that the index ``rows`` names."""
+        """Keep the rows that the index ``rows`` names, in order."""
         self.logits, self._next = self.logits[rows], self._next[rows]
-        alive = self._grid.select(rows)
-        if alive is not None:
-            stops = [int((alive < segment.stop).sum()) for segment in self._segments]
+        owners = self._grid.select(rows, self._segments)
+        if owners is not None:
+            stops = [int((owners < segment.stop).sum()) for segment in self._segments]
             starts = [0, *stops[:-1]]
             self._segments = [
-                segment.select(alive[start:stop], start)
+                segment.select(owners[start:stop], start)
                 for segment, start, stop in zip(self._segments, starts, stops, strict=True)
                 if stop > start
             ]
@@ -160,14 +162,12 @@ class _Segment:
     padding: Tensor
     """(B G, 1, P) additive."""
 
-    def select(self, alive: Tensor, first: int) -> _Segment:
-        """Keep the prompts whose places are ``alive``; they follow one another from ``first``."""
-        if len(alive) == self.stop - self.first:
-            return _Segment(first, first + len(alive), self.groups, self.prefix, self.padding)
-        heads = torch.arange(self.groups, device=alive.device)
-        rows = ((alive - self.first)[:, None] * self.groups + heads).view(-1)
+    def select(self, owners: Tensor, first: int) -> _Segment:
+        """Give each of ``owners``, prompts of the segment in order, a place of its own from ``first``."""
+        heads = torch.arange(self.groups, device=owners.device)
+        rows = ((owners - self.first)[:, None] * self.groups + heads).view(-1)
         prefix = [(keys[rows], values[rows]) for keys, values in self.prefix]
-        return _Segment(first, first + len(alive), self.groups, prefix, self.padding[rows])
+        return _Segment(first, first + len(owners), self.groups, prefix, self.padding[rows])
 
 
 class _Grid(DynamicCache):
@@ -235,19 +235,27 @@ class _Grid(DynamicCache):
             cells = store.transpose(1, 2)[:, :, :, : self.length]
             cells[into] = cells[out]
 
-    def select(self, rows: Tensor) -> Tensor | None:
-        """Let the other rows leave; return which prompts remain, in order, if prompts left as well."""
-        if self._places is None:
-            self._places = torch.arange(self._batch * self._repeats, device=rows.device)
-        self._places = self._places[rows]
-        owners = self._places // self._repeats
-        alive: Tensor = torch.unique(owners)
-        if 2 * len(alive) > self._batch:  # to drop prompts is to copy the others
+    def select(self, rows: Tensor, segments: Sequence[_Segment]) -> Tensor | None:
+        """Let the other rows leave.
+
+        Once attending to what they leave behind costs more than a copy of what remains, each remaining row gets a
+        place of its own: then the prompt of each is returned, in order.
+        """
+        places = rows if self._places is None else self._places[rows]
+        prompts = sum((segment.stop - segment.first) * segment.padding.shape[2] for segment in segments)
+        now = prompts + self._batch * self._repeats * self.length
+        then = len(rows) * (prompts / self._batch + self.length)
+        if then > _WORTH * now:
+            self._places = places
             return None
-        self._places = torch.searchsorted(alive, owners) * self._repeats + self._places % self._repeats
-        self._stores = [[store[alive] for store in pair] for pair in self._stores]
-        self._batch = len(alive)
-        return alive
+        owners, candidates = self._cell(places)
+        for pair in self._stores:
+            for number, store in enumerate(pair):
+                kept = store.new_zeros(len(rows), store.shape[1], 1, *store.shape[3:])
+                kept[:, :, 0, : self.length] = store[owners, :, candidates, : self.length]
+                pair[number] = kept
+        self._batch, self._repeats, self._places = len(rows), 1, None
+        return owners
 
     def _cell(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return rows // self._repeats, rows % self._repeats

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.lm.encode import Encoded, EncodedRow, collate
 from harness.lm.sampling import sample
-from harness.stages.setup import encode_rows, environment, load_policy, peak_memory
+from harness.stages.setup import borrow_policy, encode_rows, environment, peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
     """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
     config, decoding = order.config, order.config["decoding"]
     where = environment(order)
-    policy = load_policy(order, store, "checkpoint")
+    policy = borrow_policy(order, store, "checkpoint")
     limit = decoding["max_new_tokens"]
     longest = config["max_prompt_length"]
     encoded = encode_rows(

@@ -13,7 +13,7 @@ from harness.lm.logprobs import score
 from harness.lm.templates import render
 from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
-from harness.stages.setup import environment, load_policy, load_reward_model
+from harness.stages.setup import borrow_policy, environment, load_reward_model
 from harness.stages.shared import SharedServices
 from harness.training.budget import parts, token_budget
 
@@ -105,7 +105,7 @@ class ModelServices(SharedServices):
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
-            self._policies[parent] = load_policy(self._order, self._store, parent)
+            self._policies[parent] = borrow_policy(self._order, self._store, parent)
         return self._policies[parent]
 
     def _score(

@@ -14,7 +14,7 @@ import torch
 from harness.errors import InputError, StageError
 from harness.lm.encode import collate
 from harness.lm.logprobs import ScoringModule, score
-from harness.stages.setup import encode_rows, environment, load_policy, peak_memory
+from harness.stages.setup import borrow_policy, encode_rows, environment, peak_memory
 from harness.training.budget import CPU_TOKENS, parts
 from harness.training.checkpoint import writing
 from harness.training.reference import FILE, answer_key, save
@@ -41,7 +41,7 @@ _GPU_TOKENS = 16384
 def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
     """Score every pair of the training rows without dropout, and store a value a token."""
     where, recipe = environment(order), order.config["recipe"]
-    policy = load_policy(order, store, "start")
+    policy = borrow_policy(order, store, "start")
     encoded = encode_rows(
         order,
         store,

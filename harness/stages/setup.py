@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from harness.lm.reward_model import RewardModel, load_head
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
+from harness.training.weights import align
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from harness.api import Example
     from harness.stages.order import Order
     from harness.store import Store
+
+#: Models that are kept between stages: a score may ask the policy and the scorer.
+_KEPT = 2
+_kept: dict[tuple[str, ...], Policy] = {}
 
 #: Where a training stage leaves the modules that its method added.
 MODULES = "modules.safetensors"
@@ -53,9 +59,44 @@ def environment(order: Order) -> dict[str, Any]:
 
 
 def load_policy(order: Order, store: Store, parent: str, *, dropout: float = 0.0) -> Policy:
-    """Load a parent's checkpoint as the stage's configuration wants it."""
+    """Load a parent's checkpoint as the stage's configuration wants it, for a stage that may change it."""
     spec = Model(name=order.label, **order.config["model"])
-    return Policy.load(locate(order, store, parent), spec=spec, device=order.runtime["device"], dropout=dropout)
+    policy = Policy.load(locate(order, store, parent), spec=spec, device=order.runtime["device"], dropout=dropout)
+    align(policy.model)  # so that it computes what the model that was saved would
+    return policy
+
+
+def borrow_policy(order: Order, store: Store, parent: str) -> Policy:
+    """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
+    made_by = order.parents[parent]
+    key = _key(order, made_by.kind, made_by.id)
+    policy = _kept.pop(key, None)
+    if policy is None:
+        make_room(_KEPT - 1)
+        policy = load_policy(order, store, parent)
+    _kept[key] = policy
+    return policy
+
+
+def lend_policy(order: Order, policy: Policy) -> None:
+    """Keep what a training stage has just written for the stages that read it next.
+
+    ``policy`` must be what :func:`load_policy` would give of the checkpoint; it is no longer the stage's.
+    """
+    policy.model.zero_grad(set_to_none=True)
+    policy.model.eval()
+    make_room(_KEPT - 1)
+    _kept[_key(order, order.kind, order.id)] = policy
+
+
+def make_room(most: int = 0) -> None:
+    """Let go of all but the ``most`` models used last."""
+    while len(_kept) > most:
+        del _kept[next(iter(_kept))]
+
+
+def _key(order: Order, kind: str, id_: str) -> tuple[str, ...]:
+    return kind, id_, json.dumps(order.config["model"], sort_keys=True), str(order.runtime["device"])
 
 
 def load_reward_model(order: Order, store: Store) -> RewardModel:

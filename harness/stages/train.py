@@ -12,7 +12,15 @@ import torch
 from harness.benchmark.schema import Recipe, Reward, Template
 from harness.lm.reward_model import answer_text
 from harness.lm.templates import render
-from harness.stages.setup import encode_rows, environment, load_policy, load_reward_backbone, load_reward_model
+from harness.stages.setup import (
+    encode_rows,
+    environment,
+    lend_policy,
+    load_policy,
+    load_reward_backbone,
+    load_reward_model,
+    make_room,
+)
 from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
 from harness.training.reference import FILE, Precomputed
@@ -43,6 +51,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
     recipe = _recipe(order)
     # before anything is loaded: joining makes this rank's own GPU the current one
     ranks = join(order.runtime["ranks"], torch.device(order.runtime["device"]))
+    make_room()
     policy = load_policy(order, store, "start", dropout=recipe.dropout)
     encoded = _rows(order, store, policy, recipe)
     judge = load_reward_model(order, store) if "reward_model" in order.parents else None
@@ -89,7 +98,10 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
             summary = train(plan, policy, encoded.rows, method, draft.folder, **settings)
             draft.write_jsonl(LOG, rows)
             draft.write_json(SUMMARY, summary)
-            return draft.commit(config=config, environment=where, label=order.label, measured=[LOG, SUMMARY])
+            record = draft.commit(config=config, environment=where, label=order.label, measured=[LOG, SUMMARY])
+    if order.runtime["ranks"] == 1 and not recipe.dropout and not recipe.gradient_checkpointing:
+        lend_policy(order, policy)
+    return record
 
 
 def _recipe(order: Order) -> Recipe:
