@@ -118,7 +118,10 @@ class FakeRun:
     ) -> Completions:
         assert top_p == 1.0
         if self.samples is not None:
-            return self._scripted(batch, self.samples)
+            scripted = self._scripted(batch, self.samples)
+            if temperatures[-1] or self.greedy_samples is None:
+                return scripted
+            return scripted.join(self._scripted(batch, self.greedy_samples))
         every = [
             [self._decode(batch, b, temperature, top_k, by, f"{by}-{k}") for k, temperature in enumerate(temperatures)]
             for b in range(len(batch))

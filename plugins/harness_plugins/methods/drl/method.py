@@ -58,8 +58,8 @@ class DRL(Stateless):
             ``advantage``: mean of reward minus baseline over the samples that count.
         """
         options = self.options
-        samples = run.sample(batch, (options.temperature,) * options.n_samples, top_k=options.top_k)
-        advantage, counted = self._advantages(run, batch, samples)
+        samples, greedy = self._draw(run, batch)
+        advantage, counted = self._advantages(run, batch, samples, greedy)
         weights = torch.full_like(advantage[:, 0], options.coef) / run.total(len(batch))
         sft_weights = supervised_weights(
             batch.demonstrations.lengths[:, 0], options.sft_reduction, options.micro_batch_size, run.total
@@ -80,14 +80,26 @@ class DRL(Stateless):
         run.update(loss, batch=batch, samples=samples, advantage=advantage, weights=weights, sft_weights=sft_weights)
         return {"advantage": float(run.total(advantage.sum()) / run.total(counted).clamp(min=1))}
 
-    def _advantages(self, run: Run, batch: Batch, samples: Completions) -> tuple[Tensor, Tensor]:
+    def _draw(self, run: Run, batch: Batch) -> tuple[Completions, Completions | None]:
+        """Return the samples (B, S) and, for that baseline, the greedy answers (B, 1): decoded together."""
+        options = self.options
+        temperatures = (options.temperature,) * options.n_samples
+        if options.baseline != "greedy":
+            return run.sample(batch, temperatures, top_k=options.top_k), None
+        every = run.sample(batch, (*temperatures, 0.0), top_k=options.top_k)
+        places = torch.arange(every.ids.shape[1], device=every.ids.device).expand(len(batch), -1)
+        return every.pick(places[:, :-1]), every.pick(places[:, -1:])
+
+    def _advantages(
+        self, run: Run, batch: Batch, samples: Completions, greedy: Completions | None
+    ) -> tuple[Tensor, Tensor]:
         """Return (B, S) advantages and the number of prompts with one; one call of the reward for all answers."""
         options = self.options
-        if options.baseline != "greedy":
+        if greedy is None:
             rewards = eligible(run.reward(batch, samples), samples, options)
             advantage = advantages(rewards.values, rewards.present, options.baseline)
             return advantage, (rewards.counts > 0).sum()
-        every = run.reward(batch, run.greedy(batch).join(samples))
+        every = run.reward(batch, greedy.join(samples))
         rewards = eligible(Rewards(every.values[:, 1:], every.present[:, 1:]), samples, options)
         present = every.present[:, 0]
         advantage = advantages(rewards.values, rewards.present, "greedy", every.values[:, 0], present)
