@@ -36,7 +36,7 @@ class Decoder(Protocol):
         """Feed each row a token (N,), which makes new :attr:`logits`."""
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows that the index ``rows`` names, in order, each once."""
+        """Keep the rows that the index ``rows`` names, in the order in which they stand, each once."""
 
     def inherit(self, rows: Tensor) -> None:
         """Give row i what row ``rows[i]``, of the same prompt, generated; before any row has left."""
@@ -52,7 +52,7 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
         repeats: rows a prompt.
         room: most tokens that :meth:`Decoder.step` will be given a row.
     """
-    shared = backbone.able(policy.model, "shared prefix", lambda: probe(policy))
+    shared = backbone.able(policy.model, "shared prefix", lambda: probe(policy.without_autocast()))
     return (
         SharedPrefix(policy, prompts, lengths, repeats, room) if shared else _Copied(policy, prompts, lengths, repeats)
     )

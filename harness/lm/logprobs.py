@@ -178,7 +178,7 @@ def final_states(
 
 def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:
     """Return the rows of one forward, in the fastest form that the model can take."""
-    if backbone.able(policy.model, "tree attention", lambda: _probe(policy)):
+    if backbone.able(policy.model, "tree attention", lambda: _probe(policy.without_autocast())):
         return _pack(policy, prompts, completions)
     return pad(prompts, completions)
 

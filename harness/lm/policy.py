@@ -7,6 +7,7 @@ generation that came with the checkpoint are thrown away.
 
 from __future__ import annotations
 
+import copy
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -136,6 +137,12 @@ class Policy:
         if self.dtype == "bfloat16":
             return cast("AbstractContextManager[None]", torch.autocast(self.device.type, dtype=torch.bfloat16))
         return nullcontext()
+
+    def without_autocast(self) -> Policy:
+        """Return the same model computing in its weights' own type: to try what rounding to bfloat16 would hide."""
+        exact = copy.copy(self)
+        exact.dtype = "float64" if next(self.model.parameters()).dtype == torch.float64 else "float32"
+        return exact
 
     def restrict(self, logits: Tensor) -> Tensor:
         """Cut logits (..., model's width) to the ids that have a token: (..., :attr:`vocab_size`).

