@@ -42,7 +42,7 @@ def _packs(weight: Tensor, policy: Policy) -> bool:
         weight.device.type == "cpu"
         and weight.dtype == torch.float32
         and policy.dtype == "float32"
-        and torch.backends.mkldnn.is_available()
+        and cast("Any", torch.backends.mkldnn).is_available()
         and hasattr(_onednn(), "_reorder_linear_weight")
         and hasattr(_onednn(), "_linear_pointwise")
     )

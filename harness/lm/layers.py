@@ -67,7 +67,8 @@ def _opt(body: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor
             hidden = block.final_layer_norm(hidden)
     for last in (decoder.final_layer_norm, decoder.project_out):
         hidden = hidden if last is None else last(hidden)
-    return hidden
+    found: Tensor = hidden
+    return found
 
 
 def _gpt_neox(body: Any, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:

@@ -122,8 +122,8 @@ class SharedPrefix:
         own = torch.cat([weights[..., -written:] for weights in shares])
         mixed = torch.bmm(own.view(-1, share, written), values).view(asked.shape)
         for segment, weights in zip(self._segments, shares, strict=True):
-            part = mixed[segment.first * groups : segment.stop * groups]
-            torch.baddbmm(part, weights[..., :-written], segment.prefix[layer][1], out=part)
+            answer = mixed[segment.first * groups : segment.stop * groups]
+            torch.baddbmm(answer, weights[..., :-written], segment.prefix[layer][1], out=answer)
         return grid.gather(mixed.view(shape)).reshape(rows, heads * width)
 
     def _prefill(self, prompts: Tensor, lengths: Tensor, first: int) -> tuple[_Segment, Tensor]:

@@ -49,8 +49,8 @@ class Forest:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         """Return what (1, H, L, D) attend to, (1, L, H, D)."""
-        pieces = [piece for tree in self.trees for piece in _pieces(tree)]
-        queries, keys, values = (states.split(pieces, dim=2) for states in (query, key, value))
+        pieces: Any = [piece for tree in self.trees for piece in _pieces(tree)]
+        queries, keys, values = (torch.split(states, pieces, dim=2) for states in (query, key, value))
         found: list[Tensor] = []
         place = 0
         for tree in self.trees:

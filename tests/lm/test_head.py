@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("rows", [1, 5, 64])
 def test_logits_are_the_heads(make_policy: Callable[..., Policy], dtype: str, rows: int) -> None:
     policy = make_policy(dtype=dtype, vocab_size=336)  # wider than the tokenizer
-    weight = policy.model.get_output_embeddings().weight
+    model: Any = policy.model
+    weight = model.get_output_embeddings().weight
     hidden = torch.randn(rows, weight.shape[1], generator=torch.Generator().manual_seed(1), dtype=weight.dtype)
     with torch.inference_mode():
         found = Head(policy)(hidden, None)

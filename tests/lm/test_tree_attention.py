@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -35,7 +37,7 @@ def test_values_and_gradients_are_those_under_a_mask(monkeypatch: pytest.MonkeyP
         return torch.randn(1, heads, length, 8, generator=generator, dtype=torch.float64, requires_grad=True)
 
     inputs = (states(4), states(groups), states(groups))
-    options = {"scale": 0.3, "enable_gqa": groups != 4}
+    options: dict[str, Any] = {"scale": 0.3, "enable_gqa": groups != 4}
     found = Forest(TREES).attend(*inputs, **options)
     expected = scaled_dot_product_attention(*inputs, attn_mask=mask_of(TREES), **options).transpose(1, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
