@@ -39,6 +39,11 @@ class Tree:
         """All of them."""
         return self.prompt + sum(self.completions)
 
+    @property
+    def apart(self) -> bool:
+        """Whether its parts are attended to one by one: one completion behind a prompt is plain causal attention."""
+        return len(self.completions) > 1 and self.tokens > _SMALL
+
 
 @dataclass(frozen=True)
 class Forest:
@@ -90,9 +95,7 @@ class Forest:
 
 def _pieces(tree: Tree) -> Sequence[int]:
     """Return the sizes of what is attended to by itself: the whole tree, or its prompt and each completion."""
-    if len(tree.completions) < 2 or tree.tokens <= _SMALL:  # one completion is plain causal attention
-        return (tree.tokens,)
-    return (tree.prompt, *tree.completions)
+    return (tree.prompt, *tree.completions) if tree.apart else (tree.tokens,)
 
 
 def _additive(hidden: Tensor, like: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from harness.lm.tree_attention import Tree
+
 if TYPE_CHECKING:
     from harness.training.loop import Segment
 
@@ -33,8 +35,9 @@ def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
 class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
-    A row of n tokens under a mask costs products of n x n in each layer's attention, whatever the mask lets through;
-    padding is not counted, and the backward pass as two forwards.
+    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion
+    by itself, and half of n x n for what is plainly causal, whose other half no kernel computes. There is no padding;
+    the backward pass counts as two forwards.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -59,9 +62,20 @@ class Count:
         return found
 
     def _add(self, prompts: torch.Tensor, completions: torch.Tensor) -> None:
-        rows = (prompts + (completions - 1).clamp(min=0).sum(1)).tolist()
-        attention = sum(4 * self._width * n * n for n in rows) * self._layers
-        linear = 24 * self._width**2 * sum(rows) * self._layers
+        inner = (completions - 1).clamp(min=0).tolist()
+        trees = [
+            Tree(prompt, tuple(size for size in sizes if size))
+            for prompt, sizes in zip(prompts.tolist(), inner, strict=True)
+        ]
+        attention = sum(4 * self._width * _pairs(tree) for tree in trees) * self._layers
+        linear = 24 * self._width**2 * sum(tree.tokens for tree in trees) * self._layers
         logits = 2 * self._width * self._vocabulary * int(completions.sum())
-        self._attention += 3 * attention
-        self._whole += 3 * (attention + linear + logits)
+        self._attention += 3 * int(attention)
+        self._whole += 3 * int(attention + linear + logits)
+
+
+def _pairs(tree: Tree) -> float:
+    """Return of how many pairs of tokens attention makes a product."""
+    if not tree.apart:
+        return tree.tokens**2 / (1 if len(tree.completions) > 1 else 2)
+    return tree.prompt**2 / 2 + sum(size * (tree.prompt + size) for size in tree.completions)
