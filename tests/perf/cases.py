@@ -142,6 +142,38 @@ def evaluation(setting: Setting) -> list[Measured]:
     return [Measured.of("evaluation generation", says, seconds, other=best, aim=2.0)]
 
 
+def same_texts(setting: Setting) -> list[Measured]:
+    """How many float32 tokens come out otherwise in batches of 1, 7 and 32 than in one of 64; in float64 none does."""
+    from harness.lm.encode import collate
+    from harness.lm.sampling import sample
+
+    policy = load(setting.model)
+    rows = setting.tasks["dolly"].rows[:64]
+
+    def texts(size: int) -> list[list[int]]:
+        found = []
+        for start in range(0, len(rows), size):
+            batch = collate(rows[start : start + size])
+            done = sample(policy, batch.prompts, batch.ids, temperatures=[0.5, 1.0], seed=0, purpose="evaluate",
+                          step=0, max_new_tokens=NEW_TOKENS).completions  # fmt: skip
+            ids, lengths = done.ids.flatten(0, 1).tolist(), done.lengths.flatten().tolist()
+            found += [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        return found
+
+    whole = texts(len(rows))
+    compared = changed = 0
+    for size in (1, 7, 32):
+        for one, other in zip(whole, texts(size), strict=True):
+            same = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+            changed += same is not None
+            compared += len(one) if same is None else same + 1  # what follows another token is another text
+    share = changed / compared
+    says = "64 Dolly prompts, two draws, batches of 1, 7 and 32 against 64; tokens that changed, of those compared"
+    return [
+        Measured("float32 texts", says, changed, compared, share, share, share, 1, 1e-4, unit="tokens", note="at most")
+    ]
+
+
 def reward(setting: Setting) -> list[Measured]:
     """The ROUGE-L reward of a batch's candidates against rouge-score."""
     from rouge_score.rouge_scorer import RougeScorer
@@ -226,6 +258,7 @@ CASES: Mapping[str, Callable[[Setting], list[Measured]]] = {
     "dpo": dpo_step,
     "sft": sft_step,
     "evaluation": evaluation,
+    "texts": same_texts,
     "reward": reward,
     "arithmetic": arithmetic,
     "table": whole_table,

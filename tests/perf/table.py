@@ -57,10 +57,10 @@ class Measured:
     def line(self) -> str:
         """Return one line for the terminal."""
         aim = "" if self.aim is None else f" (aim {self.aim:g})"
-        return (
-            f"{self.name}: {self.ratio:.2f}{aim}, quartiles {self.low:.2f} to {self.high:.2f}; {self.ours:.4g} against "
-            f"{self.other:.4g} {self.unit}, {self.rounds} rounds; {self.what}{'; ' + self.note if self.note else ''}"
-        )
+        quartiles = f"quartiles {_number(self.low)} to {_number(self.high)}"
+        medians = f"{self.ours:.4g} against {self.other:.4g} {self.unit}, {self.rounds} rounds"
+        what = "; ".join(filter(None, (self.what, self.note)))
+        return f"{self.name}: {_number(self.ratio)}{aim}, {quartiles}; {medians}; {what}"
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -96,6 +96,10 @@ def write(rows: Sequence[Measured], conditions: dict[str, Any], folder: Path | N
     (folder / "cpu.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
+def _number(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.01 or not ratio else f"{ratio:.1e}"
+
+
 def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {found}" for name, found in conditions["libraries"].items())
     load = ", ".join(str(number) for number in conditions["load"])
@@ -117,8 +121,8 @@ def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
             row.name,
             f"{row.ours:.4g} {row.unit}",
             f"{row.other:.4g} {row.unit}",
-            f"{row.ratio:.2f}",
-            f"{row.low:.2f}–{row.high:.2f}",
+            _number(row.ratio),
+            f"{_number(row.low)}–{_number(row.high)}",
             "–" if row.aim is None else f"{row.aim:g}",
             str(row.rounds),
             f"{row.what}{'; ' + row.note if row.note else ''}",
