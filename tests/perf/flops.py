@@ -35,9 +35,9 @@ def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
 class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
-    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion
-    by itself, and half of n x n for what is plainly causal, whose other half no kernel computes. There is no padding;
-    the backward pass counts as two forwards.
+    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a
+    completion by itself, and half of n x n for what is plainly causal, whose other half no kernel computes. There is no
+    padding; the backward pass counts as two forwards.
     """
 
     def __init__(self, segment: Segment) -> None:

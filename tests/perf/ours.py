@@ -27,8 +27,8 @@ _EPOCHS = 1000
 class Steps:
     """One method on one task; :meth:`take` is one optimiser step with everything that belongs to it."""
 
-    def __init__(self, folder: Path, task: Task, method: str, **options: Any) -> None:
-        """Set the loop up as a training stage does."""
+    def __init__(self, folder: Path, task: Task, method: str, *, warm: bool = True, **options: Any) -> None:
+        """Set the loop up as a training stage does, and unless ``warm`` is false take the first step."""
         registry = load_registry()
         registration: Any = registry.get("method", method)
         preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
@@ -58,7 +58,8 @@ class Steps:
             precomputed=_reference(folder, task) if "preferences" in registration.needs else None,
         )
         self.segment.begin()
-        self.take()  # the first step is a diagnosed one, and loads what is loaded once
+        if warm:
+            self.take()  # the first step is a diagnosed one, and loads what is loaded once
 
     def take(self) -> None:
         """Take one step."""

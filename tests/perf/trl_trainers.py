@@ -38,6 +38,10 @@ class Match:
     rounds: int
     warm_up: int = 2
     """Steps of the trainer, and of the others, that are not counted."""
+    candidates: int = CANDIDATES
+    """Answers that GRPO draws to a prompt, at least two."""
+    before: Callable[[], object] = lambda: None
+    """Called before each step of the trainer."""
 
 
 class _Turns(TrainerCallback):
@@ -48,6 +52,7 @@ class _Turns(TrainerCallback):
         self.began = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.match.before()
         self.began = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -75,8 +80,8 @@ def grpo(match: Match) -> Seconds:
         return reward(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
 
     config = GRPOConfig(
-        **_arguments(match, match.task.batch_size * CANDIDATES),
-        num_generations=CANDIDATES,
+        **_arguments(match, match.task.batch_size * match.candidates),
+        num_generations=match.candidates,
         max_completion_length=NEW_TOKENS,
         temperature=1.0,
         top_k=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,14 @@ def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:
         hh(), tokeniser, Template(text="{prompt}", truncate="prompt"), max_prompt=256, max_completion=128, training=True
     ).rows
     return {"dolly": Task("Dolly", short, 8), "xsum": Task("XSum", long, 4), "hh": Task("HH", pairs[:count], 8)}
+
+
+def exact_rows(folder: Path, tokens: int, *, count: int = 64) -> tuple[EncodedRow, ...]:
+    """Return XSum prompts of exactly so many tokens, longer articles cut to that, without their demonstrations."""
+    found = encode(
+        xsum(), Tokeniser.load(folder), TEMPLATE, max_prompt=tokens, max_completion=NEW_TOKENS, training=False
+    ).rows
+    return tuple(replace(row, completion=None) for row in found if len(row.prompt) == tokens)[:count]
 
 
 def _rows(
