@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -30,6 +31,8 @@ def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: boo
     RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
     computed again and no model is loaded. With --claims several runs may be named, and none means all.
     """
+    # many small products of matrices, for which threads would wait longer for each other than they calculate
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from harness.report import across, claims_json, claims_text, publish, write_tables
 
     if claims:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.report.results import FAILED
-from harness.report.statistics import Comparison, compare, interval, mean, seeds_interval
+from harness.report.statistics import mean
 from harness.report.table import Heading, TableCell
 from harness.report.training import inactive_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.report.calculated import Calculated
     from harness.report.results import CellData, ResultRow, Results
+    from harness.report.statistics import Comparison
 
 
 class Place(NamedTuple):
@@ -40,9 +42,10 @@ class Column(NamedTuple):
 class Columns:
     """The columns of one run; each is computed once, however many tables show it."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, calculated: Calculated) -> None:
         """Compute nothing yet."""
         self.results = results
+        self._calculated = calculated
         self._cells: dict[tuple[str, str, Place], TableCell] = {}
         self._comparisons: dict[Place, Mapping[str, Comparison]] = {}
 
@@ -89,10 +92,10 @@ class Columns:
         seeds, of = len(data.scores[place.metric]), len(self.results.seeds)
         missing = 0 if place.corpus else data.missing(place.metric, place.column)
         if place.corpus:
-            found = seeds_interval(data.corpus(place.metric, place.column))
+            found = self._calculated.seeds_interval(data.corpus(place.metric, place.column))
         else:
             values = data.matrix(place.metric, place.column, self.results.seeds)
-            found = None if values is None else interval(values)
+            found = None if values is None else self._calculated.interval(values)
         if found is None:
             return TableCell(status="no value", missing=missing)
         comparison = column.comparisons.get(row.model)
@@ -111,7 +114,7 @@ class Columns:
                     if row.model == model and data is not None:
                         matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
                 present = {label: values for label, values in matrices.items() if values is not None}
-                found[model] = compare(present, better=better)
+                found[model] = self._calculated.compare(present, better=better)
             self._comparisons[place] = found
         return self._comparisons[place]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.special import nctdtrinc, ndtri, stdtrit
+import scipy
 
 from harness.report.statistics import LEVEL, POWER, SEEDS_FOR_CLAIMS
 
@@ -21,8 +21,8 @@ def needed_seeds(difference: float, spread: float) -> int | None:
         return SEEDS_FOR_CLAIMS
     seeds = SEEDS_FOR_CLAIMS
     while seeds <= _MOST_SEEDS:
-        strict = float(stdtrit(seeds - 1, 1 - LEVEL / 2))
-        wanted = float(nctdtrinc(seeds - 1, 1 - POWER, strict))
+        strict = float(scipy.special.stdtrit(seeds - 1, 1 - LEVEL / 2))
+        wanted = float(scipy.special.nctdtrinc(seeds - 1, 1 - POWER, strict))
         if abs(difference) / spread * seeds**0.5 >= wanted:
             return seeds
         seeds += 1
@@ -38,4 +38,4 @@ def needed_prompts(difference: float, spread: float) -> float:
     """
     if difference == 0.0:
         return float("inf")
-    return float((ndtri(1 - LEVEL / 2) + ndtri(POWER)) * spread / abs(difference)) ** 2
+    return float((scipy.special.ndtri(1 - LEVEL / 2) + scipy.special.ndtri(POWER)) * spread / abs(difference)) ** 2

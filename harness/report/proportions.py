@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import expit, ndtri
+import scipy
 
 from harness.report.statistics import LEVEL, Interval, interval, mean, replicates, widening
 
@@ -32,7 +32,7 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     A share of values between 0 and 1, ties or means over draws, has at most a binomial's variance: the interval is then
     too wide rather than too narrow.
     """
-    z = float(ndtri(1 - LEVEL / 2))
+    z = float(scipy.special.ndtri(1 - LEVEL / 2))
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
@@ -90,8 +90,8 @@ def length_controlled(wins: Array, differences: Array) -> Controlled | None:
     seeds, examples = replicates(*wins.shape)
     weights = (seeds[:_FITS, :, None] * examples[:_FITS, None, :]).reshape(_FITS, -1) * flat
     drawn = _fit(outcome.reshape(-1), z.reshape(-1), weights)[:, 0]
-    rates = expit(drawn[np.isfinite(drawn)])
-    centre = float(expit(fitted[0]))
+    rates = scipy.special.expit(drawn[np.isfinite(drawn)])
+    centre = float(scipy.special.expit(fitted[0]))
     low, high = np.quantile(rates, [LEVEL / 2, 1 - LEVEL / 2])
     wider = widening(np.where(present, wins, np.nan))
     ends = max(0.0, centre - wider * (centre - float(low))), min(1.0, centre + wider * (float(high) - centre))
@@ -107,7 +107,7 @@ def _fit(outcome: Array, z: Array, weights: Array) -> Array:
     found = np.zeros((len(weights), 2))
     flat = not np.any(z * weights[0])
     for _ in range(_STEPS):
-        p = expit(np.clip(found[:, :1] + found[:, 1:] * z, -40, 40))
+        p = scipy.special.expit(np.clip(found[:, :1] + found[:, 1:] * z, -40, 40))
         residual = weights * (outcome - p)
         curvature = weights * p * (1 - p)
         gradient = np.stack([residual.sum(1), (residual * z).sum(1)], 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.report.calculated import Calculated
 from harness.report.cases import case_studies, write_cases
 from harness.report.results import load_results, read_manifest
 from harness.report.write import Document, build, write_document
@@ -34,7 +35,7 @@ def publish(root: Path, folder: Path) -> Path:
     paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
     results = load_results(root, folder)
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    document = build(replace(results, manifest={**results.manifest, "failures": silent}))
+    document = build(replace(results, manifest={**results.manifest, "failures": silent}), Calculated(folder))
     target = root / "published" / folder.parent.name / folder.name
     write_document(Document(*(_clean(part, paths) for part in document)), target)
     found = case_studies(results) if "cases" in manifest["tables"] else None

@@ -243,7 +243,8 @@ class _Loader:
                 got=summary["signature"],
                 expected=known[metric],
             )
-        if self.settings.setdefault((model, metric), record.config) != record.config:
+        config = record.config
+        if self.settings.setdefault((model, metric), config) != config:
             raise StageError("rows scored under different settings cannot stand in one table", where=record.label)
         return Scored(
             {name: _numbers(values) for name, values in means["columns"].items()},
@@ -253,7 +254,7 @@ class _Loader:
 
 
 def _numbers(values: list[float | None]) -> Array:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
 def _refuse_mixtures(results: Results) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from harness.report.proportions import wilson
 from harness.report.results import FAILED, NOT_STORED
@@ -74,7 +74,7 @@ def calibration(pairs: Pairs) -> tuple[float, list[Bin]]:
     bins of equal width from ½ to 1. The error is the mean over pairs of a bin's |predicted − observed| (Guo et al.
     2017).
     """
-    predicted = expit(np.abs(pairs.margins))
+    predicted = scipy.special.expit(np.abs(pairs.margins))
     right = np.where(pairs.margins > 0, 1.0, np.where(pairs.margins == 0, 0.5, 0.0))
     place = np.minimum(((predicted - 0.5) * 2 * BINS).astype(int), BINS - 1)
     bins = []

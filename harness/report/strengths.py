@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
+import scipy
 
 from harness.report.statistics import LEVEL, Interval, replicates, widening
 
@@ -42,11 +41,11 @@ def strengths(wins: Mapping[Pair, Array]) -> Strengths:
         return Strengths({}, "strengths need three players or more")
     counts = _points(players, wins, None)
     linked = counts + counts.T > 0
-    number, group = connected_components(linked, directed=False)
+    number, group = scipy.sparse.csgraph.connected_components(linked, directed=False)
     if number > 1:
         apart = ", ".join(player for player, part in zip(players, group, strict=True) if part != group[0])
         return Strengths({}, f"no comparison links {apart} with {players[0]}, so there is no common scale")
-    number, group = connected_components(counts > 0, directed=True, connection="strong")
+    number, group = scipy.sparse.csgraph.connected_components(counts > 0, directed=True, connection="strong")
     if number > 1:
         return Strengths(
             {}, "some players won every point, or lost every point, against the others: no finite strength"
@@ -85,7 +84,7 @@ def _fit(points: Array) -> Array:
     # the matrix of ones fixes the one direction that the likelihood does not know; the ridge serves empty replicates
     fixed = np.ones((count, count)) / count + 1e-9 * np.eye(count)
     for _ in range(_STEPS):
-        p = expit(found[:, :, None] - found[:, None, :])
+        p = scipy.special.expit(found[:, :, None] - found[:, None, :])
         gradient = (points - games * p).sum(2)
         weight = games * p * (1 - p)
         curvature = -weight

@@ -31,10 +31,9 @@ def warmup_steps(results: Results) -> int:
 def measured(record: Record, warmup: int) -> dict[str, Any]:
     """Return a training stage's summary without its first steps; with all where that would leave none."""
     summary: dict[str, Any] = record.json("summary.json")
-    log = list(record.jsonl("train.jsonl"))
-    if not 0 < warmup < len(log):
+    log = list(record.jsonl("train.jsonl"))[warmup:] if warmup > 0 else []
+    if not log:
         return summary
-    log = log[warmup:]
     phases = list(log[0]["seconds"])
     laps = {phase: [row["seconds"][phase] for row in log] for phase in phases}
     laps["total"] = [sum(row["seconds"].values()) for row in log]

@@ -207,8 +207,9 @@ def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> di
         return None if value is None else float(value)
 
     def share(step: Mapping[str, Any], above: str, count: str, whole: str) -> float | None:
-        total = part(step, above, whole)
-        return (part(step, above, count) or 0.0) / total if total else None
+        found = step.get(above) or {}
+        total = found.get(whole)
+        return (found.get(count) or 0.0) / total if total else None
 
     steps = [step for log in logs for step in log]
     shared = set(shared)

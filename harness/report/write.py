@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.report import captions, html
+from harness.report.calculated import Calculated
 from harness.report.cases import case_studies, write_cases
 from harness.report.columns import Columns
 from harness.report.export import csv_text, json_text
@@ -61,7 +62,10 @@ def write_tables(root: Path, folder: Path) -> str:
     found = case_studies(results) if "cases" in results.manifest["tables"] else None
     if found is not None:
         write_cases(found, folder)
-    return write_document(build(results), folder)
+    calculated = Calculated(folder)
+    text = write_document(build(results, calculated), folder)
+    calculated.write()
+    return text
 
 
 def write_document(document: Document, folder: Path) -> str:
@@ -76,10 +80,10 @@ def write_document(document: Document, folder: Path) -> str:
     return text
 
 
-def build(results: Results) -> Document:
+def build(results: Results, calculated: Calculated | None = None) -> Document:
     """Build the tables that the benchmark asks for, with the summary and the training signal, which every run shows."""
     manifest = results.manifest
-    columns = Columns(results)
+    columns = Columns(results, calculated or Calculated())
     wanted = [name for name in TABLES if name in manifest["tables"] or name == "signal"]
     empty = {
         "scores": not results.datasets("in-data") or not results.metrics("score"),

@@ -8,6 +8,8 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import from_json
+
 from harness.errors import StorageError
 from harness.store.identity import digest
 
@@ -74,11 +76,19 @@ def replace_text(path: Path, text: str) -> None:
         sync(path.parent)
 
 
+def parse(text: bytes) -> Any:
+    """Return the value of JSON in UTF-8."""
+    try:
+        return from_json(text)  # several times as fast as the standard library's
+    except ValueError:  # it refuses a lone surrogate, which :func:`_json` writes as an escape
+        return json.loads(text.decode("utf-8"))
+
+
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Read one JSON object a line; only a line feed ends a line, whatever Unicode says of other characters."""
-    with path.open(encoding="utf-8", newline="\n") as stream:
+    with path.open("rb") as stream:
         for line in stream:
-            yield json.loads(line)
+            yield parse(line)
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:

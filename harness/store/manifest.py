@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError, StageError
+from harness.store.files import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ def read_manifest(folder: Path, kind: str, stage_id: str) -> dict[str, Any] | No
         MachineError: the operating system does not let it be read.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
@@ -60,7 +61,7 @@ def sizes_agree(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Return whether every file is there with its size; the content is checked when it is read."""
     for name, entry in files(manifest).items():
         try:
-            if (folder / name).stat().st_size != entry["size"]:
+            if os.stat(f"{folder}/{name}").st_size != entry["size"]:  # noqa: PTH116  # a report asks for thousands
                 return False
         except (FileNotFoundError, NotADirectoryError):
             return False

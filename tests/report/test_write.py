@@ -46,7 +46,8 @@ def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
     text = write_tables(run.root, folder)
     assert (folder / "leaderboard.md").read_text(encoding="utf-8") == text
     assert sorted(path.name for path in folder.iterdir()) == [
-        "leaderboard.csv", "leaderboard.html", "leaderboard.json", "leaderboard.md", "leaderboard.tex", "manifest.json",
+        "calculated.json", "leaderboard.csv", "leaderboard.html", "leaderboard.json", "leaderboard.md",
+        "leaderboard.tex", "manifest.json",
     ]  # fmt: skip
 
 

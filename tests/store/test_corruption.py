@@ -59,6 +59,15 @@ def stage(quick_path: Path) -> Damaged:
     return Damaged(quick_path)
 
 
+def test_a_file_that_changes_after_it_was_read(stage: Damaged) -> None:
+    record = Store(stage.root).open(KIND, ID)
+    record.json("summary.json")
+    whole = (stage.folder / "summary.json").read_bytes()
+    (stage.folder / "summary.json").write_bytes(b" " + whole[:-1])  # the same value, in as many bytes
+    with pytest.raises(CorruptError, match=r"summary\.json is not what was written"):
+        record.json("summary.json")
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_a_flipped_byte(stage: Damaged, name: str) -> None:
     whole = (stage.copy / name).read_bytes()
