@@ -50,7 +50,8 @@ class DPO(Stateless):
 
         Returns:
             ``rewards/chosen`` and ``rewards/rejected``: beta h of each answer; ``rewards/margins``: their difference;
-            ``rewards/accuracies``: share of pairs whose chosen answer has the higher one (a tie has not);
+            ``rewards/accuracies``: share of pairs whose chosen answer has the higher one (a tie
+            has not, nor what may be one but for rounding: before the first update all pairs are ties);
             ``logps/chosen`` and ``logps/rejected``: log p of each answer. All means over pairs, before the update. Both
             log-probs may fall while the margin grows: the loss sees their difference alone.
         """
@@ -80,7 +81,9 @@ class DPO(Stateless):
         run.update(loss, batch=batch, answers=answers, reference=reference, places=places)
         rewards = options.beta * seen[:, :2]
         margins = rewards[:, 0] - rewards[:, 1]
-        columns = torch.cat((rewards, margins[:, None], (margins > 0).double()[:, None], seen[:, 2:]), dim=1)
+        rounding = 4 * torch.finfo(reference.dtype).eps * seen[:, 2:].abs().sum(1)
+        right = (margins > options.beta * rounding).double()
+        columns = torch.cat((rewards, margins[:, None], right[:, None], seen[:, 2:]), dim=1)
         names = (
             "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen",
             "logps/rejected",
