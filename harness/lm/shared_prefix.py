@@ -1,12 +1,12 @@
 """Decoding over one copy of each prompt's keys and values, however many rows continue it.
 
 Prompts of a batch lie in segments, runs of about the same length, each prefilled by one forward and padded to its
-longest. A step attends to the segment's prompts for all candidates of a prompt at once, and to what each row wrote.
+longest. Behind a prompt's keys stand those that its rows have written, one of each row for every position: all rows of
+a prompt ask all of them in one product, and a mask hides from each what the others wrote.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -52,12 +52,14 @@ class SharedPrefix:
         self._segments = []
         logits = []
         for first, stop in _cut(lengths.tolist(), prompts.device.type):
-            segment, last = self._prefill(prompts[first:stop], lengths[first:stop], first)
+            segment, last = self._prefill(prompts[first:stop], lengths[first:stop], first, repeats, room)
             self._segments.append(segment)
             logits.append(last)
         self.logits = torch.cat(logits).repeat_interleave(repeats, 0)
         self._next = lengths.repeat_interleave(repeats)
-        self._grid = _Grid(self._segments[0].prefix, len(lengths), repeats, room)
+        self._places: Tensor | None = None  # (N,): where in B x K each row is; None while row i is at i
+        self._batch, self._repeats, self._room = len(lengths), repeats, room
+        self._length = 0
 
     def step(self, tokens: Tensor) -> None:
         """Feed each row a token (N,)."""
@@ -71,62 +73,71 @@ class SharedPrefix:
                         self._policy.model,
                         input_ids=tokens[:, None],
                         position_ids=self._next[:, None],
-                        cache=self._grid,
+                        cache=_Nothing(self._length),
                         use_cache=True,
                         **{_KEYWORD: self},
                     )
                 hidden, logits = states[:, -1], None if every is None else every[:, -1]
         self.logits = self._head(hidden, logits)
-        self._grid.length += 1
+        self._length += 1
         self._next = self._next + 1
 
     def select(self, rows: Tensor) -> None:
-        """Keep the rows that the index ``rows`` names, in the order in which they stand."""
+        """Keep the rows that the index ``rows`` names, in the order in which they stand.
+
+        Once attending to what the others leave behind costs more than a copy of what remains, each row that remains
+        gets a copy of its prompt of its own.
+        """
         self.logits, self._next = self.logits[rows], self._next[rows]
-        owners = self._grid.select(rows, self._segments)
-        if owners is not None:
-            stops = [int((owners < segment.stop).sum()) for segment in self._segments]
-            starts = [0, *stops[:-1]]
-            self._segments = [
-                segment.select(owners[start:stop], start)
-                for segment, start, stop in zip(self._segments, starts, stops, strict=True)
-                if stop > start
-            ]
+        places = rows if self._places is None else self._places[rows]
+        prompts = sum(segment.count * segment.width for segment in self._segments)
+        now = prompts + self._batch * self._repeats * self._length
+        then = len(rows) * (prompts / self._batch + self._length)
+        if then > _WORTH * now:
+            self._places = places
+            return
+        owners, candidates = places // self._repeats, places % self._repeats
+        segments, first = [], 0
+        for segment in self._segments:
+            stop = int((owners < segment.first + segment.count).sum())
+            if stop > first:
+                mine = slice(first, stop)
+                segments.append(segment.part(owners[mine], candidates[mine], first, self._length, self._room))
+            first = stop
+        self._segments = segments
+        self._batch, self._repeats, self._places = len(rows), 1, None
 
     def inherit(self, rows: Tensor) -> None:
         """Give row i what row ``rows[i]`` generated."""
-        self._grid.inherit(rows)
         self.logits = self.logits[rows]
+        sources = rows.view(self._batch, self._repeats) % self._repeats
+        for segment in self._segments:
+            segment.inherit(sources[segment.first : segment.first + segment.count], self._length)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Implement :class:`harness.lm.layers.Attend`."""
-        grid = self._grid
-        grid.write(layer, key, value)
         rows, heads, width = query.shape
         groups = key.shape[1]
         share = heads // groups  # queries that use the same keys
-        asked = grid.spread(query.reshape(rows, groups, share, width))
-        shape = asked.shape
-        asked = asked.reshape(shape[0] * groups, -1, width).contiguous()  # (B G, K share, D)
-        keys, values = grid.read(layer)
-        zero = asked.new_zeros(1, 1, 1)
-        near = torch.baddbmm(zero, asked.view(-1, share, width), keys.transpose(1, 2), beta=0, alpha=scaling)
-        near = near.view(*asked.shape[:2], -1)
-        shares = []
+        asked = self._spread(query.reshape(rows, groups, share, width))
+        keys, values = self._spread(key), self._spread(value)
+        found = []
         for segment in self._segments:
-            part = slice(segment.first * groups, segment.stop * groups)
-            prompt = segment.prefix[layer][0]
-            far = torch.baddbmm(segment.padding, asked[part], prompt.transpose(1, 2), alpha=scaling)
-            shares.append(torch.cat((far, near[part]), -1).softmax(-1).to(far.dtype))
-        written = near.shape[2]
-        own = torch.cat([weights[..., -written:] for weights in shares])
-        mixed = torch.bmm(own.view(-1, share, written), values).view(asked.shape)
-        for segment, weights in zip(self._segments, shares, strict=True):
-            answer = mixed[segment.first * groups : segment.stop * groups]
-            torch.baddbmm(answer, weights[..., :-written], segment.prefix[layer][1], out=answer)
-        return grid.gather(mixed.view(shape)).reshape(rows, heads * width)
+            own = segment.places
+            found.append(segment.attend(layer, self._length, asked[own], keys[own], values[own], scaling))
+        answers = (found[0] if len(found) == 1 else torch.cat(found)).transpose(1, 2).flatten(0, 1)
+        return (answers if self._places is None else answers[self._places]).reshape(rows, heads * width)
 
-    def _prefill(self, prompts: Tensor, lengths: Tensor, first: int) -> tuple[_Segment, Tensor]:
+    def _spread(self, rows: Tensor) -> Tensor:
+        """(N, G, …), a row each, to (B, G, K, …), which is 0 where a row has left."""
+        if self._places is not None:
+            grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
+            rows = grid.index_copy_(0, self._places, rows)
+        return rows.reshape(self._batch, self._repeats, *rows.shape[1:]).transpose(1, 2)
+
+    def _prefill(
+        self, prompts: Tensor, lengths: Tensor, first: int, repeats: int, room: int
+    ) -> tuple[_Segment, Tensor]:
         width = int(lengths.max())
         positions = torch.arange(width, device=prompts.device).expand(len(prompts), width)
         real = positions < lengths[:, None]
@@ -141,55 +152,100 @@ class SharedPrefix:
             )
         index = torch.arange(len(prompts), device=prompts.device)
         last = self._head(hidden[index, lengths - 1], None if logits is None else logits[index, lengths - 1])
-        prefix = [(layer.keys.flatten(0, 1), layer.values.flatten(0, 1)) for layer in cache.layers]
-        groups = cache.layers[0].keys.shape[1]
-        padding = torch.zeros(real.shape, dtype=prefix[0][0].dtype, device=real.device)
-        padding.masked_fill_(~real, torch.finfo(padding.dtype).min)
-        padding = padding.repeat_interleave(groups, 0)[:, None]
-        return _Segment(first, first + len(prompts), groups, prefix, padding), last
+        stores = [
+            tuple(torch.nn.functional.pad(states, (0, 0, 0, repeats * room)) for states in (layer.keys, layer.values))
+            for layer in cache.layers
+        ]
+        return _Segment(first, width, repeats, stores, ~real), last
 
 
-@dataclass(frozen=True)
 class _Segment:
-    """Some of a batch's prompts that follow one another, padded to the longest of them."""
+    """Some of a batch's prompts that follow one another, padded to the longest of them, and what continues them."""
 
-    first: int
-    stop: int
-    """Their places among the batch's prompts."""
-    groups: int
-    prefix: list[tuple[Tensor, Tensor]]
-    """Keys and values of each layer, (B G, P, D)."""
-    padding: Tensor
-    """(B G, 1, P) additive."""
+    def __init__(self, first: int, width: int, repeats: int, stores: list[tuple[Tensor, ...]], hidden: Tensor) -> None:
+        """Take prompts whose first is the batch's ``first``.
 
-    def select(self, owners: Tensor, first: int) -> _Segment:
-        """Give each of ``owners``, prompts of the segment in order, a place of its own from ``first``."""
-        heads = torch.arange(self.groups, device=owners.device)
-        rows = ((owners - self.first)[:, None] * self.groups + heads).view(-1)
-        prefix = [(keys[rows], values[rows]) for keys, values in self.prefix]
-        return _Segment(first, first + len(owners), self.groups, prefix, self.padding[rows])
+        Args:
+            first: the place of the first prompt in the batch.
+            width: P, positions of the longest prompt.
+            repeats: K, rows of each prompt.
+            stores: keys and values of each layer, (B, G, P + S x K, D); position s of row k is at P + s K + k.
+            hidden: (B, P) bool, the padding.
+        """
+        self.first, self.width, self.repeats = first, width, repeats
+        self.count = len(hidden)
+        self.places = slice(first, first + self.count)
+        self._stores = stores
+        self._hidden = hidden
+        self._mask: Tensor | None = None
+
+    def attend(self, layer: int, length: int, asked: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Keep keys and values (B, G, K, D) of position ``length``; return what the queries (B, G, K, R, D) find."""
+        here = self.width + length * self.repeats
+        end = here + self.repeats
+        stores = self._stores[layer]
+        for store, states in zip(stores, (key, value), strict=True):
+            store[:, :, here:end] = states
+        keys, values = (store.flatten(0, 1)[:, :end] for store in stores)
+        queries = asked.reshape(len(keys), -1, asked.shape[-1])  # (B G, K R, D)
+        scores = torch.baddbmm(self._additive(asked)[..., :end], queries, keys.transpose(1, 2), alpha=scaling)
+        return torch.bmm(scores.softmax(-1).to(values.dtype), values).view(asked.shape)
+
+    def inherit(self, sources: Tensor, length: int) -> None:
+        """Give each row what row ``sources`` (B, K) of its prompt wrote."""
+        end = self.width + length * self.repeats
+        index = sources[:, None, None, :, None]
+        for store in (store for pair in self._stores for store in pair):
+            written = store[:, :, self.width : end]
+            written = written.view(*store.shape[:2], length, self.repeats, store.shape[3])
+            written.copy_(written.gather(3, index.expand_as(written)))
+
+    def part(self, owners: Tensor, candidates: Tensor, first: int, length: int, room: int) -> _Segment:
+        """Return the rows ``candidates`` of the prompts ``owners`` alone, each with a copy of its prompt."""
+        mine = owners - self.first
+        written = torch.arange(length, device=owners.device) * self.repeats + self.width + candidates[:, None]
+        prompt = torch.arange(self.width, device=owners.device).expand(len(owners), -1)
+        index = torch.cat((prompt, written), 1)
+        stores = []
+        for pair in self._stores:
+            kept = []
+            for store in pair:
+                new = store.new_zeros(len(owners), store.shape[1], self.width + room, store.shape[3])
+                new[:, :, : index.shape[1]] = store[mine[:, None], :, index].transpose(1, 2)
+                kept.append(new)
+            stores.append(tuple(kept))
+        return _Segment(first, self.width, 1, stores, self._hidden[mine])
+
+    def _additive(self, asked: Tensor) -> Tensor:
+        """Return the mask of all positions to come, (B G, K R, P + S K): padding, and what other rows wrote."""
+        if self._mask is None:
+            batch, groups, repeats, share, _ = asked.shape
+            written = self._stores[0][0].shape[2] - self.width
+            rows = torch.arange(repeats, device=asked.device).repeat_interleave(share)
+            others = torch.arange(written, device=asked.device) % repeats != rows[:, None]
+            hidden = torch.cat(
+                (
+                    self._hidden[:, None].expand(-1, repeats * share, -1),
+                    others.expand(batch, -1, -1),
+                ),
+                -1,
+            )
+            mask = torch.zeros(hidden.shape, dtype=self._stores[0][0].dtype, device=asked.device)
+            mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
+            self._mask = mask.repeat_interleave(groups, 0)
+        return self._mask
 
 
-class _Grid(DynamicCache):
-    """Keys and values of generated positions, with a place for every candidate of every prompt.
+class _Nothing(DynamicCache):
+    """Tells transformers how many positions are written, and keeps none: :class:`SharedPrefix` does."""
 
-    A layer's lie as (B, G, K, S, D), in memory for all positions to come: beside each other for each key head, so that
-    a prompt's candidates can be multiplied together.
-    """
-
-    def __init__(self, prefix: list[tuple[Tensor, Tensor]], batch: int, repeats: int, room: int) -> None:
+    def __init__(self, length: int) -> None:
         super().__init__()
-        self.length = 0
-        self._batch = batch
-        self._repeats = repeats
-        self._room = room
-        self._places: Tensor | None = None  # (N,): where in B x K each row is; None while row i is at i
-        self._like = prefix[0][0]
-        self._stores: list[list[Tensor]] = [[] for _ in prefix]
+        self._length = length
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # transformers' signature
-        """Return how many positions are filled."""
-        return self.length
+        """Return how many positions are written."""
+        return self._length
 
     def update(
         self,
@@ -199,66 +255,8 @@ class _Grid(DynamicCache):
         *_: Any,
         **__: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Return what transformers hands over: :meth:`SharedPrefix.attend` writes it down."""
+        """Return what transformers hands over."""
         return key_states, value_states
-
-    def write(self, layer: int, *states: Tensor) -> None:
-        """Write keys and values (N, G, D) of one position."""
-        stores = self._stores[layer]
-        if not stores:
-            shape = (self._batch, states[0].shape[1], self._repeats, self._room, states[0].shape[2])
-            stores += [self._like.new_zeros(shape) for _ in states]
-        for store, rows in zip(stores, states, strict=True):
-            store[:, :, :, self.length] = self.spread(rows)
-
-    def read(self, layer: int) -> list[Tensor]:
-        """Return a layer's keys and values (B G K, S, D), the position that was just written included."""
-        return [store.flatten(0, 2)[:, : self.length + 1] for store in self._stores[layer]]
-
-    def spread(self, rows: Tensor) -> Tensor:
-        """(N, G, …), a row each, to (B, G, K, …), which is 0 where a row has left."""
-        if self._places is not None:
-            grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
-            rows = grid.index_copy_(0, self._places, rows)
-        return rows.reshape(self._batch, self._repeats, *rows.shape[1:]).transpose(1, 2)
-
-    def gather(self, grid: Tensor) -> Tensor:
-        """(B, G, K, …) to (N, G, …)."""
-        rows = grid.transpose(1, 2).flatten(0, 1)
-        return rows if self._places is None else rows[self._places]
-
-    def inherit(self, rows: Tensor) -> None:
-        """Give row i what row ``rows[i]`` wrote."""
-        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-        into, out = self._cell(moved), self._cell(rows[moved])
-        for store in (store for pair in self._stores for store in pair):
-            cells = store.transpose(1, 2)[:, :, :, : self.length]
-            cells[into] = cells[out]
-
-    def select(self, rows: Tensor, segments: Sequence[_Segment]) -> Tensor | None:
-        """Let the other rows leave.
-
-        Once attending to what they leave behind costs more than a copy of what remains, each remaining row gets a
-        place of its own: then the prompt of each is returned, in order.
-        """
-        places = rows if self._places is None else self._places[rows]
-        prompts = sum((segment.stop - segment.first) * segment.padding.shape[2] for segment in segments)
-        now = prompts + self._batch * self._repeats * self.length
-        then = len(rows) * (prompts / self._batch + self.length)
-        if then > _WORTH * now:
-            self._places = places
-            return None
-        owners, candidates = self._cell(places)
-        for pair in self._stores:
-            for number, store in enumerate(pair):
-                kept = store.new_zeros(len(rows), store.shape[1], 1, *store.shape[3:])
-                kept[:, :, 0, : self.length] = store[owners, :, candidates, : self.length]
-                pair[number] = kept
-        self._batch, self._repeats, self._places = len(rows), 1, None
-        return owners
-
-    def _cell(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return rows // self._repeats, rows % self._repeats
 
 
 def probe(policy: Policy) -> bool:
