@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -201,39 +202,44 @@ def reward(setting: Setting) -> list[Measured]:
 
 
 def arithmetic(setting: Setting) -> list[Measured]:
-    """(g) Operations a second of the ESO step's forward and backward, as a share of a matrix product's."""
+    """(g) Operations a second of an ESO step's forward and backward, and of its decoding, beside a matrix product."""
     found = []
-    for key in ("dolly", "xsum"):
+    for key, aim in (("dolly", 0.5), ("xsum", None)):
         steps = Steps(setting.model, setting.tasks[key], "eso")
         count = Count(steps.segment)
-        shares, plain, rates, peaks = [], [], [], []
+        peaks, rates, plain, decoded = [], [], [], []
         for _ in range(setting.rounds):
-            peak = matrix_peak()
+            peaks.append(matrix_peak())
             steps.take()
-            row = steps.segment.log[-1]
-            counted = count.take()
-            seconds = row["seconds"]["forward_backward"]
-            shares.append(counted.whole / seconds / peak)
-            plain.append(counted.without_attention / seconds / peak)
-            rates.append(counted.whole / seconds / 1e9)
-            peaks.append(peak / 1e9)
-        order = sorted(shares)
-        found.append(
-            Measured(
-                f"forward and backward, {setting.tasks[key].name}",
-                "share of the rate of a 1,024 x 1,024 matrix product measured before each step",
-                sorted(rates)[len(rates) // 2],
-                sorted(peaks)[len(peaks) // 2],
-                order[len(order) // 2],
-                order[len(order) // 4],
-                order[-1 - len(order) // 4],
-                len(order),
-                0.5 if key == "dolly" else None,
-                unit="GFLOP/s",
-                note=f"without attention's products {sorted(plain)[len(plain) // 2]:.2f}",
-            )
-        )
+            seconds, counted = steps.segment.log[-1]["seconds"], count.take()
+            rates.append(counted.whole / seconds["forward_backward"])
+            plain.append(counted.without_attention / seconds["forward_backward"])
+            decoded.append(counted.decoded / seconds["sampling"])
+        apart = statistics.median(rate / peak for rate, peak in zip(plain, peaks, strict=True))
+        name, note = setting.tasks[key].name, f"without attention's products {apart:.2f}"
+        found.append(_share(f"forward and backward, {name}", rates, peaks, aim, note))
+        found.append(_share(f"decoding, {name}", decoded, peaks, None, f"{CANDIDATES} rows a prompt, one token a step"))
     return found
+
+
+def _share(name: str, rates: list[float], peaks: list[float], aim: float | None, note: str) -> Measured:
+    shares = sorted(rate / peak for rate, peak in zip(rates, peaks, strict=True))
+    says = "share of the rate of a 1,024 x 1,024 matrix product measured before each step"
+    middle, quarter = statistics.median(shares), len(shares) // 4
+    ours, peak = (statistics.median(each) / 1e9 for each in (rates, peaks))
+    return Measured(
+        name,
+        says,
+        ours,
+        peak,
+        middle,
+        shares[quarter],
+        shares[-1 - quarter],
+        len(shares),
+        aim,
+        unit="GFLOP/s",
+        note=note,
+    )
 
 
 def whole_table(setting: Setting) -> list[Measured]:

@@ -18,6 +18,8 @@ class Counted(NamedTuple):
 
     whole: int
     without_attention: int
+    decoded: int
+    """Of drawing answers, prompts included; forwards alone."""
 
 
 def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
@@ -54,12 +56,32 @@ class Count:
             return asked(batch, completions, **options)
 
         services.logprobs = logprobs
+        self._decoded = 0
+        draws = services.sample
+
+        def sample(batch: Any, *temperatures: Any, **options: Any) -> Any:
+            found = draws(batch, *temperatures, **options)
+            self._decoded += self._drawn(batch.prompts.lengths.tolist(), found.lengths.tolist())
+            return found
+
+        services.sample = sample
 
     def take(self) -> Counted:
         """Return what was counted since the last call."""
-        found = Counted(self._whole, self._whole - self._attention)
-        self._whole = self._attention = 0
+        found = Counted(self._whole, self._whole - self._attention, self._decoded)
+        self._whole = self._attention = self._decoded = 0
         return found
+
+    def _drawn(self, prompts: list[int], groups: list[list[int]]) -> int:
+        """Count one prefill a prompt, and a step for every token but the last of each row."""
+        token = 24 * self._width**2 * self._layers
+        logits, pair = 2 * self._width * self._vocabulary, 4 * self._width * self._layers
+        total = 0
+        for prompt, lengths in zip(prompts, groups, strict=True):
+            total += prompt * token + logits + pair * prompt**2 // 2
+            for steps in (length - 1 for length in lengths):
+                total += steps * (token + logits) + pair * (steps * prompt + steps * (steps + 1) // 2)
+        return total
 
     def _add(self, prompts: torch.Tensor, completions: torch.Tensor) -> None:
         inner = (completions - 1).clamp(min=0).tolist()
