@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Run
@@ -69,6 +69,7 @@ def one_line(text: str) -> str:
 
 @given(text=HOSTILE)
 def test_a_markdown_cell_reads_back_as_it_was(text: str) -> None:
+    assume(one_line(text) != "another")  # the other row's value: a column that says the same in every row has no cells
     document = markdown.markdown("Title", [], [small(label=text, value=text, model=text)])
     texts = parsed(document)
     row = texts.index("50.00 ± 10.00 ab")
