@@ -110,12 +110,12 @@ def attending(module: nn.Module, name: str) -> Iterator[None]:
     configs: list[Any] = list(found.values())
     before = [config._attn_implementation for config in configs]  # noqa: SLF001  # how transformers itself switches it
     for config in configs:
-        config._attn_implementation = name  # noqa: SLF001
+        config._attn_implementation = name  # noqa: SLF001  # as above
     try:
         yield
     finally:
         for config, earlier in zip(configs, before, strict=True):
-            config._attn_implementation = earlier  # noqa: SLF001
+            config._attn_implementation = earlier  # noqa: SLF001  # as above
 
 
 def split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:

@@ -32,7 +32,8 @@ class Head:
     def __call__(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Return logits (N, V) of hidden states (N, D), or the model's own ``logits`` where it makes them itself."""
         if self._packed is not None:
-            return self._policy.restrict(_onednn()._linear_pointwise(hidden, self._packed, None, "none", [], ""))  # noqa: SLF001
+            product = _onednn()._linear_pointwise  # noqa: SLF001  # as above
+            return self._policy.restrict(product(hidden, self._packed, None, "none", [], ""))
         with self._policy.autocast():
             return self._policy.restrict(backbone.head(self._policy.model)(hidden) if logits is None else logits)
 

@@ -73,7 +73,7 @@ class SharedPrefix:
                         self._policy.model,
                         input_ids=tokens[:, None],
                         position_ids=self._next[:, None],
-                        cache=_Nothing(self._length),
+                        cache=_NoCache(self._length),
                         use_cache=True,
                         **{_KEYWORD: self},
                     )
@@ -236,7 +236,7 @@ class _Segment:
         return self._mask
 
 
-class _Nothing(DynamicCache):
+class _NoCache(DynamicCache):
     """Tells transformers how many positions are written, and keeps none: :class:`SharedPrefix` does."""
 
     def __init__(self, length: int) -> None:

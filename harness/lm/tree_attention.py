@@ -113,7 +113,7 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001
+    attention_mask: Tensor | None,  # noqa: ARG001  # the forest says who sees whom
     dropout: float = 0.0,
     scaling: float | None = None,
     **options: Any,

@@ -28,7 +28,7 @@ import numpy as np
 from perf.pace import interleave
 from perf.panels import Panel, Row, draw
 from perf.resident import Growth, supported
-from perf.table import machine
+from perf.table import machine, said
 from perf.workload import NEW_TOKENS, Task, exact_rows, make_model
 
 from harness.lm.encode import EncodedRow
@@ -243,14 +243,11 @@ def _base() -> str:
 
 def markdown(costs: Costs, axes: Sequence[Axis], conditions: Mapping[str, Any]) -> str:
     """Return a table for each axis."""
-    libraries = ", ".join(f"{name} {found}" for name, found in conditions["libraries"].items())
-    load = ", ".join(str(number) for number in conditions["load"])
     lines = [
         "# How the cost of an on-policy step grows",
         "",
         (
-            f"{conditions['processor']}, {conditions['cores']} cores, {conditions['threads']} threads a side; "
-            f"{libraries}; load averages at the end {load}. Made by `python tests/perf/growth.py`: ESO without its "
+            f"{said(conditions)}. Made by `python tests/perf/growth.py`: ESO without its "
             f"supervised term, all temperatures 1, against TRL's GRPO; GPT-2 of 5.3 M parameters, XSum prompts, "
             f"{_base()}. Seconds are medians of {conditions['rounds']} rounds, both sides in turns in one process a "
             "point; the ratio is the median over rounds. MB (10^6 bytes) are what two steps held at most above what "

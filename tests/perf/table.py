@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from perf.pace import Seconds
 
@@ -96,19 +96,24 @@ def write(rows: Sequence[Measured], conditions: dict[str, Any], folder: Path | N
     (folder / "cpu.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
+def said(conditions: Mapping[str, Any]) -> str:
+    """Return what :func:`machine` found, in words."""
+    libraries = ", ".join(f"{name} {found}" for name, found in conditions["libraries"].items())
+    load = ", ".join(str(number) for number in conditions["load"])
+    cores = f"{conditions['cores']} cores, {conditions['threads']} threads a side"
+    return f"{conditions['processor']}, {cores}; {libraries}; load averages at the end {load}"
+
+
 def _number(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio >= 0.01 or not ratio else f"{ratio:.1e}"
 
 
 def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
-    libraries = ", ".join(f"{name} {found}" for name, found in conditions["libraries"].items())
-    load = ", ".join(str(number) for number in conditions["load"])
     lines = [
         "# Speed on two processor cores",
         "",
         (
-            f"{conditions['processor']}, {conditions['cores']} cores, {conditions['threads']} threads a side; "
-            f"{libraries}; load averages at the end {load}. Made by `python tests/perf/run.py`: both sides of a row in "
+            f"{said(conditions)}. Made by `python tests/perf/run.py`: both sides of a row in "
             "turns in one process, medians; the ratio is the median over rounds, its quartiles beside it. Compare "
             "ratios, not seconds."
         ),
