@@ -46,6 +46,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def recomputes(module: nn.Module) -> bool:
+    """Tell whether a layer of ``module`` computes its activations again in the backward pass."""
+    return any(getattr(part, "gradient_checkpointing", False) for part in module.modules())
+
+
 @contextmanager
 def scoring(module: nn.Module, *, dropout: bool, attention: str | None = None) -> Iterator[None]:
     """Turn dropout on or off inside ``module``, and put every module's mode back afterwards.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import torch
-
-from harness.lm import backbone
+from harness.lm import backbone, onednn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,39 +13,17 @@ if TYPE_CHECKING:
 
 
 class Head:
-    """Logits over the ids that have a token.
-
-    On a CPU the product of a few rows with a vocabulary is where BLAS does worst: a third of a decoding step. oneDNN,
-    given the weight in its own order, takes half to a quarter of the time, so the weight is put in that order once.
-    """
+    """Logits over the ids that have a token."""
 
     def __init__(self, policy: Policy) -> None:
         """Take the head's weight as it is now."""
         self._policy = policy
-        self._packed: Tensor | None = None
         weight = backbone.head_weight(policy.model)
-        if weight is not None and _packs(weight, policy):
-            self._packed = _onednn()._reorder_linear_weight(weight.detach()[: policy.vocab_size])  # noqa: SLF001  # what torch.compile calls
+        self._packed = None if weight is None else onednn.pack(weight[: policy.vocab_size], policy)
 
     def __call__(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Return logits (N, V) of hidden states (N, D), or the model's own ``logits`` where it makes them itself."""
         if self._packed is not None:
-            product = _onednn()._linear_pointwise  # noqa: SLF001  # as above
-            return self._policy.restrict(product(hidden, self._packed, None, "none", [], ""))
+            return self._policy.restrict(onednn.product(hidden, self._packed, None))
         with self._policy.autocast():
             return self._policy.restrict(backbone.head(self._policy.model)(hidden) if logits is None else logits)
-
-
-def _packs(weight: Tensor, policy: Policy) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype == torch.float32
-        and policy.dtype == "float32"
-        and cast("Any", torch.backends.mkldnn).is_available()
-        and hasattr(_onednn(), "_reorder_linear_weight")
-        and hasattr(_onednn(), "_linear_pointwise")
-    )
-
-
-def _onednn() -> Any:
-    return cast("Any", torch.ops.mkldnn)

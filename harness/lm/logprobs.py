@@ -10,6 +10,7 @@ from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm import backbone, tree_attention
+from harness.lm.layers import walk_of
 from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
@@ -58,14 +59,18 @@ class ScoringModule(nn.Module):
             (N, D) and ``entropy`` (N,).
         """
         policy = self._policy[0]
-        backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
+        parts = backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
         with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)), policy.autocast():
-            states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
-            states = states.flatten(0, 1)[packed.sources]
+            logits_at = None
+            states = None if parts is None else walked(parts[0], packed, dropout=dropout and policy.dropout > 0)
+            if states is None:
+                states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
+                states = states.flatten(0, 1)[packed.sources]
+                logits_at = None if every is None else every.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
             if not scores:
                 return result
-            read = _Reader(policy, states, None if every is None else every.flatten(0, 1)[packed.sources])
+            read = _Reader(policy, states, logits_at)
             if logits:
                 result["logits"] = upcast(read(0, len(states)), dtype)
             else:
@@ -181,6 +186,20 @@ def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packe
     if backbone.able(policy.model, "tree attention", lambda: _probe(policy.without_autocast())):
         return _pack(policy, prompts, completions)
     return pad(prompts, completions)
+
+
+def walked(body: nn.Module, packed: Packed, *, dropout: bool) -> Tensor | None:
+    """Return the hidden states (N, D) that predict the tokens of ``packed``, by a walk through the layers.
+
+    None where transformers' forward is needed: of another family, for rows that are not one, with ``dropout`` at work,
+    or where activations are to be computed again.
+    """
+    walk = walk_of(body)
+    if walk is None or packed.forest is None or dropout or backbone.recomputes(body):
+        return None
+    wanted = packed.forest.predicting(packed.input_ids.device)
+    hidden = walk(body, packed.input_ids[0], packed.position_ids[0], packed.forest, wanted=wanted)
+    return hidden[torch.searchsorted(wanted, packed.sources)]
 
 
 def inputs(packed: Packed) -> dict[str, Any]:

@@ -48,6 +48,8 @@ class Policy:
     vocab_size: int
     """One more than the highest id that has a token: the width of :meth:`restrict`'s result."""
     eos_id: int
+    dropout: float
+    """Probability of every dropout of the model."""
     parameter_count: int
     """Trainable scalars, tied weights counted once."""
     positions_limit: int | None
@@ -91,6 +93,7 @@ class Policy:
                 got=width,
                 expected=f"at least {tokeniser.size} ids",
             )
+        self.dropout = dropout
         set_dropout(self.model, dropout)
         _forget_padding(self.model)
         _fuse_activations(self.model)

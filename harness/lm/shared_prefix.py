@@ -15,6 +15,7 @@ from transformers import AttentionInterface, DynamicCache
 from harness.lm import backbone
 from harness.lm.head import Head
 from harness.lm.layers import walk_of
+from harness.lm.modules import Modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ class SharedPrefix:
         parts = backbone.split(policy.model)
         self._body = None if parts is None else parts[0]
         self._walk = walk_of(self._body) if walk and self._body is not None else None
-        self._head = Head(policy)
+        self._head, self._modules = Head(policy), Modules(policy)
         self._segments = []
         logits = []
         for first, stop in _cut(lengths.tolist(), prompts.device.type):
@@ -66,7 +67,7 @@ class SharedPrefix:
         logits = None
         with self._policy.autocast():
             if self._walk is not None:
-                hidden = self._walk(self._body, tokens, self._next, self.attend)
+                hidden = self._walk(self._body, tokens, self._next, self.attend, apply=self._modules)
             else:
                 with backbone.attending(self._policy.model, _NAME):
                     states, every, _ = backbone.forward(
@@ -116,24 +117,20 @@ class SharedPrefix:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Implement :class:`harness.lm.layers.Attend`."""
-        rows, heads, width = query.shape
-        groups = key.shape[1]
-        share = heads // groups  # queries that use the same keys
-        asked = self._spread(query.reshape(rows, groups, share, width))
-        keys, values = self._spread(key), self._spread(value)
-        found = []
-        for segment in self._segments:
-            own = segment.places
-            found.append(segment.attend(layer, self._length, asked[own], keys[own], values[own], scaling))
-        answers = (found[0] if len(found) == 1 else torch.cat(found)).transpose(1, 2).flatten(0, 1)
-        return (answers if self._places is None else answers[self._places]).reshape(rows, heads * width)
+        places = self._places
+        states = [query, key, value] if places is None else [self._spread(rows, places) for rows in (query, key, value)]
+        sizes: Any = [segment.count * self._repeats for segment in self._segments]
+        found = [
+            segment.attend(layer, self._length, part, scaling)
+            for segment, *part in zip(self._segments, *(torch.split(rows, sizes) for rows in states), strict=True)
+        ]
+        answers = found[0] if len(found) == 1 else torch.cat(found)
+        return answers if places is None else answers[places]
 
-    def _spread(self, rows: Tensor) -> Tensor:
-        """(N, G, …), a row each, to (B, G, K, …), which is 0 where a row has left."""
-        if self._places is not None:
-            grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
-            rows = grid.index_copy_(0, self._places, rows)
-        return rows.reshape(self._batch, self._repeats, *rows.shape[1:]).transpose(1, 2)
+    def _spread(self, rows: Tensor, places: Tensor) -> Tensor:
+        """(N, …), a row each, to (B K, …), which is 0 where a row has left."""
+        grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
+        return grid.index_copy_(0, places, rows)
 
     def _prefill(
         self, prompts: Tensor, lengths: Tensor, first: int, repeats: int, room: int
@@ -141,28 +138,69 @@ class SharedPrefix:
         width = int(lengths.max())
         positions = torch.arange(width, device=prompts.device).expand(len(prompts), width)
         real = positions < lengths[:, None]
-        # padding at the right end needs no mask here: what is real never looks there
+        ids = torch.where(real, prompts[:, :width], 0)  # padding may be no id at all
+        last = torch.arange(len(prompts), device=prompts.device) * width + lengths - 1
         with self._policy.autocast():
-            hidden, logits, cache = backbone.forward(
-                self._policy.model,
-                input_ids=torch.where(real, prompts[:, :width], 0),  # padding may be no id at all
-                position_ids=positions,
-                cache=DynamicCache(config=self._policy.model.config),
-                use_cache=True,
-            )
-        index = torch.arange(len(prompts), device=prompts.device)
-        last = self._head(hidden[index, lengths - 1], None if logits is None else logits[index, lengths - 1])
-        stores = [
-            tuple(torch.nn.functional.pad(states, (0, 0, 0, repeats * room)) for states in (layer.keys, layer.values))
-            for layer in cache.layers
-        ]
-        return _Segment(first, width, repeats, stores, ~real), last
+            if self._walk is not None and backbone.attention(self._policy.model) == "sdpa":
+                seen = _Prompts(real)
+                states = self._walk(self._body, ids.flatten(), positions.flatten(), seen, wanted=last)
+                logits, written = None, seen.written
+            else:
+                states, every, cache = backbone.forward(
+                    self._policy.model,
+                    input_ids=ids,
+                    position_ids=positions,
+                    cache=DynamicCache(config=self._policy.model.config),
+                    use_cache=True,
+                )
+                states, logits = states.flatten(0, 1)[last], None if every is None else every.flatten(0, 1)[last]
+                written = [(layer.keys, layer.values) for layer in cache.layers]
+        stores = [(_with_room(keys, repeats * room), _with_room(values, repeats * room)) for keys, values in written]
+        return _Segment(first, width, repeats, stores, ~real), self._head(states, logits)
+
+
+class _Prompts:
+    """Attention of prompts to themselves; padding at the right end needs no mask, what is real never looks there."""
+
+    def __init__(self, real: Tensor) -> None:
+        """Take prompts whose tokens are ``real`` (B, P), the others being padding."""
+        self._real = real
+        self.written: list[tuple[Tensor, Tensor]] = []
+        """Keys and values (B, G, P, D) of each layer."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:  # noqa: ARG002  # they come in order
+        """Implement :class:`harness.lm.layers.Attend`, for all tokens or the last of each prompt."""
+        queries, keys, values = (
+            states.view(len(self._real), -1, *states.shape[1:]).transpose(1, 2) for states in (query, key, value)
+        )
+        self.written.append((keys, values))
+        plain = len(query) == len(key)
+        found = torch.nn.functional.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            attn_mask=None if plain else self._real[:, None, None],
+            is_causal=plain,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        return found.transpose(1, 2).reshape(len(query), -1)
+
+
+def _with_room(states: Tensor, more: int) -> Tensor:
+    """Return keys or values (B, G, P, D) with room for ``more`` positions, to be written before they are read."""
+    batch, groups, width, size = states.shape
+    store = states.new_empty(batch, groups, width + more, size)
+    store[:, :, :width] = states
+    return store
 
 
 class _Segment:
     """Some of a batch's prompts that follow one another, padded to the longest of them, and what continues them."""
 
-    def __init__(self, first: int, width: int, repeats: int, stores: list[tuple[Tensor, ...]], hidden: Tensor) -> None:
+    def __init__(
+        self, first: int, width: int, repeats: int, stores: list[tuple[Tensor, Tensor]], hidden: Tensor
+    ) -> None:
         """Take prompts whose first is the batch's ``first``.
 
         Args:
@@ -179,17 +217,32 @@ class _Segment:
         self._hidden = hidden
         self._mask: Tensor | None = None
 
-    def attend(self, layer: int, length: int, asked: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Keep keys and values (B, G, K, D) of position ``length``; return what the queries (B, G, K, R, D) find."""
-        here = self.width + length * self.repeats
-        end = here + self.repeats
+    def attend(self, layer: int, length: int, states: Sequence[Tensor], scaling: float) -> Tensor:
+        """Keep keys and values of a position; return what the queries find.
+
+        Args:
+            layer: whose.
+            length: positions that are written already.
+            states: queries (B K, H, D), keys and values (B K, G, D); rows of a prompt follow one another.
+            scaling: of the products of queries and keys.
+
+        Returns:
+            (B K, H x D).
+        """
+        query, key, value = states
+        rows, heads, size = query.shape
+        groups, repeats = key.shape[1], self.repeats
+        here = self.width + length * repeats
+        end = here + repeats
         stores = self._stores[layer]
-        for store, states in zip(stores, (key, value), strict=True):
-            store[:, :, here:end] = states
+        for store, new in zip(stores, (key, value), strict=True):
+            store[:, :, here:end] = new.view(-1, repeats, groups, size).transpose(1, 2)
         keys, values = (store.flatten(0, 1)[:, :end] for store in stores)
-        queries = asked.reshape(len(keys), -1, asked.shape[-1])  # (B G, K R, D)
-        scores = torch.baddbmm(self._additive(asked)[..., :end], queries, keys.transpose(1, 2), alpha=scaling)
-        return torch.bmm(scores.softmax(-1).to(values.dtype), values).view(asked.shape)
+        # (B K, G R, D) to (B G, K R, D): queries that use the same keys lie together
+        asked = query.view(-1, repeats, groups, heads // groups, size).transpose(1, 2).reshape(len(keys), -1, size)
+        scores = torch.baddbmm(self._additive(asked)[..., :end], asked, keys.transpose(1, 2), alpha=scaling)
+        found = torch.bmm(scores.softmax(-1).to(values.dtype), values)
+        return found.view(-1, groups, repeats, heads // groups * size).transpose(1, 2).reshape(rows, heads * size)
 
     def inherit(self, sources: Tensor, length: int) -> None:
         """Give each row what row ``sources`` (B, K) of its prompt wrote."""
@@ -206,33 +259,23 @@ class _Segment:
         written = torch.arange(length, device=owners.device) * self.repeats + self.width + candidates[:, None]
         prompt = torch.arange(self.width, device=owners.device).expand(len(owners), -1)
         index = torch.cat((prompt, written), 1)
-        stores = []
-        for pair in self._stores:
-            kept = []
-            for store in pair:
-                new = store.new_zeros(len(owners), store.shape[1], self.width + room, store.shape[3])
-                new[:, :, : index.shape[1]] = store[mine[:, None], :, index].transpose(1, 2)
-                kept.append(new)
-            stores.append(tuple(kept))
+
+        def kept(store: Tensor) -> Tensor:
+            return _with_room(store[mine[:, None], :, index].transpose(1, 2), room - length)
+
+        stores = [(kept(keys), kept(values)) for keys, values in self._stores]
         return _Segment(first, self.width, 1, stores, self._hidden[mine])
 
     def _additive(self, asked: Tensor) -> Tensor:
         """Return the mask of all positions to come, (B G, K R, P + S K): padding, and what other rows wrote."""
         if self._mask is None:
-            batch, groups, repeats, share, _ = asked.shape
-            written = self._stores[0][0].shape[2] - self.width
-            rows = torch.arange(repeats, device=asked.device).repeat_interleave(share)
-            others = torch.arange(written, device=asked.device) % repeats != rows[:, None]
-            hidden = torch.cat(
-                (
-                    self._hidden[:, None].expand(-1, repeats * share, -1),
-                    others.expand(batch, -1, -1),
-                ),
-                -1,
-            )
-            mask = torch.zeros(hidden.shape, dtype=self._stores[0][0].dtype, device=asked.device)
+            keys = self._stores[0][0]
+            rows = torch.arange(self.repeats, device=keys.device).repeat_interleave(asked.shape[1] // self.repeats)
+            others = torch.arange(keys.shape[2] - self.width, device=keys.device) % self.repeats != rows[:, None]
+            hidden = torch.cat((self._hidden[:, None].expand(-1, len(rows), -1), others.expand(self.count, -1, -1)), -1)
+            mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device)
             mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
-            self._mask = mask.repeat_interleave(groups, 0)
+            self._mask = mask.repeat_interleave(keys.shape[1], 0)
         return self._mask
 
 

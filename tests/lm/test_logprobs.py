@@ -225,8 +225,34 @@ def test_checkpointed_layers_run_again_as_they_ran(make_policy: Make, family: st
     norm.register_forward_hook(lambda *_: runs.append(1))
     again, found = once()
     assert len(runs) == 2  # forward, and again for the backward pass
-    assert torch.equal(again, values)
+    # without dropout, layers that need not run again are walked through: the same sums, in another order
+    torch.testing.assert_close(again, values, rtol=0, atol=0 if dropout else 1e-12)
     assert_alike(found, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_are_walked_through_where_nothing_needs_their_own_forward(make_policy: Make, family: str) -> None:
+    some = make_policy(family)
+    prompts, completions = some_prompts(some, PROMPT_LENGTHS), some_completions(some, LENGTHS)
+
+    def went_through(policy: Policy, *, dropout: bool) -> bool:
+        parts = backbone.split(policy.model)
+        assert parts is not None
+        calls: list[int] = []
+        handle = parts[0].register_forward_hook(lambda *_: calls.append(1))
+        packed = prepare(policy, prompts, completions)
+        before = len(calls)
+        ScoringModule(policy)(packed, dropout=dropout)
+        handle.remove()
+        return len(calls) == before
+
+    assert went_through(make_policy(family), dropout=True)  # a dropout of 0 drops nothing
+    assert went_through(make_policy(family, dropout=0.3), dropout=False)
+    assert not went_through(make_policy(family, dropout=0.3), dropout=True)
+    assert not went_through(make_policy(family, attention="eager"), dropout=False)
+    recomputing = make_policy(family)
+    checkpoint_layers(recomputing)
+    assert not went_through(recomputing, dropout=False)
 
 
 def test_modes_are_put_back_one_by_one(make_policy: Make) -> None:

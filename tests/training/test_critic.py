@@ -136,7 +136,7 @@ def test_checkpointing_of_activations_changes_nothing(tmp_path: Path) -> None:
     plain = go(plan("judged"), Judged(), tmp_path / "plain")
     other = go(plan("judged", gradient_checkpointing=True), Judged(), tmp_path / "other")
     for name, weight in plain.weights.items():
-        torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=1e-12)
+        torch.testing.assert_close(other.weights[name], weight, rtol=0, atol=1e-9)  # sums in another order
 
 
 def test_its_gradient_does_not_reach_the_policy(tmp_path: Path) -> None:
