@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.plan import Stage
     from harness.stages import Order
@@ -47,8 +47,8 @@ class Event:
 class Worker:
     """One process, or one process a rank for data-parallel training; rank 0 speaks for all."""
 
-    def __init__(self, number: int, *, threads: int, ranks: int) -> None:
-        """Start the processes."""
+    def __init__(self, number: int, *, threads: int, ranks: int, kinds: Sequence[str]) -> None:
+        """Start the processes; in its idle time a worker imports what stages of ``kinds`` need."""
         self.number = number
         self.ranks = ranks
         self.stage: Stage | None = None
@@ -57,7 +57,7 @@ class Worker:
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._listeners: list[threading.Thread] = []
         port = str(_free_port()) if ranks > 1 else ""
-        self.processes = [self._start(rank, threads, port) for rank in range(ranks)]
+        self.processes = [self._start(rank, threads, port, kinds) for rank in range(ranks)]
         self.lead = self.processes[0]
 
     def give(self, stage: Stage, order: Order) -> None:
@@ -120,7 +120,7 @@ class Worker:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
 
-    def _start(self, rank: int, threads: int, port: str) -> subprocess.Popen[bytes]:
+    def _start(self, rank: int, threads: int, port: str, kinds: Sequence[str]) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
@@ -141,7 +141,7 @@ class Worker:
                 "MASTER_PORT": port,
             }
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.execution.worker"],
+            [sys.executable, "-m", "harness.execution.worker", *kinds],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -164,9 +164,10 @@ class Worker:
 class Pool:
     """Up to ``jobs`` workers, started when there is work for them."""
 
-    def __init__(self, jobs: int, *, threads: int, ranks: int) -> None:
-        """Make an empty pool."""
+    def __init__(self, jobs: int, *, threads: int, ranks: int, kinds: Sequence[str] = ()) -> None:
+        """Make an empty pool; ``kinds`` are those of the stages that it is for."""
         self.jobs = jobs
+        self.kinds = kinds
         self.threads = threads
         self.ranks = ranks
         self.workers: list[Worker] = []
@@ -177,7 +178,7 @@ class Pool:
         """Return a worker without a stage, starting one if there is room; None when all are busy."""
         free = next((worker for worker in self.workers if worker.stage is None), None)
         if free is None and len(self.workers) < self.jobs:
-            free = Worker(self._started, threads=self.threads, ranks=self.ranks)
+            free = Worker(self._started, threads=self.threads, ranks=self.ranks, kinds=self.kinds)
             self._started += 1
             self.workers.append(free)
             assert free.lead.stdout is not None

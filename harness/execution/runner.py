@@ -135,7 +135,8 @@ class _Runner:
         return outcome
 
     def _make(self) -> None:
-        pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks)
+        kinds = sorted({stage.kind for stage in self.needed})
+        pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks, kinds=kinds)
         try:
             while True:
                 while self._hand_out(pool):

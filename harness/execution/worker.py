@@ -1,7 +1,8 @@
 """A worker process: reads orders, one JSON object a line, and answers with events in the same form.
 
-It is started as ``python -m harness.execution.worker`` and keeps its imports between stages. Standard output carries
-the events and nothing else: whatever a library prints goes to standard error, which the parent keeps for messages.
+It is started as ``python -m harness.execution.worker KIND…``, with the kinds of stages that are to come, and keeps its
+imports between stages. Standard output carries the events and nothing else: whatever a library prints goes to standard
+error, which the parent keeps for messages.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, MachineError, StorageError
 from harness.plan.build import CODE, code_digest
-from harness.stages import Order, carry_out, installed
+from harness.stages import Order, carry_out, installed, load
 from harness.store import CorruptError
 from harness.training.stop import Stopped
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from harness.stages import Tell
 
 _END = object()
+#: Seconds without an order after which a worker thinks of the next ones: its parent needs a few milliseconds for one.
+_IDLE = 0.2
 
 
 def main() -> int:
@@ -40,7 +43,7 @@ def main() -> int:
     threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
     for kind in CODE:
         code_digest(kind)  # of the source as it is now, which is what is imported
-    while (order := orders.get()) is not _END:
+    while (order := _next(orders)) is not _END:
         busy.set()
         answer = _do(Order.from_json(order), events)
         _answer(events, answer)
@@ -48,6 +51,15 @@ def main() -> int:
             return 1  # rank 0 speaks for all; a rank that failed before they met must not keep it waiting
         busy.clear()
     return 0
+
+
+def _next(orders: queue.SimpleQueue[Any]) -> Any:
+    """Return the next order; where none comes at once, import meanwhile what later ones need."""
+    try:
+        return orders.get(timeout=_IDLE)
+    except queue.Empty:
+        load(sys.argv[1:])
+        return orders.get()
 
 
 def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:

@@ -11,10 +11,12 @@ from harness.stages.order import Order, Parent, Tell
 from harness.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.plugins import Registry
     from harness.store import Record
 
-__all__ = ["Order", "Parent", "Tell", "carry_out", "installed"]
+__all__ = ["Order", "Parent", "Tell", "carry_out", "installed", "load"]
 
 #: Stage kind (and for ``prepare`` and ``precompute`` what is made) to the module whose ``run`` does it.
 _MODULES = {
@@ -41,6 +43,13 @@ def carry_out(order: Order, tell: Tell) -> Record:
     module = import_module(_MODULES[name])
     record: Record = module.run(order, store, installed(order.blocked), tell)
     return record
+
+
+def load(kinds: Iterable[str]) -> None:
+    """Import now what stages of these kinds will need: with torch and transformers that takes seconds."""
+    for kind in kinds:
+        if kind in _MODULES:
+            import_module(_MODULES[kind])
 
 
 @functools.cache
