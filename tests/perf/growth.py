@@ -106,17 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     axes = [replace(axis, values=tuple(sorted({axis.values[0], getattr(BASE, axis.name)}))) for axis in AXES]
     axes = axes if asked.few else list(AXES)
-    points = dict.fromkeys(point_on(axis, value) for axis in axes for value in axis.values)
+    points = {axis: [point_on(axis, value) for value in axis.values] for axis in axes}
     costs: Costs = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         model = make_model(folder)
-        for tokens in {point.prompt for point in points}:
+        for tokens in {point.prompt for each in points.values() for point in each}:
             _keep(folder / f"{tokens}.json", exact_rows(model, tokens))
-        for point in points:
-            costs[point] = _cost(folder, model, point, asked.rounds, asked.threads)
-            print(f"{point}: {_said(costs[point])}", flush=True)
-    write(costs, axes, {**machine(asked.threads), "rounds": asked.rounds}, asked.out)
+        for number, axis in enumerate(axes, 1):
+            for point in (point for point in points[axis] if point not in costs):
+                costs[point] = _cost(folder, model, point, asked.rounds, asked.threads)
+                print(f"{point}: {_said(costs[point])}", flush=True)
+            # after each axis: a run that is cut off keeps what it has
+            if asked.out or number == len(axes):
+                write(costs, axes[:number], {**machine(asked.threads), "rounds": asked.rounds}, asked.out)
 
 
 def _cost(folder: Path, model: Path, point: Point, rounds: int, threads: int) -> Cost:
