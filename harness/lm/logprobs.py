@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _ROWS = 512
 #: ... and so few numbers that what is made of them stays small.
 _CHUNK = 1 << 24
-#: Logits that are kept for the backward pass; beyond this they are made again there.
-_KEPT = {"cpu": 1 << 26, "cuda": 1 << 29}
+#: Numbers of a softmax that are kept for the backward pass; beyond this they are made again there.
+_KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
 
 
 class ScoringModule(nn.Module):
@@ -283,27 +283,28 @@ class _LinearScores(torch.autograd.Function):
         ctx.compute, ctx.temperature, ctx.dtype, ctx.policy = compute, temperature, dtype, policy
         lean, slim = states.to(compute), weight.to(compute)[: policy.vocab_size]
         size = _chunk(policy)
-        kept: list[Tensor] = []
+        kept: list[tuple[Tensor, Tensor]] = []
         values: list[Tensor] = []
         totals: list[Tensor] = []
         spread: list[Tensor] = []
         for start in range(0, len(states), size):
             logits = policy.restrict(lean[start : start + size] @ slim.t())
-            if keep:
-                kept.append(logits)
             scaled = upcast(logits, dtype)
             scaled = scaled if temperature == 1 else scaled / temperature
             top = scaled.amax(-1, keepdim=True)
-            below = scaled - top
+            below = scaled.sub_(top)  # nobody else has these numbers
             aimed = below.gather(1, targets[start : start + size, None])[:, 0]
             if entropy:
                 expected = below.clamp(min=-1e30)
-            total = below.exp_().sum(-1)
+            weights = below.exp_()
+            total = weights.sum(-1)
+            if keep:
+                kept.append((weights, total))
             logarithm = total.log()
             values.append(aimed - logarithm)
             totals.append(top[:, 0] + logarithm)
             if entropy:
-                spread.append(logarithm - torch.linalg.vecdot(below, expected) / total)
+                spread.append(logarithm - torch.linalg.vecdot(weights, expected) / total)
         none = upcast(states.new_zeros(0), dtype)
         result = torch.cat(values) if values else none
         ctx.kept = kept if keep else None
@@ -322,11 +323,14 @@ class _LinearScores(torch.autograd.Function):
         into_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for place, start in enumerate(range(0, len(lean), size)):
             part = slice(start, start + size)
-            logits = ctx.policy.restrict(lean[part] @ slim.t()) if ctx.kept is None else ctx.kept[place]
             # d log p(target) / d logits = (one-hot(target) - p) / temperature
-            flow = upcast(logits, ctx.dtype)
-            flow = flow - totals[part, None] if ctx.temperature == 1 else flow / ctx.temperature - totals[part, None]
-            flow.exp_().mul_(-pull[part, None])
+            if ctx.kept is None:
+                flow = upcast(ctx.policy.restrict(lean[part] @ slim.t()), ctx.dtype)
+                flow = flow if ctx.temperature == 1 else flow / ctx.temperature
+                flow = flow.sub_(totals[part, None]).exp_().mul_(-pull[part, None])
+            else:
+                weights, total = ctx.kept[place]
+                flow = weights * (-pull[part] / total)[:, None]
             flow.scatter_add_(1, targets[part, None], pull[part, None])
             flow = flow.to(ctx.compute)
             if into_states is not None:
