@@ -153,6 +153,8 @@ class _Runner:
 
     def _hand_out(self, pool: Pool) -> bool:
         """Give every idle worker a stage; return whether others may have become ready without one."""
+        if len(pool.busy()) == pool.jobs:  # most of what is heard is progress
+            return False
         running = {worker.stage.key for worker in pool.busy() if worker.stage}
         for stage in self._ready(running):
             if self._made_elsewhere(stage):
