@@ -61,7 +61,22 @@ class Walk(Protocol):
 
 def walk_of(body: nn.Module) -> Walk | None:
     """Return the walk through a backbone, None for one of another family."""
-    return _WALKS.get(type(body).__name__)
+    layers = _LAYERS.get(type(body).__name__)
+    if layers is None:
+        return None
+
+    def walk(
+        body: Any,
+        tokens: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        *,
+        wanted: Tensor | None = None,
+        apply: Apply = _call,
+    ) -> Tensor:
+        return layers(body, tokens, positions, attend, wanted, apply)
+
+    return walk
 
 
 def _call(module: Any, inputs: Tensor) -> Tensor:
@@ -69,15 +84,7 @@ def _call(module: Any, inputs: Tensor) -> Tensor:
     return found
 
 
-def _gpt2(
-    body: Any,
-    tokens: Tensor,
-    positions: Tensor,
-    attend: Attend,
-    *,
-    wanted: Tensor | None = None,
-    apply: Apply = _call,
-) -> Tensor:
+def _gpt2(body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply) -> Tensor:
     hidden = body.wte(tokens) + body.wpe(positions)
     for layer, block in enumerate(body.h):
         attention, mlp = block.attn, block.mlp
@@ -90,15 +97,7 @@ def _gpt2(
     return apply(body.ln_f, hidden)
 
 
-def _opt(
-    body: Any,
-    tokens: Tensor,
-    positions: Tensor,
-    attend: Attend,
-    *,
-    wanted: Tensor | None = None,
-    apply: Apply = _call,
-) -> Tensor:
+def _opt(body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply) -> Tensor:
     decoder = body.decoder
     hidden = decoder.embed_tokens(tokens)
     if decoder.project_in is not None:
@@ -126,13 +125,7 @@ def _opt(
 
 
 def _gpt_neox(
-    body: Any,
-    tokens: Tensor,
-    positions: Tensor,
-    attend: Attend,
-    *,
-    wanted: Tensor | None = None,
-    apply: Apply = _call,
+    body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply
 ) -> Tensor:
     from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
 
@@ -153,4 +146,4 @@ def _gpt_neox(
     return apply(body.final_layer_norm, hidden)
 
 
-_WALKS: Final[Mapping[str, Walk]] = {"GPT2Model": _gpt2, "OPTModel": _opt, "GPTNeoXModel": _gpt_neox}
+_LAYERS: Final[Mapping[str, Callable[..., Tensor]]] = {"GPT2Model": _gpt2, "OPTModel": _opt, "GPTNeoXModel": _gpt_neox}

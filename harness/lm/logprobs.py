@@ -51,8 +51,9 @@ class ScoringModule(nn.Module):
         entropy: bool = False,
         logits: bool = False,
         scores: bool = True,
+        walk: bool = True,
     ) -> dict[str, Tensor]:
-        """Score the N tokens of ``packed``.
+        """Score the N tokens of ``packed``; ``walk`` says whether to go through :mod:`harness.lm.layers` if possible.
 
         Returns:
             ``logits`` (N, V) if asked for, else ``values`` (N,) unless ``scores`` is off. If asked for, ``hidden``
@@ -62,7 +63,8 @@ class ScoringModule(nn.Module):
         parts = backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
         with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)), policy.autocast():
             logits_at = None
-            states = None if parts is None else walked(parts[0], packed, dropout=dropout and policy.dropout > 0)
+            drops = dropout and policy.dropout > 0
+            states = walked(parts[0], packed, dropout=drops) if walk and parts is not None else None
             if states is None:
                 states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
                 states = states.flatten(0, 1)[packed.sources]
@@ -370,6 +372,7 @@ def _probe(policy: Policy) -> bool:
     completions = Completions(ids[4:16].view(2, 2, 3), sizes, sizes < 0)
     with torch.no_grad():
         call = ScoringModule(policy)
-        tree = call(_pack(policy, prompts, completions), dropout=False, logits=True)["logits"]
+        packed = _pack(policy, prompts, completions)
+        trees = [call(packed, dropout=False, logits=True, walk=walk)["logits"] for walk in (True, False)]
         apart = call(pad(prompts, completions), dropout=False, logits=True)["logits"]
-    return backbone.alike(tree, apart)
+    return all(backbone.alike(tree, apart) for tree in trees)

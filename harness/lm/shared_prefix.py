@@ -212,7 +212,6 @@ class _Segment:
         """
         self.first, self.width, self.repeats = first, width, repeats
         self.count = len(hidden)
-        self.places = slice(first, first + self.count)
         self._stores = stores
         self._hidden = hidden
         self._mask: Tensor | None = None
