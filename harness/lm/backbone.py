@@ -38,7 +38,8 @@ _arguments: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch every module of ``model`` to evaluation mode, and those that trained back afterwards."""
     trained = [module for module in model.modules() if module.training]
-    model.eval()
+    for module in trained:
+        module.training = False
     try:
         yield
     finally:
@@ -48,7 +49,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def recomputes(module: nn.Module) -> bool:
     """Tell whether a layer of ``module`` computes its activations again in the backward pass."""
-    return any(getattr(part, "gradient_checkpointing", False) for part in module.modules())
+    # transformers sets it on the layers themselves; asking a module for what it lacks is slow
+    return any(vars(part).get("gradient_checkpointing") for part in module.modules())
 
 
 @contextmanager

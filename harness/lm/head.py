@@ -19,7 +19,8 @@ class Head:
         """Take the head's weight as it is now."""
         self._policy = policy
         weight = backbone.head_weight(policy.model)
-        self._packed = None if weight is None else onednn.pack(weight[: policy.vocab_size], policy)
+        mine = None if weight is None else weight[: policy.vocab_size]
+        self._packed = onednn.pack(mine) if mine is not None and onednn.fits(mine, policy) else None
 
     def __call__(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Return logits (N, V) of hidden states (N, D), or the model's own ``logits`` where it makes them itself."""

@@ -12,7 +12,7 @@ Who walks tries first whether the walk gives what the model gives (see :func:`ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,32 +26,29 @@ class Attend(Protocol):
         ...
 
 
-#: Makes of a module of the model and its input (N, D) the module's outcome.
-Apply: TypeAlias = Callable[[Any, "Tensor"], "Tensor"]
+#: Makes of (N, in) what a module of the model, or several, make of it.
+Apply: TypeAlias = Callable[["Tensor"], "Tensor"]
+
+
+class Bind(Protocol):
+    """How a walk applies the modules that it meets."""
+
+    def __call__(self, module: Any, then: Any = None) -> Apply:
+        """Return what applies ``module``, and ``then`` (its activation) to the outcome."""
+        ...
 
 
 class Walk(Protocol):
-    """The layers of a family, one after the other."""
+    """The layers of a model, one after the other."""
 
-    def __call__(
-        self,
-        body: Any,
-        tokens: Tensor,
-        positions: Tensor,
-        attend: Attend,
-        *,
-        wanted: Tensor | None = None,
-        apply: Apply = ...,
-    ) -> Tensor:
+    def __call__(self, tokens: Tensor, positions: Tensor, attend: Attend, *, wanted: Tensor | None = None) -> Tensor:
         """Return hidden states of the last layer, after its final norm and projection.
 
         Args:
-            body: the backbone.
             tokens: (N,) int64.
             positions: (N,) int64.
             attend: who sees whom.
             wanted: (M,) int64, the tokens whose hidden states are returned; all of them unless given.
-            apply: how a module is applied; by calling it unless given.
 
         Returns:
             (M, D).
@@ -59,91 +56,130 @@ class Walk(Protocol):
         ...
 
 
-def walk_of(body: nn.Module) -> Walk | None:
-    """Return the walk through a backbone, None for one of another family."""
-    layers = _LAYERS.get(type(body).__name__)
-    if layers is None:
-        return None
+def as_they_are(module: Any, then: Any = None) -> Apply:
+    """Implement :class:`Bind` by the modules' own calls."""
+    if then is None:
+        return cast("Apply", module)
+    return lambda inputs: then(module(inputs))
 
-    def walk(
-        body: Any,
-        tokens: Tensor,
-        positions: Tensor,
-        attend: Attend,
-        *,
-        wanted: Tensor | None = None,
-        apply: Apply = _call,
-    ) -> Tensor:
-        return layers(body, tokens, positions, attend, wanted, apply)
+
+def walk_of(body: nn.Module, bind: Bind = as_they_are) -> Walk | None:
+    """Return the walk through a backbone as it stands, None for one of another family."""
+    family = _FAMILIES.get(type(body).__name__)
+    return None if family is None else family(body, bind)
+
+
+def _gpt2(body: Any, bind: Bind) -> Walk:
+    blocks = [
+        (
+            bind(block.ln_1),
+            bind(block.attn.c_attn),
+            (3, block.attn.num_heads, block.attn.head_dim),
+            block.attn.scaling,
+            bind(block.attn.c_proj),
+            bind(block.ln_2),
+            bind(block.mlp.c_fc, block.mlp.act),
+            bind(block.mlp.c_proj),
+        )
+        for block in body.h
+    ]
+    embed, place, last = bind(body.wte), bind(body.wpe), bind(body.ln_f)
+
+    def walk(tokens: Tensor, positions: Tensor, attend: Attend, *, wanted: Tensor | None = None) -> Tensor:
+        hidden = embed(tokens) + place(positions)
+        for layer, (norm, fused, shape, scaling, project, inner_norm, up, down) in enumerate(blocks):
+            query, key, value = fused(norm(hidden)).view(-1, *shape).unbind(1)
+            if wanted is not None and layer == len(blocks) - 1:
+                hidden, query = hidden[wanted], query[wanted]
+            hidden = hidden + project(attend(layer, query, key, value, scaling))
+            hidden = hidden + down(up(inner_norm(hidden)))
+        return last(hidden)
 
     return walk
 
 
-def _call(module: Any, inputs: Tensor) -> Tensor:
-    found: Tensor = module(inputs)
-    return found
-
-
-def _gpt2(body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply) -> Tensor:
-    hidden = body.wte(tokens) + body.wpe(positions)
-    for layer, block in enumerate(body.h):
-        attention, mlp = block.attn, block.mlp
-        fused = apply(attention.c_attn, apply(block.ln_1, hidden))
-        query, key, value = fused.view(len(tokens), 3, attention.num_heads, attention.head_dim).unbind(1)
-        if wanted is not None and layer == len(body.h) - 1:
-            hidden, query = hidden[wanted], query[wanted]
-        hidden = hidden + apply(attention.c_proj, attend(layer, query, key, value, attention.scaling))
-        hidden = hidden + apply(mlp.c_proj, apply(mlp.act, apply(mlp.c_fc, apply(block.ln_2, hidden))))
-    return apply(body.ln_f, hidden)
-
-
-def _opt(body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply) -> Tensor:
+def _opt(body: Any, bind: Bind) -> Walk:
     decoder = body.decoder
-    hidden = decoder.embed_tokens(tokens)
-    if decoder.project_in is not None:
-        hidden = decoder.project_in(hidden)
-    hidden = hidden + decoder.embed_positions(None, position_ids=positions)
-    for layer, block in enumerate(decoder.layers):
-        attention, before = block.self_attn, block.do_layer_norm_before
-        normed = apply(block.self_attn_layer_norm, hidden) if before else hidden
-        shape = (len(tokens), attention.num_heads, attention.head_dim)
-        key, value = (apply(project, normed).view(shape) for project in (attention.k_proj, attention.v_proj))
-        if wanted is not None and layer == len(decoder.layers) - 1:
-            hidden, normed = hidden[wanted], normed[wanted]
-        query = apply(attention.q_proj, normed).view(len(normed), *shape[1:])
-        hidden = hidden + apply(attention.out_proj, attend(layer, query, key, value, attention.scaling))
-        if not before:
-            hidden = apply(block.self_attn_layer_norm, hidden)
-        normed = apply(block.final_layer_norm, hidden) if before else hidden
-        hidden = hidden + apply(block.fc2, apply(block.activation_fn, apply(block.fc1, normed)))
-        if not before:
-            hidden = apply(block.final_layer_norm, hidden)
-    for last in (decoder.final_layer_norm, decoder.project_out):
-        hidden = hidden if last is None else apply(last, hidden)
-    found: Tensor = hidden
-    return found
+    blocks = [
+        (
+            block.do_layer_norm_before,
+            bind(block.self_attn_layer_norm),
+            [bind(project) for project in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj)],
+            (block.self_attn.num_heads, block.self_attn.head_dim),
+            block.self_attn.scaling,
+            bind(block.self_attn.out_proj),
+            bind(block.final_layer_norm),
+            bind(block.fc1, block.activation_fn),
+            bind(block.fc2),
+        )
+        for block in decoder.layers
+    ]
+    embed = bind(decoder.embed_tokens)
+    first = None if decoder.project_in is None else bind(decoder.project_in)
+    last = [bind(module) for module in (decoder.final_layer_norm, decoder.project_out) if module is not None]
+
+    def walk(tokens: Tensor, positions: Tensor, attend: Attend, *, wanted: Tensor | None = None) -> Tensor:
+        hidden = embed(tokens)
+        if first is not None:
+            hidden = first(hidden)
+        hidden = hidden + decoder.embed_positions(None, position_ids=positions)
+        for layer, (before, norm, projects, shape, scaling, project, inner_norm, up, down) in enumerate(blocks):
+            normed = norm(hidden) if before else hidden
+            key, value = (each(normed).view(-1, *shape) for each in projects[1:])
+            if wanted is not None and layer == len(blocks) - 1:
+                hidden, normed = hidden[wanted], normed[wanted]
+            query = projects[0](normed).view(-1, *shape)
+            hidden = hidden + project(attend(layer, query, key, value, scaling))
+            if not before:
+                hidden = norm(hidden)
+            hidden = hidden + down(up(inner_norm(hidden) if before else hidden))
+            if not before:
+                hidden = inner_norm(hidden)
+        for module in last:
+            hidden = module(hidden)
+        return hidden
+
+    return walk
 
 
-def _gpt_neox(
-    body: Any, tokens: Tensor, positions: Tensor, attend: Attend, wanted: Tensor | None, apply: Apply
-) -> Tensor:
+def _gpt_neox(body: Any, bind: Bind) -> Walk:
     from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb
 
     rotate: Any = apply_rotary_pos_emb
-    hidden = body.embed_in(tokens)
-    angles = [angle[:, 0] for angle in body.rotary_emb(hidden, positions[:, None])]
-    for layer, block in enumerate(body.layers):
-        attention, mlp = block.attention, block.mlp
-        fused = apply(attention.query_key_value, apply(block.input_layernorm, hidden))
-        query, key, value = fused.view(len(tokens), -1, 3 * attention.head_size).chunk(3, dim=-1)
-        query, key = rotate(query, key, *angles)
-        if wanted is not None and layer == len(body.layers) - 1:
-            hidden, query = hidden[wanted], query[wanted]
-        attended = apply(attention.dense, attend(layer, query, key, value, attention.scaling))
-        # one after the other, or both beside each other
-        inner = apply(block.post_attention_layernorm, hidden if block.use_parallel_residual else hidden + attended)
-        hidden = apply(mlp.dense_4h_to_h, apply(mlp.act, apply(mlp.dense_h_to_4h, inner))) + attended + hidden
-    return apply(body.final_layer_norm, hidden)
+    blocks = [
+        (
+            block.use_parallel_residual,
+            bind(block.input_layernorm),
+            bind(block.attention.query_key_value),
+            3 * block.attention.head_size,
+            block.attention.scaling,
+            bind(block.attention.dense),
+            bind(block.post_attention_layernorm),
+            bind(block.mlp.dense_h_to_4h, block.mlp.act),
+            bind(block.mlp.dense_4h_to_h),
+        )
+        for block in body.layers
+    ]
+    embed, last = bind(body.embed_in), bind(body.final_layer_norm)
+
+    def walk(tokens: Tensor, positions: Tensor, attend: Attend, *, wanted: Tensor | None = None) -> Tensor:
+        hidden = embed(tokens)
+        angles = [angle[:, 0] for angle in body.rotary_emb(hidden, positions[:, None])]
+        for layer, (beside, norm, fused, size, scaling, project, inner_norm, up, down) in enumerate(blocks):
+            query, key, value = fused(norm(hidden)).view(len(tokens), -1, size).chunk(3, dim=-1)
+            query, key = rotate(query, key, *angles)
+            if wanted is not None and layer == len(blocks) - 1:
+                hidden, query = hidden[wanted], query[wanted]
+            attended = project(attend(layer, query, key, value, scaling))
+            # one after the other, or both beside each other
+            hidden = down(up(inner_norm(hidden if beside else hidden + attended))) + attended + hidden
+        return last(hidden)
+
+    return walk
 
 
-_LAYERS: Final[Mapping[str, Callable[..., Tensor]]] = {"GPT2Model": _gpt2, "OPTModel": _opt, "GPTNeoXModel": _gpt_neox}
+_FAMILIES: Final[Mapping[str, Callable[[Any, Bind], Walk]]] = {
+    "GPT2Model": _gpt2,
+    "OPTModel": _opt,
+    "GPTNeoXModel": _gpt_neox,
+}

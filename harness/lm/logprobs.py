@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm import backbone, tree_attention
-from harness.lm.layers import walk_of
+from harness.lm.layers import as_they_are, walk_of
 from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from harness.lm.layers import Bind
     from harness.lm.policy import Policy
 
 #: Rows of logits that are made at once: enough for a matrix product to be worth its weights ...
@@ -34,11 +35,12 @@ class ScoringModule(nn.Module):
     Whatever makes gradients happens inside ``forward``, so that a wrapper sees (and synchronises) all of it.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        """Take the model of ``policy`` as a submodule."""
+    def __init__(self, policy: Policy, bind: Bind = as_they_are) -> None:
+        """Take the model of ``policy`` as a submodule, and how a walk through its layers applies them."""
         super().__init__()
         self.model: nn.Module = policy.model
         self._policy = [policy]  # in a list, so that it is no submodule whatever it is
+        self._bind = bind
 
     def forward(
         self,
@@ -61,12 +63,17 @@ class ScoringModule(nn.Module):
         """
         policy = self._policy[0]
         parts = backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
-        with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)), policy.autocast():
-            logits_at = None
-            drops = dropout and policy.dropout > 0
-            states = walked(parts[0], packed, dropout=drops) if walk and parts is not None else None
-            if states is None:
-                states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
+        through = None
+        if walk and parts is not None:
+            through = walk_through(parts[0], packed, dropout=dropout and policy.dropout > 0, bind=self._bind)
+        logits_at = None
+        with policy.autocast():
+            if through is not None:
+                with backbone.evaluating(self.model):
+                    states = through()
+            else:
+                with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)):
+                    states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
                 states = states.flatten(0, 1)[packed.sources]
                 logits_at = None if every is None else every.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
@@ -190,18 +197,27 @@ def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packe
     return pad(prompts, completions)
 
 
-def walked(body: nn.Module, packed: Packed, *, dropout: bool) -> Tensor | None:
-    """Return the hidden states (N, D) that predict the tokens of ``packed``, by a walk through the layers.
+def walk_through(
+    body: nn.Module, packed: Packed, *, dropout: bool, bind: Bind = as_they_are
+) -> Callable[[], Tensor] | None:
+    """Return what makes the hidden states (N, D) that predict the tokens of ``packed``, by a walk through the layers.
 
     None where transformers' forward is needed: of another family, for rows that are not one, with ``dropout`` at work,
     or where activations are to be computed again.
     """
-    walk = walk_of(body)
-    if walk is None or packed.forest is None or dropout or backbone.recomputes(body):
+    forest = packed.forest
+    if forest is None or dropout or backbone.recomputes(body):
         return None
-    wanted = packed.forest.predicting(packed.input_ids.device)
-    hidden = walk(body, packed.input_ids[0], packed.position_ids[0], packed.forest, wanted=wanted)
-    return hidden[torch.searchsorted(wanted, packed.sources)]
+    walk = walk_of(body, bind)
+    if walk is None:
+        return None
+    wanted = forest.predicting(packed.input_ids.device)
+
+    def states() -> Tensor:
+        hidden = walk(packed.input_ids[0], packed.position_ids[0], forest, wanted=wanted)
+        return hidden[torch.searchsorted(wanted, packed.sources)]
+
+    return states
 
 
 def inputs(packed: Packed) -> dict[str, Any]:

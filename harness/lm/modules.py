@@ -1,4 +1,4 @@
-"""The modules of a model that stands still for a while, applied to many small batches with little around them."""
+"""The modules of a model of which no gradient is wanted, applied with little around them."""
 
 from __future__ import annotations
 
@@ -7,56 +7,94 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import embedding, gelu, linear
 from transformers.pytorch_utils import Conv1D
 
 from harness.lm import onednn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
+    from harness.lm.layers import Apply
     from harness.lm.policy import Policy
 
 
 class Modules:
-    """Applies modules with their weights as they were when each was first met. See ``apply`` of a walk.
+    """Implements :class:`harness.lm.layers.Bind` with the kernels of modules, and their weights as they are now.
 
     A module's own call costs as much as what it computes for a few rows, and knows of no better product.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        """Apply modules of ``policy``'s model."""
+    def __init__(self, policy: Policy, *, often: bool) -> None:
+        """Apply modules of ``policy``'s model, ``often`` and to few rows at a time, or now and then to many."""
         self._policy = policy
-        self._known: dict[Any, Callable[[Tensor], Tensor]] = {}
+        self._often = often
 
-    def __call__(self, module: Any, inputs: Tensor) -> Tensor:
-        """Return the outcome (N, out) of ``module`` for ``inputs`` (N, in)."""
-        if module not in self._known:
-            self._known[module] = self._way(module)
-        return self._known[module](inputs)
+    def __call__(self, module: Any, then: Any = None) -> Apply:
+        """Return what applies ``module``, and ``then`` to the outcome."""
+        if then is None:
+            return self._kernel(module)
+        name = _name(then)
+        if name is not None and not _listened(module):
+            fused = self._product(module, name)
+            if fused is not None:
+                return fused
+        first, second = self._kernel(module), self._kernel(then)
+        return lambda inputs: second(first(inputs))
 
-    def _way(self, module: Any) -> Callable[[Tensor], Tensor]:
+    def _kernel(self, module: Any) -> Apply:
         kind = type(module)
-        if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001  # torch has no public question for hooks
-            return cast("Callable[[Tensor], Tensor]", module)  # what others listen to
+        if _listened(module):
+            return cast("Apply", module)
+        if kind is nn.Embedding and module.max_norm is None:
+            weight = module.weight
+            return lambda ids: embedding(ids, weight)
         if kind is nn.LayerNorm:
-            shape = tuple(module.normalized_shape)
-            return lambda inputs: torch.layer_norm(inputs, shape, module.weight, module.bias, module.eps)
+            shape, weight, bias, eps = tuple(module.normalized_shape), module.weight, module.bias, module.eps
+            return lambda inputs: torch.layer_norm(inputs, shape, weight, bias, eps)
         if kind is nn.GELU:
             return partial(gelu, approximate=module.approximate)
-        if kind is nn.Linear:
-            return self._product(partial(linear, weight=module.weight, bias=module.bias), module.weight, module.bias)
-        if kind is Conv1D:
-            plain = partial(torch.addmm, module.bias, mat2=module.weight)
-            return self._product(plain, module.weight.t(), module.bias)
-        return cast("Callable[[Tensor], Tensor]", module)  # an adapter, another activation
+        if kind in {nn.Linear, Conv1D}:
+            return self._product(module) or _plain(module)
+        return cast("Apply", module)  # an adapter, another activation
 
-    def _product(
-        self, plain: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None
-    ) -> Callable[[Tensor], Tensor]:
-        packed = onednn.pack(weight, self._policy)
-        if packed is None:
-            return plain
-        return lambda inputs: plain(inputs) if len(inputs) < onednn.ROWS else onednn.product(inputs, packed, bias)
+    def _product(self, module: Any, activation: onednn.Activation | None = None) -> Apply | None:
+        """Return oneDNN's product, with an activation if one is given; None where it would not be faster."""
+        kind = type(module)
+        if kind not in {nn.Linear, Conv1D}:
+            return None
+        weight = module.weight if kind is nn.Linear else module.weight.t()
+        fits = onednn.fits(weight, self._policy, activated=activation is not None)
+        if not fits or not (self._often or activation):  # of many rows, BLAS makes as good a product
+            return None
+        ready = onednn.pack(weight) if self._often else weight.detach()
+        plain, bias = _plain(module), module.bias
+        after = None if activation is None else activation.alone
+
+        def product(inputs: Tensor) -> Tensor:
+            if len(inputs) >= onednn.ROWS:
+                return onednn.product(inputs, ready, bias, activation)
+            found = plain(inputs)
+            return found if after is None else after(found)
+
+        return product
+
+
+def _plain(module: Any) -> Apply:
+    if type(module) is nn.Linear:
+        return partial(linear, weight=module.weight, bias=module.bias)
+    return partial(torch.addmm, module.bias, mat2=module.weight)
+
+
+def _name(activation: Any) -> onednn.Activation | None:
+    """Return how oneDNN knows an activation, None where it does not."""
+    if _listened(activation):
+        return None
+    if type(activation) is nn.GELU:
+        return onednn.GELU[activation.approximate]
+    return onednn.RELU if type(activation) is nn.ReLU else None
+
+
+def _listened(module: Any) -> bool:
+    """Tell whether somebody wants to hear of a module's call."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001  # torch has no public question for hooks

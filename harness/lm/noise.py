@@ -78,7 +78,6 @@ class Race:
         self._vocabulary = vocabulary
         self._size = max(1, math.isqrt(vocabulary))
         self._blocks = -(-vocabulary // self._size)
-        self._lanes = torch.arange(self._size, device=keys.device)
         self._noise = torch.empty(0)
         self._span = range(0)
 
@@ -91,12 +90,13 @@ class Race:
         """Draw an id in proportion to ``weights`` (N, V), which are finite and not negative: (N,) int64."""
         noise = self._at(position)
         rows = weights.shape[0]
-        padded = torch.nn.functional.pad(weights, (0, self._blocks * self._size - self._vocabulary))
+        more = self._blocks * self._size - self._vocabulary
+        padded = torch.nn.functional.pad(weights, (0, more)) if more else weights
         blocks = padded.view(rows, self._blocks, self._size)
-        block = (blocks.sum(-1) / noise[:, : self._blocks]).argmax(-1)
-        chosen = blocks[torch.arange(rows, device=weights.device), block]
-        inside = (chosen / noise[:, self._blocks :]).argmax(-1)
-        return block * self._size + inside
+        between, inside = noise.split_with_sizes((self._blocks, self._size), 1)
+        block = (blocks.sum(-1) / between).argmax(-1, keepdim=True)
+        chosen = blocks.gather(1, block[:, :, None].expand(-1, -1, self._size))[:, 0]
+        return block[:, 0] * self._size + (chosen / inside).argmax(-1)
 
     def _at(self, position: int) -> Tensor:
         if position not in self._span:

@@ -96,33 +96,44 @@ def sample(
             race = Race(noise, start.logits.shape[1])
             manner = Manner.of(list(temperatures) * len(rows), noise.device, top_k, top_p)
             _decode(policy, start, race, manner, places, out, suppress_stops=suppress_stops)
-    _check_finite(out.entropy[:-1].view(batch, group), ids)
-    return out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
+    drawn = out.drawn(batch, group, policy.eos_id, with_logprobs=logprobs)
+    _check_finite(drawn.entropy, ids)
+    return drawn
 
 
 class _Output:
     """Where the rows of all chunks end up. Made outside inference mode, so that losses may index with it."""
 
     def __init__(self, rows: int, width: int, device: torch.device) -> None:
-        self.nowhere = rows
-        """The place of rows that are done and have not left yet."""
-        self.ids = torch.zeros(rows + 1, width, dtype=torch.int64, device=device)
-        self.lengths = torch.zeros(rows + 1, dtype=torch.int64, device=device)
-        self.entropy = torch.zeros(rows + 1, dtype=torch.float64, device=device)
-        self.logprobs = torch.zeros(rows + 1, width, dtype=torch.float64, device=device)
+        """Take ``rows`` rows of at most ``width`` tokens."""
+        self.ids = torch.zeros(rows, width, dtype=torch.int64, device=device)
+        self.entropy = torch.zeros(rows, width, dtype=torch.float64, device=device)
+        self.logprobs = torch.zeros(rows, width, dtype=torch.float64, device=device)
+
+    def write(self, places: Tensor, first: int, tokens: Sequence[Token]) -> None:
+        """Write what the rows at ``places`` (N,) drew from position ``first`` on; what follows an EOS means nothing."""
+        columns = slice(first, first + len(tokens))
+        self.ids[places, columns] = torch.stack([token.tokens for token in tokens], 1)
+        self.entropy[places, columns] = torch.stack([token.entropy for token in tokens], 1)
+        self.logprobs[places, columns] = torch.stack([token.logprobs for token in tokens], 1)
 
     def drawn(self, batch: int, group: int, eos: int, *, with_logprobs: bool) -> Drawn:
-        lengths, ids, entropy = self.lengths[:-1], self.ids[:-1], self.entropy[:-1]
+        ended = self.ids == eos
+        finished = ended.any(1)
+        limit = self.ids.shape[1]
+        lengths = torch.where(finished, ended.long().argmax(1) + 1, limit)  # the first of equals
         width = int(lengths.max()) if len(lengths) else 0
-        ends = ids.gather(1, (lengths[:, None] - 1).clamp(min=0))[:, 0]
+        behind = torch.arange(limit, device=lengths.device) >= lengths[:, None]
+        # one after the other, so that the sum does not depend on what another row made of the width
+        entropy = self.entropy.masked_fill_(behind, 0.0).cumsum(1)[:, -1]
+
+        def shaped(values: Tensor) -> Tensor:
+            return values.masked_fill_(behind, 0)[:, :width].reshape(batch, group, width).clone()
+
         return Drawn(
-            Completions(
-                ids[:, :width].reshape(batch, group, width).clone(),
-                lengths.view(batch, group),
-                (ends == eos).view(batch, group),
-            ),
+            Completions(shaped(self.ids), lengths.view(batch, group), finished.view(batch, group)),
             (entropy / lengths).view(batch, group),
-            self.logprobs[:-1, :width].reshape(batch, group, width).clone() if with_logprobs else None,
+            shaped(self.logprobs) if with_logprobs else None,
         )
 
 
@@ -131,26 +142,27 @@ def _decode(
 ) -> None:
     limit = out.ids.shape[1]
     running = torch.ones_like(places, dtype=torch.bool)
+    unwritten: list[Token] = []
     for position in range(limit):
         if suppress_stops:
             rows.logits[:, policy.eos_id] = -torch.inf
         drawn = draw(rows.logits, manner, race, position)
-        out.ids[places, position] = drawn.tokens
-        out.logprobs[places, position] = drawn.logprobs
-        out.entropy[places] += drawn.entropy
-        out.lengths[places] = position + 1
-        running &= drawn.tokens != policy.eos_id
-        count = int(running.sum())
-        if position + 1 == limit or count == 0:
-            return
         tokens = drawn.tokens
-        if count <= _LEAVE * len(tokens):
+        unwritten.append(drawn)
+        running &= tokens != policy.eos_id
+        count = int(running.sum())
+        end = position + 1 == limit or count == 0
+        leave = count <= _LEAVE * len(tokens)
+        if end or leave:
+            out.write(places, position + 1 - len(unwritten), unwritten)
+            unwritten = []
+        if end:
+            return
+        if leave:
             staying = running.nonzero()[:, 0]
             for each in (rows, race, manner):
                 each.select(staying)
             tokens, places, running = tokens[staying], places[staying], running[staying]
-        elif count < len(tokens):
-            places = torch.where(running, places, out.nowhere)
         rows.step(tokens)
 
 
@@ -159,22 +171,27 @@ class Manner:
     """How the rows of a batch are drawn."""
 
     temperatures: Tensor
-    """(N,) float64."""
+    """(N, 1) float64: what logits are divided by, 1 where the most probable token is taken."""
+    cold: Tensor
+    """(N,) bool: where it is."""
     top_k: int = 0
     top_p: float = 1.0
     greedy: bool = True
-    """Whether any temperature is 0: asking the tensor would make a GPU wait."""
+    """Whether any row is cold: asking the tensor would make a GPU wait."""
     random: bool = True
     """Whether any is not."""
     plain: bool = False
-    """Whether all are 1."""
+    """Whether all temperatures are 1."""
 
     @classmethod
     def of(cls, temperatures: Sequence[float], device: torch.device, top_k: int = 0, top_p: float = 1.0) -> Manner:
-        """Draw row i at ``temperatures[i]``."""
+        """Draw row i at ``temperatures[i]``, 0 for the most probable token."""
         cold = [temperature == 0 for temperature in temperatures]
         return cls(
-            torch.tensor(temperatures, dtype=torch.float64, device=device),
+            torch.tensor([temperature or 1.0 for temperature in temperatures], dtype=torch.float64, device=device)[
+                :, None
+            ],
+            torch.tensor(cold, device=device),
             top_k,
             top_p,
             greedy=any(cold),
@@ -184,7 +201,7 @@ class Manner:
 
     def select(self, rows: Tensor) -> None:
         """Keep the rows that the index ``rows`` names."""
-        self.temperatures = self.temperatures[rows]
+        self.temperatures, self.cold = self.temperatures[rows], self.cold[rows]
 
 
 @dataclass(frozen=True)
@@ -205,16 +222,14 @@ def draw(logits: Tensor, manner: Manner, race: Race, position: int) -> Token:
         logits = logits.float()
     below = (logits - logits.amax(-1, keepdim=True)).clamp_(min=-1e30)  # 0 x -inf must not spoil the entropy
     weights = below.exp()
-    total = weights.sum(-1)
-    logarithm = total.double().log()
-    entropy = logarithm - torch.linalg.vecdot(weights, below).double() / total.double()
-    cold = manner.temperatures == 0
+    total = weights.sum(-1).double()
+    logarithm = total.log()
+    entropy = logarithm - torch.linalg.vecdot(weights, below).double() / total
     if manner.random:
         if not manner.plain:
-            heat = torch.where(cold, 1.0, manner.temperatures).to(below.dtype)
-            weights = (below / heat[:, None]).exp_()
+            weights = (below / manner.temperatures.to(below.dtype)).exp_()
         tokens = race.draw(_filtered(weights, manner.top_k, manner.top_p), position)
-        tokens = torch.where(cold, below.argmax(-1), tokens) if manner.greedy else tokens
+        tokens = torch.where(manner.cold, below.argmax(-1), tokens) if manner.greedy else tokens
     else:
         tokens = below.argmax(-1)
     return Token(tokens, below.gather(1, tokens[:, None])[:, 0].double() - logarithm, entropy)

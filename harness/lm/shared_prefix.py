@@ -48,8 +48,8 @@ class SharedPrefix:
         self._policy = policy
         parts = backbone.split(policy.model)
         self._body = None if parts is None else parts[0]
-        self._walk = walk_of(self._body) if walk and self._body is not None else None
-        self._head, self._modules = Head(policy), Modules(policy)
+        self._walk = walk_of(self._body, Modules(policy, often=True)) if walk and self._body is not None else None
+        self._head = Head(policy)
         self._segments = []
         logits = []
         for first, stop in _cut(lengths.tolist(), prompts.device.type):
@@ -59,6 +59,7 @@ class SharedPrefix:
         self.logits = torch.cat(logits).repeat_interleave(repeats, 0)
         self._next = lengths.repeat_interleave(repeats)
         self._places: Tensor | None = None  # (N,): where in B x K each row is; None while row i is at i
+        self._grids: list[Tensor] = []  # (B K, …) queries, keys and values, while rows have places
         self._batch, self._repeats, self._room = len(lengths), repeats, room
         self._length = 0
 
@@ -67,7 +68,7 @@ class SharedPrefix:
         logits = None
         with self._policy.autocast():
             if self._walk is not None:
-                hidden = self._walk(self._body, tokens, self._next, self.attend, apply=self._modules)
+                hidden = self._walk(tokens, self._next, self.attend)
             else:
                 with backbone.attending(self._policy.model, _NAME):
                     states, every, _ = backbone.forward(
@@ -107,6 +108,7 @@ class SharedPrefix:
             first = stop
         self._segments = segments
         self._batch, self._repeats, self._places = len(rows), 1, None
+        self._grids = []
 
     def inherit(self, rows: Tensor) -> None:
         """Give row i what row ``rows[i]`` generated."""
@@ -118,19 +120,26 @@ class SharedPrefix:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Implement :class:`harness.lm.layers.Attend`."""
         places = self._places
-        states = [query, key, value] if places is None else [self._spread(rows, places) for rows in (query, key, value)]
-        sizes: Any = [segment.count * self._repeats for segment in self._segments]
-        found = [
-            segment.attend(layer, self._length, part, scaling)
-            for segment, *part in zip(self._segments, *(torch.split(rows, sizes) for rows in states), strict=True)
-        ]
-        answers = found[0] if len(found) == 1 else torch.cat(found)
-        return answers if places is None else answers[places]
+        states = (query, key, value) if places is None else self._spread(places, query, key, value)
+        if len(self._segments) == 1:
+            answers = self._segments[0].attend(layer, self._length, states, scaling)
+        else:
+            sizes = [segment.count * self._repeats for segment in self._segments]
+            parts = zip(*(rows.split_with_sizes(sizes) for rows in states), strict=True)
+            found = [
+                segment.attend(layer, self._length, part, scaling)
+                for segment, part in zip(self._segments, parts, strict=True)
+            ]
+            answers = torch.cat(found)
+        return answers if places is None else answers.index_select(0, places)
 
-    def _spread(self, rows: Tensor, places: Tensor) -> Tensor:
-        """(N, …), a row each, to (B K, …), which is 0 where a row has left."""
-        grid = rows.new_zeros(self._batch * self._repeats, *rows.shape[1:])
-        return grid.index_copy_(0, places, rows)
+    def _spread(self, places: Tensor, *states: Tensor) -> Sequence[Tensor]:
+        """(N, …), a row each, to (B K, …), which is anything finite where a row has left: nobody reads that."""
+        if not self._grids:
+            self._grids = [rows.new_zeros(self._batch * self._repeats, *rows.shape[1:]) for rows in states]
+        for grid, rows in zip(self._grids, states, strict=True):
+            grid.index_copy_(0, places, rows)
+        return self._grids
 
     def _prefill(
         self, prompts: Tensor, lengths: Tensor, first: int, repeats: int, room: int
@@ -143,7 +152,7 @@ class SharedPrefix:
         with self._policy.autocast():
             if self._walk is not None and backbone.attention(self._policy.model) == "sdpa":
                 seen = _Prompts(real)
-                states = self._walk(self._body, ids.flatten(), positions.flatten(), seen, wanted=last)
+                states = self._walk(ids.flatten(), positions.flatten(), seen, wanted=last)
                 logits, written = None, seen.written
             else:
                 states, every, cache = backbone.forward(
@@ -235,11 +244,11 @@ class _Segment:
         end = here + repeats
         stores = self._stores[layer]
         for store, new in zip(stores, (key, value), strict=True):
-            store[:, :, here:end] = new.view(-1, repeats, groups, size).transpose(1, 2)
-        keys, values = (store.flatten(0, 1)[:, :end] for store in stores)
+            store.narrow(2, here, repeats).copy_(new.view(-1, repeats, groups, size).transpose(1, 2))
+        keys, values = (store.flatten(0, 1).narrow(1, 0, end) for store in stores)
         # (B K, G R, D) to (B G, K R, D): queries that use the same keys lie together
         asked = query.view(-1, repeats, groups, heads // groups, size).transpose(1, 2).reshape(len(keys), -1, size)
-        scores = torch.baddbmm(self._additive(asked)[..., :end], asked, keys.transpose(1, 2), alpha=scaling)
+        scores = torch.baddbmm(self._additive(asked).narrow(2, 0, end), asked, keys.transpose(1, 2), alpha=scaling)
         found = torch.bmm(scores.softmax(-1).to(values.dtype), values)
         return found.view(-1, groups, repeats, heads // groups * size).transpose(1, 2).reshape(rows, heads * size)
 

@@ -9,7 +9,8 @@ import torch
 from harness.api import Example, Sample
 from harness.benchmark.schema import Template
 from harness.lm.encode import collate, collate_answers, encode
-from harness.lm.logprobs import score
+from harness.lm.logprobs import ScoringModule, score
+from harness.lm.modules import Modules
 from harness.lm.templates import render
 from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
@@ -122,12 +123,13 @@ class ModelServices(SharedServices):
         for row in self._encode(policy, rows, eos=eos).rows:
             groups.setdefault(wanted[int(row.id)][0], []).append(row)
         ordered = sorted(groups.values(), key=_tokens, reverse=True)
+        scoring = ScoringModule(policy, Modules(policy, often=False))
         for index in parts([_tokens(group) for group in ordered], token_budget(policy)):
             part = [ordered[place] for place in index]
             prompts = collate([group[0] for group in part], policy.device).prompts
             answers = collate_answers([[row.completion for row in group] for group in part], policy.device)
             with torch.no_grad():
-                logp = score(policy, prompts, answers, dropout=False)
+                logp = score(policy, prompts, answers, dropout=False, module=scoring)
             totals = logp.values.double().sum(-1).tolist()
             counts = logp.mask.sum(-1).tolist()
             for group, total, count in zip(part, totals, counts, strict=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from lm.families import FAMILIES
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from harness.lm import onednn
 from harness.lm.modules import Modules
@@ -22,15 +23,21 @@ def leaves(policy: Policy) -> list[nn.Module]:
     return [module for module in policy.model.modules() if not list(module.children())]
 
 
+@pytest.mark.parametrize("often", [True, False])
 @pytest.mark.parametrize("numbers", [0, 1 << 30])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outcomes_are_the_modules_own(
-    make_policy: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch, family: str, dtype: str, numbers: int
+    make_policy: Callable[..., Policy],
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    dtype: str,
+    numbers: int,
+    often: bool,  # noqa: FBT001  # a parameter of the test
 ) -> None:
     monkeypatch.setattr(onednn, "_NUMBERS", numbers)
     policy = make_policy(family, dtype=dtype)
-    apply = Modules(policy)
+    bind = Modules(policy, often=often)
     exact = getattr(torch, dtype)
     tried = set()
     with torch.inference_mode():
@@ -42,7 +49,7 @@ def test_outcomes_are_the_modules_own(
             width = weight.shape[0] if type(module).__name__ == "Conv1D" else weight.shape[-1]
             for rows in (1, 5):
                 inputs = torch.randn(rows, width, generator=torch.Generator().manual_seed(rows), dtype=exact)
-                torch.testing.assert_close(apply(module, inputs), module(inputs), rtol=0, atol=1e-5)
+                torch.testing.assert_close(bind(module)(inputs), module(inputs), rtol=0, atol=1e-5)
     assert {"LayerNorm"} < tried
 
 
@@ -51,5 +58,50 @@ def test_who_listens_to_a_module_hears_it(make_policy: Callable[..., Policy]) ->
     linear = next(module for module in leaves(policy) if isinstance(module, nn.Linear))
     heard: list[int] = []
     linear.register_forward_hook(lambda *_: heard.append(1))
-    Modules(policy)(linear, torch.zeros(3, linear.in_features, dtype=torch.float64))
+    Modules(policy, often=True)(linear)(torch.zeros(3, linear.in_features, dtype=torch.float64))
+    assert heard == [1]
+
+
+class Doubled(nn.Module):
+    """An activation that oneDNN does not know."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * 2
+
+
+@pytest.mark.parametrize("often", [True, False])
+@pytest.mark.parametrize("kind", ["linear", "conv1d"])
+@pytest.mark.parametrize("then", [nn.GELU(), nn.GELU(approximate="tanh"), nn.ReLU(), nn.SiLU(), Doubled()])
+@pytest.mark.parametrize("numbers", [0, 1 << 30])
+def test_an_activation_follows(
+    make_policy: Callable[..., Policy],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    then: nn.Module,
+    numbers: int,
+    often: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    monkeypatch.setattr(onednn, "_ACTIVATED", numbers)
+    torch.manual_seed(1)  # noqa: TID251  # weights
+    conv1d: Any = Conv1D  # without types
+    module: Any = nn.Linear(24, 40) if kind == "linear" else conv1d(40, 24)
+    nn.init.normal_(module.bias)
+    policy = make_policy(dtype="float32")
+    for rows in (1, 7):
+        inputs = torch.randn(rows, 24)
+        with torch.no_grad():
+            found = Modules(policy, often=often)(module, then)(inputs)
+            torch.testing.assert_close(found, then(module(inputs)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("listened", ["module", "activation"])
+def test_who_listens_to_either_hears_it(
+    make_policy: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch, listened: str
+) -> None:
+    monkeypatch.setattr(onednn, "_ACTIVATED", 0)
+    module, activation = nn.Linear(8, 8), nn.ReLU()
+    heard: list[int] = []
+    (module if listened == "module" else activation).register_forward_hook(lambda *_: heard.append(1))
+    with torch.no_grad():
+        Modules(make_policy(dtype="float32"), often=True)(module, activation)(torch.ones(3, 8))
     assert heard == [1]
