@@ -62,7 +62,9 @@ class _Attempt:
     parts: int = 0
     several: bool = False
     separate: dict[str, list[Tensor | None]] = field(default_factory=dict)
-    """On diagnosed steps: the gradient of each share."""
+    """On diagnosed steps: the gradient of each share that has one, but of :attr:`rest`."""
+    rest: str = ""
+    """On diagnosed steps: the share whose gradient is what the others leave of the whole, which saves a backward."""
 
     def add(self, settled: Mapping[str, Share], outputs: Outputs) -> None:
         self.parts += 1
@@ -213,8 +215,11 @@ class Updater:
         parameters = self._parameters
         if self.diagnose and attempt.several:
             with self._clock.phase("other"):
-                for name in settled:
-                    attempt.add_separate(name, outputs.gradient(name, parameters))
+                if self._ranks.world == 1:  # other ranks may have other shares
+                    attempt.rest = attempt.rest or next(iter(settled))
+                for name, share in settled.items():
+                    if share.moved and name != attempt.rest:
+                        attempt.add_separate(name, outputs.gradient(name, parameters))
         outputs.backward(parameters)
 
     def _halve(self, sizes: Sequence[int], *, hopeless: bool) -> None:
@@ -257,6 +262,8 @@ class Updater:
             with self._clock.phase("forward_backward"):
                 self._ranks.sum_gradients(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if attempt is not None and update.moved.get(attempt.rest):
+            attempt.separate[attempt.rest] = _rest([p.grad for p in parameters], attempt.separate)
         with self._clock.phase("optimiser"):
             update.grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
             if not math.isfinite(update.grad_norm):
@@ -285,6 +292,16 @@ class Updater:
                 flat = [self._ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
             norms[name] = float(torch.nn.utils.get_total_norm(flat))
         return norms
+
+
+def _rest(whole: Sequence[Tensor | None], separate: Mapping[str, Sequence[Tensor | None]]) -> list[Tensor | None]:
+    """Return what is left of a gradient without those of some shares: a copy, to within its own rounding."""
+    left = [None if slope is None else slope.clone() for slope in whole]
+    for slopes in separate.values():
+        for mine, slope in zip(left, slopes, strict=True):
+            if mine is not None and slope is not None:
+                mine.sub_(slope)
+    return left
 
 
 def _free() -> None:
