@@ -9,6 +9,8 @@ from harness.api import Column, MetricRegistration, MetricResult, Options, hooki
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sacrebleu.metrics.bleu import BLEUScore
+
     from harness.api import MetricServices, Sample
 
 
@@ -39,7 +41,25 @@ class Bleu:
         # force: the texts of a model may end in " ." without being tokenised, and a log line about it helps nobody
         options = {**self._options.model_dump(), "force": True}
         return sacrebleu_result(
-            "bleu", samples, sentences=BLEU(**options, effective_order=True), corpus=BLEU(**options)
+            "bleu",
+            samples,
+            sentences=BLEU(**options, effective_order=True),
+            corpus=BLEU(**options),
+            pool=None if self._options.smooth_method == "add-k" else self._pool,  # which adds to the counts
+        )
+
+    def _pool(self, sentences: Sequence[BLEUScore]) -> float:
+        """Return corpus BLEU: its counts and lengths are the sums of the sentences'."""
+        from sacrebleu.metrics.bleu import BLEU
+
+        return float(
+            BLEU.compute_bleu(
+                [sum(counts) for counts in zip(*(each.counts for each in sentences), strict=True)],
+                [sum(totals) for totals in zip(*(each.totals for each in sentences), strict=True)],
+                sum(each.sys_len for each in sentences),
+                sum(each.ref_len for each in sentences),
+                smooth_method=self._options.smooth_method,
+            ).score
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harness.api import MetricResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.api import Sample
 
@@ -32,20 +32,28 @@ class SacrebleuMetric(Protocol):
 
 
 def sacrebleu_result(
-    name: str, samples: Sequence[Sample], *, sentences: SacrebleuMetric, corpus: SacrebleuMetric
+    name: str,
+    samples: Sequence[Sample],
+    *,
+    sentences: SacrebleuMetric,
+    corpus: SacrebleuMetric,
+    pool: Callable[[Sequence[Any]], float] | None = None,
 ) -> MetricResult:
     """Score each answer with ``sentences`` and all with ``corpus``; one without a reference is missing from both.
 
     The signature is sacrebleu's for the corpus without the number of references, which is the data's, followed by what
-    it says differently of the sentences.
+    it says differently of the sentences. Where all that the corpus needs is in the sentences' results, ``pool`` makes
+    its score of them, and nothing is counted twice.
     """
-    values = [
-        sentences.sentence_score(sample.text, sample.references).score if sample.references else None
-        for sample in samples
+    results = [
+        sentences.sentence_score(sample.text, sample.references) if sample.references else None for sample in samples
     ]
+    values = [None if result is None else result.score for result in results]
     present = [sample for sample in samples if sample.references]
     whole = {}
-    if present:
+    if present and pool is not None:
+        whole[name] = pool([result for result in results if result is not None])
+    elif present:
         most = max(len(sample.references) for sample in present)
         streams = [
             [sample.references[number] if number < len(sample.references) else None for sample in present]
