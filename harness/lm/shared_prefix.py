@@ -264,12 +264,16 @@ class _Segment:
     def part(self, owners: Tensor, candidates: Tensor, first: int, length: int, room: int) -> _Segment:
         """Return the rows ``candidates`` of the prompts ``owners`` alone, each with a copy of its prompt."""
         mine = owners - self.first
-        written = torch.arange(length, device=owners.device) * self.repeats + self.width + candidates[:, None]
-        prompt = torch.arange(self.width, device=owners.device).expand(len(owners), -1)
-        index = torch.cat((prompt, written), 1)
+        end = self.width + room
 
         def kept(store: Tensor) -> Tensor:
-            return _with_room(store[mine[:, None], :, index].transpose(1, 2), room - length)
+            if self.repeats == 1:
+                return store.index_select(0, mine)
+            own = store.new_empty(len(mine), store.shape[1], end, store.shape[3])
+            own[:, :, : self.width] = store[:, :, : self.width].index_select(0, mine)
+            written = store[:, :, self.width :].view(*store.shape[:2], -1, self.repeats, store.shape[3])
+            own[:, :, self.width : self.width + length] = written[:, :, :length][mine, :, :, candidates]
+            return own
 
         stores = [(kept(keys), kept(values)) for keys, values in self._stores]
         return _Segment(first, self.width, 1, stores, self._hidden[mine])
