@@ -187,10 +187,9 @@ class Manner:
     def of(cls, temperatures: Sequence[float], device: torch.device, top_k: int = 0, top_p: float = 1.0) -> Manner:
         """Draw row i at ``temperatures[i]``, 0 for the most probable token."""
         cold = [temperature == 0 for temperature in temperatures]
+        divisors = [temperature or 1.0 for temperature in temperatures]
         return cls(
-            torch.tensor([temperature or 1.0 for temperature in temperatures], dtype=torch.float64, device=device)[
-                :, None
-            ],
+            torch.tensor(divisors, dtype=torch.float64, device=device)[:, None],
             torch.tensor(cold, device=device),
             top_k,
             top_p,
