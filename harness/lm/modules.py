@@ -34,9 +34,9 @@ class Modules:
         """Return what applies ``module``, and ``then`` to the outcome."""
         if then is None:
             return self._kernel(module)
-        name = _name(then)
-        if name is not None and not _listened(module):
-            fused = self._product(module, name)
+        activation = _activation(then)
+        if activation is not None and not _listened(module):
+            fused = self._product(module, activation)
             if fused is not None:
                 return fused
         first, second = self._kernel(module), self._kernel(then)
@@ -86,13 +86,13 @@ def _plain(module: Any) -> Apply:
     return partial(torch.addmm, module.bias, mat2=module.weight)
 
 
-def _name(activation: Any) -> onednn.Activation | None:
+def _activation(module: Any) -> onednn.Activation | None:
     """Return how oneDNN knows an activation, None where it does not."""
-    if _listened(activation):
+    if _listened(module):
         return None
-    if type(activation) is nn.GELU:
-        return onednn.GELU[activation.approximate]
-    return onednn.RELU if type(activation) is nn.ReLU else None
+    if type(module) is nn.GELU:
+        return onednn.GELU[module.approximate]
+    return onednn.RELU if type(module) is nn.ReLU else None
 
 
 def _listened(module: Any) -> bool:

@@ -82,7 +82,7 @@ def test_an_activation_follows(
     often: bool,  # noqa: FBT001  # a parameter of the test
 ) -> None:
     monkeypatch.setattr(onednn, "_ACTIVATED", numbers)
-    torch.manual_seed(1)  # noqa: TID251  # weights
+    torch.manual_seed(1)  # noqa: TID251  # a layer draws its weights from the global generator
     conv1d: Any = Conv1D  # without types
     module: Any = nn.Linear(24, 40) if kind == "linear" else conv1d(40, 24)
     nn.init.normal_(module.bias)
