@@ -82,6 +82,14 @@ def test_an_activation_follows(
     often: bool,  # noqa: FBT001  # a parameter of the test
 ) -> None:
     monkeypatch.setattr(onednn, "_ACTIVATED", numbers)
+    fused: list[int] = []
+    product = onednn.product
+
+    def heard(inputs: torch.Tensor, *others: Any) -> torch.Tensor:
+        fused.append(len(inputs))
+        return product(inputs, *others)
+
+    monkeypatch.setattr(onednn, "product", heard)
     torch.manual_seed(1)  # noqa: TID251  # a layer draws its weights from the global generator
     conv1d: Any = Conv1D  # without types
     module: Any = nn.Linear(24, 40) if kind == "linear" else conv1d(40, 24)
@@ -92,6 +100,7 @@ def test_an_activation_follows(
         with torch.no_grad():
             found = Modules(policy, often=often)(module, then)(inputs)
             torch.testing.assert_close(found, then(module(inputs)), rtol=0, atol=1e-5)
+    assert fused == ([7] if numbers == 0 and isinstance(then, (nn.GELU, nn.ReLU)) else [])
 
 
 @pytest.mark.parametrize("listened", ["module", "activation"])
