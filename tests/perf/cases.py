@@ -6,11 +6,11 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
+from perf.evaluations import our_answers, plain_answers
 from perf.flops import Count, matrix_peak
-from perf.official import Official
-from perf.ours import Steps
-from perf.pace import interleave
+from perf.official import official_recipe
+from perf.ours import Steps, our_step
+from perf.pace import Side, in_turns, interleave, timed
 from perf.table import Measured
 from perf.trl_trainers import THEIRS, Match, dpo, grpo, sft
 from perf.whole import train_from_scratch, train_with_harness
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from perf.pace import Seconds
+    from perf.pace import Seconds, Turns
+
+#: Steps that are not counted where a trainer of TRL takes part: it sets up in more than its first.
+_WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class Setting:
     tasks: Mapping[str, Task]
     rounds: int
     threads: int
+
+    def in_turns(self, sides: Mapping[str, Side], *, rounds: int | None = None, warm_up: int = 1) -> Seconds:
+        """Time sides, each in a process of its own."""
+        return in_turns(sides, rounds=rounds or self.rounds, threads=self.threads, warm_up=warm_up)
 
     @classmethod
     def make(cls, folder: Path, *, rounds: int, threads: int) -> Setting:
@@ -51,10 +58,10 @@ def official_step(setting: Setting) -> list[Measured]:
     for key, aim in (("dolly", 4.0), ("xsum", 6.0)):
         task = setting.tasks[key]
         sides = {
-            "ours": Steps(setting.model, task, "eso").take,
-            "official": Official(setting.model, task, "eso", new_tokens=NEW_TOKENS).take,
+            "ours": Side.of(our_step, setting.model, task, "eso"),
+            "official": Side.of(official_recipe, setting.model, task, "eso", new_tokens=NEW_TOKENS),
         }
-        seconds = interleave(sides, rounds=setting.rounds)
+        seconds = setting.in_turns(sides)
         found.append(Measured.of(f"ESO step, {task.name}", _says(task), seconds, other="official", aim=aim))
     return found
 
@@ -65,11 +72,12 @@ def grpo_step(setting: Setting) -> list[Measured]:
     for key, aim in (("dolly", 2.5), ("xsum", 4.0)):
         task = setting.tasks[key]
         flat = [1.0] * CANDIDATES
-        others = {
-            "ours": Steps(setting.model, task, "eso", use_sft_term=False, temperatures=flat).take,
-            "with sft": Steps(setting.model, task, "eso", temperatures=flat).take,
+        sides = {
+            "ours": Side.of(our_step, setting.model, task, "eso", use_sft_term=False, temperatures=flat),
+            "with sft": Side.of(our_step, setting.model, task, "eso", temperatures=flat),
+            THEIRS: Side(grpo, (Match(setting.folder, setting.model, task, _WARM_UP + setting.rounds),)),
         }
-        seconds = grpo(Match(setting.folder, setting.model, task, others, setting.rounds))
+        seconds = setting.in_turns(sides, warm_up=_WARM_UP)
         beside = f"with the supervised term {seconds.ratio(THEIRS, 'with sft'):.2f}"
         found.append(
             Measured.of(f"on-policy step, {task.name}", _says(task), seconds, other=THEIRS, aim=aim, note=beside)
@@ -88,57 +96,28 @@ def dpo_step(setting: Setting) -> list[Measured]:
 
 
 def _against_trl(
-    setting: Setting, name: str, theirs: Callable[[Match], Seconds], task_name: str, aim: float
+    setting: Setting, name: str, theirs: Callable[[Turns, Match], None], task_name: str, aim: float
 ) -> Measured:
     task = setting.tasks[task_name]
-    others = {"ours": Steps(setting.model, task, name.lower()).take}
-    seconds = theirs(Match(setting.folder, setting.model, task, others, 3 * setting.rounds))  # its steps are short
+    rounds = 3 * setting.rounds  # its steps are short
+    sides = {
+        "ours": Side.of(our_step, setting.model, task, name.lower()),
+        THEIRS: Side(theirs, (Match(setting.folder, setting.model, task, _WARM_UP + rounds),)),
+    }
+    seconds = setting.in_turns(sides, rounds=rounds, warm_up=_WARM_UP)
     says = f"{task.name}, {task.batch_size} rows, prompts of {task.prompt_tokens:.0f} tokens"
     return Measured.of(f"{name} step", says, seconds, other=THEIRS, aim=aim)
 
 
 def evaluation(setting: Setting) -> list[Measured]:
     """(e) One draw for 256 Dolly prompts against ``generate`` over length-sorted batches, at its best batch size."""
-    from transformers import AutoModelForCausalLM
-
-    from harness.lm.encode import collate
-    from harness.lm.sampling import sample
-
     task = setting.tasks["dolly"]
-    policy = load(setting.model)
-    model: Any = AutoModelForCausalLM.from_pretrained(setting.model, dtype=torch.float32)
-    model.eval()
-    rows = sorted(task.rows, key=lambda row: len(row.prompt), reverse=True)
-
-    def ours() -> None:
-        for start in range(0, len(rows), 128):
-            batch = collate(rows[start : start + 128])
-            sample(policy, batch.prompts, batch.ids, temperatures=[1.0], seed=0, purpose="evaluate", step=0,
-                   max_new_tokens=NEW_TOKENS)  # fmt: skip
-
-    def theirs(size: int) -> Callable[[], None]:
-        @torch.no_grad()
-        def generate() -> None:
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
-                width = max(len(row.prompt) for row in part)
-                ids = torch.zeros(len(part), width, dtype=torch.int64)
-                mask = torch.zeros_like(ids)
-                for place, row in enumerate(part):
-                    ids[place, width - len(row.prompt) :] = torch.from_numpy(row.prompt.astype("int64"))
-                    mask[place, width - len(row.prompt) :] = 1
-                model.generate(
-                    input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=True, temperature=1.0,
-                    top_k=0, top_p=1.0, pad_token_id=policy.eos_id,
-                )  # fmt: skip
-
-        return generate
-
     sizes = (8, 32, 128)
-    sides = {"ours": ours, **{f"generate {size}": theirs(size) for size in sizes}}
-    seconds = interleave(sides, rounds=max(3, setting.rounds // 3))
+    sides = {"ours": Side.of(our_answers, setting.model, task)}
+    sides |= {f"generate {size}": Side.of(plain_answers, setting.model, task, size) for size in sizes}
+    seconds = setting.in_turns(sides, rounds=max(3, setting.rounds // 3))
     best = min((f"generate {size}" for size in sizes), key=seconds.median)
-    prompts = f"{len(rows)} Dolly prompts of {task.prompt_tokens:.0f} tokens, {NEW_TOKENS} new tokens"
+    prompts = f"{len(task.rows)} Dolly prompts of {task.prompt_tokens:.0f} tokens, {NEW_TOKENS} new tokens"
     says = f"{prompts}, best batch size of {sizes}: {best}"
     return [Measured.of("evaluation generation", says, seconds, other=best, aim=2.0)]
 
@@ -187,16 +166,19 @@ def reward(setting: Setting) -> list[Measured]:
     texts = [str(row.columns["references"][0]) for row in setting.tasks["dolly"].rows]
     answers = [text for place in range(len(texts)) for text in (texts[place - k - 1] for k in range(CANDIDATES))]
     references = [text for text in texts for _ in range(CANDIDATES)]
-    seconds = interleave(
-        {
-            "ours": lambda: ours(prompts=[""] * len(answers), completions=answers, completion_ids=[[]] * len(answers),
-                                 references=[(text,) for text in references]),
-            "rouge-score": lambda: [
-                theirs.score(r, a)["rougeL"].fmeasure for r, a in zip(references, answers, strict=True)
-            ],
-        },
-        rounds=setting.rounds,
-    )  # fmt: skip
+    asked = {
+        "prompts": [""] * len(answers),
+        "completions": answers,
+        "completion_ids": [[]] * len(answers),
+        "references": [(text,) for text in references],
+    }
+
+    def one_by_one() -> list[float]:
+        pairs = zip(references, answers, strict=True)
+        return [theirs.score(reference, answer)["rougeL"].fmeasure for reference, answer in pairs]
+
+    sides = {"ours": timed(lambda: ours(**asked)), "rouge-score": timed(one_by_one)}
+    seconds = interleave(sides, rounds=setting.rounds)
     says = f"{len(answers)} pairs of Dolly answers, stems known from the rounds before, as in training"
     return [Measured.of("ROUGE-L reward", says, seconds, other="rouge-score", aim=50.0)]
 

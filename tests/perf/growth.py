@@ -25,7 +25,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
-from perf.pace import interleave
+from perf.pace import Side, in_turns
 from perf.panels import Panel, Row, draw
 from perf.resident import Growth, supported
 from perf.table import machine, said
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 OURS, THEIRS = "ours", "TRL"
+#: Steps that are not counted.
+_WARM_UP = 1
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def measure(*, what: str, model: str, point: Mapping[str, int], rows: str, round
     size = Point(**point)
     task = Task("XSum", _kept(Path(rows)), size.batch)
     by_name: Mapping[str, Callable[[], Any]] = {
-        "time": lambda: _time(Path(model), task, size, rounds),
+        "time": lambda: _time(Path(model), task, size, rounds, threads),
         OURS: lambda: _our_memory(Path(model), task, size),
         THEIRS: lambda: _their_memory(Path(model), task, size),
     }
@@ -165,16 +167,15 @@ def _steps(model: Path, task: Task, point: Point, *, warm: bool = True) -> Calla
     return Steps(model, task, "eso", warm=warm, use_sft_term=False, temperatures=flat).take
 
 
-def _time(model: Path, task: Task, point: Point, rounds: int) -> dict[str, Any]:
+def _time(model: Path, task: Task, point: Point, rounds: int, threads: int) -> dict[str, Any]:
     from perf.trl_trainers import Match, grpo
 
-    others = {OURS: _steps(model, task, point)}
-    if _sides(point) == (OURS,):
-        alone = interleave(others, rounds=rounds)
-        return {"seconds": alone.sides, "median": {OURS: alone.median(OURS)}, "ratio": None}
-    seconds = grpo(Match(model.parent, model, task, others, rounds, warm_up=1, candidates=point.candidates))
-    median = {side: seconds.median(side) for side in (OURS, THEIRS)}
-    return {"seconds": seconds.sides, "median": median, "ratio": seconds.ratio(THEIRS, OURS)}
+    match = Match(model.parent, model, task, _WARM_UP + rounds, candidates=point.candidates)
+    sides = {OURS: Side.of(_steps, model, task, point), THEIRS: Side(grpo, (match,))}
+    here = {name: sides[name] for name in _sides(point)}
+    seconds = in_turns(here, rounds=rounds, threads=threads, warm_up=_WARM_UP)
+    ratio = seconds.ratio(THEIRS, OURS) if THEIRS in here else None
+    return {"seconds": seconds.sides, "median": {side: seconds.median(side) for side in here}, "ratio": ratio}
 
 
 def _our_memory(model: Path, task: Task, point: Point) -> float:
@@ -189,11 +190,21 @@ def _our_memory(model: Path, task: Task, point: Point) -> float:
 def _their_memory(model: Path, task: Task, point: Point) -> float:
     from perf.trl_trainers import Match, grpo
 
-    growth = Growth()
-    found: list[float] = []
-    others = {"memory": lambda: found.append(growth.read())}
-    grpo(Match(model.parent, model, task, others, 0, candidates=point.candidates, before=growth.begin))
-    return found[-1]
+    class Memory:
+        """Turns that come at once."""
+
+        growth = Growth()
+        found = 0.0
+
+        def begin(self) -> None:
+            self.growth.begin()
+
+        def end(self) -> None:
+            self.found = self.growth.read()
+
+    turns = Memory()
+    grpo(turns, Match(model.parent, model, task, 2, candidates=point.candidates))
+    return turns.found
 
 
 def _keep(path: Path, rows: Sequence[EncodedRow]) -> None:
@@ -252,9 +263,9 @@ def markdown(costs: Costs, axes: Sequence[Axis], conditions: Mapping[str, Any]) 
         (
             f"{said(conditions)}. Made by `python tests/perf/growth.py`: ESO without its "
             f"supervised term, all temperatures 1, against TRL's GRPO; GPT-2 of 5.3 M parameters, XSum prompts, "
-            f"{_base()}. Seconds are medians of {conditions['rounds']} rounds, both sides in turns in one process a "
-            "point; the ratio is the median over rounds. MB (10^6 bytes) are what two steps held at most above what "
-            "was held before the first (model loaded, no moments yet), in a process of its own for each side. k = 1 "
+            f"{_base()}. Seconds are medians of {conditions['rounds']} rounds, both sides in turns, each in a "
+            "process of its own; the ratio is the median over rounds. MB (10^6 bytes) are what two steps held at most "
+            "above what was held before the first (model loaded, no moments yet), in other processes. k = 1 "
             "is DRL without a baseline: ESO and GRPO refuse a group of one, which has no gradient. Ours holds the "
             "activations of at most 1,024 tokens at a time, whatever the group or batch."
         ),

@@ -15,7 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from perf.workload import Task
@@ -155,3 +155,8 @@ def _left(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         ids[place, width - len(sequence) :] = torch.tensor(sequence)
         mask[place, width - len(sequence) :] = 1
     return ids, mask
+
+
+def official_recipe(folder: Path, task: Task, method: str, *, new_tokens: int) -> Callable[[], None]:
+    """Return what takes a step of the recipe."""
+    return Official(folder, task, method, new_tokens=new_tokens).take

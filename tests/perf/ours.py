@@ -17,6 +17,7 @@ from harness.training.rewards import CombinedReward
 from harness.training.summary import module_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from perf.workload import Task
@@ -81,3 +82,8 @@ def _reference(folder: Path, task: Task) -> Precomputed:
     path = folder.parent / "reference.safetensors"
     save(dict(sorted(known.items())), path)
     return Precomputed(path, module_digest(policy.model), {})
+
+
+def our_step(folder: Path, task: Task, method: str, **options: Any) -> Callable[[], None]:
+    """Return what takes a step of ours."""
+    return Steps(folder, task, method, **options).take

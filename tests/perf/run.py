@@ -1,7 +1,8 @@
 """Time the harness against what a user could run instead, and write a table.
 
-``python tests/perf/run.py [--only NAME …] [--out FOLDER]``: every comparison runs both sides in turns in one process,
-so a figure is a ratio taken on one machine under one load. Needs the real data sets (``HARNESS_TEST_DATA``) and TRL.
+``python tests/perf/run.py [--only NAME …] [--out FOLDER]``: every comparison runs its sides in turns, each in a process
+of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
+(``HARNESS_TEST_DATA``) and TRL.
 """
 
 from __future__ import annotations

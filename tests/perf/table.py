@@ -113,9 +113,9 @@ def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
         "# Speed on two processor cores",
         "",
         (
-            f"{said(conditions)}. Made by `python tests/perf/run.py`: both sides of a row in "
-            "turns in one process, medians; the ratio is the median over rounds, its quartiles beside it. Compare "
-            "ratios, not seconds."
+            f"{said(conditions)}. Made by `python tests/perf/run.py`: the sides of a row in turns, "
+            "each in a process of its own (ROUGE-L in one), medians; the ratio is the median over rounds, its "
+            "quartiles beside it. Compare ratios, not seconds."
         ),
         "",
         "| comparison | ours | other | ratio | quartiles | aim | rounds | conditions |",

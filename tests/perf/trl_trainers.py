@@ -1,4 +1,4 @@
-"""The installed TRL's trainers, stepped in turn with ours: a callback takes our step after each of theirs.
+"""The installed TRL's trainers, each as a side of a comparison: a callback waits for its turns.
 
 What is counted of a trainer is the time between its own ``on_step_begin`` and ``on_step_end``: the forward, sampling,
 scoring, backward, clipping and optimiser step of one batch, without fetching the batch, logging or saving.
@@ -6,21 +6,20 @@ scoring, backward, clipping and optimiser step of one batch, without fetching th
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from perf.pace import Seconds
 from perf.workload import CANDIDATES, NEW_TOKENS
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from harness.plugins import load_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
+    from perf.pace import Turns
     from perf.workload import Task
 
 THEIRS = "TRL"
@@ -28,48 +27,30 @@ THEIRS = "TRL"
 
 @dataclass(frozen=True)
 class Match:
-    """One trainer against steps of others, on one task."""
+    """What a trainer trains, and on what."""
 
     folder: Path
     """For what the trainer writes."""
     model: Path
     task: Task
-    others: Mapping[str, Callable[[], object]]
-    rounds: int
-    warm_up: int = 2
-    """Steps of the trainer, and of the others, that are not counted."""
+    steps: int
     candidates: int = CANDIDATES
     """Answers that GRPO draws to a prompt, at least two."""
-    before: Callable[[], object] = lambda: None
-    """Called before each step of the trainer."""
 
 
-class _Turns(TrainerCallback):
-    def __init__(self, match: Match) -> None:
-        self.match = match
-        self.seconds = Seconds()
-        self.step = 0
-        self.began = 0.0
+class _Steps(TrainerCallback):
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.match.before()
-        self.began = time.perf_counter()
+        self.turns.begin()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._add(THEIRS, time.perf_counter() - self.began)
-        for name, take in self.match.others.items():
-            began = time.perf_counter()
-            take()
-            self._add(name, time.perf_counter() - began)
-        self.step += 1
-
-    def _add(self, name: str, seconds: float) -> None:
-        if self.step >= self.match.warm_up:
-            self.seconds.add(name, seconds)
+        self.turns.end()
 
 
-def grpo(match: Match) -> Seconds:
-    """Time GRPO: Dr. GRPO's loss without KL, one step a rollout, k candidates of up to 64 tokens, our ROUGE-L."""
+def grpo(turns: Turns, match: Match) -> None:
+    """Take GRPO's steps: Dr. GRPO's loss without KL, one step a rollout, k candidates of 64 tokens, our ROUGE-L."""
     from trl import GRPOConfig, GRPOTrainer
 
     registry = load_registry()
@@ -92,29 +73,29 @@ def grpo(match: Match) -> Seconds:
         steps_per_generation=1,
         num_iterations=1,
     )
-    return _timed(match, GRPOTrainer, config, rows, reward_funcs=[rouge])
+    _train(turns, match, GRPOTrainer, config, rows, reward_funcs=[rouge])
 
 
-def sft(match: Match) -> Seconds:
-    """Time supervised steps on prompts and completions, the loss on completions alone."""
+def sft(turns: Turns, match: Match) -> None:
+    """Take supervised steps on prompts and completions, the loss on completions alone."""
     from trl import SFTConfig, SFTTrainer
 
     said = _answers(match)
     rows = [{"prompt": row.text, "completion": said(row.completion)} for row in match.task.rows]
     arguments = _arguments(match, match.task.batch_size)
     config = SFTConfig(**arguments, max_length=1024, completion_only_loss=True, packing=False)
-    return _timed(match, SFTTrainer, config, rows)
+    _train(turns, match, SFTTrainer, config, rows)
 
 
-def dpo(match: Match) -> Seconds:
-    """Time DPO steps on preference pairs whose reference log-probs were computed beforehand."""
+def dpo(turns: Turns, match: Match) -> None:
+    """Take DPO steps on preference pairs whose reference log-probs were computed beforehand."""
     from trl import DPOConfig, DPOTrainer
 
     said = _answers(match)
     rows = [{"prompt": row.text, "chosen": said(row.chosen), "rejected": said(row.rejected)} for row in match.task.rows]
     arguments = _arguments(match, match.task.batch_size)
     config = DPOConfig(**arguments, max_length=1024, beta=0.1, precompute_ref_log_probs=True)
-    return _timed(match, DPOTrainer, config, rows)
+    _train(turns, match, DPOTrainer, config, rows)
 
 
 def _arguments(match: Match, batch: int) -> dict[str, Any]:
@@ -122,7 +103,7 @@ def _arguments(match: Match, batch: int) -> dict[str, Any]:
         "output_dir": str(match.folder / "trl"),
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": 1,
-        "max_steps": match.warm_up + match.rounds,
+        "max_steps": match.steps,
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
@@ -143,16 +124,14 @@ def _answers(match: Match) -> Callable[[Any], str]:
     return lambda answer: str(tokenizer.decode(answer.ids[:-1] if answer.finished else answer.ids))
 
 
-def _timed(match: Match, trainer: Any, config: Any, rows: list[dict[str, Any]], **more: Any) -> Seconds:
+def _train(turns: Turns, match: Match, trainer: Any, config: Any, rows: list[dict[str, Any]], **more: Any) -> None:
     from datasets import Dataset
 
-    turns = _Turns(match)
     trainer(
         model=AutoModelForCausalLM.from_pretrained(match.model, dtype=torch.float32),
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(match.model),
-        callbacks=[turns],
+        callbacks=[_Steps(turns)],
         **more,
     ).train()
-    return turns.seconds
