@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
-from harness.lm import backbone, tree_attention
+from harness.lm import backbone, onednn, tree_attention
 from harness.lm.layers import as_they_are, walk_of
 from harness.lm.packing import Packed, pack, pad
 
@@ -306,7 +306,7 @@ class _LinearScores(torch.autograd.Function):
         totals: list[Tensor] = []
         spread: list[Tensor] = []
         for start in range(0, len(states), size):
-            logits = policy.restrict(lean[start : start + size] @ slim.t())
+            logits = policy.restrict(_times(policy, lean[start : start + size], slim))
             scaled = upcast(logits, dtype)
             scaled = scaled if temperature == 1 else scaled / temperature
             top = scaled.amax(-1, keepdim=True)
@@ -338,29 +338,43 @@ class _LinearScores(torch.autograd.Function):
         size = _chunk(ctx.policy)
         pull = gradients[0] / ctx.temperature
         into_states = torch.empty_like(lean) if ctx.needs_input_grad[0] else None
-        into_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        into_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        if into_weight is not None:
+            into_weight[len(slim) if len(lean) else 0 :] = 0  # the first chunk writes the rest
         for place, start in enumerate(range(0, len(lean), size)):
             part = slice(start, start + size)
-            # d log p(target) / d logits = (one-hot(target) - p) / temperature
+            aimed = targets[part, None]
             if ctx.kept is None:
-                flow = upcast(ctx.policy.restrict(lean[part] @ slim.t()), ctx.dtype)
-                flow = flow if ctx.temperature == 1 else flow / ctx.temperature
-                flow = flow.sub_(totals[part, None]).exp_().mul_(-pull[part, None])
+                scaled = upcast(ctx.policy.restrict(_times(ctx.policy, lean[part], slim)), ctx.dtype)
+                scaled = scaled if ctx.temperature == 1 else scaled / ctx.temperature
+                weights, total = scaled.sub_(totals[part, None]).exp_(), torch.ones_like(totals[part])
             else:
                 weights, total = ctx.kept[place]
-                flow = weights * (-pull[part] / total)[:, None]
-            flow.scatter_add_(1, targets[part, None], pull[part, None])
-            flow = flow.to(ctx.compute)
+            # d log p(target) / d logits = (one-hot(target) - p) / temperature: in place, and scaled where it is narrow
+            before = weights.gather(1, aimed)
+            flow = weights.scatter_(1, aimed, before - total[:, None])
+            factor = (-pull[part] / total)[:, None]
+            if flow.dtype != ctx.compute:
+                flow, factor = (flow * factor).to(ctx.compute), torch.ones_like(factor)
             if into_states is not None:
-                torch.mm(flow, slim, out=into_states[part])
+                torch.mm(flow, slim, out=into_states[part]).mul_(factor)
             if into_weight is not None:
-                rows = into_weight[: len(slim)]
+                rows, pulled = into_weight[: len(slim)], lean[part] * factor.to(ctx.compute)
                 if rows.dtype == flow.dtype:
-                    rows.addmm_(flow.t(), lean[part])
+                    rows.addmm_(flow.t(), pulled, beta=min(place, 1))
                 else:
-                    rows += flow.t() @ lean[part]
+                    made = flow.t() @ pulled
+                    rows.copy_(made) if place == 0 else rows.add_(made)
+            weights.scatter_(1, aimed, before)  # a graph may be walked back again
         into_states = None if into_states is None else into_states.to(states.dtype)
         return into_states, into_weight, None, None, None, None, None, None
+
+
+def _times(policy: Policy, states: Tensor, weight: Tensor) -> Tensor:
+    """Return ``states`` (N, D) times ``weight`` (V, D), transposed: (N, V), without gradient."""
+    if len(states) >= onednn.ROWS and onednn.fits(weight, policy):
+        return onednn.product(states, weight.detach(), None)
+    return states @ weight.t()
 
 
 def _chunk(policy: Policy) -> int:

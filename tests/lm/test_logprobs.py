@@ -11,7 +11,7 @@ from lm.ragged import alone, logprobs_alone, sharpen, some_completions, some_pro
 from torch import nn
 
 from harness.api import Completions
-from harness.lm import backbone, logprobs
+from harness.lm import backbone, logprobs, onednn
 from harness.lm.logprobs import ScoringModule, prepare, score, score_logits
 
 if TYPE_CHECKING:
@@ -156,6 +156,30 @@ def test_chunks_and_what_is_kept_change_nothing(
     for gradient, parameter in zip(once, policy.model.parameters(), strict=True):
         assert parameter.grad is not None
         assert torch.equal(gradient, parameter.grad)  # a graph may be walked back twice
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_logits_made_by_onednn(make_policy: Make, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
+    exact = sharpen(make_policy(vocab_size=336), 2.0)
+    policy = sharpen(make_policy(vocab_size=336, dtype="float32"), 2.0)
+    prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
+    expected = score(exact, prompts, completions, dropout=False).values
+    wanted = gradients(exact, (expected * WEIGHTS).sum())
+    monkeypatch.setattr(logprobs, "_ROWS", 5)
+    monkeypatch.setattr(logprobs, "_KEPT", {"cpu": 10**9 if kept else 0})
+    monkeypatch.setattr(onednn, "_NUMBERS", 0)
+    shapes: list[torch.Size] = []
+    product = onednn.product
+
+    def counted(inputs: torch.Tensor, *others: Any) -> torch.Tensor:
+        shapes.append(inputs.shape)
+        return product(inputs, *others)
+
+    monkeypatch.setattr(onednn, "product", counted)
+    found = score(policy, prompts, completions, dropout=False).values
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    assert_alike(gradients(policy, (found * WEIGHTS.float()).sum()), wanted, 1e-5)
+    assert [rows for rows, _ in shapes] == [5, 5, 5, 5, 3] * (1 if kept else 2)
 
 
 def test_the_type_of_the_log_softmax(make_policy: Make) -> None:
