@@ -203,7 +203,7 @@ def _their_memory(model: Path, task: Task, point: Point) -> float:
             self.found = self.growth.read()
 
     turns = Memory()
-    grpo(turns, Match(model.parent, model, task, 2, candidates=point.candidates))
+    grpo(turns, Match(model.parent, model, task, 1, candidates=point.candidates))
     return turns.found
 
 

@@ -50,7 +50,7 @@ class Turns(Protocol):
     """What a side that runs by itself, such as a trainer, calls around each of its steps."""
 
     def begin(self) -> None:
-        """Wait for the side's turn."""
+        """Wait for the side's turn; there is always one more than is taken, so that nothing ends while others work."""
         ...
 
     def end(self) -> None:
@@ -63,7 +63,7 @@ class Side:
     """One side of a comparison; all of it is pickled for its process."""
 
     run: Callable[..., None]
-    """Takes the turns first, and as many steps as it has turns."""
+    """Takes the turns first, and begins one step more than are timed."""
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -93,6 +93,7 @@ class _Waiting:
         self._began = 0.0
 
     def begin(self) -> None:
+        self._connection.send(None)  # at rest
         if not self._connection.recv():
             raise _Over
         self._began = time.perf_counter()
@@ -120,14 +121,23 @@ class _Process:
         self._process.start()
         theirs.close()
 
+    def rest(self) -> None:
+        """Wait until it has nothing to do but to wait for its turn."""
+        self._hear()
+
     def take(self) -> float:
         """Let it take a step, and return its seconds."""
-        try:
+        with suppress(OSError):  # that it has ended is seen below
             self._connection.send(True)
-            seconds: float = self._connection.recv()
+        seconds: float = self._hear()
+        self.rest()
+        return seconds
+
+    def _hear(self) -> Any:
+        try:
+            return self._connection.recv()
         except (EOFError, OSError):
             raise SystemExit(f"{self._name}: its process ended early; what it said of that is above") from None
-        return seconds
 
     def close(self) -> None:
         """End it."""
@@ -144,6 +154,8 @@ def in_turns(sides: Mapping[str, Side], *, rounds: int, threads: int, warm_up: i
         for name, side in sides.items():
             processes[name] = _Process(name, side, threads)
             stack.callback(processes[name].close)
+        for process in processes.values():
+            process.rest()
         return interleave({name: each.take for name, each in processes.items()}, rounds=rounds, warm_up=warm_up)
 
 

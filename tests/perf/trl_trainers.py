@@ -34,6 +34,7 @@ class Match:
     model: Path
     task: Task
     steps: int
+    """That are timed or warm it up; it begins one more."""
     candidates: int = CANDIDATES
     """Answers that GRPO draws to a prompt, at least two."""
 
@@ -103,7 +104,7 @@ def _arguments(match: Match, batch: int) -> dict[str, Any]:
         "output_dir": str(match.folder / "trl"),
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": 1,
-        "max_steps": match.steps,
+        "max_steps": match.steps + 1,
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
