@@ -83,9 +83,10 @@ def machine(threads: int) -> dict[str, Any]:
 def write(rows: Sequence[Measured], conditions: dict[str, Any], folder: Path | None, *, keep: bool = False) -> None:
     """Write ``cpu.json`` and ``cpu.md``, or print the table where there is no folder."""
     if folder is not None and keep and (folder / "cpu.json").is_file():
-        earlier = [Measured(**row) for row in json.loads((folder / "cpu.json").read_text(encoding="utf-8"))["rows"]]
-        known = {row.name: row for row in [*earlier, *rows]}
+        before = json.loads((folder / "cpu.json").read_text(encoding="utf-8"))
+        known = {row.name: row for row in [*(Measured(**row) for row in before["rows"]), *rows]}
         rows = list(known.values())
+        conditions = {**conditions, "runs": before["conditions"].get("runs", 1) + 1}
     text = _markdown(rows, conditions)
     if folder is None:
         print(text)
@@ -109,13 +110,15 @@ def _number(ratio: float) -> str:
 
 
 def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
+    runs = conditions.get("runs", 1)
+    together = f"; rows of {runs} runs together" if runs > 1 else ""
     lines = [
         "# Speed on two processor cores",
         "",
         (
             f"{said(conditions)}. Made by `python tests/perf/run.py`: the sides of a row in turns, "
             "each in a process of its own (ROUGE-L in one), medians; the ratio is the median over rounds, its "
-            "quartiles beside it. Compare ratios, not seconds."
+            f"quartiles beside it{together}. Compare ratios, not seconds."
         ),
         "",
         "| comparison | ours | other | ratio | quartiles | aim | rounds | conditions |",
