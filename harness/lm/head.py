@@ -20,7 +20,8 @@ class Head:
         self._policy = policy
         weight = backbone.head_weight(policy.model)
         mine = None if weight is None else weight[: policy.vocab_size]
-        self._packed = onednn.pack(mine) if mine is not None and onednn.fits(mine, policy) else None
+        packs = mine is not None and onednn.least_rows(mine, policy) is not None
+        self._packed = onednn.pack(mine) if packs and mine is not None else None
 
     def __call__(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Return logits (N, V) of hidden states (N, D), or the model's own ``logits`` where it makes them itself."""

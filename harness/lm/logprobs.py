@@ -372,7 +372,7 @@ class _LinearScores(torch.autograd.Function):
 
 def _times(policy: Policy, states: Tensor, weight: Tensor) -> Tensor:
     """Return ``states`` (N, D) times ``weight`` (V, D), transposed: (N, V), without gradient."""
-    if len(states) >= onednn.ROWS and onednn.fits(weight, policy):
+    if len(states) > 1 and onednn.many_fit(weight, policy):
         return onednn.product(states, weight.detach(), None)
     return states @ weight.t()
 

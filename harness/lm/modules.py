@@ -63,16 +63,18 @@ class Modules:
         kind = type(module)
         if kind not in {nn.Linear, Conv1D}:
             return None
-        weight = module.weight if kind is nn.Linear else module.weight.t()
-        fits = onednn.fits(weight, self._policy, activated=activation is not None)
-        if not fits or not (self._often or activation):  # of many rows, BLAS makes as good a product
+        if not (self._often or activation):  # of many rows, BLAS makes as good a product
             return None
-        ready = onednn.pack(weight) if self._often else weight.detach()
+        weight = module.weight if kind is nn.Linear else module.weight.t()
+        least = onednn.least_rows(weight, self._policy, activated=activation is not None)
+        if least is None:
+            return None
+        ready = onednn.pack(weight) if self._often else onednn.once(weight)
         plain, bias = _plain(module), module.bias
         after = None if activation is None else activation.alone
 
         def product(inputs: Tensor) -> Tensor:
-            if len(inputs) >= onednn.ROWS:
+            if len(inputs) >= least:
                 return onednn.product(inputs, ready, bias, activation)
             found = plain(inputs)
             return found if after is None else after(found)

@@ -11,6 +11,7 @@ import pytest
 from lm.families import FAMILIES
 
 from harness.benchmark.schema import Model
+from harness.lm import onednn
 from harness.lm.models import initialise, train_bpe
 from harness.lm.policy import Policy
 from harness.lm.tokenise import Tokeniser
@@ -82,6 +83,17 @@ def make_policy(
         return Policy.load(folder, spec=spec, dropout=dropout)
 
     return make
+
+
+@pytest.fixture
+def onednn_from(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what sets from how many numbers of a weight on, and rows with an activation, oneDNN multiplies."""
+
+    def set_to(numbers: int, *, activated_rows: int | None = None) -> None:
+        few = numbers if activated_rows is None else 1 << 62
+        monkeypatch.setattr(onednn, "WORTH", onednn.Worth(few, numbers, numbers, activated_rows or 2))
+
+    return set_to
 
 
 @pytest.fixture(scope="session")

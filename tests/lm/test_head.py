@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from harness.lm import onednn
 from harness.lm.head import Head
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("rows", [1, 5, 64])
 def test_logits_are_the_heads(
-    make_policy: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch, dtype: str, rows: int
+    make_policy: Callable[..., Policy], onednn_from: Callable[..., None], dtype: str, rows: int
 ) -> None:
-    monkeypatch.setattr(onednn, "_NUMBERS", 0)  # the head of a toy is too small to be worth it
+    onednn_from(0)  # the head of a toy is too small
     policy = make_policy(dtype=dtype, vocab_size=336)  # wider than the tokenizer
     model: Any = policy.model
     weight = model.get_output_embeddings().weight

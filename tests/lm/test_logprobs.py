@@ -159,7 +159,9 @@ def test_chunks_and_what_is_kept_change_nothing(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_logits_made_by_onednn(make_policy: Make, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
+def test_logits_made_by_onednn(
+    make_policy: Make, monkeypatch: pytest.MonkeyPatch, onednn_from: Callable[..., None], *, kept: bool
+) -> None:
     exact = sharpen(make_policy(vocab_size=336), 2.0)
     policy = sharpen(make_policy(vocab_size=336, dtype="float32"), 2.0)
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
@@ -167,7 +169,7 @@ def test_logits_made_by_onednn(make_policy: Make, monkeypatch: pytest.MonkeyPatc
     wanted = gradients(exact, (expected * WEIGHTS).sum())
     monkeypatch.setattr(logprobs, "_ROWS", 5)
     monkeypatch.setattr(logprobs, "_KEPT", {"cpu": 10**9 if kept else 0})
-    monkeypatch.setattr(onednn, "_NUMBERS", 0)
+    onednn_from(0)
     shapes: list[torch.Size] = []
     product = onednn.product
 
