@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 import harness
-from harness.plan.build import data_label
+from harness.plan.cells import data_label
 from harness.store.files import dump, replace_text, seal
 from harness.store.identity import digest
 

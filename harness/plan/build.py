@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
-from harness.plan.graph import Cell, Plan, RewardStages, Row, Stage, StageKind, result_settings, stage_id, stage_key
+from harness.plan.cells import data_label, row_of
+from harness.plan.graph import Plan, RewardStages, Row, RowKind, Stage, StageKind, result_settings, stage_id, stage_key
 from harness.plan.reference import reference_parents
 from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plan.tuning import Tuned, held_chain, try_out
 from harness.plugins import source_digest
-from harness.plugins.runtime_options import split_options
 from harness.stages.models import model_identity
 from harness.store import CorruptError
 from harness.training.schedule import position_epochs
@@ -24,10 +24,8 @@ from harness.training.schedule import position_epochs
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from pydantic import BaseModel
-
-    from harness.api import MethodRegistration, MetricRegistration
-    from harness.benchmark.schema import Benchmark, DataUse, MetricUse
+    from harness.api import MethodRegistration
+    from harness.benchmark.schema import Benchmark, DataUse
     from harness.plan.segments import Segment
     from harness.plugins import Registry
     from harness.store import Store
@@ -64,11 +62,6 @@ def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed
 def code_digest(kind: str) -> str:
     """Return the digest of the core's source behind a kind of stage, as it was when this process first asked."""
     return source_digest(CODE[kind])
-
-
-def data_label(use: DataUse) -> str:
-    """Return what tables call a data use."""
-    return use.label or use.dataset
 
 
 class _Builder:
@@ -118,11 +111,11 @@ class _Builder:
                     self.checkpoints[model.label or model.name, entry.label, seed] = chains[entry.label, seed][-1]
             for seed in self.benchmark.seeds:
                 checkpoint = self.model(model, seed)
-                rows.append(self.row(model, seed, None, "base", (), checkpoint, scorer))
+                rows.append(row_of(self, model, seed, None, "base", (), checkpoint, scorer))
                 for entry in self.entries:
                     chain = chains[entry.label, seed]
-                    kind = "start" if entry is self.shared else "method"
-                    rows.append(self.row(model, seed, entry, kind, chain, chain[-1], scorer))
+                    kind: RowKind = "start" if entry is self.shared else "method"
+                    rows.append(row_of(self, model, seed, entry, kind, chain, chain[-1], scorer))
         return Plan(
             self.stages,
             tuple(rows),
@@ -345,112 +338,6 @@ class _Builder:
             return start
         listed = next((known for known in self.benchmark.models if name in {known.name, known.label}), None)
         return self.model(listed or Model(name=name, path=self.benchmark.sources.get(name)), self.benchmark.seeds[0])
-
-    def row(
-        self,
-        model: Model,
-        seed: int,
-        entry: MethodEntry | None,
-        kind: Any,
-        chain: tuple[Stage, ...],
-        checkpoint: Stage,
-        scorer: Stage,
-    ) -> Row:
-        label = entry.label if entry else "base"
-        cells = tuple(
-            self.cell(model, label, seed, use, decoding, checkpoint, scorer)
-            for use in self.benchmark.evaluate
-            for decoding in self.benchmark.decoding
-        )
-        method = entry.use if entry else None
-        return Row(label, kind, method, model.label or model.name, seed, chain, checkpoint, cells)
-
-    def cell(
-        self,
-        model: Model,
-        label: str,
-        seed: int,
-        use: DataUse,
-        decoding: str,
-        checkpoint: Stage,
-        scorer: Stage,
-        metrics: Sequence[MetricUse] | None = None,
-    ) -> Cell:
-        """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
-        dataset = data_label(use)
-        settings = self.answer_settings(model, use)
-        generate = self.generate(model, label, seed, use, decoding, checkpoint)
-        scores = {}
-        for metric in self.benchmark.metrics if metrics is None else metrics:
-            registration: Any = self.registry.get("metric", metric.use)
-            options = self.registry.options("metric", metric.use, metric.options)
-            registration = registration.resolved(options)
-            asks = registration.needs or registration.role == "judge"
-            if asks and decoding != next(iter(self.benchmark.decoding)):
-                continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
-            opponents = {
-                f"opponent:{other}": self.generate(model, other, seed, use, decoding, self.opponent(model, other, seed))
-                for other in registration.opponents
-            }
-            scores[metric.use] = self.score(model, registration, options, settings, generate, scorer, opponents)
-        return Cell(dataset, decoding, generate, scores)
-
-    def answer_settings(self, model: Model, use: DataUse) -> dict[str, Any]:
-        return {
-            "template": result_settings(self.benchmark.template),
-            "max_prompt_length": self.benchmark.recipe.max_prompt_length,
-            "overlong": use.overlong,
-            "model": {"dtype": model.dtype, "attention": model.attention},
-        }
-
-    def generate(self, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage) -> Stage:
-        return self.add(
-            "generate",
-            f"{model.label or model.name}/{label}/seed {seed}/{data_label(use)}/{decoding}",
-            {
-                **self.answer_settings(model, use),
-                "decoding": result_settings(self.benchmark.decoding[decoding]),
-                "seed": seed,
-            },
-            {"checkpoint": checkpoint, "rows": self.data(use)},
-        )
-
-    def opponent(self, model: Model, label: str, seed: int) -> Stage:
-        """Return what the answers of another row come from."""
-        found = self.checkpoints.get((model.label or model.name, label, seed))
-        if found is None:  # said by the checks of the file, unless its plugins changed meanwhile
-            raise InputError(f"a metric compares with the row {label!r}, and there is none", where="metrics")
-        return found
-
-    def score(
-        self,
-        model: Model,
-        registration: MetricRegistration,
-        options: BaseModel,
-        settings: dict[str, Any],
-        generate: Stage,
-        scorer: Stage,
-        opponents: Mapping[str, Stage],
-    ) -> Stage:
-        chosen, runtime = split_options(options)
-        config: dict[str, Any] = {
-            "metric": registration.name,
-            "options": chosen,
-            "plugin": self.registry.fingerprint("metric", registration.name),
-        }
-        parents = {"samples": generate, "rows": generate.parents["rows"], **opponents}
-        if registration.needs:
-            config |= settings
-        if "policy" in registration.needs:
-            parents["policy"] = generate.parents["checkpoint"]
-        if "scorer" in registration.needs:
-            parents["scorer"] = scorer
-        if "reward_model" in registration.needs:
-            config["reward_model"] = reward_settings(self.benchmark, model)
-            parents |= self.reward_models[model.label or model.name].parents
-        return self.add(
-            "score", f"{generate.label}/{registration.name}", config, parents, {"options": runtime} if runtime else {}
-        )
 
 
 def _span(first: Mapping[str, Any], last: Mapping[str, Any]) -> str:

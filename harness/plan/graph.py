@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.plan.tuning import Tuned
 
 StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
+RowKind: TypeAlias = Literal["base", "start", "method"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Row:
     """One row of the tables for one seed."""
 
     label: str
-    kind: Literal["base", "start", "method"]
+    kind: RowKind
     method: str | None
     model: str
     seed: int

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.benchmark.schema import Recipe
 from harness.benchmark.sweep import within
+from harness.plan import cells
+from harness.plan.cells import cell_of
 from harness.plan.graph import Stage, stage_key
 from harness.store import CorruptError
 
@@ -21,36 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from harness.api.registration import MetricRegistration
-    from harness.benchmark.schema import Benchmark, DataUse, MethodEntry, MetricUse, Model
-    from harness.plan.graph import Cell
+    from harness.benchmark.schema import MethodEntry, Model
     from harness.plugins import Registry
     from harness.store import Store
 
 
-class Builder(Protocol):
-    """What is being planned."""
+class Builder(cells.Builder, Protocol):
+    """What is being planned: see :mod:`harness.plan.build`."""
 
-    benchmark: Benchmark
-    registry: Registry
     store: Store
     stages: dict[str, Stage]
     failed: Collection[str]
 
     def chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
         """Return the training stages of a row for one seed."""
-
-    def cell(
-        self,
-        model: Model,
-        label: str,
-        seed: int,
-        use: DataUse,
-        decoding: str,
-        checkpoint: Stage,
-        scorer: Stage,
-        metrics: Sequence[MetricUse] | None = None,
-    ) -> Cell:
-        """Return answers and their scores."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +87,7 @@ def try_out(builder: Builder, model: Model, entry: MethodEntry, scorer: Stage) -
         scores = []
         for seed in tune.seeds:
             checkpoint = builder.chain(model, tried, seed)[-1]
-            cell = builder.cell(model, tried.label, seed, validation, decoding, checkpoint, scorer, (use,))
+            cell = cell_of(builder, model, tried.label, seed, validation, decoding, checkpoint, scorer, (use,))
             scores.append(cell.scores[name])
         values = [_value(builder.store, stage, column) for stage in scores]
         score = math.fsum(v for v in values if v is not None) / len(values) if None not in values else None
