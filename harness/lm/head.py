@@ -20,8 +20,10 @@ class Head:
         self._policy = policy
         weight = backbone.head_weight(policy.model)
         mine = None if weight is None else weight[: policy.vocab_size]
-        packs = mine is not None and onednn.least_rows(mine, policy) is not None
-        self._packed = onednn.pack(mine) if packs and mine is not None else None
+        if mine is None or onednn.least_rows(mine, policy) is None:
+            self._packed = None
+        else:
+            self._packed = onednn.pack(mine)
 
     def __call__(self, hidden: Tensor, logits: Tensor | None) -> Tensor:
         """Return logits (N, V) of hidden states (N, D), or the model's own ``logits`` where it makes them itself."""
