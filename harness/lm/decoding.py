@@ -13,7 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from harness.errors import InputError
-from harness.lm import backbone
+from harness.lm import backbone, ragged
 from harness.lm.head import Head
 from harness.lm.shared_prefix import SharedPrefix, probe
 
@@ -52,6 +52,10 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
         repeats: rows a prompt.
         room: most tokens that :meth:`Decoder.step` will be given a row.
     """
+    if ragged.takes(policy) and backbone.able(
+        policy.model, "decoding without padding", lambda: ragged.probe(policy.without_autocast())
+    ):
+        return ragged.Ragged(policy, prompts, lengths, repeats, room)
     shared = backbone.able(policy.model, "shared prefix", lambda: probe(policy.without_autocast()))
     return (
         SharedPrefix(policy, prompts, lengths, repeats, room) if shared else _Copied(policy, prompts, lengths, repeats)

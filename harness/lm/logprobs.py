@@ -10,7 +10,8 @@ from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm import backbone, onednn, tree_attention
-from harness.lm.layers import as_they_are, walk_of
+from harness.lm.layers import walk_of
+from harness.lm.modules import while_training
 from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ScoringModule(nn.Module):
     Whatever makes gradients happens inside ``forward``, so that a wrapper sees (and synchronises) all of it.
     """
 
-    def __init__(self, policy: Policy, bind: Bind = as_they_are) -> None:
+    def __init__(self, policy: Policy, bind: Bind = while_training) -> None:
         """Take the model of ``policy`` as a submodule, and how a walk through its layers applies them."""
         super().__init__()
         self.model: nn.Module = policy.model
@@ -198,7 +199,7 @@ def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packe
 
 
 def walk_through(
-    body: nn.Module, packed: Packed, *, dropout: bool, bind: Bind = as_they_are
+    body: nn.Module, packed: Packed, *, dropout: bool, bind: Bind = while_training
 ) -> Callable[[], Tensor] | None:
     """Return what makes the hidden states (N, D) that predict the tokens of ``packed``, by a walk through the layers.
 

@@ -11,6 +11,8 @@ from torch.nn.functional import embedding, gelu, linear
 from transformers.pytorch_utils import Conv1D
 
 from harness.lm import onednn
+from harness.lm.layers import as_they_are
+from harness.lm.native.activation import gelu_tanh
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,7 @@ class Modules:
             return self._kernel(module)
         activation = _activation(then)
         if activation is not None and not _listened(module):
-            fused = self._product(module, activation)
+            fused = self._product(module, then, activation)
             if fused is not None:
                 return fused
         first, second = self._kernel(module), self._kernel(then)
@@ -53,13 +55,13 @@ class Modules:
             shape, weight, bias, eps = tuple(module.normalized_shape), module.weight, module.bias, module.eps
             return lambda inputs: torch.layer_norm(inputs, shape, weight, bias, eps)
         if kind is nn.GELU:
-            return partial(gelu, approximate=module.approximate)
+            return gelu_tanh if module.approximate == "tanh" else partial(gelu, approximate=module.approximate)
         if kind in {nn.Linear, Conv1D}:
             return self._product(module) or _plain(module)
         return cast("Apply", module)  # an adapter, another activation
 
-    def _product(self, module: Any, activation: onednn.Activation | None = None) -> Apply | None:
-        """Return oneDNN's product, with an activation if one is given; None where it would not be faster."""
+    def _product(self, module: Any, then: Any = None, activation: onednn.Activation | None = None) -> Apply | None:
+        """Return oneDNN's product, with an activation ``then`` if one is given; None where it would not be faster."""
         kind = type(module)
         if kind not in {nn.Linear, Conv1D}:
             return None
@@ -71,7 +73,7 @@ class Modules:
             return None
         ready = onednn.pack(weight) if self._often else onednn.once(weight)
         plain, bias = _plain(module), module.bias
-        after = None if activation is None else activation.alone
+        after = None if then is None else self._kernel(then)
 
         def product(inputs: Tensor) -> Tensor:
             if len(inputs) >= least:
@@ -80,6 +82,13 @@ class Modules:
             return found if after is None else after(found)
 
         return product
+
+
+def while_training(module: Any, then: Any = None) -> Apply:
+    """Implement :class:`harness.lm.layers.Bind` by the modules' own calls, but for GELU by the tangent."""
+    if type(then) is nn.GELU and then.approximate == "tanh" and not _listened(then):
+        return lambda inputs: gelu_tanh(module(inputs))
+    return as_they_are(module, then)
 
 
 def _plain(module: Any) -> Apply:

@@ -19,15 +19,13 @@ long. On two cores, decoding 16 rows at a width of 192 takes 0.85 of the time wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
-from torch.nn.functional import gelu, relu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -77,15 +75,11 @@ class Activation:
 
     name: str
     algorithm: str
-    alone: Callable[[Tensor], Tensor]
-    """The same by itself."""
 
 
-RELU: Final = Activation("relu", "", relu)
+RELU: Final = Activation("relu", "")
 #: By torch's name of the approximation.
-GELU: Final[Mapping[str, Activation]] = {
-    name: Activation("gelu", name, partial(gelu, approximate=name)) for name in ("none", "tanh")
-}
+GELU: Final[Mapping[str, Activation]] = {name: Activation("gelu", name) for name in ("none", "tanh")}
 
 
 def least_rows(weight: Tensor, policy: Policy, *, activated: bool = False) -> int | None:

@@ -18,10 +18,11 @@ from harness.lm.layers import walk_of
 from harness.lm.modules import Modules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
+    from harness.lm.decoding import Decoder
     from harness.lm.policy import Policy
 
 #: The name under which transformers knows :func:`_attend`.
@@ -314,13 +315,13 @@ class _NoCache(DynamicCache):
         return key_states, value_states
 
 
-def probe(policy: Policy) -> bool:
-    """Try on a toy that rows over a shared prefix get the logits of whole sequences."""
+def probe(policy: Policy, make: Callable[..., Decoder] = SharedPrefix) -> bool:
+    """Try on a toy that rows of a decoder that ``make`` makes get the logits of whole sequences."""
     ids = torch.arange(2, 12, device=policy.device).view(2, 5) % policy.vocab_size
     lengths = torch.tensor([3, 2], device=policy.device)
     tail = ids[:, 3:].repeat_interleave(2, 0)
     tail[1::2] = tail[1::2].flip(1)
-    rows = SharedPrefix(policy, ids, lengths, 2, 2)
+    rows = make(policy, ids, lengths, 2, 2)
     for tokens in tail.unbind(1):
         rows.step(tokens)
     rows.select(torch.tensor([1, 3], device=policy.device))

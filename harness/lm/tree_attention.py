@@ -13,6 +13,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from harness.lm.native.attention import Layout, attend, takes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,6 +53,7 @@ class Forest:
 
     trees: tuple[Tree, ...]
     _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _layouts: dict[bool, Layout] = field(default_factory=dict, compare=False, repr=False)
 
     def predicting(self, device: torch.device) -> Tensor:
         """Return the places (M,) of tokens that predict one: each prompt's last, and completions'."""
@@ -63,6 +66,8 @@ class Forest:
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:  # noqa: ARG002  # a layer is like another
         """Implement :class:`harness.lm.layers.Attend`, for all tokens or those that are :meth:`predicting`."""
+        if takes(len(self.trees), query, key, value):
+            return attend(query, key, value, scaling, self._layout(few=len(query) != len(key)))
         states = (rows.transpose(0, 1)[None] for rows in (query, key, value))
         return self.attend(*states, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])[0].flatten(1)
 
@@ -96,6 +101,24 @@ class Forest:
                 mask = self._tail_mask(tree.prompt, own.shape[2], query)
                 found.append(_sdpa(own, seen[0], seen[1], attn_mask=mask, **options))
         return torch.cat(found, 1)
+
+    def _layout(self, *, few: bool) -> Layout:
+        """Return the same for the kernel of our own; of ``few``, only tokens that predict one ask."""
+        if few not in self._layouts:
+            trees: list[tuple[int, ...]] = []
+            pieces: list[tuple[int, ...]] = []
+            token = row = 0
+            for tree in self.trees:
+                begin, left_out = len(pieces), tree.prompt - 1 if few else 0
+                pieces.append((row, left_out, tree.prompt - left_out, 0, 0))
+                row, place = row + tree.prompt - left_out, tree.prompt
+                for size in tree.completions:
+                    pieces.append((row, place, size, tree.prompt, place))
+                    row, place = row + size, place + size
+                trees.append((token, tree.tokens, begin, len(pieces)))
+                token += tree.tokens
+            self._layouts[few] = Layout(torch.tensor(trees), torch.tensor(pieces))
+        return self._layouts[few]
 
     def _first(self, tree: Tree, query: Tensor, *, few: bool) -> dict[str, Any]:
         """Return how the first piece of a tree sees itself: the prompt, or all of the tree."""
@@ -157,9 +180,12 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     forest: Forest = options[KEYWORD]
+    if not dropout:
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
+        return forest(0, asked, keys, values, scaling).view(1, query.shape[2], query.shape[1], -1), None
     shared = query.shape[1] != key.shape[1]
-    found = forest.attend(query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=shared)
-    return found, None
+    return forest.attend(query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=shared), None
 
 
 AttentionInterface.register(NAME, _attend)

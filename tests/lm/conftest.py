@@ -8,16 +8,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from lm.families import FAMILIES
 
 from harness.benchmark.schema import Model
 from harness.lm import onednn
 from harness.lm.models import initialise, train_bpe
+from harness.lm.native import library
 from harness.lm.policy import Policy
 from harness.lm.tokenise import Tokeniser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TEXTS = [
@@ -94,6 +96,30 @@ def onednn_from(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(onednn, "WORTH", onednn.Worth(few, numbers, numbers, activated_rows or 2))
 
     return set_to
+
+
+@pytest.fixture
+def own_kernels() -> None:
+    """The kernels of our own, without which the test is skipped."""
+    if not library.available():
+        pytest.skip("no C compiler that knows OpenMP")
+
+
+@pytest.fixture(params=["own", "torch"])
+def each_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels of our own, and then torch's."""
+    if request.param == "torch":
+        monkeypatch.setattr(library, "_load", lambda _: None)
+    else:
+        request.getfixturevalue("own_kernels")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Put the number of threads back, after a test that changes it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

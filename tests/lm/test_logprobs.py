@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Policy]
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 PROMPT_LENGTHS = [7, 1, 4]
 LENGTHS = [[5, 1, 3], [0, 6, 2], [1, 1, 4]]
 WEIGHTS = torch.randn(3, 3, 6, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

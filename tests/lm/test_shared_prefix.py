@@ -81,7 +81,7 @@ def test_neither_segments_nor_places_change_a_logit(
     monkeypatch.setattr(shared_prefix, "_WORTH", worth)  # rows never get places of their own, in good time, at once
     with torch.inference_mode():
         expected = steps(policy, _Copied(policy, prompts.ids, prompts.lengths, 3))
-        found = steps(policy, decoder(policy, prompts.ids, prompts.lengths, repeats=3, room=9))
+        found = steps(policy, SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 9))
     assert_equal(found, expected)
 
 

@@ -48,6 +48,7 @@ def test_values_and_gradients_are_those_under_a_mask(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("each_kernels")
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("small", [0, 10, 1000])
 def test_those_that_predict_find_what_they_find_among_all(
