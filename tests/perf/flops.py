@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from harness.lm.native.library import available
 from harness.lm.tree_attention import Tree
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
 class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
-    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a
-    completion by itself, and half of n x n for what is plainly causal, whose other half is computed in vain if it is.
+    Attention's products in each layer are those of pairs of tokens that see each other, if the kernels of our own make
+    them. Else they are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion by itself, and half
+    of n x n for what is plainly causal, whose other half is computed in vain if it is.
     In the last layer, the tokens of a prompt but its last give keys and values alone. There is no padding; the backward
     pass counts as two forwards.
     """
@@ -109,6 +111,9 @@ def _pairs(tree: Tree) -> tuple[float, float]:
     """Return of how many pairs of tokens attention makes a product: in every layer but the last, and there."""
     several, whole = len(tree.completions) > 1, tree.tokens
     behind = whole - tree.prompt + 1  # tokens that predict one
+    if available():
+        seen = sum(size * (tree.prompt + size / 2) for size in tree.completions)
+        return tree.prompt**2 / 2 + seen, tree.prompt + seen
     if not tree.apart:
         return (whole**2, behind * whole) if several else (whole**2 / 2, behind * whole)
     completions = sum(size * (tree.prompt + size) for size in tree.completions)
