@@ -12,6 +12,7 @@ from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm import backbone, onednn, tree_attention
 from harness.lm.layers import walk_of
 from harness.lm.modules import while_training
+from harness.lm.native.softmax import soften
 from harness.lm.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
@@ -310,19 +311,15 @@ class _LinearScores(torch.autograd.Function):
             logits = policy.restrict(_times(policy, lean[start : start + size], slim))
             scaled = upcast(logits, dtype)
             scaled = scaled if temperature == 1 else scaled / temperature
-            top = scaled.amax(-1, keepdim=True)
-            below = scaled.sub_(top)  # nobody else has these numbers
-            aimed = below.gather(1, targets[start : start + size, None])[:, 0]
-            if entropy:
-                expected = below.clamp(min=-1e30)
-            weights = below.exp_()
-            total = weights.sum(-1)
+            aimed = scaled.gather(1, targets[start : start + size, None])[:, 0]
+            expected = (scaled - scaled.amax(-1, keepdim=True)).clamp_(min=-1e30) if entropy else None
+            weights, top, total = soften(scaled)  # nobody else has these numbers
             if keep:
                 kept.append((weights, total))
             logarithm = total.log()
-            values.append(aimed - logarithm)
-            totals.append(top[:, 0] + logarithm)
-            if entropy:
+            values.append(aimed - top - logarithm)
+            totals.append(top + logarithm)
+            if expected is not None:
                 spread.append(logarithm - torch.linalg.vecdot(weights, expected) / total)
         none = upcast(states.new_zeros(0), dtype)
         result = torch.cat(values) if values else none

@@ -15,7 +15,7 @@ from harness.lm import backbone, shared_prefix
 from harness.lm.head import Head
 from harness.lm.layers import walk_of
 from harness.lm.modules import Modules
-from harness.lm.native.library import STEP, States, kernels, lean, tiles, width
+from harness.lm.native.library import TILE, States, kernels, lean, tiles, width
 from harness.lm.tree_attention import Forest, Tree
 
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ class _Layer:
         """Make room for those of prompts, and for ``room`` positions of each row; ``like`` is some keys (N, G, D)."""
         _, groups, size = like.shape
         self._lengths = lengths
-        self.keys = like.new_empty(sum(map(tiles, lengths)), groups, size, STEP)
+        self.keys = like.new_empty(sum(map(tiles, lengths)), groups, size, TILE)
         self.values = like.new_empty(sum(lengths), groups, width(like))
-        self.own_keys = like.new_empty(rows, groups, tiles(room), size, STEP)
+        self.own_keys = like.new_empty(rows, groups, tiles(room), size, TILE)
         self.own_values = like.new_empty(rows, groups, room, width(like))
 
     def keep(self, table: Tensor, key: Tensor, value: Tensor, first: int) -> None:

@@ -44,8 +44,8 @@ def test_logits_are_those_of_rows_with_a_cache_of_their_own(
 @pytest.mark.parametrize("repeats", [1, 2, 5, 9])
 def test_more_tokens_than_a_tile_of_keys_holds(make_policy: Make, repeats: int) -> None:
     policy = sharpen(make_policy(n_positions=256), 3)
-    prompts = some_prompts(policy, [library.STEP + 1, 2, library.STEP])
-    room = 2 * library.STEP + 1
+    prompts = some_prompts(policy, [library.TILE + 1, 2, library.TILE])
+    room = 2 * library.TILE + 1
     generator = torch.Generator().manual_seed(3)
     tokens = torch.randint(1, policy.vocab_size, (room, 3 * repeats), generator=generator)
     with torch.inference_mode():

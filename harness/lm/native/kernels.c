@@ -64,16 +64,34 @@ INLINE vec either(bits which, vec one, vec other) { return (vec)(((bits)one & wh
 INLINE vec load(const real *x) { return *(const vec *)x; }
 INLINE void store(real *x, vec y) { *(vec *)x = y; }
 
+/* by halves: one number after the other would wait for each sum */
 INLINE real sum_of(vec x) {
-    real sum = 0;
-    for (int i = 0; i < LANES; i++) sum += x[i];
-    return sum;
+    real y[LANES];
+    store(y, x);
+#pragma GCC unroll 8
+    for (int half = LANES / 2; half; half /= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < half; i++) y[i] += y[i + half];
+    return y[0];
 }
 
 INLINE real most_of(vec x) {
-    real most = x[0];
-    for (int i = 1; i < LANES; i++) most = x[i] > most ? x[i] : most;
-    return most;
+    real y[LANES];
+    store(y, x);
+#pragma GCC unroll 8
+    for (int half = LANES / 2; half; half /= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < half; i++) y[i] = y[i] > y[i + half] ? y[i] : y[i + half];
+    return y[0];
+}
+
+INLINE real dot(const real *x, const real *y, int n) {
+    vec sums = all(0);
+    real rest = 0;
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) sums += load(x + i) * load(y + i);
+    for (; i < n; i++) rest += x[i] * y[i];
+    return sum_of(sums) + rest;
 }
 
 /* e^x: 2^n times the series of what is left, which is below ln(2) / 2; 0 below LEAST, e^MOST above MOST. */
@@ -99,41 +117,46 @@ INLINE vec exponential(vec x) {
 /* ---------------------------------------------------------------- products */
 
 #define BLOCK 24 /* queries at a time: whole tiles of either product */
-#ifndef STEP     /* what numbers of keys are rounded up to: the same */
-#define STEP 48
+#define STEP 16  /* what numbers of keys are rounded up to: whole vectors, and rows by the four */
+#ifndef TILE     /* keys that are kept together for queries to come: whole tiles of a product */
+#define TILE 48
 #endif
 #define WIDTH(size) up(size, 64 / sizeof(real)) /* what numbers of a head are rounded up to: whole vectors of any width */
 
 static long up(long n, long step) { return (n + step - 1) / step * step; }
 
-/* out[i][j] = sum over k of a[i][k] b[k][j], for `down` rows and ACROSS vectors of columns */
-INLINE void product_tile(int down, int depth, const real *restrict a, long lda, const real *restrict b, long ldb,
-                         real *restrict out, long ldo) {
+/* out[i][j] = sum over k of a[i][k] b[k][j], for `down` rows and `across` vectors of columns */
+INLINE void product_tile(int down, int across, int depth, const real *restrict a, long lda, const real *restrict b,
+                         long ldb, real *restrict out, long ldo) {
     vec sums[REGISTERS];
 #pragma GCC unroll 24
-    for (int i = 0; i < down * ACROSS; i++) sums[i] = all(0);
+    for (int i = 0; i < down * across; i++) sums[i] = all(0);
     for (int k = 0; k < depth; k++) {
         vec x[ACROSS];
 #pragma GCC unroll 4
-        for (int c = 0; c < ACROSS; c++) x[c] = load(b + k * ldb + c * LANES);
+        for (int c = 0; c < across; c++) x[c] = load(b + k * ldb + c * LANES);
 #pragma GCC unroll 24
         for (int r = 0; r < down; r++) {
             real y = a[r * lda + k];
 #pragma GCC unroll 4
-            for (int c = 0; c < ACROSS; c++) sums[r * ACROSS + c] += x[c] * y;
+            for (int c = 0; c < across; c++) sums[r * across + c] += x[c] * y;
         }
     }
 #pragma GCC unroll 24
     for (int r = 0; r < down; r++)
 #pragma GCC unroll 4
-        for (int c = 0; c < ACROSS; c++) store(out + r * ldo + c * LANES, sums[r * ACROSS + c]);
+        for (int c = 0; c < across; c++) store(out + r * ldo + c * LANES, sums[r * across + c]);
 }
 
 /* The same for BLOCK rows and `width` columns, a multiple of STEP. */
 static void product(int width, int depth, const real *a, long lda, const real *b, long ldb, real *out, long ldo) {
-    for (int j = 0; j < width; j += ACROSS * LANES)
+    int j = 0;
+    for (; j + ACROSS * LANES <= width; j += ACROSS * LANES)
         for (int i = 0; i < BLOCK; i += REGISTERS / ACROSS)
-            product_tile(REGISTERS / ACROSS, depth, a + i * lda, lda, b + j, ldb, out + i * ldo + j, ldo);
+            product_tile(REGISTERS / ACROSS, ACROSS, depth, a + i * lda, lda, b + j, ldb, out + i * ldo + j, ldo);
+    for (; j < width; j += LANES)
+        for (int i = 0; i < BLOCK; i += 12)
+            product_tile(12, 1, depth, a + i * lda, lda, b + j, ldb, out + i * ldo + j, ldo);
 }
 
 /* y[i] += sum over k of a[i * row + k * column] x[k], for `down` rows and `across` vectors of columns */
@@ -161,15 +184,20 @@ INLINE void addition_tile(int down, int across, long depth, const real *restrict
         for (int c = 0; c < across; c++) store(y + r * ld + c * LANES, sums[r * across + c]);
 }
 
-/* The same for `rows` rows, a multiple of BLOCK, of `size` numbers, a multiple of LANES. */
+/* The same for `rows` rows, a multiple of four, of `size` numbers, a multiple of LANES. */
 static void add_product(long rows, long depth, const real *a, long row, long column, const real *x, real *y, int size) {
     int c = 0;
-    for (; c + 2 * LANES <= size; c += 2 * LANES)
-        for (long i = 0; i < rows; i += REGISTERS / 2)
+    for (; c + 2 * LANES <= size; c += 2 * LANES) {
+        long i = 0;
+        for (; i + REGISTERS / 2 <= rows; i += REGISTERS / 2)
             addition_tile(REGISTERS / 2, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
+        for (; i + 4 <= rows; i += 4)
+            addition_tile(4, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
+        if (i < rows) addition_tile(2, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
+    }
     for (; c < size; c += LANES)
-        for (long i = 0; i < rows; i += 12)
-            addition_tile(12, 1, depth, a + i * row, row, column, x + c, y + i * size + c, size);
+        for (long i = 0; i < rows; i += 4)
+            addition_tile(4, 1, depth, a + i * row, row, column, x + c, y + i * size + c, size);
 }
 
 /* ---------------------------------------------------------------- memory */
@@ -215,7 +243,14 @@ static void scatter(const real *from, int padded, long n, int size, real factor,
 
 /* n tokens of a head, a column each, and zeros up to `width` of them */
 static void gather_across(states from, long token, long head, long n, int size, real *to, long width) {
-    for (long i = 0; i < n; i++) {
+    long i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const real *x = place(from, token + i, head);
+        for (int d = 0; d < size; d++)
+#pragma GCC unroll 16
+            for (int j = 0; j < LANES; j++) to[d * width + i + j] = x[j * from.row + d];
+    }
+    for (; i < n; i++) {
         const real *x = place(from, token + i, head);
         for (int d = 0; d < size; d++) to[d * width + i] = x[d];
     }
@@ -357,10 +392,9 @@ void attend_back(int threads, int heads, int groups, int size, real scale, int c
                     ask(b, size, queries, padded, keys, length, weights);
                     ask(b, size, pulls, padded, values, length, flow);
                     for (int r = 0; r < b.queries; r++) {
-                        real *x = weights + r * b.wide, *y = flow + r * b.wide, mean = 0;
-                        const real *outcome = place(found, b.row + r, h);
+                        real *x = weights + r * b.wide, *y = flow + r * b.wide;
+                        real mean = dot(pulls + r * padded, place(found, b.row + r, h), size);
                         hide(b, r, x);
-                        for (int d = 0; d < size; d++) mean += pulls[r * padded + d] * outcome[d];
                         for (long j = 0; j < b.wide; j += LANES) {
                             vec weight = exponential(load(x + j) - logarithms[h * rows + b.row + r]);
                             store(x + j, weight);
@@ -380,7 +414,7 @@ void attend_back(int threads, int heads, int groups, int size, real scale, int c
 
 /* ---------------------------------------------------------------- attention of rows that continue prompts */
 
-/* Keys are kept in tiles, (groups, tiles, size, STEP), and values in rows, (groups, tokens, padded): as they are read. */
+/* Keys are kept in tiles, (groups, tiles, size, TILE), and values in rows, (groups, tokens, padded): as they are read. */
 
 /* A prompt of `tokens` tokens, kept from `tile` and `token` on; rows `first` on continue it. */
 typedef struct {
@@ -391,8 +425,8 @@ typedef struct {
 
 static void keep(states k, states v, long token, int g, long at, int size, int padded, real *keys, real *values) {
     const real *x = place(k, token, g), *y = place(v, token, g);
-    real *key = keys + at / STEP * size * STEP + at % STEP, *value = values + at * padded;
-    for (int d = 0; d < size; d++) key[d * STEP] = x[d], value[d] = y[d];
+    real *key = keys + at / TILE * size * TILE + at % TILE, *value = values + at * padded;
+    for (int d = 0; d < size; d++) key[d * TILE] = x[d], value[d] = y[d];
     for (int d = size; d < padded; d++) value[d] = 0;
 }
 
@@ -404,7 +438,7 @@ void keep_prompts(int threads, int groups, int size, int count, const prompt *pr
     for (int task = 0; task < count * groups; task++) {
         prompt p = prompts[task / groups];
         int g = task % groups;
-        real *mine = keys + (p.tile * groups + g * (up(p.tokens, STEP) / STEP)) * size * STEP;
+        real *mine = keys + (p.tile * groups + g * (up(p.tokens, TILE) / TILE)) * size * TILE;
         real *yours = values + (p.token * groups + g * p.tokens) * padded;
         for (long i = 0; i < p.tokens; i++) keep(*k, *v, p.token + i, g, i, size, padded, mine, yours);
     }
@@ -414,12 +448,12 @@ void keep_prompts(int threads, int groups, int size, int count, const prompt *pr
 static void ask_tiles(int few, long tiles, int size, const real *queries, int padded, const real *keys, real *out,
                       long wide) {
     for (long t = 0; t < tiles; t++)
-        for (int c = 0; c < STEP; c += ACROSS * LANES) {
-            const real *tile = keys + t * size * STEP + c;
+        for (int c = 0; c < TILE; c += ACROSS * LANES) {
+            const real *tile = keys + t * size * TILE + c;
             if (few == 1)
-                product_tile(1, size, queries, padded, tile, STEP, out + t * STEP + c, wide);
+                product_tile(1, ACROSS, size, queries, padded, tile, TILE, out + t * TILE + c, wide);
             else
-                product_tile(FEW, size, queries, padded, tile, STEP, out + t * STEP + c, wide);
+                product_tile(FEW, ACROSS, size, queries, padded, tile, TILE, out + t * TILE + c, wide);
         }
 }
 
@@ -435,25 +469,25 @@ static void gain_rows(int few, long tokens, const real *weights, long wide, cons
 
 /* Keep the key and value of position `written` of each row; return what the queries find there, before, and in prompts.
 
-   What a row has written is kept at slots[row]: keys (slots, groups, tiles, size, STEP), values (slots, groups, most,
+   What a row has written is kept at slots[row]: keys (slots, groups, tiles, size, TILE), values (slots, groups, most,
    padded). */
 void attend_on(int threads, int heads, int groups, int size, real scale, int count, const prompt *prompts,
                const real *prompt_keys, const real *prompt_values, const int64_t *slots, long written, long most,
                real *own_keys, real *own_values, const states *q, const states *k, const states *v, real *out) {
     int padded = WIDTH(size), share = heads / groups;
-    long tiles = up(most, STEP) / STEP, used = written / STEP + 1;
+    long tiles = up(most, TILE) / TILE, used = written / TILE + 1;
     states found = {out, (int64_t)heads * size, size};
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (int task = 0; task < count * groups; task++) {
         prompt p = prompts[task / groups];
         int g = task % groups;
-        long before = up(p.tokens, STEP), wide = before + used * STEP, asked = p.rows * share;
-        const real *theirs = prompt_keys + (p.tile * groups + g * (up(p.tokens, STEP) / STEP)) * size * STEP;
+        long before = up(p.tokens, TILE), wide = before + used * TILE, asked = p.rows * share;
+        const real *theirs = prompt_keys + (p.tile * groups + g * (up(p.tokens, TILE) / TILE)) * size * TILE;
         const real *values = prompt_values + (p.token * groups + g * p.tokens) * padded;
         real *queries = reserve(FEW * (2 * padded + wide)), *sums = queries + FEW * padded, *scores = sums + FEW * padded;
         for (long r = 0; r < p.rows; r++) {
             long slot = slots[p.first + r] * groups + g;
-            keep(*k, *v, p.first + r, g, written, size, padded, own_keys + slot * tiles * size * STEP,
+            keep(*k, *v, p.first + r, g, written, size, padded, own_keys + slot * tiles * size * TILE,
                  own_values + slot * most * padded);
         }
         for (long from = 0; from < asked; from += FEW) {
@@ -464,11 +498,11 @@ void attend_on(int threads, int heads, int groups, int size, real scale, int cou
                 gather(*q, p.first + which / share, g * share + which % share, 1, size, scale, queries + i * padded,
                        padded, 1);
             }
-            ask_tiles(few, before / STEP, size, queries, padded, theirs, scores, wide);
+            ask_tiles(few, before / TILE, size, queries, padded, theirs, scores, wide);
             for (int i = 0; i < few; i++) {
                 long slot = slots[p.first + (from + i) / share] * groups + g;
                 real most_here, *x = scores + i * wide;
-                ask_tiles(1, used, size, queries + i * padded, padded, own_keys + slot * tiles * size * STEP, x + before,
+                ask_tiles(1, used, size, queries + i * padded, padded, own_keys + slot * tiles * size * TILE, x + before,
                           wide);
                 for (long j = p.tokens; j < before; j++) x[j] = -INFINITY;
                 for (long j = before + written + 1; j < wide; j++) x[j] = -INFINITY;
@@ -485,6 +519,31 @@ void attend_on(int threads, int heads, int groups, int size, real scale, int cou
                         g * share + which % share);
             }
         }
+    }
+}
+
+/* ---------------------------------------------------------------- exponentials of logits */
+
+/* In place, of each row (rows, n), less its most; the sums, and the most. */
+void soften_rows(int threads, long rows, long n, real *x, real *mosts, real *sums) {
+    long whole = n / LANES * LANES;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long i = 0; i < rows; i++) {
+        real *y = x + i * n, most = y[0], sum = 0;
+        if (whole) {
+            vec top = load(y);
+            for (long j = LANES; j < whole; j += LANES) top = either(load(y + j) > top, load(y + j), top);
+            most = most_of(top);
+        }
+        for (long j = whole; j < n; j++) most = y[j] > most ? y[j] : most;
+        vec total = all(0);
+        for (long j = 0; j < whole; j += LANES) {
+            vec e = exponential(load(y + j) - most);
+            store(y + j, e);
+            total += e;
+        }
+        for (long j = whole; j < n; j++) sum += y[j] = exponential(all(y[j] - most))[0];
+        mosts[i] = most, sums[i] = sum_of(total) + sum;
     }
 }
 

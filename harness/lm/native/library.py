@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 SWITCH: Final = "HARNESS_KERNELS"
 
 #: Keys that are kept in one tile.
-STEP: Final = 48
+TILE: Final = 48
 
 _SOURCE = Path(__file__).with_name("kernels.c")
-_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-w", f"-DSTEP={STEP}")
+_FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-w", f"-DTILE={TILE}")
 #: How a compiler is told to use all that this processor has; the first that it takes.
 _TUNED = (("-march=native",), ("-mcpu=native",), ())
 _TYPES: Final[Mapping[torch.dtype, tuple[Any, tuple[str, ...]]]] = {
@@ -64,7 +64,7 @@ def width(rows: Tensor) -> int:
 
 def tiles(tokens: int) -> int:
     """Return how many tiles so many keys take."""
-    return -(-tokens // STEP)
+    return -(-tokens // TILE)
 
 
 def lean(rows: Tensor) -> Tensor:
@@ -180,6 +180,7 @@ def _typed(library: ctypes.CDLL, real: Any) -> ctypes.CDLL:
         ],
         "keep_prompts": [count, count, count, count, at, states, states, at, at],
         "attend_on": [*shape, at, at, at, at, number, number, at, at, states, states, states, at],
+        "soften_rows": [count, number, number, at, at, at],
         "gelu": [count, number, at, at],
         "gelu_back": [count, number, at, at, at],
     }.items():  # fmt: skip
