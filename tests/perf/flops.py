@@ -39,8 +39,9 @@ class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
     Attention's products in each layer are those of pairs of tokens that see each other, if the kernels of our own make
-    them. Else they are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion by itself, and half
-    of n x n for what is plainly causal, whose other half is computed in vain if it is.
+    them. Else they are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion by itself, and
+    half of n x n for what is plainly causal, whose other half is computed in vain if it is.
+
     In the last layer, the tokens of a prompt but its last give keys and values alone. There is no padding; the backward
     pass counts as two forwards.
     """
