@@ -118,9 +118,7 @@ INLINE vec exponential(vec x) {
 
 #define BLOCK 24 /* queries at a time: whole tiles of either product */
 #define STEP 16  /* what numbers of keys are rounded up to: whole vectors, and rows by the four */
-#ifndef TILE     /* keys that are kept together for queries to come: whole tiles of a product */
-#define TILE 48
-#endif
+/* TILE, keys that are kept together for queries to come, is whole tiles of a product: see library.py */
 #define WIDTH(size) up(size, 64 / sizeof(real)) /* what numbers of a head are rounded up to: whole vectors of any width */
 
 static long up(long n, long step) { return (n + step - 1) / step * step; }
@@ -193,7 +191,8 @@ static void add_product(long rows, long depth, const real *a, long row, long col
             addition_tile(REGISTERS / 2, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
         for (; i + 4 <= rows; i += 4)
             addition_tile(4, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
-        if (i < rows) addition_tile(2, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
+        if (i < rows) /* six rows at a time may leave two */
+            addition_tile(2, 2, depth, a + i * row, row, column, x + c, y + i * size + c, size);
     }
     for (; c < size; c += LANES)
         for (long i = 0; i < rows; i += 4)

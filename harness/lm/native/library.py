@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 #: Set to ``torch``, this variable does without kernels of our own.
 SWITCH: Final = "HARNESS_KERNELS"
 
-#: Keys that are kept in one tile.
+#: Keys that are kept in one tile: a multiple of every width of a product's tile in ``kernels.c``.
 TILE: Final = 48
 
 _SOURCE = Path(__file__).with_name("kernels.c")
+#: Warnings are for who changes the source (compile it with -Wall -Wextra), not for who runs it.
 _FLAGS = ("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-w", f"-DTILE={TILE}")
 #: How a compiler is told to use all that this processor has; the first that it takes.
 _TUNED = (("-march=native",), ("-mcpu=native",), ())

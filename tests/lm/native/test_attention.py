@@ -62,7 +62,7 @@ def test_neither_company_nor_threads_change_a_bit(dtype: torch.dtype, threads: N
     alone = [each.to(dtype) for each in states_of([tree], 4, 2, 16)]
     others = [each.to(dtype) for each in states_of([Tree(70, (9,))], 4, 2, 16)]
 
-    def run(company: bool, count: int) -> list[torch.Tensor]:  # noqa: FBT001
+    def run(*, company: bool, count: int) -> list[torch.Tensor]:
         torch.set_num_threads(count)
         inputs = [torch.cat((b, a)) if company else a for a, b in zip(alone, others, strict=True)]
         inputs = [each.detach().requires_grad_() for each in inputs]
@@ -72,9 +72,9 @@ def test_neither_company_nor_threads_change_a_bit(dtype: torch.dtype, threads: N
         mine = found[-tree.tokens :]
         return [mine, *(each[-tree.tokens :] for each in torch.autograd.grad(mine, inputs, pull))]
 
-    expected = run(False, 1)
+    expected = run(company=False, count=1)
     for company, count in ((True, 1), (False, 2), (True, 3)):
-        for one, other in zip(run(company, count), expected, strict=True):
+        for one, other in zip(run(company=company, count=count), expected, strict=True):
             assert torch.equal(one, other)
 
 
