@@ -247,6 +247,13 @@ class MetricServices(Protocol):
     def tell(self, done: int, total: int, note: str) -> None:
         """Say how far the metric is."""
 
+    @property
+    def retry_before(self) -> float:
+        """When the user asked for another try, in seconds since 1970; 0 otherwise.
+
+        What a metric keeps in its cache as a reply without a value, and got before this moment, is asked for again.
+        """
+
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Negative log-likelihood in nats and token count of each answer under the fixed scoring model."""
 

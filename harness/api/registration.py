@@ -168,6 +168,9 @@ class MetricRegistration(_Registration):
     opponents: tuple[str, ...] = ()
     """Labels of the rows whose answers it reads beside those it scores (see ``MetricServices.answers_of``); settled by
     ``by_options``."""
+    retryable: tuple[str, ...] = ()
+    """Names in ``MetricResult.corpus`` that count values which asking again might give (a judge's replies without a
+    verdict). ``harness run --retry-unparsed`` scores again where one is not 0; see ``MetricServices.retry_before``."""
     by_options: Callable[[Any], Mapping[str, Any]] | None = None
     """Given the validated options, returns the fields that depend on them: an adapter's columns are those of what it
     adapts."""

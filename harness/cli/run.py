@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Data-parallel processes of each training stage.",
 )
+@click.option(
+    "--retry-unparsed",
+    is_flag=True,
+    help="Ask judges again where a reply that was paid for held no verdict; by default it is kept as missing.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print the tables and what failed, no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
 @click.pass_obj
@@ -52,6 +57,7 @@ def command(
     results: Path,
     jobs: int | None,
     processes: int,
+    retry_unparsed: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -80,6 +86,7 @@ def command(
         device=device,
         threads=benchmark.execution.threads,
         blocked=application.blocked,
+        retry_unparsed=retry_unparsed,
     )
     store = Store(results)
     folder = results_folder(results, benchmark)

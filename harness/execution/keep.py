@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.store import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from harness.benchmark.schema import Benchmark
     from harness.plan import Plan, Stage
@@ -18,8 +18,8 @@ OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
 LOGPROBS = "logprobs.safetensors"
 
 
-def required(plan: Plan, store: Store) -> list[Stage]:
-    """Return the stages to make, parents first.
+def required(plan: Plan, store: Store, again: Collection[str] = ()) -> list[Stage]:
+    """Return the stages to make, parents first; those whose keys are in ``again`` though they are done.
 
     A finished stage whose weights, moments or stored log-probs were let go is made again only where a stage to make
     reads them.
@@ -27,7 +27,7 @@ def required(plan: Plan, store: Store) -> list[Stage]:
     wanted: dict[str, Stage] = {}
     asked: dict[str, set[str]] = {}
     for stage in reversed(list(plan.stages.values())):  # children before their parents
-        if stage.done and _holds(stage, asked.get(stage.key, ()), store):
+        if stage.done and stage.key not in again and _holds(stage, asked.get(stage.key, ()), store):
             continue
         wanted[stage.key] = stage
         for name, parent in stage.parents.items():

@@ -11,6 +11,7 @@ from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
+from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
 from harness.stages.rows import check_overlap, check_pairs
@@ -89,6 +90,8 @@ class Settings:
     device: str
     threads: int
     blocked: tuple[str, ...] = ()
+    retry_unparsed: bool = False
+    """Whether judges are asked again where a reply held no verdict."""
 
 
 def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: Settings, watcher: Watcher) -> Outcome:
@@ -116,6 +119,8 @@ class _Runner:
         self.finished: set[str] = set()
         self.began: dict[str, float] = {}
         self.repairs: dict[str, int] = {}
+        self.retry_before = time.time() if settings.retry_unparsed else 0.0
+        self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.made = 0
         self.overlap_checked = False
 
@@ -169,7 +174,7 @@ class _Runner:
 
     def _made_elsewhere(self, stage: Stage) -> bool:
         """Take over what another run on this store has made meanwhile."""
-        record = self.store.find(stage.kind, stage.id or "")
+        record = self.store.find(stage.kind, stage.id or "") if stage.key not in self.again else None
         if record is None or record.manifest.get("let_go"):
             return False
         self.finished.add(stage.key)
@@ -204,6 +209,7 @@ class _Runner:
             "ranks": self.settings.ranks if stage.kind == "train" else 1,
             "concurrent": self.settings.jobs > 1,
             "sources": self._sources(),
+            "retry_before": self.retry_before,
         }
         return Order(
             stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
@@ -227,6 +233,7 @@ class _Runner:
         if event.kind == "done":
             self.made += 1
             self.finished.add(stage.key)
+            self.again.discard(stage.key)
             self.watcher.ended(worker.number, stage, seconds, None)
             if self._clears_up(stage):
                 self._look_again()
@@ -237,6 +244,9 @@ class _Runner:
 
     def _answer_failure(self, worker: int, stage: Stage, event: Event, seconds: float) -> None:
         message, exit_code = event.body["message"], event.body["exit_code"]
+        if stage.key in self.again:  # the earlier result stays
+            self.again.discard(stage.key)
+            self.watcher.ended(worker, stage, seconds, f"asked again in vain, the earlier result stays: {message}")
         if self._made_elsewhere(stage):
             return
         if event.kind == "damaged" and self.repairs.get(stage.key, 0) < _REPAIRS:
@@ -284,7 +294,7 @@ class _Runner:
         self._mark_needed()
 
     def _mark_needed(self) -> None:
-        self.needed = required(self.plan, self.store)
+        self.needed = required(self.plan, self.store, self.again)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
         self.watcher.planned(self.plan, self.needed)

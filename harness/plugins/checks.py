@@ -216,3 +216,4 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
         _check_choice(what, "headline", [registration.headline], names)
     _check_choice(what, "role", [registration.role], get_args(Role))
     _check_names(what, "opponents", registration.opponents)
+    _check_names(what, "retryable", registration.retryable)

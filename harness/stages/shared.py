@@ -29,6 +29,11 @@ class SharedServices:
         self._samples = samples
         self._read = read
 
+    @property
+    def retry_before(self) -> float:
+        """Return when the user asked for another try; 0 where nobody did."""
+        return float(self._order.runtime.get("retry_before", 0.0))
+
     def answers_of(self, label: str) -> Sequence[Sample]:
         """Return the answers of a row that the registration names in ``opponents``, one for each scored answer."""
         parent = f"opponent:{label}"

@@ -48,6 +48,7 @@ class Draft:
         environment: Mapping[str, Any],
         label: str,
         measured: Iterable[str] = (),
+        replace: bool = False,
     ) -> Record:
         """Make the stage visible, as a whole.
 
@@ -56,6 +57,7 @@ class Draft:
             environment: the fingerprint it was made under.
             label: what people call it.
             measured: files that hold timings and may differ between two equal runs.
+            replace: put it in the place of an earlier result, which the user wants replaced.
 
         Returns:
             The finished record; the earlier one where another process was first.
@@ -90,11 +92,13 @@ class Draft:
             sync(self.folder / MANIFEST)
             sync(self.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            record = self._place(target, manifest, environment)
+            record = self._place(target, manifest, environment, replace=replace)
             sync(target.parent)
         return record
 
-    def _place(self, target: Path, manifest: dict[str, Any], environment: Mapping[str, Any]) -> Record:
+    def _place(
+        self, target: Path, manifest: dict[str, Any], environment: Mapping[str, Any], *, replace: bool
+    ) -> Record:
         for _ in range(_TRIES):
             try:
                 self.folder.rename(target)
@@ -105,6 +109,8 @@ class Draft:
                 return Record(self.kind, self.id, target, manifest)
             try:
                 earlier = self._store.find(self.kind, self.id)  # a damaged one is moved out of the way
+                if earlier is not None and replace:
+                    return self._take_the_place(earlier, manifest)
                 if earlier is not None:
                     return self._join(earlier, manifest, environment)
             except CorruptError:
@@ -125,11 +131,7 @@ class Draft:
         if not back:
             return earlier
         if differing:  # made on another machine: its checkpoint goes with its own log, not with the earlier one's
-            aside = self.folder.with_name(f"{self.folder.name}.old")
-            earlier.folder.rename(aside)
-            self.folder.rename(earlier.folder)
-            shutil.rmtree(aside, ignore_errors=True)
-            return Record(self.kind, self.id, earlier.folder, manifest)
+            return self._take_the_place(earlier, manifest)
         for name in back:  # until the manifest is replaced, nobody looks for them
             place = earlier.folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +141,13 @@ class Draft:
         whole = {**earlier.manifest, "files": entries, "let_go": sorted(gone - set(back))}
         replace_text(earlier.folder / MANIFEST, dump(whole))
         return Record(self.kind, self.id, earlier.folder, whole)
+
+    def _take_the_place(self, earlier: Record, manifest: dict[str, Any]) -> Record:
+        aside = self.folder.with_name(f"{self.folder.name}.old")
+        earlier.folder.rename(aside)
+        self.folder.rename(earlier.folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        return Record(self.kind, self.id, earlier.folder, manifest)
 
 
 def _differing(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ class Services:
     """Models that a metric may ask: deterministic stand-ins, so that no model is loaded."""
 
     scorer_label = "a stand-in"
+    retry_before = 0.0
 
     def __init__(self, samples: Sequence[Sample] = (), folder: Path | None = None) -> None:
         """Keep the answers that are scored, and where a metric may keep what it must not buy twice."""

@@ -109,6 +109,29 @@ def test_no_key_is_one_line_before_anything_is_made(copied: Callable[..., Bench]
     assert done.returncode == 0, done.stderr
 
 
+def test_replies_without_a_verdict_are_asked_for_again_on_request(copied: Callable[..., Bench]) -> None:
+    with serving(lambda number, _asked: "Neither." if number < 4 else None) as server:
+        metric = endpoint(server.url, against=["chosen"], concurrency=1)
+        bench = copied(metrics=["rouge", metric], methods=tiny()["methods"][:1])
+        bench.run("--jobs", "1", **KEY)
+        before = {label: record.json("metrics.json")["corpus"] for label, record in scores(bench).items()}
+        assert sum(corpus["unparsable"] for corpus in before.values()) >= 4
+        asked = len(server.requests)
+        bench.run("--jobs", "1", **KEY)
+        assert len(server.requests) == asked
+        server.script = lambda _number, _asked: (503, {}, "{}")
+        said = bench.run("--jobs", "1", "--retry-unparsed", **KEY)
+        assert "asked again in vain, the earlier result stays" in said
+        assert {label: record.json("metrics.json")["corpus"] for label, record in scores(bench).items()} == before
+        server.script = lambda _number, _asked: None
+        asked = len(server.requests)
+        bench.run("--jobs", "1", "--retry-unparsed", **KEY)
+        assert len(server.requests) == asked + 4
+        assert all(record.json("metrics.json")["corpus"]["unparsable"] == 0 for record in scores(bench).values())
+        bench.run("--jobs", "1", "--retry-unparsed", **KEY)
+        assert len(server.requests) == asked + 4
+
+
 def test_an_endpoint_that_fails_costs_its_cells_and_running_again_goes_on(copied: Callable[..., Bench]) -> None:
     with serving(lambda number, _asked: None if number < 10 else (503, {}, json.dumps({"error": CANARY}))) as server:
         bench = copied(metrics=["rouge", endpoint(server.url, retries=1, concurrency=2, against=["chosen"])])

@@ -39,6 +39,7 @@ class Services:
     folder: Path
     rows: dict[str, Sequence[Sample]] = field(default_factory=dict)
     said: list[tuple[int, int, str]] = field(default_factory=list)
+    retry_before: float = 0.0
 
     def answers_of(self, label: str) -> Sequence[Sample]:
         return self.rows[label]

@@ -75,7 +75,7 @@ class FakeJudge:
             self.bought[json.dumps(asked.body, sort_keys=True)] += 1
 
 
-def completion(text: str | None, *, finish: str = "stop", usage: Any = ..., **message: Any) -> dict[str, Any]:
+def completion(text: Any, *, finish: str | None = "stop", usage: Any = ..., **message: Any) -> dict[str, Any]:
     """Return the body of a chat completion."""
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120} if usage is ... else usage
     message = {"role": "assistant", "content": text, **message}

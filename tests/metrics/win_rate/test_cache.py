@@ -1,16 +1,17 @@
-"""What is on the disk: verdicts that are whole, claims that one process holds, an account that adds up."""
+"""What is on the disk: replies that are whole, claims that one process holds, an account that adds up."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.api import MachineError, StageError
-from harness_plugins.metrics.win_rate.cache import VerdictCache, key_of
+from harness_plugins.metrics.win_rate.cache import ReplyCache, key_of
 from harness_plugins.metrics.win_rate.comparison import Outcome
 from harness_plugins.metrics.win_rate.ledger import Exhausted, Ledger, Spent
 from harness_plugins.metrics.win_rate.options import Price
@@ -26,11 +27,14 @@ def ledger(path: Path, *, max_calls: int | None = None, max_cost: float | None =
 
 
 def test_a_verdict_is_found_again(tmp_path: Path) -> None:
-    cache = VerdictCache(tmp_path / "verdicts")
+    cache = ReplyCache(tmp_path / "verdicts")
     assert cache.find(KEY) is None
     outcome = Outcome("first", None, 10, 2)
     cache.put(KEY, outcome, reply="x\ud800" * 5000, model="m")
-    assert VerdictCache(tmp_path / "verdicts").find(KEY) == outcome
+    kept = ReplyCache(tmp_path / "verdicts").find(KEY)
+    assert kept is not None
+    assert kept.outcome == outcome
+    assert 0 < time.time() - kept.bought < 600
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{KEY}.json"]
     assert cache.find(key_of({"a": 2})) is None
 
@@ -45,17 +49,30 @@ def changed(**values: Any) -> Any:
      changed(input_tokens=7), changed(format=2), lambda text: text.replace("first", "third")],
 )  # fmt: skip
 def test_a_damaged_verdict_is_none(tmp_path: Path, damage: Any) -> None:
-    cache = VerdictCache(tmp_path)
+    cache = ReplyCache(tmp_path)
     cache.put(KEY, Outcome("first"), reply="", model="")
     (path,) = tmp_path.rglob("*.json")
     path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
     assert cache.find(KEY) is None
     cache.put(KEY, Outcome("tie"), reply="", model="")
-    assert cache.find(KEY) == Outcome("tie")
+    kept = cache.find(KEY)
+    assert kept is not None
+    assert kept.outcome == Outcome("tie")
+
+
+def test_a_reply_without_a_verdict_is_kept_with_its_end(tmp_path: Path) -> None:
+    cache = ReplyCache(tmp_path)
+    cache.put(KEY, Outcome(None, "unparsable", 3, 4), reply="x" * 300_000 + "the end", model="m")
+    kept = cache.find(KEY)
+    assert kept is not None
+    assert kept.outcome == Outcome(None, "unparsable", 3, 4)
+    assert kept.reply.endswith("the end")
+    with pytest.raises(AssertionError):
+        cache.put(KEY, Outcome(None, "unanswered"), reply="", model="m")
 
 
 def test_one_at_a_time_may_buy(tmp_path: Path) -> None:
-    first, second = VerdictCache(tmp_path), VerdictCache(tmp_path)
+    first, second = ReplyCache(tmp_path), ReplyCache(tmp_path)
     with first.claim(KEY) as mine:
         assert mine
         with second.claim(KEY) as also, second.claim(key_of({"b": 1})) as other:
@@ -70,18 +87,18 @@ def test_one_at_a_time_may_buy(tmp_path: Path) -> None:
 def test_a_claim_left_by_a_process_that_ended_holds_nobody_up(tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        held = VerdictCache(tmp_path).claim(KEY)
+        held = ReplyCache(tmp_path).claim(KEY)
         os._exit(0 if held.__enter__() else 1)
     os.waitpid(child, 0)
     assert len(list(tmp_path.rglob("*.claim"))) == 1
-    with VerdictCache(tmp_path).claim(KEY) as mine:
+    with ReplyCache(tmp_path).claim(KEY) as mine:
         assert mine
 
 
 def test_what_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "verdicts").write_text("a file", encoding="utf-8")
     with pytest.raises(MachineError, match="the judge's cache cannot be written"):
-        VerdictCache(tmp_path / "verdicts").put(KEY, Outcome("tie"), reply="", model="")
+        ReplyCache(tmp_path / "verdicts").put(KEY, Outcome("tie"), reply="", model="")
 
 
 def test_an_account(tmp_path: Path) -> None:

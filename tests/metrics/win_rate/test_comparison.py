@@ -12,6 +12,9 @@ from harness_plugins.metrics.win_rate.comparison import Outcome, Pair, orders, s
 from harness_plugins.metrics.win_rate.options import WinRateOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.api import Sample
     from harness_plugins.metrics.win_rate.comparison import Choice
 
 ITEM = sample(0, "mine", "yours")
@@ -96,6 +99,34 @@ def test_shorter_and_rouge(services: Services) -> None:
     assert result.values["null:b"] == [0.5, 0.5]
 
 
+def test_equal_texts_with_other_references_have_verdicts_of_their_own(services: Services) -> None:
+    """Two rows with the same prompt and answers: the rule reads the references, and they say the opposite."""
+    texts = {"prompt": "Which?", "columns": {}}
+    made = [sample(0, "a cat", "a cat", **texts), sample(1, "a cat", "a dog", **texts)]
+    services.rows = {"b": [sample(n, "a dog", None, **texts) for n in range(2)]}
+    result = judged(made, services, offline(rule="rouge-l", against=["b"]))
+    assert result.values["win:b"] == [1.0, 0.0]
+    assert judged(made[::-1], services, offline(rule="rouge-l", against=["b"])).values["win:b"] == [0.0, 1.0]
+
+
+def test_prompts_that_read_alike_are_scored_by_their_own_fields(services: Services) -> None:
+    """A template may render two rows differently whose fields, joined, are the same text."""
+
+    class ByFields(Services):
+        def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float]:
+            return [
+                len(text) * (1.0 if "context" in s.columns["fields"] else -1.0)
+                for s, text in zip(samples, texts, strict=True)
+            ]
+
+    rows: list[dict[str, Any]] = [{"instruction": "a\nb"}, {"instruction": "a", "context": "b"}]
+    made = [
+        sample(n, "longer one", "short", prompt="a\nb", columns={"fields": fields}) for n, fields in enumerate(rows)
+    ]
+    chosen = WinRateOptions.model_validate({"judge": "reward-model"})
+    assert judged(made, ByFields(services.folder), chosen).values["win:chosen"] == [0.0, 1.0]
+
+
 def test_a_column_of_the_data_set(services: Services) -> None:
     made = [sample(0, "longer", "r", columns={"human": "short"}), sample(1, "x", "r", columns={})]
     result = judged(made, services, offline(column="human"))
@@ -111,7 +142,7 @@ def test_answers_do_not_depend_on_their_neighbours(services: Services) -> None:
 def test_the_signature_tells_what_makes_verdicts_comparable(services: Services) -> None:
     plain = judged([], services, options()).signature
     assert plain.startswith(
-        "win-rate|judge:judge-1|order:both|protocol:1|template:own|criterion:is more helpful|ties:no"
+        "win-rate|judge:judge-1|order:both|protocol:1|reading:2|template:own|criterion:is more helpful|ties:no"
     )
     assert judged([], services, options(order="random")).signature != plain
     assert "127.0.0.1" not in plain

@@ -12,6 +12,7 @@ from metrics.win_rate.cases import CANARY, VARIABLE, Services, answers, judged, 
 from metrics.win_rate.server import Asked, completion, serving
 
 from harness.api import InputError, StageError
+from harness_plugins.metrics.win_rate.cache import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,8 +109,11 @@ BAD: dict[str, Callable[[Asked], Any]] = {
     "another choice": lambda asked: f"None.\n{asked.nonce} C",
     "more on the line": lambda asked: f"A.\n{asked.nonce} A, clearly",
     "more after it": lambda asked: f"A.\n{asked.nonce} A\nThank you.",
-    "cut at the limit": lambda asked: completion(asked.verdict(), finish="length"),
-    "a filter": lambda asked: completion(asked.verdict(), finish="content_filter"),
+    "cut at the limit": lambda asked: completion(asked.verdict()[:-2], finish="length"),
+    "cut while it thinks": lambda asked: completion(f"<think>{asked.verdict()}", finish="length"),
+    "no content": lambda _: completion(None),
+    "parts without text": lambda _: completion([{"type": "thinking", "thinking": "A"}, 3, {"type": "text"}]),
+    "a filter": lambda asked: completion(asked.verdict()[:-2], finish="content_filter"),
     "a refusal": lambda _: completion(None, refusal="I cannot help with that."),
     "a refusal in prose": lambda _: "I'm sorry, but I can't help with comparing these.",
     "a policy": lambda _: (400, {}, json.dumps({"error": {"code": "content_policy_violation", "message": "no"}})),
@@ -117,7 +121,7 @@ BAD: dict[str, Callable[[Asked], Any]] = {
 
 
 @pytest.mark.parametrize("how", list(BAD))
-def test_what_is_no_verdict_is_missing_counted_and_not_kept(services: Services, how: str) -> None:
+def test_what_is_no_verdict_is_missing_counted_and_bought_once(services: Services, how: str) -> None:
     with serving(lambda _, asked: BAD[how](asked)) as server:
         result = judged(answers(2), services, options(server.url))
         assert result.values["win:chosen"] == [None, None]
@@ -127,8 +131,59 @@ def test_what_is_no_verdict_is_missing_counted_and_not_kept(services: Services, 
         assert result.corpus["unanswered"] == 0
         assert len(server.requests) == 8  # none is asked twice for a better reply
         server.script = lambda _number, _asked: None
+        assert judged(answers(2), services, options(server.url)) == result
+        assert len(server.requests) == 8  # what was paid for is not paid for again
+        services.retry_before = time.time()
         healed = judged(answers(2), services, options(server.url))
+        assert len(server.requests) == 16
+        assert judged(answers(2), services, options(server.url)) == healed
+        assert len(server.requests) == 16  # one retry asks for each once, however many stages share it
     assert healed.values["win:chosen"] == [1.0, 0.0]
+
+
+GOOD: dict[str, Callable[[Asked], Any]] = {
+    "eos": lambda asked: completion(asked.verdict(), finish="eos"),
+    "eos_token": lambda asked: completion(asked.verdict(), finish="eos_token"),
+    "no reason": lambda asked: completion(asked.verdict(), finish=None),
+    "length": lambda asked: completion(asked.verdict(), finish="length"),
+    "parts": lambda asked: completion([{"type": "text", "text": asked.verdict()}]),
+    "a thinking block": lambda asked: f"<think>Is {asked.nonce} B right?\n</think>\n\n{asked.verdict()}",
+    "bold": lambda asked: f"More.\n**{asked.nonce} {asked.longer}**",
+    "a fence": lambda asked: f"More.\n```\n{asked.nonce} {asked.longer}\n```",
+}
+
+
+@pytest.mark.parametrize("how", list(GOOD))
+def test_a_verdict_counts_however_the_reply_is_dressed(services: Services, how: str) -> None:
+    with serving(lambda _, asked: GOOD[how](asked)) as server:
+        result = judged(answers(10), services, options(server.url, order="random"))
+        assert len(server.requests) == 20  # the null answer's among them, and none a second time
+    assert result.values["win:chosen"] == [1.0, 0.0] * 5
+    assert result.corpus["unparsable"] == result.corpus["unanswered"] == 0
+
+
+def test_a_quota_that_is_used_up_stops_at_once(services: Services) -> None:
+    error = {"message": "You exceeded your current quota", "type": "insufficient_quota", "code": "insufficient_quota"}
+    with serving(lambda *_: (429, {"retry-after": "30"}, json.dumps({"error": error}))) as server:
+        with pytest.raises(StageError, match="You exceeded your current quota") as caught:
+            judged(answers(20), services, options(server.url, concurrency=2, max_unanswered=1.0))
+        assert len(server.requests) <= 2
+    assert "the account has no quota left" in str(caught.value)
+
+
+def test_a_kept_reply_is_read_again_when_the_reading_has_changed(services: Services) -> None:
+    """What a stricter reading did not understand was paid for: a better one takes it from the shelf."""
+    with serving(lambda _, asked: asked.verdict()) as server:
+        expected = judged(answers(2), services, options(server.url))
+        for path in services.folder.rglob("*.json"):
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if "choice" in value:
+                value |= {"choice": None, "reason": "unparsable"}
+                value["sha256"] = key_of({name: part for name, part in value.items() if name != "sha256"})
+                path.write_text(json.dumps(value), encoding="utf-8")
+        asked = len(server.requests)
+        assert judged(answers(2), services, options(server.url)) == expected
+        assert len(server.requests) == asked
 
 
 def test_one_order_without_a_verdict_makes_the_pair_missing(services: Services) -> None:
@@ -153,7 +208,6 @@ PASSING: dict[str, Any] = {
     "no choices": {"choices": []},
     "two choices": {"choices": [{}, {}]},
     "a list": [1],
-    "no content": completion(None),
     "slow": ("sleep", 1.5, None),
 }
 

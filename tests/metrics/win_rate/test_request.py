@@ -8,7 +8,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from metrics.win_rate.cases import sample
 from metrics.win_rate.server import completion
@@ -34,7 +34,7 @@ JSON = st.recursive(
 
 
 def comparison(prompt: str = "p", first: str = "one", second: str = "two") -> Comparison:
-    return Comparison(prompt, first, second, sample(0, "", None))
+    return Comparison(prompt, first, second, None, sample(0, "", None))
 
 
 @given(TEXT, TEXT, TEXT)
@@ -73,6 +73,46 @@ def test_a_verdict_is_read(said: str, choice: str, after: str) -> None:
     assert Wording().read(f"{said}\n{code} {choice}{after}", code) == {"A": "first", "B": "second"}[choice]
 
 
+CODE = "f00dfacef00dface"
+
+DECORATED: dict[str, str | None] = {
+    f"**{CODE} A**": "first",
+    f"`{CODE} B`": "second",
+    f"__{CODE}__ **B**": "second",
+    f"{CODE} **A**.": "first",
+    f'"{CODE} A"': "first",
+    f"```\n{CODE} A\n```": "first",
+    f"{CODE} A\n---\n": "first",
+    f"<think>The code is {CODE}; {CODE} B? No.</think>\nA says more.\n{CODE} A": "first",
+    f"\n<thinking>\n{CODE} B\n</thinking>\n\n{CODE} A": "first",
+    f"I think {CODE} B.\n</think>\n{CODE} A": "first",  # the server had put the opening mark into the request
+    f"[THINK]{CODE}[/THINK]{CODE} A": "first",
+    f"<think>{CODE} A": None,  # the limit came before the end of the thinking
+    f"<think>{CODE} A</think>": None,
+    f"<think>A.</think>\nI take {CODE} B.\n{CODE} A": None,
+    f"A.\n<think>{CODE} B</think>\n{CODE} A": None,  # what does not lead is part of the reply
+    f"**{CODE} A** or **{CODE} B**": None,
+    f"**{CODE} A**\n**{CODE} B**": None,
+    f"**{CODE} A**, clearly": None,
+    f"**{CODE}**\n**A**": None,
+    f"{CODE}A": None,
+    "**A**": None,
+    "```\n```": None,
+}
+
+
+@pytest.mark.parametrize("reply", list(DECORATED))
+def test_thinking_and_decoration_hide_no_verdict_and_make_none(reply: str) -> None:
+    assert Wording().read(reply, CODE) == DECORATED[reply]
+
+
+@given(st.text(alphabet="*_`~ \"'.-\n", max_size=5000), st.text(alphabet="*_`~: \"'.", max_size=5000))
+@settings(deadline=None)
+def test_long_decoration_is_read_at_once(before: str, after: str) -> None:
+    assert Wording().read(f"{before}{CODE}{after}", CODE) is None
+    assert Wording("{prompt} {answer_a} {answer_b}").read(f"x\n{before}{after}x", CODE) is None
+
+
 @given(TEXT)
 def test_text_without_the_code_is_no_verdict(reply: str) -> None:
     assert Wording().read(reply, "f00dfacef00dface") is None
@@ -82,14 +122,16 @@ def test_text_without_the_code_is_no_verdict(reply: str) -> None:
 def test_the_code_twice_or_anything_beside_the_choice_is_no_verdict(noise: str, choice: str) -> None:
     code = "f00dfacef00dface"
     assert Wording().read(f"{code}{noise}\n{code} {choice}", code) is None
-    if noise.strip():
+    if noise.strip(' ."\n'):  # a full stop or a quotation mark changes nothing
         assert Wording().read(f"one\n{code} {choice}{noise.strip()}", code) is None
         assert Wording().read(f"one\n{code} {choice}\n{noise}", code) is None
 
 
 @pytest.mark.parametrize(
     ("reply", "choice"),
-    [("Comparison: A is fuller.\nMore helpful: A", "first"), ('x\nMore helpful: "B"', "second"), ("x\nB", "second"),
+    [("<think>B?</think>\nMore helpful: **A**", "first"), ("x\n**More helpful:** A", "first"), ("x\n`B`", "second"),
+     ("<think>B?\nMore helpful: A", None), ("Comparison: A is fuller.\nMore helpful: A", "first"),
+     ('x\nMore helpful: "B"', "second"), ("x\nB", "second"),
      ("A", "first"), ("x\nMore helpful: 'A'.", "first"), ("x\nMore helpful: a", None), ("x\nA or B", None), ("", None),
      ("More helpful: A\nbecause it is", None), ("x\nMore helpful: A B", None), ("x\nNeither: C", None),
      ("x\nI cannot: compare: A", None), ("x\nTIE", None), ("x\nMore helpful: A\n\n", "first")],
@@ -123,8 +165,8 @@ def test_any_body_is_sorted_and_none_invents_a_text(value: Any, text: str) -> No
 def test_any_choice_is_sorted(content: Any, ended: Any, usage: Any) -> None:
     body = {"choices": [{"message": {"content": content}, "finish_reason": ended}], "usage": usage}
     found = read_reply(json.dumps(body))
-    whole = isinstance(content, str) and ended == "stop"
-    assert (found.kind == "text") == whole
+    assert found.kind == ("declined" if ended == "content_filter" else "text")
+    assert found.text == (content if isinstance(content, str) else "")
     for count in (found.input_tokens, found.output_tokens):
         assert count is None or count >= 0
 
@@ -139,6 +181,37 @@ def test_a_whole_reply() -> None:
     assert (found.kind, found.text, found.model, found.input_tokens, found.output_tokens) == (
         "text", "yes", "judge-1", 100, 20,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("ended", ["stop", "eos", "eos_token", "stop_sequence", "length", "tool_calls", "", None, 7])
+@pytest.mark.parametrize(
+    "content",
+    ["yes", [{"type": "text", "text": "yes"}], [{"type": "output_text", "text": "ye"}, {"type": "text", "text": "s"}],
+     [{"type": "thinking", "thinking": "no"}, {"type": "reasoning", "text": "no"}, {"type": "text", "text": "yes"}]],
+)  # fmt: skip
+def test_any_reason_and_any_form_of_content(ended: Any, content: Any) -> None:
+    found = read_reply(json.dumps(completion(content, finish=ended)))
+    assert (found.kind, found.text) == ("text", "yes")
+
+
+def test_a_message_that_declines() -> None:
+    for body in (
+        completion("no", finish="content_filter"),
+        completion(None, refusal="I cannot."),
+        completion([{"type": "refusal", "refusal": "I cannot."}]),
+    ):
+        assert read_reply(json.dumps(body)).kind == "declined"
+
+
+@pytest.mark.parametrize(
+    ("error", "spent"),
+    [({"type": "insufficient_quota", "code": "insufficient_quota"}, True), ({"code": "insufficient_quota"}, True),
+     ({"type": "billing_not_active", "code": None}, True), ({"code": "rate_limit_exceeded"}, False),
+     ({"code": ["insufficient_quota"]}, False), ({"type": "requests", "code": 429}, False)],
+)  # fmt: skip
+def test_a_quota_that_is_used_up_does_not_pass(error: dict[str, Any], *, spent: bool) -> None:
+    found = read_refusal(429, {"retry-after": "1"}, json.dumps({"error": {"message": "no", **error}}))
+    assert (found.spent, found.passes) == (spent, not spent)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +237,4 @@ def test_any_error_is_one_short_line(status: int, value: Any) -> None:
         assert found.words.isprintable()
         assert found.passes == (status >= 500 or status in {408, 429})
         assert not found.policy
+        assert not found.spent

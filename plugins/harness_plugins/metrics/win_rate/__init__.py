@@ -74,6 +74,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             role="judge",
             columns=(Column("win:chosen", "wins against chosen", higher_is_better=True, unit="%", scale=100.0),),
             by_options=_by_options,
+            retryable=("unparsable", "refused"),
             preflight=_preflight,
         )
     ]

@@ -1,8 +1,8 @@
-"""Verdicts on disk, one file each, so that none is bought twice: not by a later run, nor by two processes at once.
+"""Replies on disk, one file each, so that none is bought twice: not by a later run, nor by two processes at once.
 
 Who wants to buy one holds a lock on its claim while the request is under way; the kernel gives the lock back when the
-process ends, however it ends. The verdict is on the disk before anything uses it, so a crash loses the requests that
-were under way and no other. Only replies that hold a verdict are kept: what failed once may be asked again.
+process ends, however it ends. The reply is on the disk before anything uses it, so a crash loses the requests that
+were under way and no other. A reply that holds no verdict was paid for, and is kept too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from harness.api import MachineError
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 
 _FORMAT: Final = 1
 
-#: Longest reply that is kept beside its verdict, in characters; for people, and read by nothing.
-_REPLY: Final = 4000
+#: Why a reply that is kept may hold no verdict.
+_KEPT: Final = ("unparsable", "refused")
+
+#: Longest reply that is kept, in characters: what stands at its end decides, so that it is cut at its beginning.
+_REPLY: Final = 200_000
 
 
 def key_of(content: Mapping[str, Any]) -> str:
@@ -34,33 +39,48 @@ def key_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-class VerdictCache:
-    """The verdicts below one folder."""
+@dataclass(frozen=True)
+class Kept:
+    """A reply that was bought."""
+
+    outcome: Outcome
+    """What it was read as when it came."""
+    reply: str
+    bought: float
+    """When, in seconds since 1970; 0 where that was not noted."""
+
+
+class ReplyCache:
+    """The replies below one folder."""
 
     def __init__(self, folder: Path) -> None:
         """Open it; folders are made when something is written."""
         self._folder = folder
 
-    def find(self, key: str) -> Outcome | None:
-        """Return a stored verdict; a file that is not what was written counts as absent."""
+    def find(self, key: str) -> Kept | None:
+        """Return a stored reply; a file that is not what was written counts as absent."""
         try:
             value = json.loads(self._path(key).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
         if not isinstance(value, dict) or value.get("sha256") != _seal(value) or value.get("key") != key:
             return None
-        if value.get("format") != _FORMAT or value["choice"] not in get_args(Choice):
+        choice, reason = value.get("choice"), value.get("reason")
+        if value.get("format") != _FORMAT or not (choice in get_args(Choice) or reason in _KEPT):
             return None
-        return Outcome(value["choice"], None, value["input_tokens"], value["output_tokens"])
+        outcome = Outcome(choice, reason, value["input_tokens"], value["output_tokens"])
+        return Kept(outcome, value["reply"], value.get("bought", 0.0))
 
     def put(self, key: str, outcome: Outcome, *, reply: str, model: str) -> None:
-        """Keep a verdict, with the reply that it was read from and the model that the endpoint says has answered."""
-        assert outcome.choice is not None, "what is no verdict is not kept"
+        """Keep a reply, what it was read as, and the model that the endpoint says has answered."""
+        assert outcome.choice is not None or outcome.reason in _KEPT, "what is no reply is not kept"
         value: dict[str, Any] = {
             "format": _FORMAT,
             "key": key,
             "choice": outcome.choice,
-            "reply": reply[:_REPLY],
+            "reason": outcome.reason,
+            "reply": reply[-_REPLY:],
+            "bought": time.time(),
             "model": model,
             "input_tokens": outcome.input_tokens,
             "output_tokens": outcome.output_tokens,

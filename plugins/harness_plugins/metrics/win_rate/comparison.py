@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from harness.api import MetricServices, Sample
 
@@ -19,11 +19,13 @@ Reason: TypeAlias = Literal["unparsable", "refused", "unanswered", "undefined"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two answers, in the order in which the judge sees them. Equal texts are one comparison, whoever wrote them."""
+    """Two answers, in the order in which the judge sees them. What a judge reads alike is one comparison."""
 
     prompt: str
     first: str
     second: str
+    beside: Hashable
+    """What the judge reads of the row beside these texts: see :meth:`Judge.beside`."""
     sample: Sample = field(compare=False, repr=False)
     """An answer to the same prompt, for judges that need the row behind it."""
 
@@ -43,16 +45,24 @@ class Outcome:
 class Judge(Protocol):
     """Whoever compares answers."""
 
+    def beside(self, sample: Sample) -> Hashable:
+        """Return what this judge reads of a row beside its prompt and two answers; None for nothing.
+
+        Rows that differ in it are never given each other's outcomes.
+        """
+
     def compare(self, wanted: Sequence[Comparison], services: MetricServices) -> Mapping[Comparison, Outcome]:
         """Return what becomes of every comparison."""
 
 
-def orders(sample: Sample, answer: str, other: str, order: Literal["both", "random"]) -> list[Comparison]:
+def orders(
+    sample: Sample, answer: str, other: str, order: Literal["both", "random"], beside: Hashable = None
+) -> list[Comparison]:
     """Return the comparisons of ``answer`` with ``other``: either first, or one drawn from a hash of the pair.
 
     The draw does not depend on whose answer is which, so that two rows that compare with each other share it.
     """
-    ways = [Comparison(sample.prompt, answer, other, sample), Comparison(sample.prompt, other, answer, sample)]
+    ways = [Comparison(sample.prompt, *pair, beside, sample) for pair in ((answer, other), (other, answer))]
     if order == "both":
         return ways
     low, high = sorted((answer, other))

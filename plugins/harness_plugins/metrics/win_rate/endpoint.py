@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError, StageError
-from harness_plugins.metrics.win_rate.cache import VerdictCache, key_of
+from harness_plugins.metrics.win_rate.cache import ReplyCache, key_of
 from harness_plugins.metrics.win_rate.client import Client, NoReply
 from harness_plugins.metrics.win_rate.comparison import Outcome
 from harness_plugins.metrics.win_rate.ledger import Exhausted, Ledger, Spent
@@ -20,8 +20,8 @@ from harness_plugins.metrics.win_rate.secret import read_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.api import MetricServices
-    from harness_plugins.metrics.win_rate.comparison import Comparison
+    from harness.api import MetricServices, Sample
+    from harness_plugins.metrics.win_rate.comparison import Comparison, Reason
     from harness_plugins.metrics.win_rate.options import WinRateOptions
 
 #: Tokens that an endpoint may add around a message.
@@ -50,6 +50,9 @@ class EndpointJudge:
         template = None if options.template is None else read_template(options.template)
         self._wording = Wording(template, criterion=options.criterion, ties=options.ties)
 
+    def beside(self, sample: Sample) -> None:
+        """Return None: a request holds the prompt and the two answers and nothing else of a row."""
+
     def compare(self, wanted: Sequence[Comparison], services: MetricServices) -> Mapping[Comparison, Outcome]:
         """Return an outcome for every comparison, from the cache or bought.
 
@@ -61,11 +64,11 @@ class EndpointJudge:
         if not wanted:
             return {}
         folder = services.cache("win-rate")
-        cache = VerdictCache(folder / "verdicts")
+        shelf = _Shelf(ReplyCache(folder / "verdicts"), self._wording, services.retry_before)
         requests = [self._request(comparison) for comparison in wanted]
-        known = {request.comparison: found for request in requests if (found := cache.find(request.key))}
+        known = {request.comparison: found for request in requests if (found := shelf.find(request))}
         missing = [request for request in requests if request.comparison not in known]
-        buying = _Buying(self._options, self._wording, cache, self._ledger(folder), services, known, len(wanted))
+        buying = _Buying(self._options, self._wording, shelf, self._ledger(folder), services, known, len(wanted))
         if missing:
             asyncio.run(buying.buy(missing))
         return buying.outcomes
@@ -95,6 +98,27 @@ class EndpointJudge:
         )
 
 
+class _Shelf:
+    """The replies that were bought before, as they are read today."""
+
+    def __init__(self, cache: ReplyCache, wording: Wording, retry_before: float) -> None:
+        self._wording = wording
+        self._retry_before = retry_before
+        self.claim = cache.claim
+        self.put = cache.put
+        self._find = cache.find
+
+    def find(self, request: _Request) -> Outcome | None:
+        """Return what a reply on the shelf comes to; None where there is none, or it is to be asked for again."""
+        kept = self._find(request.key)
+        if kept is None or kept.outcome.choice is not None:
+            return kept.outcome if kept else None
+        choice = self._wording.read(kept.reply, request.nonce)  # an earlier reading may have been stricter
+        if choice is not None:
+            return replace(kept.outcome, choice=choice, reason=None)
+        return kept.outcome if kept.bought >= self._retry_before else None
+
+
 class _Buying:
     """One round of purchases. A failure lets the requests under way end, so that none is paid for and lost."""
 
@@ -102,7 +126,7 @@ class _Buying:
         self,
         options: WinRateOptions,
         wording: Wording,
-        cache: VerdictCache,
+        shelf: _Shelf,
         ledger: Ledger,
         services: MetricServices,
         outcomes: dict[Comparison, Outcome],
@@ -111,7 +135,7 @@ class _Buying:
         self.outcomes = outcomes
         self._options = options
         self._wording = wording
-        self._cache = cache
+        self._shelf = shelf
         self._ledger = ledger
         self._services = services
         self._total = total
@@ -154,8 +178,8 @@ class _Buying:
     async def _have(self, client: Client, request: _Request) -> Outcome | None:
         """Return what becomes of a request; None where the round has been stopped before it was sent."""
         while not self._stop.is_set():
-            with self._cache.claim(request.key) as mine:
-                known = self._cache.find(request.key)  # another process may have bought it meanwhile
+            with self._shelf.claim(request.key) as mine:
+                known = self._shelf.find(request)  # another process may have bought it meanwhile
                 if known is not None or mine:
                     return known or await self._ask(client, request)
             await self._pause(_LOOK)
@@ -179,9 +203,9 @@ class _Buying:
             if isinstance(answer, Reply) and answer.kind != "broken":
                 return self._outcome(answer, request, spent)
             if isinstance(answer, Refusal) and not answer.passes:
-                if answer.policy:
-                    return Outcome(None, "refused", spent.input_tokens, spent.output_tokens)
-                raise self._refused(answer)
+                if not answer.policy:
+                    raise self._refused(answer)
+                return self._keep(request, Outcome(None, "refused", spent.input_tokens, spent.output_tokens), "", "")
             last = _words(answer)
             asked = answer.retry_after if isinstance(answer, Refusal) else None
             wait = max(asked or 0.0, self._backoff(request, attempt))
@@ -196,14 +220,15 @@ class _Buying:
         return self._give_up(last)
 
     def _outcome(self, reply: Reply, request: _Request, spent: Spent) -> Outcome:
-        tokens = (spent.input_tokens, spent.output_tokens)
-        if reply.kind == "refused":
-            return Outcome(None, "refused", *tokens)
-        choice = self._wording.read(reply.text, request.nonce) if reply.kind == "text" else None
+        choice = self._wording.read(reply.text, request.nonce)
+        reason: Reason | None = None
         if choice is None:
-            return Outcome(None, "unparsable", *tokens)
-        outcome = Outcome(choice, None, *tokens)
-        self._cache.put(request.key, outcome, reply=reply.text, model=reply.model)
+            reason = "refused" if reply.kind == "declined" else "unparsable"
+        outcome = Outcome(choice, reason, spent.input_tokens, spent.output_tokens)
+        return self._keep(request, outcome, reply.text, reply.model)
+
+    def _keep(self, request: _Request, outcome: Outcome, reply: str, model: str) -> Outcome:
+        self._shelf.put(request.key, outcome, reply=reply, model=model)
         return outcome
 
     async def _reserve(self, request: _Request) -> bool:
@@ -260,10 +285,13 @@ class _Buying:
             403: f"is the key in {self._options.api_key_env} valid there?",
             404: "are base_url and model right?",
         }
+        hint = hints.get(answer.status, "correct the options, and run again: verdicts that were bought are kept")
+        if answer.spent:
+            hint = "the account has no quota left: add to it, and run again: verdicts that were bought are kept"
         return StageError(
             f"the endpoint {self._options.base_url} refuses the request with status {answer.status}: {answer.words}",
             where=self._where,
-            hint=hints.get(answer.status, "correct the options, and run again: verdicts that were bought are kept"),
+            hint=hint,
         )
 
     def _exhausted(self, limit: str) -> StageError:

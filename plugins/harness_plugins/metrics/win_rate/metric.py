@@ -8,7 +8,7 @@ from harness.api import InputError, MetricResult
 from harness_plugins.metrics.win_rate.comparison import SAME, Pair, orders, settle
 from harness_plugins.metrics.win_rate.offline import RewardModelJudge, RuleJudge
 from harness_plugins.metrics.win_rate.options import CHOSEN
-from harness_plugins.metrics.win_rate.request import PROTOCOL
+from harness_plugins.metrics.win_rate.request import PROTOCOL, READING
 from harness_plugins.text.signature import signature
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class WinRate:
     def _orders(self, sample: Sample, answer: str, other: str | None) -> list[Comparison]:
         if other is None or answer == other:
             return []
-        return orders(sample, answer, other, self._options.order)
+        return orders(sample, answer, other, self._options.order, self._judge.beside(sample))
 
     def _pair(self, sample: Sample, answer: str, other: str | None, outcomes: Mapping[Comparison, Outcome]) -> Pair:
         if other is None:
@@ -93,7 +93,7 @@ class WinRate:
         asked: dict[str, Any] = {}
         if options.judge == "endpoint":
             template = options.template_sha256[:12] if options.template_sha256 else "own"
-            asked = {"template": template, "criterion": options.criterion, "ties": options.ties}
+            asked = {"reading": READING, "template": template, "criterion": options.criterion, "ties": options.ties}
             asked |= {"temperature": options.temperature}
         return signature("win-rate", judge=who, order=options.order, protocol=PROTOCOL, **asked)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness_plugins.metrics.win_rate.comparison import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
-    from harness.api import MetricServices
+    from harness.api import MetricServices, Sample
     from harness_plugins.metrics.win_rate.comparison import Comparison
 
 
@@ -19,6 +19,10 @@ class RuleJudge:
     def __init__(self, rule: Literal["longer", "shorter", "rouge-l"]) -> None:
         """Keep the rule."""
         self._rule = rule
+
+    def beside(self, sample: Sample) -> Hashable:
+        """Return the references, where the rule is about them."""
+        return tuple(sample.references) if self._rule == "rouge-l" else None
 
     def compare(self, wanted: Sequence[Comparison], services: MetricServices) -> Mapping[Comparison, Outcome]:
         """Return an outcome for every comparison."""
@@ -39,15 +43,21 @@ class RuleJudge:
 class RewardModelJudge:
     """Prefers the answer that the benchmark's reward model gives more; equal is a tie."""
 
-    def compare(self, wanted: Sequence[Comparison], services: Any) -> Mapping[Comparison, Outcome]:
-        """Return an outcome for every comparison; each text is scored once."""
-        texts: dict[tuple[str, str], Any] = {}
+    def beside(self, sample: Sample) -> Hashable:
+        """Return the fields that the template renders: rows whose prompts read alike may have others."""
+        fields: Mapping[str, str] = sample.columns.get("fields", {})
+        return tuple(sorted(fields.items()))
+
+    def compare(self, wanted: Sequence[Comparison], services: MetricServices) -> Mapping[Comparison, Outcome]:
+        """Return an outcome for every comparison; each text is scored once a row."""
+        texts: dict[tuple[Hashable, str], Sample] = {}
         for way in wanted:
             for text in (way.first, way.second):
-                texts.setdefault((way.prompt, text), way.sample)
+                texts.setdefault(((way.prompt, way.beside), text), way.sample)
         scores = services.rewards(list(texts.values()), [text for _, text in texts]) if texts else []
         known = dict(zip(texts, map(float, scores), strict=True))
-        return {way: _higher(known[way.prompt, way.first], known[way.prompt, way.second]) for way in wanted}
+        ways = [(way, (way.prompt, way.beside)) for way in wanted]
+        return {way: _higher(known[row, way.first], known[row, way.second]) for way, row in ways}
 
 
 def _higher(first: float | None, second: float | None) -> Outcome:

@@ -19,19 +19,27 @@ _PASSING: Final = frozenset({408, TOO_MANY})
 #: What endpoints call a request that their content policy stops (a 400, and no mistake of the settings).
 _POLICY: Final = frozenset({"content_filter", "content_policy_violation"})
 
+#: What endpoints call an account that has nothing left to spend: a 429 that no waiting mends.
+_SPENT: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_credits"}
+)
+
+#: Parts of a message that are its text; others hold what the model thought, or an image.
+_TEXTS: Final = frozenset({"text", "output_text"})
+
 #: Most characters of an endpoint's own words that a message repeats.
 _WORDS: Final = 200
 
-Verdict: TypeAlias = Literal["text", "refused", "truncated", "broken"]
+Kind: TypeAlias = Literal["text", "declined", "broken"]
 
 
 @dataclass(frozen=True)
 class Reply:
     """A body with status 200."""
 
-    kind: Verdict
-    """``text``: a whole answer. ``refused``: the model or a filter declined. ``truncated``: cut at the limit.
-    ``broken``: no completion at all."""
+    kind: Kind
+    """``text``: what the model said, however it ended. ``declined``: the model or a filter says that it declined; the
+    text may hold a verdict all the same. ``broken``: no completion at all."""
     text: str = ""
     model: str = ""
     input_tokens: int | None = None
@@ -39,7 +47,11 @@ class Reply:
 
 
 def read_reply(body: str) -> Reply:
-    """Read a chat completion strictly: exactly one choice, that ended by itself, with text in it."""
+    """Read a chat completion: exactly one choice with a message in it.
+
+    Why it ended is not asked: servers call that ``stop``, ``eos``, ``eos_token``, ``length`` or nothing at all, and a
+    reply with a verdict in its last line has said what it was asked for. A message without text is an empty text.
+    """
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -57,14 +69,18 @@ def read_reply(body: str) -> Reply:
         "input_tokens": _count(usage.get("prompt_tokens")),
         "output_tokens": _count(usage.get("completion_tokens")),
     }
-    text, ended = message.get("content"), choice.get("finish_reason")
-    if ended == "content_filter" or message.get("refusal"):
-        return Reply("refused", **about)
-    if ended == "length":
-        return Reply("truncated", **about)
-    if not isinstance(text, str) or ended != "stop":
-        return Reply("broken", **about)
-    return Reply("text", text, **about)
+    declined = choice.get("finish_reason") == "content_filter" or bool(message.get("refusal"))
+    text, part_declined = _text(message.get("content"))
+    return Reply("declined" if declined or part_declined else "text", text, **about)
+
+
+def _text(content: Any) -> tuple[str, bool]:
+    """Return the text of a message, which is a string, a list of parts or nothing; and whether a part declines."""
+    if isinstance(content, str):
+        return content, False
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    texts = [part["text"] for part in parts if part.get("type") in _TEXTS and isinstance(part.get("text"), str)]
+    return "".join(texts), any(part.get("type") == "refusal" for part in parts)
 
 
 def _count(value: Any) -> int | None:
@@ -82,26 +98,31 @@ class Refusal:
     """Whether the same request may succeed later."""
     policy: bool
     """Whether the endpoint declined to judge these texts."""
+    spent: bool
+    """Whether the account has nothing left to spend."""
     retry_after: float | None
     """Seconds that the endpoint asks to wait."""
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
     """Read an error response."""
-    words, code = body, None
+    words, codes = body, set[Any]()
     try:
         value = json.loads(body)
         error = value.get("error", value) if isinstance(value, dict) else {}
         if isinstance(error, dict):
-            words, code = str(error.get("message") or body), error.get("code")
+            words = str(error.get("message") or body)
+            codes = {name for name in (error.get("code"), error.get("type")) if isinstance(name, str)}
         else:
             words = str(error)
     except (ValueError, RecursionError):
         pass
     words = " ".join("".join(char if char.isprintable() else " " for char in words[: 4 * _WORDS]).split())
     words = words if len(words) <= _WORDS else words[: _WORDS - 1] + "…"
-    passes = status in _PASSING or status >= 500
-    return Refusal(status, words, passes, status == 400 and code in _POLICY, _retry_after(headers.get("retry-after")))
+    spent = status == TOO_MANY and bool(codes & _SPENT)
+    passes = not spent and (status in _PASSING or status >= 500)
+    policy = status == 400 and bool(codes & _POLICY)
+    return Refusal(status, words, passes, policy, spent, _retry_after(headers.get("retry-after")))
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from harness_plugins.metrics.win_rate.comparison import Choice, Comparison
 
-#: Changes whenever a reply would have to be bought anew: of the wording and of the reading below.
+#: Changes whenever a reply would have to be bought anew: with the wording of the request.
 PROTOCOL: Final = 1
+
+#: Changes with the reading of replies: those that were bought are read again, and none is bought anew.
+READING: Final = 2
 
 #: A one-sentence comparison, then a line with the verdict: the structure of the prompts in Rafailov et al. 2023,
 #: appendix C.2, in words of our own.
@@ -43,6 +46,19 @@ Reply in exactly two lines. The first is one sentence that compares the two answ
 """
 
 _PLACE: Final = re.compile(r"\{(prompt|answer_a|answer_b|nonce|criterion|choices)\}")
+
+#: How models that think aloud mark it; some servers cut the opening mark, which stood at the end of the request.
+_THOUGHT: Final = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+)
+
+#: Marks of emphasis, code and quotation: around a line, between its parts, or as a line of their own.
+_AROUND: Final = " \t\r.*_`~\"'"
+_BETWEEN: Final = r"[*_`~\"']{0,4}"
+_RULE: Final = re.compile(r"[`~*_\-=\s]*")
 _CHOICES: Final[dict[str, Choice]] = {"A": "first", "B": "second", "TIE": "tie"}
 
 
@@ -74,20 +90,37 @@ class Wording:
         return text.encode("utf-8", "replace").decode(), code  # no request can carry a lone surrogate
 
     def read(self, reply: str, code: str) -> Choice | None:
-        """Return the verdict of a reply; None where it is not exactly what was asked for.
+        """Return the verdict of a reply; None where it is not what was asked for.
 
-        With a code: the last line is the code, a blank and the choice, and the code stands nowhere else. Without: the
-        last line is the choice, in quotes or not, after a name and a colon or not ("More helpful: A").
+        What a model thought first, between marks, is no part of its reply, and marks of emphasis, code or quotation
+        around the last line mean nothing. With a code: the last line is the code, a blank and the choice, and the code
+        stands nowhere else. Without: the last line is the choice, after a name and a colon or not ("More helpful: A").
         """
-        body, _, last = reply.rstrip().rpartition("\n")
-        last = last.strip()
+        lines = without_thought(reply).split("\n")
+        while lines and _RULE.fullmatch(lines[-1]):
+            lines.pop()
+        if not lines:
+            return None
+        body, last = "\n".join(lines[:-1]), lines[-1].strip(_AROUND)
         if self.coded:
-            found = re.fullmatch(rf"{re.escape(code)} ([A-Z]+)", last)
+            found = re.fullmatch(rf"{re.escape(code)}{_BETWEEN} {_BETWEEN}([A-Z]+)", last)
             if found is None or code in body:
                 return None
         else:
-            found = re.fullmatch(r"""(?:[^:\n]{1,40}:[ \t]*)?["']?([A-Z]+)["']?\.?""", last)
+            found = re.fullmatch(rf"(?:[^:\n]{{1,40}}:{_BETWEEN}[ \t]*)?{_BETWEEN}([A-Z]+)", last)
         return _CHOICES[found[1]] if found and found[1] in self._allowed else None
+
+
+def without_thought(reply: str) -> str:
+    """Return a reply without the thinking that it begins with; of one that never ends its thinking nothing is left."""
+    text = reply.lstrip()
+    for opening, closing in _THOUGHT:
+        before, end, after = text.partition(closing)
+        if text.startswith(opening):
+            return after
+        if end and opening not in before:
+            return after
+    return text
 
 
 def nonce(comparison: Comparison) -> str:

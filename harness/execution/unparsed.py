@@ -1,0 +1,28 @@
+"""Finished scores that hold replies without a value, which asking a judge again may mend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.stages.score import SUMMARY
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.plugins import Registry
+    from harness.store import Store
+
+
+def unparsed(plan: Plan, registry: Registry, store: Store) -> set[str]:
+    """Return the keys of the finished stages with a count, of those that a metric calls ``retryable``, above 0."""
+    found = set()
+    for stage in plan.stages.values():
+        if stage.kind != "score" or not stage.done or stage.id is None:
+            continue
+        registration: Any = registry.get("metric", stage.config["metric"])
+        if not registration.retryable:
+            continue
+        record = store.find(stage.kind, stage.id)
+        corpus = record.json(SUMMARY)["corpus"] if record is not None else {}
+        if any(corpus.get(name, 0) > 0 for name in registration.retryable):
+            found.add(stage.key)
+    return found
