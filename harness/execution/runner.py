@@ -210,6 +210,7 @@ class _Runner:
             "concurrent": self.settings.jobs > 1,
             "sources": self._sources(),
             "retry_before": self.retry_before,
+            "replace": stage.key in self.again,
         }
         return Order(
             stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked

@@ -34,10 +34,10 @@ _MODULES = {
 
 
 def carry_out(order: Order, tell: Tell) -> Record:
-    """Do one stage and commit it; return its record, the stored one where it was done already."""
+    """Do one stage and commit it; return its record, the stored one where that is there and not to be replaced."""
     store = Store(order.results)
     earlier = store.find(order.kind, order.id)
-    if earlier is not None and not earlier.manifest.get("let_go"):
+    if earlier is not None and not earlier.manifest.get("let_go") and not order.runtime.get("replace"):
         return earlier
     name = f"{order.kind}/{order.config['what']}" if order.kind in {"prepare", "precompute"} else order.kind
     module = import_module(_MODULES[name])

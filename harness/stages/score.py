@@ -47,8 +47,8 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         draft.write_jsonl(VALUES, _rows(samples, result))
         draft.write_json(MEANS, _means(samples, result))
         draft.write_json(SUMMARY, _summary(config["metric"], result))
-        again = services.retry_before > 0
-        return draft.commit(config=config, environment=environment, label=order.label, replace=again)
+        replace = order.runtime.get("replace", False)
+        return draft.commit(config=config, environment=environment, label=order.label, replace=replace)
 
 
 def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sample]:
