@@ -143,6 +143,7 @@ class NoServices:
     """For metrics that registered no need of a model."""
 
     scorer_label = ""
+    retry_before = 0.0
 
     def __init__(self, name: str) -> None:
         """Remember what to blame."""
