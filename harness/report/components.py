@@ -112,7 +112,7 @@ def expected(components: Components, seeds: int, prompts: int) -> Spread:
     """Return the variances that these components lead to with so many seeds and prompts."""
     seed, prompt, rest = components
     values = (0.0, seed + rest / prompts, prompt + rest / seeds, rest)
-    return Spread(*(np.float64(value) for value in values))  # type: ignore[arg-type]  # a number is an array of no axis
+    return Spread(*(np.asarray(value) for value in values))
 
 
 def squared_reach(found: Spread, seeds: int, prompts: int, by_seed: Array | float, by_prompt: Array | float) -> Array:

@@ -129,7 +129,7 @@ class _Part(NamedTuple):
 
     @property
     def seeds(self) -> int:
-        return self.difference.shape[0]
+        return int(self.difference.shape[0])
 
     @property
     def enough(self) -> bool:
@@ -286,7 +286,7 @@ def _judged(
     share = 0.0 if math.isnan(pool) else SHARE
     by_seed = (1 - share) * float(found.by_seed) + (share * pool if share else 0.0)
     model = _Model(by_seed, freedom(seeds, rows, share, fewest or seeds), rows, tests, share)
-    shrunk = found._replace(by_seed=np.float64(by_seed))
+    shrunk = found._replace(by_seed=np.asarray(by_seed))
     margin = _margin(shrunk, part, model, level_of(tests))
     same = not np.abs(part.difference).max() > _ROUNDING * part.scale
     if margin <= _ROUNDING * part.scale:
