@@ -30,7 +30,7 @@ Build: TypeAlias = str | Callable[[Any], Any]
 #: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
 RESERVED_KEYS = frozenset({
     "use", "label", "preset", "sweep", "recipe", "start", "active", "reward_weights",
-    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pair_with", "parts", "aggregate",
+    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pair_with", "group", "parts", "aggregate",
 })  # fmt: skip
 
 
@@ -149,6 +149,9 @@ class Column:
     digits: int = 2
     shown: bool = True
     """False for a number that is stored and exported, but would only widen the tables."""
+    range: tuple[float | None, float | None] = (None, None)
+    """Smallest and largest value that it can have, before ``scale``; None where there is no bound. No interval goes
+    beyond it."""
 
 
 @dataclass(frozen=True, kw_only=True)

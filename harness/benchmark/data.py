@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.benchmark.source import Node
 
 #: Keys of a data set's entry that the harness reads; all others are options of the plugin.
-DATA_KEYS: Final = ("dataset", "split", "path", "limit", "pair_with", "overlong", "label")
+DATA_KEYS: Final = ("dataset", "split", "path", "limit", "pair_with", "overlong", "label", "group")
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 #: How transformers configurations call the longest context.
 _CONTEXT_KEYS: Final = ("n_positions", "max_position_embeddings")

@@ -14,6 +14,7 @@ from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.schema import (
     Cases,
+    Compare,
     DataUse,
     Decoding,
     Execution,
@@ -98,6 +99,7 @@ def _file() -> Json:
         "methods": _list(method, "The rows of the tables."),
         "metrics": _list(metric, "What answers are measured by."),
         "scorer": _closed(_properties(Scorer)),
+        "compare": _closed(_properties(Compare)),
         "cases": _closed(_properties(Cases)),
         "tune": _closed(_properties(TuneKeys), ["options"]),
         "timing": _closed(_properties(Timing)),

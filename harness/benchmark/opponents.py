@@ -22,10 +22,7 @@ def check_opponents(
     metrics: Sequence[tuple[Node, MetricUse | None]],
 ) -> None:
     """Say that a metric compares with a row that is none of the file's."""
-    rows = ["base", *(entry.label for _, entry in methods if entry)]
-    supervised = [name for name in context.registry.names("method") if _trains_the_start(context, name)]
-    if not any(entry.use in supervised for _, entry in methods if entry):
-        rows += supervised  # the row of the shared start, which is made up
+    rows = ["base", *trained_rows(context, methods)]
     whole = all(entry for _, entry in methods)
     for node, use in metrics:
         if use is None or not whole:  # a row that is wrong itself may be the one that is meant
@@ -38,6 +35,15 @@ def check_opponents(
                 expected = None if near else f"one of {', '.join(rows)}"
                 context.problems.add(place, "there is no row of this label", key=f"metrics.{use.use}", got=label,
                                      expected=expected, did_you_mean=near)  # fmt: skip
+
+
+def trained_rows(context: Context, methods: Sequence[tuple[Node, MethodEntry | None]]) -> list[str]:
+    """Return the labels of all rows but the untrained one."""
+    rows = [entry.label for _, entry in methods if entry]
+    supervised = [name for name in context.registry.names("method") if _trains_the_start(context, name)]
+    if not any(entry.use in supervised for _, entry in methods if entry):
+        rows += supervised  # the row of the shared start, which is made up
+    return rows
 
 
 def _trains_the_start(context: Context, name: str) -> bool:

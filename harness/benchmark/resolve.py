@@ -14,6 +14,7 @@ from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.reward_model import reward_model
 from harness.benchmark.schema import (
     Benchmark,
+    Compare,
     Decoding,
     Execution,
     MethodEntry,
@@ -31,7 +32,7 @@ from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_template
 from harness.benchmark.tuning import Rows, check_held_out, tune
-from harness.benchmark.views import cases, check_pareto
+from harness.benchmark.views import cases, check_groups, check_pareto, compare
 from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ Found = TypeVar("Found")
 #: Every key at the top of a benchmark file.
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
-    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "tune", "cases", "sources",
-    "execution",
+    "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "tune", "compare", "cases",
+    "sources", "execution",
 )  # fmt: skip
 
 #: What an evaluation takes; all of it or, where ``timing`` stands, nothing.
@@ -151,6 +152,8 @@ class _Resolver:
         check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
                        scored)  # fmt: skip
         check_pareto(self.top.values.get("pareto"), metrics, self.context)
+        compared = self._one("compare", lambda node, _: compare(node, methods, self.context))
+        check_groups(self.top, self.context, {"train": train, "validation": validation})
         shown = self._one("cases", lambda node, _: cases(node, evaluate, decoding, self.problems))
         if len(self.problems) or not (head and template and train and recipe and scorer and execution):
             return None
@@ -169,6 +172,7 @@ class _Resolver:
             methods=tuple(found for _, found in methods if found),
             metrics=tuple(found for _, found in metrics if found),
             scorer=scorer,
+            compare=compared or Compare(),
             cases=shown,
             timing=timing,
             tune=tuned,

@@ -80,6 +80,9 @@ class DataUse(Section):
     overlong: Literal["cut", "drop"] = mark(RESULT, "cut")
     """A test prompt that is too long is cut from the left of its context, or dropped for all rows of a table alike."""
     label: str | None = mark(DISPLAY, None)
+    group: str | None = mark(DISPLAY, None)
+    """Name of a column of the rows: prompts with the same value belong together (variants of one template, turns of one
+    dialogue), and comparisons count them as such."""
 
 
 class RewardUse(Section):
@@ -271,6 +274,15 @@ class Cases(Section):
     """Whose answers: the name of a decoding, the first by default."""
 
 
+class Compare(Section):
+    """Which rows the tables compare with each other."""
+
+    baseline: str | None = mark(DISPLAY, None)
+    """Label of the row that all others are compared with; the supervised start where None."""
+    pairs: Literal["baseline", "all"] = mark(DISPLAY, "baseline")
+    """``all`` compares every row with every other, and gives letters: rows that share one are not told apart."""
+
+
 class Benchmark(Section):
     """A benchmark with one profile and all overrides applied."""
 
@@ -296,6 +308,7 @@ class Benchmark(Section):
     scorer: Scorer = mark(RESULT, Scorer())
     tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
     """Those that there is nothing to say in are left out."""
+    compare: Compare = mark(DISPLAY, Compare())
     cases: Cases | None = mark(DISPLAY, None)
     pareto: tuple[str, ...] = mark(DISPLAY, ())
     """Two or three columns (METRIC.COLUMN) between which the rows of a sweep trade; ``-`` before one where less is

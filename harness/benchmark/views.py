@@ -1,10 +1,11 @@
-"""What a benchmark file asks to be shown beyond its tables of scores: case studies, and a Pareto front."""
+"""What a benchmark file asks to be shown: what is compared, case studies, and a Pareto front."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from harness.benchmark.schema import Cases
+from harness.benchmark.opponents import trained_rows
+from harness.benchmark.schema import Cases, Compare
 from harness.benchmark.sections import check, part_of
 from harness.errors import suggest
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Problems
-    from harness.benchmark.schema import DataUse, Decoding, MetricUse
+    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse
+    from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
 
 #: How many prompts are shown where a file does not say.
@@ -41,6 +43,30 @@ def cases(
         problems.add(part.at("ids"), "prompts are chosen by count or by ids, not both", key=part.path("ids"))
     count = found.count if found.count is not None or found.ids else CASES
     return found.model_copy(update={"count": count})
+
+
+def compare(node: Node, methods: Sequence[tuple[Node, MethodEntry | None]], context: Context) -> Compare | None:
+    """Return the section ``compare``, whose baseline must be a row that was trained."""
+    part = part_of(node, "compare", node.place, context.problems)
+    found = check(Compare, part, context.problems)
+    rows = trained_rows(context, methods)
+    whole = all(entry for _, entry in methods)  # a row that is wrong itself may be the one that is meant
+    if found is not None and found.baseline is not None and whole and found.baseline not in rows:
+        near = suggest(found.baseline, rows)
+        what = "the untrained model is part of no comparison" if found.baseline == "base" else "no row has this label"
+        context.problems.add(part.at("baseline"), what, key=part.path("baseline"), got=found.baseline,
+                             expected=f"one of {', '.join(rows)}", did_you_mean=near)  # fmt: skip
+    return found
+
+
+def check_groups(top: Part, context: Context, uses: Mapping[str, DataUse | None]) -> None:
+    """Say that prompts that no table compares rows on are grouped."""
+    for name, use in uses.items():
+        node = top.values.get(name)
+        if use is not None and use.group is not None and node is not None:
+            place = node.items["group"].place if "group" in node.items else node.place
+            what = "groups are of prompts that rows are compared on"
+            context.problems.add(place, what, key=f"{name}.group", expected="group under a data set of evaluate")
 
 
 def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | None]], context: Context) -> None:

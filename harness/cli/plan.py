@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.plan import Plan, Stage
+    from harness.plugins import Registry
+    from harness.report.planned import Forecast
+    from harness.store import Store
 
 #: What a stage waits for whose settings are being tuned.
 CHOSEN_LATER = "chosen after tuning"
@@ -38,10 +41,12 @@ def command(
 
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
-    are rough and for one processor thread.
+    are rough and for one processor thread. Last, which true difference between rows the run would find four times in
+    five, by the variances of stored results of the same kind or by stated ones, and with more seeds or prompts.
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.report.planned import json_of, text_of
     from harness.store import Store
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)
@@ -52,7 +57,8 @@ def command(
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
-        click.echo(json.dumps({**whole, "stages": described}, indent=1))
+        told = [json_of(found) for found in _forecasts(benchmark, registry, plan, store)]
+        click.echo(json.dumps({**whole, "stages": described, "detectable": told}, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark))
@@ -60,6 +66,22 @@ def command(
     seconds = sum(row["seconds"] or 0 for row in described if row["status"] != "cached")
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
+    for found in _forecasts(benchmark, registry, plan, store):
+        click.echo(text_of(found))
+
+
+def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Store) -> list[Forecast]:
+    """Return which differences the run could find."""
+    from harness.report.planned import forecasts
+
+    labels = list(dict.fromkeys(row.label for row in plan.rows if row.kind != "base"))
+    start = next((row.label for row in plan.rows if row.kind == "start"), "")
+    prompts: dict[str, int | None] = {}
+    for use in benchmark.evaluate:
+        stage = plan.evaluations[str(use.label)]
+        record = store.find("prepare", stage.id) if stage.id else None
+        prompts[str(use.label)] = record.json("provenance.json")["rows"] if record else use.limit
+    return forecasts(benchmark, registry, store.root, labels=labels, start=start, prompts=prompts)
 
 
 def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from harness.execution.presence import others, present
 from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
-from harness.stages.rows import check_overlap, check_pairs
+from harness.stages.rows import check_groups, check_overlap, check_pairs
 from harness.store import CorruptError
 from harness.store.files import machine_errors
 
@@ -313,6 +313,9 @@ class _Runner:
             try:
                 check_overlap(self.store.open("prepare", plan.train.id or ""), records)
                 self._check_preferences(records)
+                for use in self.benchmark.evaluate:
+                    if use.group is not None:
+                        check_groups(records[str(use.label)], use.group)
                 if self.benchmark.tune is not None:
                     reported = {label: records[label] for label in plan.evaluations}
                     check_overlap(records["validation split"], reported, role="validation")

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import scipy
 
-from harness.report import statistics
-from harness.report.statistics import Comparison, Interval
+from harness.report import components, detectable, differences, statistics
+from harness.report.differences import Compared, Difference
+from harness.report.statistics import Interval
 from harness.store.environment import fingerprint
 from harness.store.files import dump, is_whole, parse, replace_text, seal
 from harness.store.identity import canonical, file_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.report.statistics import Array
 
@@ -36,21 +37,38 @@ class Calculated:
         self._path = folder / NAME if folder else None
         self._kept = _read(self._path) if self._path else {}
         self._used: dict[str, Any] = {}
-        source = [file_digest(Path(module)) for module in (statistics.__file__, __file__)]
+        modules = (statistics, components, detectable, differences)
+        source = [file_digest(Path(str(module.__file__))) for module in modules] + [file_digest(Path(__file__))]
         self._made_by = [*source, scipy.__version__, fingerprint(threads=1, device="cpu", ranks=1)]
 
-    def interval(self, values: Array) -> Interval | None:
-        """Return :func:`statistics.interval`."""
-        return _interval(self._get(["interval"], [values], lambda: _ends(statistics.interval(values))))
+    def own(
+        self, values: Array, *, groups: Sequence[str] | None = None, bounds: tuple[float, float] | None = None
+    ) -> Interval | None:
+        """Return the interval of :func:`differences.own_interval`."""
+        what = ["own", groups, _ends_of(bounds)]
+        return _interval(self._get(what, [values], lambda: _own(values, groups, bounds)))
 
     def seeds_interval(self, values: Array) -> Interval | None:
         """Return :func:`statistics.seeds_interval`."""
         return _interval(self._get(["seeds"], [values], lambda: _ends(statistics.seeds_interval(values))))
 
-    def compare(self, rows: Mapping[str, Array], *, better: int) -> Comparison:
-        """Return :func:`statistics.compare`."""
-        what = ["compare", better, list(rows)]
-        return _comparison(self._get(what, rows.values(), lambda: _parts(statistics.compare(rows, better=better))))
+    def compare(
+        self,
+        rows: Mapping[str, Array],
+        *,
+        baseline: str | None,
+        better: int = 1,
+        groups: Sequence[str] | None = None,
+        bounds: tuple[float, float] | None = None,
+    ) -> Compared:
+        """Return :func:`differences.compare`."""
+        what = ["compare", baseline, better, list(rows), groups, _ends_of(bounds)]
+
+        def calculate() -> dict[str, Any]:
+            found = differences.compare(rows, baseline=baseline, groups=groups, better=better, bounds=bounds)
+            return _parts(found)
+
+        return _compared(self._get(what, rows.values(), calculate))
 
     def write(self) -> None:
         """Keep what this report used, and nothing else, for the next one."""
@@ -91,22 +109,31 @@ def _interval(ends: list[float | None] | None) -> Interval | None:
     return None if ends is None else Interval(*(math.nan if end is None else end for end in ends))
 
 
-def _parts(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON has it: a size that no difference can have is text there."""
-    return {
-        "claims": found.claims,
-        "pairs": [[*pair, p, found.differs[pair]] for pair, p in found.p_values.items()],
-        "letters": dict(found.letters),
-        "detectable": "inf" if found.detectable == math.inf else found.detectable,
-    }
+def _own(values: Array, groups: Sequence[str] | None, bounds: tuple[float, float] | None) -> Any:
+    found = differences.own_interval(values, groups=groups, bounds=bounds)
+    return None if found is None else _ends(found[0])
 
 
-def _comparison(parts: Mapping[str, Any]) -> Comparison:
-    size = parts["detectable"]
-    return Comparison(
-        claims=parts["claims"],
-        differs={(first, second): differs for first, second, _, differs in parts["pairs"]},
-        p_values={(first, second): p for first, second, p, _ in parts["pairs"]},
-        letters=parts["letters"],
-        detectable=None if size is None else float(size),
-    )
+def _ends_of(bounds: tuple[float, float] | None) -> list[float | None] | None:
+    return None if bounds is None else [None if math.isinf(end) else end for end in bounds]
+
+
+def _parts(found: Compared) -> dict[str, Any]:
+    """Return a comparison as JSON has it: a number that is not known is null there."""
+    pairs = []
+    for (first, second), one in found.pairs.items():
+        told = {name: _null(value) for name, value in vars(one).items()}
+        pairs.append([first, second, {**told, "per_seed": list(one.per_seed)}])
+    return {"baseline": found.baseline, "pairs": pairs, "letters": dict(found.letters)}
+
+
+def _null(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _compared(parts: Mapping[str, Any]) -> Compared:
+    pairs = {}
+    for first, second, told in parts["pairs"]:
+        known = {name: math.nan if value is None else value for name, value in told.items()}
+        pairs[first, second] = Difference(**{**known, "per_seed": tuple(told["per_seed"])})
+    return Compared(parts["baseline"], pairs, parts["letters"])

@@ -5,7 +5,6 @@ Lines that several tables share are the same text, letter by letter: Markdown sh
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from harness.report.statistics import SEEDS_FOR_CLAIMS
@@ -61,67 +60,23 @@ def _how(settings: Mapping[str, Any]) -> str:
 
 
 def interval_lines(results: Results) -> list[str]:
-    """Say what ± means."""
-    if len(results.seeds) == 1:
+    """Say what a row's own interval is, which CSV and JSON have."""
+    count = len(results.seeds)
+    if count == 1:
         return [
             (
-                "± is the distance to the further end of a 95 % interval (leaderboard.csv has both) from a bootstrap "
-                "over prompts. There is one seed: how much another training run would differ is not in it."
+                "A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new prompts that this run "
+                "answers. There is one seed: how much another training run would differ is not in it."
             )
         ]
+    if count < SEEDS_FOR_CLAIMS:
+        return ["With two seeds a row has no interval of its own: two say too little of how much training runs differ."]
     return [
         (
-            "± is the distance to the further end of a 95 % interval (leaderboard.csv has both) from a bootstrap that "
-            "resamples seeds and prompts independently, widened by Student's t where few seeds carry the variance."
+            "A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new seeds and new prompts. "
+            "Whether rows differ is seen from the interval of their difference, and not from whether their own overlap."
         )
     ]
-
-
-def claim_lines(columns: Sequence[Column], results: Results) -> list[str]:
-    """Say what the letters mean and how large a difference could have been found, or that nothing is claimed."""
-    compared = [column for column in columns if not column.place.corpus]
-    if not any(comparison.claims for column in compared for comparison in column.comparisons.values()):
-        count = len(results.seeds)
-        return [
-            (
-                f"No claim: with {count} seed{'s' if count > 1 else ''} no difference between rows is called one; that "
-                f"takes two rows with {SEEDS_FOR_CLAIMS} seeds or more."
-            )
-        ]
-    lines = [
-        (
-            "Rows that share a letter are tied, a is best: two rows differ only if a permutation test over prompts and "
-            "a t-test over seeds, both paired, reject at 5 % after Holm's correction over all pairs of the column."
-        )
-    ]
-    letters = [(c.comparisons[row.model], row.label) for c in compared for row in results.rows]
-    if any(comparison.claims and label not in comparison.letters for comparison, label in letters):
-        lines.append(f"A row without a letter has values for fewer than {SEEDS_FOR_CLAIMS} seeds and is not compared.")
-    if len(results.models) > 1:
-        lines.append("Rows are compared with rows of the same model.")
-    sizes = []
-    for column in _headlines(compared, results):
-        found = [c.detectable for c in column.comparisons.values() if c.detectable is not None]
-        if found:
-            size = max(found) * column.heading.scale
-            sizes.append(f"{column.label} {size:.2g}" if math.isfinite(size) else f"{column.label} none (few prompts)")
-    if sizes:
-        lines.append(
-            f"A true difference of about this size would have been found four times in five: {', '.join(sizes)}."
-        )
-    return lines
-
-
-def _headlines(columns: Sequence[Column], results: Results) -> list[Column]:
-    """Return one column for each metric, data set and decoding: its headline, or the first of those that are shown."""
-    chosen: dict[tuple[str, str, str], Column] = {}
-    for column in columns:
-        place = column.place
-        headline = next(known["headline"] for known in results.manifest["metrics"] if known["use"] == place.metric)
-        key = (place.dataset, place.decoding, place.metric)
-        if column.heading.shown and (key not in chosen or place.column == headline):
-            chosen[key] = column
-    return list(chosen.values())
 
 
 def scale_lines(results: Results) -> list[str]:
@@ -215,8 +170,10 @@ def sharpening_lines(columns: Columns, shown: Sequence[Column]) -> list[str]:
             if ours is None or theirs is None:
                 continue
             better = ours < theirs if column.heading.higher_is_better is False else ours > theirs
-            claims = claims or comparison.claims
-            if better and (comparison.above(row.label, start.label) or not comparison.claims):
+            found = comparison.of(row.label, start.label)
+            known = found is not None and found.claims
+            claims = claims or known
+            if better and (not known or (found is not None and found.claimed)):
                 ahead.add(column.place.decoding)
         if ahead and ahead <= warm:
             name = f"{row.label} ({row.model})" if len(results.models) > 1 else row.label

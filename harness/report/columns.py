@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.report.differences import cut
+from harness.report.groups import groups_of, read_groups
 from harness.report.results import FAILED
 from harness.report.statistics import mean
 from harness.report.table import Heading, TableCell
@@ -13,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.report.calculated import Calculated
+    from harness.report.differences import Compared
     from harness.report.results import CellData, ResultRow, Results
-    from harness.report.statistics import Comparison
+    from harness.report.statistics import Interval
 
 
 class Place(NamedTuple):
@@ -34,9 +39,11 @@ class Column(NamedTuple):
     place: Place
     described: Mapping[str, Any]
     heading: Heading
-    comparisons: Mapping[str, Comparison]
+    comparisons: Mapping[str, Compared]
     label: str
     """What a sentence calls the column."""
+    beside: Heading | None = None
+    """The heading of the differences from the baseline, where there are any."""
 
 
 class Columns:
@@ -47,7 +54,8 @@ class Columns:
         self.results = results
         self._calculated = calculated
         self._cells: dict[tuple[str, str, Place], TableCell] = {}
-        self._comparisons: dict[Place, Mapping[str, Comparison]] = {}
+        self._comparisons: dict[tuple[Place, str | None], Mapping[str, Compared]] = {}
+        self._groups: dict[str, Mapping[str, str] | None] = {}
 
     def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
         """Return every column of a metric on one data set, corpus numbers last."""
@@ -75,7 +83,43 @@ class Columns:
         said = f"{place.dataset} {described['label']}"
         if place.decoding != self.results.decodings[0]:
             said += f" {place.decoding}"
-        return Column(place, described, heading, {} if place.corpus else self._compared(place, described), said)
+        if place.corpus:
+            return Column(place, described, heading, {}, said)
+        baseline = self.results.baseline
+        found = self._compared(place, described, None if self.results.every_pair else baseline)
+        if not any(baseline in pair for comparison in found.values() for pair in comparison.pairs):
+            return Column(place, described, heading, found, said)
+        label = f"Δ {baseline}" if heading.group else f"{heading.label} Δ {baseline}"
+        beside = replace(heading, name=f"{heading.name} Δ", label=label, higher_is_better=None)
+        return Column(place, described, replace(heading, bare=True), found, said, beside)
+
+    def every_pair(self, column: Column) -> Mapping[str, Compared]:
+        """Return the comparison of all pairs of rows, by model: what letters and the Pareto front are made of."""
+        return self._compared(column.place, column.described, None)
+
+    def headings(self, shown: Sequence[Column]) -> list[Heading]:
+        """Return the heading of each column, followed by that of its differences from the baseline."""
+        return [heading for column in shown for heading in (column.heading, column.beside) if heading]
+
+    def cells(self, row: ResultRow, shown: Sequence[Column]) -> dict[str, TableCell]:
+        """Return what a row has under these headings."""
+        found = {}
+        for column in shown:
+            found[column.heading.name] = self.cell(row, column)
+            if column.beside:
+                found[column.beside.name] = self.beside(row, column)
+        return found
+
+    def beside(self, row: ResultRow, column: Column) -> TableCell:
+        """Return the difference of a row from the baseline; an untrained row has none."""
+        if row.label == self.results.baseline:
+            return TableCell(status="baseline")
+        comparison = column.comparisons.get(row.model)
+        found = comparison.of(row.label, self.results.baseline) if comparison else None
+        if found is None or math.isnan(found.estimate):
+            return TableCell()
+        of = len(self.results.seeds)
+        return TableCell(found.estimate, found.interval, seeds=found.seeds, of=of, difference=found)
 
     def cell(self, row: ResultRow, column: Column) -> TableCell:
         """Return what a row has in a column."""
@@ -93,36 +137,72 @@ class Columns:
         missing = 0 if place.corpus else data.missing(place.metric, place.column)
         if place.corpus:
             found = self._calculated.seeds_interval(data.corpus(place.metric, place.column))
+            found = within(found, bounds(column.described)) if found else None
         else:
-            values = data.matrix(place.metric, place.column, self.results.seeds)
-            found = None if values is None else self._calculated.interval(values)
+            found = self.own(data, place, column.described)
         if found is None:
             return TableCell(status="no value", missing=missing)
         comparison = column.comparisons.get(row.model)
         letters = comparison.letters.get(row.label, "") if comparison else ""
         return TableCell(found.mean, found, letters, missing, seeds=seeds, of=of)
 
-    def _compared(self, place: Place, described: Mapping[str, Any]) -> Mapping[str, Comparison]:
-        """Compare the rows of each model among themselves."""
-        if place not in self._comparisons:
+    def own(self, data: CellData, place: Place, described: Mapping[str, Any]) -> Interval | None:
+        """Return a row's mean in a column with its own interval, within the column's range."""
+        values = data.matrix(place.metric, place.column, self.results.seeds)
+        if values is None:
+            return None
+        return self._calculated.own(values, groups=self.groups(place.dataset, data.ids), bounds=bounds(described))
+
+    def groups(self, dataset: str, ids: Sequence[str]) -> list[str] | None:
+        """Return the group of each prompt; None where each stands for itself."""
+        if dataset not in self._groups:
+            self._groups[dataset] = read_groups(self.results, dataset)
+        return groups_of(self.results, dataset, ids, self._groups[dataset])
+
+    def _compared(self, place: Place, described: Mapping[str, Any], baseline: str | None) -> Mapping[str, Compared]:
+        """Compare the trained rows of each model among themselves: an untrained one would only make all else vague."""
+        if (place, baseline) not in self._comparisons:
             better = -1 if described["higher_is_better"] is False else 1
             found = {}
             for model in self.results.models:
-                matrices = {}
+                matrices, ids = {}, []
                 for row in self.results.rows:
                     data = row.cells.get((place.dataset, place.decoding))
-                    if row.model == model and data is not None:
+                    if row.model == model and row.kind != "base" and data is not None:
                         matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
+                        ids = ids or data.ids
                 present = {label: values for label, values in matrices.items() if values is not None}
-                found[model] = self._calculated.compare(present, better=better)
-            self._comparisons[place] = found
-        return self._comparisons[place]
+                found[model] = self._calculated.compare(
+                    present,
+                    baseline=baseline,
+                    better=better,
+                    groups=self.groups(place.dataset, ids),
+                    bounds=bounds(described),
+                )
+            self._comparisons[place, baseline] = found
+        return self._comparisons[place, baseline]
 
     def mean(self, row: ResultRow, place: Place) -> float | None:
         """Return a row's mean in a column."""
         data = row.cells.get((place.dataset, place.decoding))
         values = data.matrix(place.metric, place.column, self.results.seeds) if data else None
         return None if values is None else mean(values)
+
+
+def bounds(described: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the least and the largest value that a column can have; None where neither is known."""
+    low, high = described.get("range") or (None, None)
+    if low is None and high is None:
+        return None
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def within(found: Interval, ends: tuple[float, float] | None) -> Interval:
+    """Return an interval without what is not possible."""
+    if ends is None or not found.known:
+        return found
+    low, high = cut(found.mean, found.low, found.high, ends)
+    return replace(found, low=low, high=high)
 
 
 def _heading(described: Mapping[str, Any], name: str, label: str, group: str) -> Heading:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy
 
-from harness.report.components import GROUPS_FOR_CLAIMS, Spread, grouping, spread, squared_reach, summed
+from harness.report.components import GROUPS_FOR_CLAIMS, Spread, complete, grouping, spread, squared_reach, summed
 from harness.report.detectable import SHARE, detectable, freedom, level_of, student
 from harness.report.statistics import LEVEL, SEEDS_FOR_CLAIMS, Interval, letter_groups
 
@@ -228,8 +228,13 @@ def own_interval(
     found, centre = difference(values, groups=groups), float(present.mean())
     ends = Interval(centre, centre + found.low - found.estimate, centre + found.high - found.estimate)
     if bounds is not None and found.known:
-        ends = Interval(centre, max(ends.low, bounds[0]), min(ends.high, bounds[1]))
+        ends = Interval(centre, *cut(centre, ends.low, ends.high, bounds))
     return ends, found.note
+
+
+def cut(centre: float, low: float, high: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of an interval within what is possible, and never beyond its centre."""
+    return max(low, min(bounds[0], centre)), min(high, max(bounds[1], centre))
 
 
 def _seeds_present(values: Array) -> int:
@@ -246,12 +251,9 @@ def _common(first: Array, second: Array, groups: Groups) -> _Part | None:
 
 
 def _complete(values: Array, groups: Groups, scale: Any) -> _Part | None:
-    present = ~np.isnan(values)
-    seeds = present.any(1)
-    prompts = present[seeds].all(0) if seeds.any() else np.zeros(values.shape[1], dtype=bool)
-    if not prompts.any():
+    kept, prompts = complete(values)
+    if kept is None:
         return None
-    kept = values[seeds][:, prompts]
     layout, degrees = kept, float(kept.shape[1] - 1)
     if groups is not None:
         known = grouping(np.asarray(groups)[prompts])
@@ -326,7 +328,7 @@ def _without_variance(part: _Part, said: Difference, ends: tuple[float, float] |
 def _with_ends(said: Difference, margin: float, ends: tuple[float, float] | None) -> Difference:
     low, high = said.estimate - margin, said.estimate + margin
     if ends is not None:
-        low, high = max(low, ends[0]), min(high, ends[1])
+        low, high = cut(said.estimate, low, high, ends)
     return replace(said, low=low, high=high)
 
 

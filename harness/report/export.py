@@ -13,7 +13,10 @@ from harness.store.files import dump
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NUMBERS = ("value", "low", "high", "ties", "missing", "seeds", "status")
+NUMBERS = (
+    "value", "low", "high", "ties", "missing", "seeds", "status",
+    "claimed", "p", "detectable", "prompts", "by_seed", "note",
+)  # fmt: skip
 
 #: What makes a spreadsheet calculate, or hides that it does.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠")  # noqa: RUF001  # their wide forms
@@ -80,6 +83,10 @@ def _present(value: Any) -> Any:
 
 
 def _field(value: object) -> object:
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if not isinstance(value, str):
         return value
     return visible(f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value)

@@ -132,7 +132,7 @@ def _cell(cell: TableCell | None, heading: Heading, *, first: bool, text: bool) 
     elif isinstance(cell.value, str):
         css += ["wide"] * (len(said) > LONG)
         return _Cell(said, "", " ".join(css))
-    elif _BEST.search(cell.letters):
+    elif _BEST.search(cell.letters) or (cell.difference is not None and cell.difference.claimed):
         css.append("best")
-    number, _, rest = said.partition(" ± ")
-    return _Cell(number, rest, " ".join(css))
+    number, space, rest = said.partition(" " if cell.difference is not None else " ± ")
+    return _Cell(number, space + rest, " ".join(css))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report import captions
+from harness.report.calls import pareto_lines
 from harness.report.captions import settings_text
 from harness.report.columns import Place, marks
 from harness.report.table import Heading, Table, TableCell, TableRow
@@ -25,9 +26,9 @@ def pareto_table(columns: Columns) -> Table:
     """Each row's values in the chosen columns, and whether another row is better in all of them.
 
     On the first data set, under the first decoding, within a model. A row is *dominated* only if another is better in
-    every column by a difference that counts (as letters count it). It is on the *front* if it is better than each other
-    row in some column by a difference that counts, so that none can dominate it. Otherwise it is *tied*: with more
-    seeds or prompts it may be either.
+    every column by a difference that counts: one of all pairs, whose interval excludes 0. It is on the *front* if it
+    is better than each other row in some column by a difference that counts, so that none can dominate it. Otherwise it
+    is *not told apart*: with more seeds or prompts it may be either.
     """
     results = columns.results
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
@@ -61,13 +62,14 @@ def pareto_table(columns: Columns) -> Table:
     caption = [
         (
             "Dominated: another row is better in every one of these columns, by differences that each count. Front: "
-            "better than each other row in at least one column, by a difference that counts. Tied: neither is known."
+            "better than each other row in at least one column, by a difference that counts. Not told apart: neither "
+            "is known."
         ),
         "By means alone: what the means would say if they were exact, which is no claim.",
         *captions.data_lines(results, [dataset]),
         *captions.decoding_lines(results, [results.decodings[0]]),
         *captions.interval_lines(results),
-        *captions.claim_lines([column for column, _ in shown], results),
+        *pareto_lines(results),
     ]
     kept = tuple(heading for heading in headings if heading.name in used)
     return Table("pareto", f"Pareto front, on {dataset}", kept, tuple(rows), tuple(caption))
@@ -99,12 +101,12 @@ def _status(
     row: ResultRow, rivals: Sequence[ResultRow], shown: Sequence[tuple[Column, int]], columns: Columns
 ) -> tuple[str, str]:
     """Return the word for a row, and who dominates it."""
-    if not all(column.comparisons[row.model].letters.get(row.label) for column, _ in shown):
+    if not all(columns.every_pair(column)[row.model].letters.get(row.label) for column, _ in shown):
         return "no claim", ""
     by, beaten = [], 0
     compared = [
         other for other in rivals
-        if all(column.comparisons[row.model].letters.get(other.label) for column, _ in shown)
+        if all(columns.every_pair(column)[row.model].letters.get(other.label) for column, _ in shown)
     ]  # fmt: skip
     for other in compared:
         ahead = [_ahead(row, other, column, sign, columns) for column, sign in shown]
@@ -113,17 +115,15 @@ def _status(
         beaten += any(better > 0 for better in ahead)
     if by:
         return "dominated", ", ".join(by)
-    return ("front" if beaten == len(compared) else "tied"), ""
+    return ("front" if beaten == len(compared) else "not told apart"), ""
 
 
 def _ahead(row: ResultRow, other: ResultRow, column: Column, sign: int, columns: Columns) -> int:
     """Return 1 where a row is better by a difference that counts, -1 where it is worse by one, else 0."""
-    if not column.comparisons[row.model].above(row.label, other.label):
+    found = columns.every_pair(column)[row.model].of(row.label, other.label)
+    if found is None or not found.claimed:
         return 0
-    ours, theirs = columns.mean(row, column.place), columns.mean(other, column.place)
-    assert ours is not None  # it was compared
-    assert theirs is not None
-    return 1 if sign * (ours - theirs) > 0 else -1
+    return 1 if sign * found.estimate > 0 else -1
 
 
 def _by_means(

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy
 
-from harness.report.statistics import LEVEL, Interval, interval, mean, replicates, widening
+from harness.report.differences import TWO_SEEDS, own_interval
+from harness.report.statistics import LEVEL, Interval, mean, replicates, widening
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.report.statistics import Array
 
 #: What a judge's columns are called, before the opponent's name: the verdicts on a row, and on the null answer.
@@ -22,6 +25,8 @@ WIN, EMPTY = "win:", "null:"
 #: Replicates of a fit; each is a regression of its own.
 _FITS = 500
 _STEPS = 30
+#: Seeds that say too little of how much they differ; one is no sample of seeds at all, and its interval is of prompts.
+TOO_FEW = 2
 #: Logits further away than this are no estimate: the fit runs off to infinity.
 _FAR = 15.0
 
@@ -38,18 +43,22 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
-def win_rate(wins: Array) -> tuple[Interval, Interval] | None:
+def win_rate(wins: Array, *, groups: Sequence[str] | None = None) -> tuple[Interval, Interval] | None:
     """Return a win rate with the interval that tables show, and with Wilson's alone; None where nothing is present.
 
     The unit is the prompt: draws and seeds are averaged within it before Wilson's interval counts prompts, so many
-    draws never make it shorter. It knows nothing of how much seeds differ, which the crossed bootstrap does; and the
-    bootstrap has no width where every prompt is won. Each end that tables show is the further one of the two.
+    draws never make it shorter. It knows nothing of how much seeds differ, which the interval of any mean does; and
+    that has no width where every prompt is won. Each end that tables show is the further one of the two. With two seeds
+    there is none: too little is known of how much they differ.
     """
-    found = interval(wins)
-    if found is None:
+    own = own_interval(wins, groups=groups, bounds=(0.0, 1.0))
+    if own is None:
         return None
+    found, note = own
     low, high = wilson(found.mean, int((~np.isnan(wins)).any(0).sum()))
     alone = Interval(found.mean, low, high)
+    if note == TWO_SEEDS:
+        return found, alone
     if not found.known:
         return alone, alone
     return Interval(found.mean, max(0.0, min(found.low, low)), min(1.0, max(found.high, high))), alone
@@ -70,7 +79,8 @@ def length_controlled(wins: Array, differences: Array) -> Controlled | None:
     over its root mean square; not centred, so that σ(a) is the rate at equal length. Maximum likelihood with the means
     over draws as fractional outcomes (a quasi-binomial fit); one point a prompt and seed. Dubois et al. (2024,
     "Length-controlled AlpacaEval") add terms for the difficulty of each prompt, which need the outputs of many systems.
-    The interval is a crossed bootstrap: 500 replicates of seeds and prompts, each fitted anew.
+    The interval is a crossed bootstrap: 500 replicates of seeds and prompts, each fitted anew; with two seeds there is
+    none.
 
     None where there are fewer than two prompts, or no finite fit: every answer won or lost, or a length beyond which
     every answer won.
@@ -92,6 +102,8 @@ def length_controlled(wins: Array, differences: Array) -> Controlled | None:
     drawn = _fit(outcome.reshape(-1), z.reshape(-1), weights)[:, 0]
     rates = scipy.special.expit(drawn[np.isfinite(drawn)])
     centre = float(scipy.special.expit(fitted[0]))
+    if wins.shape[0] == TOO_FEW:
+        return Controlled(Interval(centre, math.nan, math.nan), float(fitted[1]))
     low, high = np.quantile(rates, [LEVEL / 2, 1 - LEVEL / 2])
     wider = widening(np.where(present, wins, np.nan))
     ends = max(0.0, centre - wider * (centre - float(low))), min(1.0, centre + wider * (float(high) - centre))

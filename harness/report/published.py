@@ -8,8 +8,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, suggest
+from harness.report.columns import Place
 from harness.report.rewards import accuracy_cell
-from harness.report.statistics import interval
 from harness.report.table import Heading, Table, TableCell, TableRow, shown
 from harness.report.training import step_seconds
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.report.columns import Columns
-    from harness.report.results import ResultRow, Results
+    from harness.report.results import ResultRow
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _measured(figure: Figure, columns: Columns) -> str:
         heading = Heading("", "", "", 1, 100.0)
         return _joined({model: shown(cell, heading) for model, cell in found.items()})
     rows = [row for row in results.rows if beside and row.method == beside["method"] and _has(row, beside)]
-    texts = {f"{row.label} ({row.model})": text for row in rows if (text := _of_row(row, beside["column"], results))}
+    texts = {f"{row.label} ({row.model})": text for row in rows if (text := _of_row(row, beside["column"], columns))}
     return _joined(texts)
 
 
@@ -117,8 +117,9 @@ def _has(row: ResultRow, beside: Mapping[str, Any]) -> bool:
     return True
 
 
-def _of_row(row: ResultRow, column: str, results: Results) -> str:
+def _of_row(row: ResultRow, column: str, columns: Columns) -> str:
     """Return a row's mean ± its interval on the in-data test under the first decoding, or its seconds a step."""
+    results = columns.results
     if column == "s/step":
         seconds = step_seconds(row)
         return f"{seconds:.3f}" if seconds is not None else ""
@@ -129,8 +130,8 @@ def _of_row(row: ResultRow, column: str, results: Results) -> str:
         return ""
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
     data = row.cells.get((dataset, results.decodings[0]))
-    values = data.matrix(use, name, results.seeds) if data else None
-    found = interval(values) if values is not None else None
+    place = Place(dataset, results.decodings[0], use, name)
+    found = columns.own(data, place, described) if data else None
     if found is None:
         return ""
     return f"{described['label']} {shown(TableCell(found.mean, found), _heading(described))}"

@@ -132,6 +132,17 @@ class Results:
         sets = any(data["role"] != "train" for data in self.manifest["datasets"])
         return sets and bool(self.decodings) and bool(self.manifest["metrics"])
 
+    @property
+    def baseline(self) -> str:
+        """Label of the row that the others are compared with: the file's choice, or the supervised start."""
+        chosen = self.manifest["config"].get("compare", {}).get("baseline")
+        return str(chosen or next((row.label for row in self.rows if row.kind == "start"), ""))
+
+    @property
+    def every_pair(self) -> bool:
+        """Whether the file asks for comparisons of every row with every other."""
+        return bool(self.manifest["config"].get("compare", {}).get("pairs") == "all")
+
     def metrics(self, role: str) -> list[Mapping[str, Any]]:
         """Return the metrics with a role."""
         return [metric for metric in self.manifest["metrics"] if metric["role"] == role]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy
 
+from harness.report.differences import own_interval
 from harness.report.proportions import wilson
 from harness.report.results import FAILED, NOT_STORED
-from harness.report.statistics import Interval, interval
+from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def reward_model_table(results: Results) -> Table:
     caption = [
         (
             "Accuracy: how often the chosen answer of a held-out pair is given more, with Wilson's 95 % interval over "
-            "pairs. Margin: its raw score minus that of the rejected answer, with a bootstrap interval over pairs."
+            "pairs. Margin: its raw score minus that of the rejected answer, with a t interval over pairs."
         ),
         (
             f"Calibration error: of σ(margin) against how often it is right, in {BINS} bins from 50 to 100 %; "
@@ -172,7 +173,8 @@ def reward_model_table(results: Results) -> Table:
 
 def _cells(pairs: Pairs) -> dict[str, TableCell]:
     right, error = accuracy(pairs), calibration(pairs)[0]
-    margin = interval(pairs.margins[None])
+    own = own_interval(pairs.margins[None])
+    margin = own[0] if own else None
     lengths = pairs.chosen_tokens - pairs.rejected_tokens
     known = lengths[~np.isnan(lengths)]
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report import captions
+from harness.report.calls import claim_lines
 from harness.report.columns import Columns, beside, beside_headings, marks, seeds_cell
 from harness.report.results import FAILED
 from harness.report.table import Heading, Table, TableCell, TableRow
@@ -28,10 +29,10 @@ def summary_table(columns: Columns) -> Table:
         other = next((name for name in others if results.manifest["decodings"][name]["temperature"] == 0), others[0])
         shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}"))
     extra = beside_headings(datasets[0], rates=True)[1:3]
-    headings = [column.heading for column in shown] + extra + [Heading("step", "s/step", "", 3)]
+    headings = columns.headings(shown) + extra + [Heading("step", "s/step", "", 3)]
     rows = []
     for row in _ranked(columns, shown[0]):
-        cells = {column.heading.name: columns.cell(row, column) for column in shown}
+        cells = columns.cells(row, shown)
         nearby = beside(row, datasets[0], first)
         cells |= {heading.name: nearby[heading.name] for heading in extra}
         seconds = step_seconds(row)
@@ -39,7 +40,7 @@ def summary_table(columns: Columns) -> Table:
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
         f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
-        *captions.claim_lines(shown, results),
+        *claim_lines(shown, results),
         *captions.sharpening_lines(columns, decoding_columns(columns)),
         *captions.interval_lines(results),
         *captions.decoding_lines(results, [column.place.decoding for column in shown]),
@@ -51,8 +52,8 @@ def summary_table(columns: Columns) -> Table:
 
 
 def _order_says(column: Column) -> str:
-    claims = any(comparison.claims for comparison in column.comparisons.values())
-    return "those that share a letter are tied" if claims else "the order is no claim"
+    letters = any(comparison.letters for comparison in column.comparisons.values())
+    return "those that share a letter are not told apart" if letters else "the order is no claim"
 
 
 def _ranked(columns: Columns, column: Column) -> list[ResultRow]:
@@ -89,11 +90,11 @@ def decoding_table(columns: Columns) -> Table:
     results = columns.results
     shown = decoding_columns(columns)
     dataset = shown[0].place.dataset
-    headings = [column.heading for column in shown]
+    headings = columns.headings(shown)
     headings += [Heading(f"{dataset}/{name}/entropy", name, "entropy") for name in results.decodings]
     rows = []
     for row in results.rows:
-        cells = {column.heading.name: columns.cell(row, column) for column in shown}
+        cells = columns.cells(row, shown)
         for decoding in results.decodings:
             data = row.cells.get((dataset, decoding))
             seeds = list(data.summaries.values()) if data else []
@@ -110,7 +111,7 @@ def decoding_table(columns: Columns) -> Table:
         *captions.decoding_lines(results, results.decodings),
         *captions.interval_lines(results),
         *captions.scale_lines(results),
-        *captions.claim_lines(shown, results),
+        *claim_lines(shown, results),
     ]
     return Table("decoding", f"Decoding, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)
 
@@ -143,11 +144,11 @@ def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], r
         every = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
         of_dataset = [column for column in every if not _idle(column, columns)]
         shown += of_dataset
-        headings += [column.heading for column in of_dataset]
+        headings += columns.headings(of_dataset)
         headings += beside_headings(dataset, rates=role == "score")
     rows = []
     for row in results.rows:
-        cells = {column.heading.name: columns.cell(row, column) for column in shown}
+        cells = columns.cells(row, shown)
         for dataset in datasets:
             cells |= beside(row, dataset, decoding)
         cells["seeds"] = seeds_cell(row, [(dataset, decoding) for dataset in datasets])
@@ -158,7 +159,7 @@ def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], r
         *captions.decoding_lines(results, [decoding]),
         *captions.interval_lines(results),
         *captions.scale_lines(results),
-        *captions.claim_lines(shown, results),
+        *claim_lines(shown, results),
         *captions.corpus_lines(shown, results),
         *(captions.scorer_lines(results) if role == "fluency" else ()),
         *captions.cut_lines(results, datasets, decoding),

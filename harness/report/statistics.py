@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -168,59 +168,6 @@ def replicates(seeds: int, examples: int) -> tuple[Array, Array]:
     return drawn_seeds.astype(np.float64), drawn_examples.astype(np.float64)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Which rows of one column differ."""
-
-    claims: bool = False
-    """False where fewer than two rows have three seeds: nothing is claimed."""
-    differs: Mapping[Pair, bool] = field(default_factory=dict)
-    """For each pair of rows with three seeds, whether both tests reject after Holm's correction."""
-    p_values: Mapping[Pair, float] = field(default_factory=dict)
-    """The larger of the two tests' p, before the correction."""
-    letters: Mapping[str, str] = field(default_factory=dict)
-    """Rows that share a letter are tied; a row with fewer than three seeds has none."""
-    detectable: float | None = None
-    """The true difference of two rows that would have been found four times in five, in the column's own unit."""
-
-    def above(self, first: str, second: str) -> bool:
-        """Return whether the two rows differ, whichever way they were named."""
-        return self.differs.get((first, second), self.differs.get((second, first), False))
-
-
-def compare(rows: Mapping[str, Array], *, better: int = 1) -> Comparison:
-    """Compare the rows of one column, all on the same examples and seeds.
-
-    Two rows differ only if a paired sign-flip permutation test over examples (differences averaged over seeds) and a
-    paired t-test over the seeds' mean differences both reject at 5 %. The larger of the two p-values is what Holm's
-    correction over all pairs of the column sees. Rows with values for fewer than three seeds take no part, and a pair
-    with fewer than three seeds in common is never said to differ.
-
-    Args:
-        rows: (S, N) by label; NaN for what is missing, whole seeds included.
-        better: 1 where more is better, -1 where less is; orders the letters.
-    """
-    enough = {label: values for label, values in rows.items() if _seeds_present(values) >= SEEDS_FOR_CLAIMS}
-    if len(enough) < 2:
-        return Comparison()
-    means = {label: mean(values) or 0.0 for label, values in enough.items()}
-    order = sorted(enough, key=lambda label: -better * means[label])
-    pairs = list(itertools.combinations(enough, 2))
-    differences = {pair: enough[pair[0]] - enough[pair[1]] for pair in pairs}
-    tested = {pair: _paired_t(difference) for pair, difference in differences.items()}
-    by_example = _permutation(differences)
-    p_values = {pair: max(by_example[pair], tested[pair]) for pair in pairs}
-    rejected = holm(p_values)
-    letters = letter_groups(order, {pair for pair, reject in rejected.items() if reject})
-    sizes = [size for difference in differences.values() if (size := _detectable(difference, len(pairs))) is not None]
-    detectable = float(np.median(sizes)) if sizes else None
-    return Comparison(claims=True, differs=rejected, p_values=p_values, letters=letters, detectable=detectable)
-
-
-def _seeds_present(values: Array) -> int:
-    return int((~np.isnan(values)).any(1).sum()) if values.size else 0
-
-
 def _permutation(differences: Mapping[Pair, Array]) -> dict[Pair, float]:
     """Return two-sided p of the sign-flip test over examples, all pairs with the same flips.
 
@@ -267,7 +214,10 @@ def _paired_t(difference: Array) -> float:
 
 
 def paired(difference: Array) -> float:
-    """Return the two-sided p of one (S, N) difference: the larger of the two tests', as in :func:`compare`."""
+    """Return the two-sided p of one (S, N) difference: the larger of a permutation and a t-test's.
+
+    A sign-flip permutation test over examples (differences averaged over seeds), and a paired t-test over seeds.
+    """
     return max(_permutation({("", ""): difference})[("", "")], _paired_t(difference))
 
 
@@ -279,27 +229,6 @@ def per_seed(difference: Array) -> Array:
 
 def _error(values: Array) -> float:
     return float(values.std(ddof=1)) / values.size**0.5 if values.size > 1 else 0.0
-
-
-def _detectable(difference: Array, pairs: int) -> float | None:
-    """Return the true difference that both tests find with 80 % power at the first step of Holm's correction.
-
-    The t-test's is exact for the spread that was measured (the noncentral t distribution), the permutation test's is
-    the normal approximation; the larger of the two is needed. Infinite where there are so few examples that the
-    permutation test cannot reject at all.
-    """
-    seeds = per_seed(difference)
-    if seeds.size < SEEDS_FOR_CLAIMS:
-        return None
-    level = LEVEL / (2 * pairs)
-    examples = _along(difference, 0)
-    examples = examples[~np.isnan(examples)]
-    if 0.5**examples.size > level:
-        return math.inf
-    by_example = float(scipy.special.ndtri(1 - level) + scipy.special.ndtri(POWER)) * _error(examples)
-    strict = float(scipy.special.stdtrit(seeds.size - 1, 1 - level))
-    by_seed = float(scipy.special.nctdtrinc(seeds.size - 1, 1 - POWER, strict)) * _error(seeds)
-    return max(by_example, by_seed)
 
 
 def holm(p_values: Mapping[Pair, float]) -> dict[Pair, bool]:
@@ -315,8 +244,8 @@ def holm(p_values: Mapping[Pair, float]) -> dict[Pair, bool]:
 def letter_groups(order: Sequence[str], different: set[Pair]) -> dict[str, str]:
     """Return a letter display: two rows share a letter if and only if they do not differ.
 
-    Each letter is a largest group of tied rows, taken in the order of the rows until every tie has its letter; after
-    ``z`` come ``a1``, ``b1`` and so on.
+    Each letter is a largest group of rows of which none differ, taken in their order until every such pair has one;
+    after ``z`` come ``a1``, ``b1`` and so on.
 
     Args:
         order: the rows, best first.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy
 
+from harness.report.proportions import TOO_FEW
 from harness.report.statistics import LEVEL, Interval, replicates, widening
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def strengths(wins: Mapping[Pair, Array]) -> Strengths:
     The model is Bradley and Terry's (1952); a tie is half a win of each. A finite fit exists if and only if the players
     cannot be cut in two groups of which one never lost a point to the other (Ford 1957). The intervals are from a
     crossed bootstrap over seeds and prompts; the same seeds and prompts are drawn for every pair, which keeps what is
-    common to them.
+    common to them. With two seeds there are none.
     """
     players = list(dict.fromkeys(player for pair in wins for player in pair))
     if len(players) < 3:
@@ -58,7 +60,8 @@ def strengths(wins: Mapping[Pair, Array]) -> Strengths:
         wider = max(widening(values) for pair, values in wins.items() if player in pair)
         middle = float(centre[index])
         ends = middle - wider * (middle - float(low[index])), middle + wider * (float(high[index]) - middle)
-        found[player] = Interval(middle, *ends)
+        known = all(len(values) != TOO_FEW for values in wins.values())
+        found[player] = Interval(middle, *(ends if known else (math.nan, math.nan)))
     return Strengths(found)
 
 

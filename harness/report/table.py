@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from harness.report.differences import ONE_SEED, TWO_SEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.report.differences import Difference
     from harness.report.statistics import Interval
 
 
@@ -26,6 +30,8 @@ class Heading:
     higher_is_better: bool | None = None
     shown: bool = True
     """False for a column that CSV and JSON have and that would only widen what people read."""
+    bare: bool = False
+    """Whether people read the numbers without ±, because the difference from a baseline stands beside them."""
     foldable: bool = False
     """Whether people read it in the caption, once, where it is the same in every row."""
 
@@ -45,6 +51,8 @@ class TableCell:
     """How many seeds the number is from, where the run has several."""
     of: int = 0
     """How many seeds the run has."""
+    difference: Difference | None = None
+    """What the number is, if it is the difference of the row from the baseline."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,10 @@ class Table:
 
 
 def shown(cell: TableCell, heading: Heading) -> str:
-    """Return a cell as text: mean ± the distance to the further end of its interval, tie letters, seeds if some lack.
+    """Return a cell as text: mean ± the distance to the further end of its interval, letters, seeds if some lack.
 
-    An interval that leans would look more certain on one side than it is, if half its width were shown.
+    An interval that leans would look more certain on one side than it is, if half its width were shown. A difference is
+    shown with both ends, in brackets; with two seeds both seeds' differences stand in parentheses.
     """
     if cell.status:
         return cell.status
@@ -85,14 +94,32 @@ def shown(cell: TableCell, heading: Heading) -> str:
         return "–"
     if isinstance(cell.value, str):
         return cell.value
+    if cell.difference is not None:
+        return _difference(cell.difference, heading, cell.of)
     text = f"{cell.value * heading.scale:.{heading.digits}f}"
-    if cell.interval is not None and cell.interval.known:
+    if cell.interval is not None and cell.interval.known and not heading.bare:
         text += f" ± {cell.interval.reach * heading.scale:.{heading.digits}f}"
     if cell.letters:
         text += f" {cell.letters}"
     if 0 < cell.seeds < cell.of:
         text += f" ({cell.seeds} of {cell.of} seeds)"
     return text
+
+
+def _difference(found: Difference, heading: Heading, of: int) -> str:
+    def signed(value: float) -> str:
+        return f"{value * heading.scale:+.{heading.digits}f}"
+
+    text = signed(found.estimate)
+    if found.note == TWO_SEEDS:
+        return f"{text} ({', '.join(signed(value) for value in found.per_seed)})"
+    if found.known:
+        text += f" [{signed(found.low)}, {signed(found.high)}]"
+    if found.note == ONE_SEED:
+        return f"{text} these runs"
+    if 0 < found.seeds < of:
+        text += f" ({found.seeds} of {of} seeds)"
+    return f"{text} {found.note}" if found.note else text
 
 
 def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
@@ -109,11 +136,27 @@ def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
         found["high"] = cell.interval.high * heading.scale
     if cell.letters:
         found["ties"] = cell.letters
+    if cell.difference is not None:
+        found |= _parts(cell.difference, heading)
     if cell.missing:
         found["missing"] = cell.missing
     if cell.seeds:
         found["seeds"] = cell.seeds
     return found
+
+
+def _parts(found: Difference, heading: Heading) -> dict[str, Any]:
+    """Return what else is known of a difference."""
+    parts: dict[str, Any] = {"claimed": found.claimed, "prompts": found.prompts, "seeds": found.seeds}
+    if not math.isnan(found.p):
+        parts["p"] = found.p
+    if found.note:
+        parts["note"] = found.note
+    if not math.isnan(found.detectable):
+        parts["detectable"] = found.detectable * heading.scale
+    if found.seeds > 1:
+        parts["by_seed"] = [value * heading.scale for value in found.per_seed]
+    return parts
 
 
 def folded(table: Table) -> Table:

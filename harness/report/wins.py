@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from harness.report import captions
+from harness.report.calls import claim_lines
 from harness.report.columns import Columns, beside, beside_headings, marks
 from harness.report.proportions import EMPTY, WIN, favours, length_controlled, win_rate
 from harness.report.rewards import accuracy_cell, trained_on_it
-from harness.report.statistics import interval
+from harness.report.statistics import mean
 from harness.report.strengths import strengths
 from harness.report.table import Heading, Table, TableCell, TableRow
 
@@ -79,7 +81,7 @@ def win_table(columns: Columns) -> Table:
         *_how(results),
         *captions.data_lines(results, datasets),
         *captions.decoding_lines(results, [decoding]),
-        *captions.claim_lines([against.column for against in listed], results),
+        *claim_lines([against.column for against in listed], results),
         *_counts(results, listed, decoding),
         *_depends_lines(results, depends),
     ]
@@ -106,8 +108,11 @@ def _listed(columns: Columns, decoding: str) -> list[Against]:
 def _headings(against: Against) -> list[Heading]:
     group = f"{against.dataset} against {against.opponent}"
     name = against.name
+    beside = against.column.beside
+    delta = [replace(beside, name=f"{name}/win Δ", group=group, digits=1)] if beside else []
     return [
         Heading(f"{name}/win", "wins %", group, 1, 100.0, True),
+        *delta,
         Heading(f"{name}/wilson", "wins % (Wilson)", group, 1, 100.0, True, shown=False),
         Heading(f"{name}/controlled", "at equal length %", group, 1, 100.0, True),
         Heading(f"{name}/slope", "length slope", group, 2, shown=False),
@@ -131,11 +136,13 @@ def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) ->
     data = row.cells.get((against.dataset, decoding))
     plain = columns.cell(row, against.column)
     wins = _matrix(columns.results, data, use, WIN + against.opponent)
-    found = win_rate(wins) if wins is not None else None
+    found = win_rate(wins, groups=columns.groups(against.dataset, data.ids)) if data and wins is not None else None
     if data is None or wins is None or found is None:
         return {f"{name}/win": plain}
     shown, alone = found
+    delta = {f"{name}/win Δ": columns.beside(row, against.column)} if against.column.beside else {}
     cells = {
+        **delta,
         f"{name}/win": TableCell(shown.mean, shown, plain.letters, plain.missing, seeds=plain.seeds, of=plain.of),
         f"{name}/wilson": TableCell(alone.mean, alone),
         f"{name}/missing": TableCell(float(plain.missing)),
@@ -149,8 +156,7 @@ def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) ->
         cells[f"{name}/slope"] = TableCell(controlled.slope if controlled else None)
     for kind, column in (("consistent", CONSISTENT), ("first", FIRST)):
         values = _matrix(columns.results, data, use, column + against.opponent)
-        share = interval(values) if values is not None else None
-        cells[f"{name}/{kind}"] = TableCell(share.mean if share else None)
+        cells[f"{name}/{kind}"] = TableCell(mean(values) if values is not None else None)
     return cells
 
 
@@ -209,8 +215,9 @@ def _how(results: Results) -> list[str]:
     return [
         (
             "Wins: the share of verdicts for the row, a tie counting ½, draws averaged within a prompt. ± is the "
-            "distance to the further end of a 95 % interval of which each end is the further of two: a bootstrap over "
-            f"prompts{seeds}, and Wilson's with prompts as trials, which has a width where all are won."
+            "distance to the further end of a 95 % interval of which each end is the further of two: that of any mean, "
+            f"for new prompts{seeds}, and Wilson's with prompts as trials, which has a width where all are won; with "
+            "two seeds there is none."
         ),
         (
             "At equal length: where a logistic regression of the verdicts on the difference in length has its value "
@@ -303,8 +310,8 @@ def strengths_table(columns: Columns) -> Table | None:
         (
             "Bradley–Terry: one strength a player such that σ(difference) is the chance to win, fitted to all "
             "verdicts by maximum likelihood, a tie as half a win; logits, their mean 0. ± from a bootstrap over "
-            "prompts and seeds. Rows stand in the file's order: overlapping intervals rank nobody, and the letters of "
-            "the win rates say who is tied."
+            "prompts and seeds. Rows stand in the file's order: overlapping intervals rank nobody; the "
+            "differences of the win rates say who is told apart."
         ),
     )
     return Table("strengths", "Bradley–Terry strengths", tuple(headings), tuple(rows), caption)

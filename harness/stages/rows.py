@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example
-from harness.errors import InputError
+from harness.errors import InputError, suggest
 from harness.store.environment import fingerprint
 from harness.store.identity import canonical, rows_digest
 
@@ -126,6 +126,29 @@ def check_pairs(record: Record) -> None:
                 where=f"{record.label}, row {example.id}",
                 expected="chosen and rejected in every row",
                 hint="jsonl takes them from the fields that its options chosen and rejected name",
+            )
+
+
+def group_of(example: Example, name: str) -> Any:
+    """Return what an example has in a column; None where it has none."""
+    return example.columns.get(name, example.fields.get(name))
+
+
+def check_groups(record: Record, name: str) -> None:
+    """Refuse rows whose prompts are to be grouped by a column that is not theirs.
+
+    Raises:
+        InputError: naming the first row that lacks it.
+    """
+    for example in read(record):
+        if group_of(example, name) is None:
+            known = [*example.columns, *example.fields]
+            raise InputError(
+                f"this row has no {name!r} to group prompts by",
+                where=f"{record.label}, row {example.id}",
+                expected=f"one of {', '.join(known)}, in every row" if known else "the column in every row",
+                did_you_mean=suggest(name, known),
+                hint="group: of a data set names a column of its rows",
             )
 
 

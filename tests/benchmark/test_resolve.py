@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.invented import SMALL
 
-from harness.benchmark.schema import Cases, Decoding, MetricUse, Recipe
+from harness.benchmark.schema import Cases, Compare, Decoding, MetricUse, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +82,25 @@ def test_later_wins_from_defaults_to_the_entry(load: Load) -> None:
 
 def test_what_a_preset_gives_does_not_depend_on_a_wrong_recipe_below(load: Load) -> None:
     assert load(with_entry("{use: push, preset: official, start: after}")).methods[1].start == "after"
+
+
+def test_rows_are_compared_with_the_supervised_start_unless_the_file_says_otherwise(load: Load) -> None:
+    assert load(SMALL).compare == Compare(baseline=None, pairs="baseline")
+    assert load(SMALL + "compare: {baseline: tune, pairs: all}").compare == Compare(baseline="tune", pairs="all")
+
+
+def test_the_baseline_is_a_row_that_is_trained(load: Load, mistakes: Mistakes) -> None:
+    (unknown,) = mistakes(SMALL + "compare: {baseline: tunes}")
+    assert 'compare.baseline: no row has this label, got "tunes"' in unknown
+    assert "did you mean 'tune'?" in unknown
+    (untrained,) = mistakes(SMALL + "compare: {baseline: base}")
+    assert "compare.baseline: the untrained model is part of no comparison" in untrained
+
+
+def test_groups_are_of_prompts_that_rows_are_compared_on(load: Load, mistakes: Mistakes) -> None:
+    assert load(SMALL.replace("[tales]", "[{dataset: tales, group: story}]")).evaluate[0].group == "story"
+    (found,) = mistakes(SMALL.replace("train: tales", "train: {dataset: tales, group: story}"))
+    assert "train.group: groups are of prompts that rows are compared on" in found
 
 
 def test_short_and_long_forms_say_the_same(load: Load) -> None:

@@ -71,6 +71,26 @@ def test_the_plan_for_people(planner: Planner, data: Path) -> None:
     assert "estimated work left on one thread" in text
 
 
+def test_which_difference_the_run_could_find(planner: Planner, data: Path) -> None:
+    content = small(data, seeds=[0, 1, 2], methods=["sft", "eso", "drl"])
+    planner.plan(planner.load(content))
+    text = plan(planner, content)
+    assert (
+        "test ROUGE-L: a difference from sft, adjusted for 2 comparisons is found four times in five with 3 se" in text
+    )
+    assert "by stated variances, since no results of this kind are stored" in text
+    (told,) = json.loads(plan(planner, content, "--json"))["detectable"]
+    assert (told["dataset"], told["metric"], told["baseline"], told["comparisons"]) == (
+        "test",
+        "rouge.rougeL",
+        "sft",
+        2,
+    )
+    assert [(size["seeds"], size["prompts"]) for size in told["sizes"]] == [(3, 3), (5, 3), (10, 3), (3, 6), (5, 6)]
+    found = [size["difference"] for size in told["sizes"][:3]]
+    assert found == sorted(found, reverse=True)
+
+
 def test_unknown_ids_are_question_marks_and_nothing_is_written(data: Path, tmp_path: Path) -> None:
     fresh = Planner(tmp_path, load_registry())
     text = plan(fresh, small(data))

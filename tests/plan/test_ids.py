@@ -164,6 +164,8 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Scorer", "model"): "folder",
     ("Execution", "device"): "cuda",
     ("DataUse", "pair_with"): "other-rows",
+    ("DataUse", "group"): "category",
+    ("Compare", "baseline"): "eso",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.

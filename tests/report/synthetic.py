@@ -49,7 +49,8 @@ class Place:
 def plain_value(place: Place) -> float | None:
     """Return a value that differs a little between prompts and seeds, and much between rows."""
     level = {"base": 0.01, "sft": 0.30, "eso": 0.33}.get(place.row, 0.2)
-    jitter = (place.seed * 7 + place.example * 3 + len(place.row) * (place.example + place.seed)) % 5
+    own = sum(map(ord, place.row))
+    jitter = (place.seed * 7 + place.example * 3 + own * (place.example + place.seed)) % 5
     return level + 0.02 * (place.example % 3) + 0.001 * jitter
 
 

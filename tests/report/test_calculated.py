@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from report.synthetic import plain_value
 
-from harness.report import calculated, statistics, write_tables
+from harness.report import calculated, differences, statistics, write_tables
 from harness.report.calculated import NAME, Calculated
 from harness.store.files import dump, seal
 
@@ -43,65 +43,68 @@ def refuse(*_: object, **__: object) -> None:
 @pytest.fixture
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be calculated."""
-    for name in ("interval", "seeds_interval", "compare"):
-        monkeypatch.setattr(statistics, name, refuse)
+    monkeypatch.setattr(statistics, "seeds_interval", refuse)
+    for name in ("own_interval", "compare"):
+        monkeypatch.setattr(differences, name, refuse)
 
 
 class TestEntries:
     @pytest.mark.parametrize("shape", [(3, 40), (1, 7), (2, 1), (1, 1), (0, 4)])
     def test_intervals(self, shape: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         matrix = values(0, *shape)
-        expected = statistics.interval(matrix), statistics.seeds_interval(matrix[:, 0])
+        own = differences.own_interval(matrix, bounds=(-0.5, math.inf))
+        expected = own and own[0], statistics.seeds_interval(matrix[:, 0])
         first = Calculated(tmp_path)
-        assert repr((first.interval(matrix), first.seeds_interval(matrix[:, 0]))) == repr(expected)
+        assert repr((first.own(matrix, bounds=(-0.5, math.inf)), first.seeds_interval(matrix[:, 0]))) == repr(expected)
         first.write()
-        monkeypatch.setattr(statistics, "interval", refuse)
+        monkeypatch.setattr(differences, "own_interval", refuse)
         monkeypatch.setattr(statistics, "seeds_interval", refuse)
         second = Calculated(tmp_path)
-        assert repr((second.interval(matrix), second.seeds_interval(matrix[:, 0]))) == repr(expected)
+        found = second.own(matrix, bounds=(-0.5, math.inf)), second.seeds_interval(matrix[:, 0])
+        assert repr(found) == repr(expected)
 
-    @pytest.mark.parametrize("seeds", [2, 3])
-    def test_comparisons(self, seeds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("seeds", [1, 2, 3])
+    @pytest.mark.parametrize("baseline", [None, "b"])
+    def test_comparisons(
+        self, seeds: int, baseline: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         rows = {label: values(seed, seeds, 40) for seed, label in enumerate(LABELS)}
-        expected = statistics.compare(rows, better=-1)
+        groups = [str(index % 11) for index in range(40)]
+        expected = differences.compare(rows, baseline=baseline, better=-1, groups=groups, bounds=(-4.0, 4.0))
+        asked: dict[str, Any] = {"baseline": baseline, "better": -1, "groups": groups, "bounds": (-4.0, 4.0)}
         first = Calculated(tmp_path)
-        assert first.compare(rows, better=-1) == expected
+        assert repr(first.compare(rows, **asked)) == repr(expected)
         first.write()
-        monkeypatch.setattr(statistics, "compare", refuse)
-        found = Calculated(tmp_path).compare(rows, better=-1)
-        assert found == expected
+        monkeypatch.setattr(differences, "compare", refuse)
+        found = Calculated(tmp_path).compare(rows, **asked)
+        assert repr(found) == repr(expected)
         assert list(found.letters) == list(expected.letters)
-
-    def test_a_difference_that_cannot_be_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        rows = {label: values(seed, 3, 4) for seed, label in enumerate(LABELS)}
-        first = Calculated(tmp_path)
-        assert first.compare(rows, better=1).detectable == math.inf
-        first.write()
-        monkeypatch.setattr(statistics, "compare", refuse)
-        assert Calculated(tmp_path).compare(rows, better=1).detectable == math.inf
 
     def test_other_values_labels_orders_or_senses_have_other_names(self, tmp_path: Path) -> None:
         one, two = values(0, 3, 8), values(1, 3, 8)
         known = Calculated(tmp_path)
-        known.interval(one)
-        known.interval(two)
-        known.interval(one.reshape(8, 3))
+        known.own(one)
+        known.own(two)
+        known.own(one, bounds=(0.0, 1.0))
+        known.own(one, groups=["x"] * 8)
+        known.own(one.reshape(8, 3))
         known.seeds_interval(one)
-        known.compare({"a": one, "b": two}, better=1)
-        known.compare({"a": one, "b": two}, better=-1)
-        known.compare({"b": one, "a": two}, better=1)
-        known.compare({"a": two, "b": one}, better=1)
+        known.compare({"a": one, "b": two}, baseline=None, better=1)
+        known.compare({"a": one, "b": two}, baseline="a", better=1)
+        known.compare({"a": one, "b": two}, baseline=None, better=-1)
+        known.compare({"b": one, "a": two}, baseline=None, better=1)
+        known.compare({"a": two, "b": one}, baseline=None, better=1)
         known.write()
-        assert len(json.loads((tmp_path / NAME).read_text(encoding="utf-8"))["calculated"]) == 8
+        assert len(json.loads((tmp_path / NAME).read_text(encoding="utf-8"))["calculated"]) == 11
 
     def test_another_machine_or_library_calculates(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         matrix = values(0, 3, 8)
         first = Calculated(tmp_path)
-        first.interval(matrix)
+        first.own(matrix)
         first.write()
         monkeypatch.setattr(calculated, "fingerprint", lambda **_: {"processor": "another"})
-        monkeypatch.setattr(statistics, "interval", lambda _: statistics.Interval(1.0, 2.0, 3.0))
-        assert Calculated(tmp_path).interval(matrix) == statistics.Interval(1.0, 2.0, 3.0)
+        monkeypatch.setattr(differences, "own_interval", lambda *_, **__: (statistics.Interval(1.0, 2.0, 3.0), ""))
+        assert Calculated(tmp_path).own(matrix) == statistics.Interval(1.0, 2.0, 3.0)
 
 
 def test_a_second_report_calculates_nothing(run: Run, request: pytest.FixtureRequest) -> None:

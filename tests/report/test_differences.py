@@ -139,6 +139,31 @@ class TestTheFamily:
             assert pair.high == min(1.0, free.pairs[key].high)
 
 
+class TestLuck:
+    def test_of_seeds_alone_is_no_win(self) -> None:
+        one = np.array([[0.1], [-0.1], [0.7]]) + np.zeros((1, 200))
+        two = np.zeros((3, 200)) + 0.001 * np.random.default_rng(1).normal(size=(1, 200))
+        assert not compare({"a": one, "b": two}).pairs["a", "b"].claimed
+
+    def test_of_one_prompt_is_no_win(self) -> None:
+        one = np.zeros((3, 30))
+        one[:, 4] = [5.0, 5.1, 4.9]
+        assert not compare({"a": one, "b": np.zeros((3, 30))}).pairs["a", "b"].claimed
+
+    def test_has_no_order(self) -> None:
+        rows = drawn(np.random.default_rng(25), rows=4, seeds=4)
+        rows["d"] = rows["d"] + 0.5
+        found = compare(rows)
+        turned = compare({name: rows[name][[2, 0, 3, 1]][:, ::-1] for name in "dbca"})
+        assert turned.letters == found.letters
+        for first, second in found.pairs:
+            one, other = found.of(first, second), turned.of(first, second)
+            assert one is not None
+            assert other is not None
+            assert (one.low, one.high, one.p) == pytest.approx((other.low, other.high, other.p))
+            assert one.detectable == pytest.approx(other.detectable)
+
+
 class TestFewSeeds:
     def test_two_have_both_differences_and_no_interval(self) -> None:
         rows = drawn(np.random.default_rng(9), seeds=2)
@@ -249,7 +274,9 @@ class TestGroups:
         values = np.random.default_rng(20).normal(size=(4, 60))
         known = grouping(["x"] * 25 + [f"y{i % 12}" for i in range(35)])
         assert summed(values, known).mean(1) == pytest.approx(values.mean(1))
-        assert known.freedom == pytest.approx(60**2 / (known.sizes**2).sum() - 1)
+        alone, together = 60**2 / (known.sizes**2).sum() - 1, (known.sizes**2).sum() ** 2 / (known.sizes**4).sum()
+        assert known.freedom == pytest.approx(2 / (1 / alone + 1 / together))
+        assert grouping(list(range(12)) * 5).freedom == 11
 
     def test_are_told_for_the_prompts_that_are_left(self) -> None:
         rows = drawn(np.random.default_rng(21), rows=2)

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Run
 
 from harness.report import latex, markdown
+from harness.report.differences import FEW_GROUPS, IDENTICAL, ONE_SEED, TWO_SEEDS, Difference
 from harness.report.export import csv_text, json_text, json_value
 from harness.report.grid import WIDTH, visible
 from harness.report.results import load_results
@@ -207,6 +208,10 @@ def test_csv_and_json_hold_the_same_cells(full: Document) -> None:
         count += 1
         for name in ("value", "low", "high", "ties", "missing", "seeds", "status"):
             assert row[name].removeprefix("'") == str(cell.get(name, ""))
+        assert row["claimed"] == {None: "", True: "yes", False: "no"}[cell.get("claimed")]
+        assert row["by_seed"].removeprefix("'") == " ".join(map(str, cell.get("by_seed", ())))
+        for name in ("p", "detectable", "prompts", "note"):
+            assert row[name] == str(cell.get(name, ""))
     assert count == sum(len(row["cells"]) for table in found.values() for row in table["rows"])
 
 
@@ -243,6 +248,35 @@ class TestCells:
         assert shown(TableCell(0.5, Interval(0.5, math.nan, math.nan)), self.HEADING) == "50.0"
         assert shown(TableCell(0.5, None, "ab", seeds=2, of=3), self.HEADING) == "50.0 ab (2 of 3 seeds)"
         assert shown(TableCell(0.5, seeds=3, of=3), self.HEADING) == "50.0"
+
+    @pytest.mark.parametrize(
+        ("found", "expected"),
+        [
+            (Difference(0.02, -0.001, 0.041, seeds=3, claims=True), "+2.0 [-0.1, +4.1]"),
+            (Difference(-0.02, -0.041, 0.001, seeds=3, claims=True), "-2.0 [-4.1, +0.1]"),
+            (Difference(0.012, seeds=2, per_seed=(0.004, 0.02), note=TWO_SEEDS), "+1.2 (+0.4, +2.0)"),
+            (Difference(0.012, 0.004, 0.02, seeds=1, note=ONE_SEED), "+1.2 [+0.4, +2.0] these runs"),
+            (Difference(0.0, seeds=3, note=IDENTICAL), "+0.0 identical"),
+            (Difference(0.1, seeds=3, note=FEW_GROUPS), "+10.0 few groups"),
+        ],
+    )
+    def test_show_a_difference_with_both_ends(self, found: Difference, expected: str) -> None:
+        cell = TableCell(found.estimate, found.interval, seeds=found.seeds, of=3, difference=found)
+        assert shown(cell, self.HEADING) == expected
+
+    def test_of_a_difference_are_in_every_form(self) -> None:
+        found = Difference(0.02, 0.01, 0.04, 0.03, 3, 40, (0.01, 0.02, 0.03), claims=True, detectable=0.05)
+        row = TableRow("r", "m", {"x": TableCell(found.estimate, found.interval, seeds=3, of=3, difference=found)})
+        tables = [Table("t", "T", (self.HEADING,), (row,))]
+        assert "+2.0 [+1.0, +4.0]" in markdown.markdown("T", [], tables)
+        assert "+2.0 {[}+1.0, +4.0{]}" in latex.latex(tables)
+        told = json.loads(json_text({}, tables))["tables"]["t"]["rows"][0]["cells"]["x"]
+        assert told == {
+            "value": 2.0, "low": 1.0, "high": 4.0, "seeds": 3, "claimed": True, "prompts": 40, "p": 0.03,
+            "detectable": 5.0, "by_seed": [1.0, 2.0, 3.0],
+        }  # fmt: skip
+        line = next(csv.DictReader(io.StringIO(csv_text(tables))))
+        assert (line["low"], line["high"], line["claimed"], line["by_seed"]) == ("1.0", "4.0", "yes", "1.0 2.0 3.0")
 
     def test_the_same_in_every_row_stands_in_the_caption(self) -> None:
         headings = (Heading("n", "prompts", "in-data", 0, foldable=True), Heading("x", "x", digits=0))
@@ -294,23 +328,22 @@ tiny; trained on tales/train, 40 rows; seeds 0, 1, 2.
 
 ## At a glance: ROUGE-L
 
-| method   |                   in-data ↑ |   in-data tokens |   s/step |
-|:---------|----------------------------:|-----------------:|---------:|
-| eso      | 35.17 ± 1.06 (2 of 3 seeds) |              2.5 |    0.250 |
-| sft      |              32.17 ± 1.07 a |              2.5 |    0.250 |
-| base     |               3.20 ± 1.09 b |              2.5 |        – |
+| method   |            in-data ↑ |        in-data Δ sft |   in-data tokens |   s/step |
+|:---------|---------------------:|---------------------:|-----------------:|---------:|
+| eso      | 35.20 (2 of 3 seeds) | +3.03 (+2.83, +3.23) |              2.5 |    0.250 |
+| sft      |                32.17 |             baseline |              2.5 |    0.250 |
+| base     |                 3.19 |                    – |              2.5 |        – |
 
-- Rows in the order of their means on in-data; those that share a letter are tied.
+- Rows in the order of their means on in-data; the order is no claim.
 - The same in every row: in-data cut % 4.2.
 
 ## How to read the tables
 
-- Rows that share a letter are tied, a is best: two rows differ only if a permutation test over prompts and a \
-t-test over seeds, both paired, reject at 5 % after Holm's correction over all pairs of the column.
-- A row without a letter has values for fewer than 3 seeds and is not compared.
-- A true difference of about this size would have been found four times in five: in-data ROUGE-L 0.11.
-- ± is the distance to the further end of a 95 % interval (leaderboard.csv has both) from a bootstrap that \
-resamples seeds and prompts independently, widened by Student's t where few seeds carry the variance.
+- No claim: with 2 seeds no difference between rows is called one; that takes two rows with 3 seeds or more.
+- Δ sft: the row minus sft, and in parentheses that of each seed.
+- A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new seeds and new prompts. \
+Whether rows differ is seen from the interval of their difference, \
+and not from whether their own overlap.
 - t1: temperature 1, 2 answers a prompt, at most 24 tokens.
 - in-data: tales/test, 40 rows.
 - Shown times 100: ROUGE-L.
@@ -319,11 +352,11 @@ resamples seeds and prompts independently, widened by Student's t where few seed
 
 **in-data**
 
-| method   |                   ROUGE-L ↑ |   tokens |   seeds |
-|:---------|----------------------------:|---------:|--------:|
-| base     |               3.20 ± 1.09 b |      2.5 |       3 |
-| sft      |              32.17 ± 1.07 a |      2.5 |       3 |
-| eso      | 35.17 ± 1.06 (2 of 3 seeds) |      2.5 |       2 |
+| method   |            ROUGE-L ↑ |                Δ sft |   tokens |   seeds |
+|:---------|---------------------:|---------------------:|---------:|--------:|
+| base     |                 3.19 |                    – |      2.5 |       3 |
+| sft      |                32.17 |             baseline |      2.5 |       3 |
+| eso      | 35.20 (2 of 3 seeds) | +3.03 (+2.83, +3.23) |      2.5 |       2 |
 
 - The same in every row: in-data prompts 12, in-data cut % 4.2, in-data empty % 0.0.
 

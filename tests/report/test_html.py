@@ -13,6 +13,7 @@ from hypothesis import given
 from report.test_forms import HOSTILE, NASTY, small
 
 from harness.report import html
+from harness.report.differences import Difference
 from harness.report.grid import visible
 from harness.report.results import load_results
 from harness.report.statistics import Interval
@@ -134,6 +135,14 @@ def test_what_is_tied_with_the_best_is_set_apart() -> None:
     rows = tuple(TableRow(name, "m", c) for name, c in (("p", cells), ("q", later), ("r", none)))
     text = html.page("T", [], [Table("t", "T", (Heading("x", "x"),), rows)])
     assert re.findall(r'<td class="(\w*)">', text) == ["best", "", ""]
+
+
+def test_a_claimed_difference_is_set_apart() -> None:
+    found = [Difference(0.2, low, 0.3, claims=claims) for low, claims in ((0.1, True), (-0.1, True), (0.1, False))]
+    rows = tuple(TableRow(str(i), "m", {"x": TableCell(0.2, d.interval, difference=d)}) for i, d in enumerate(found))
+    text = html.page("T", [], [Table("t", "T", (Heading("x", "x"),), rows)])
+    assert re.findall(r'<td class="(\w*)">', text) == ["best", "", ""]
+    assert '+0.20<span class="pm"> [+0.10, +0.30]</span>' in text
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")

@@ -64,11 +64,11 @@ def test_less_is_better_where_the_file_says_so(swept: Run) -> None:
     assert cells(swept)["sft"]["status"] == "dominated"
 
 
-def test_a_row_is_only_tied_where_a_difference_does_not_count(swept: Run) -> None:
+def test_a_row_is_not_told_apart_where_a_difference_does_not_count(swept: Run) -> None:
     swept.value = lambda place: value(place) if place.column == "tokens" else 0.3 + 0.001 * place.example
     found = cells(swept)
     assert found["sft"]["status"] == "front"
-    assert found["eso[a]"]["status"] == "tied"
+    assert found["eso[a]"]["status"] == "not told apart"
     assert found["eso[a]"]["means"] == "dominated"
     assert found["eso[c]"]["by"] is None
 

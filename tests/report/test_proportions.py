@@ -103,11 +103,16 @@ class TestEqualLength:
         assert found.rate.mean == pytest.approx(expit(oracle.params[0]), abs=1e-8)
 
     def test_takes_off_what_length_alone_won(self) -> None:
-        wins, lengths = drawn(4, intercept=0.0, slope=2.0, shape=(2, 600))
+        wins, lengths = drawn(4, intercept=0.0, slope=2.0, shape=(3, 600))
         found = length_controlled(wins, lengths)
         assert found is not None
         assert wins.mean() > 0.55
         assert found.rate.low < 0.5 < found.rate.high
+
+    def test_has_no_interval_with_two_seeds(self) -> None:
+        found = length_controlled(*drawn(4, shape=(2, 600)))
+        assert found is not None
+        assert not found.rate.known
 
     def test_has_no_unit(self) -> None:
         wins, lengths = drawn(5, shape=(3, 60))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import pytest
 from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Place, Run, plain_value, step
 
 from harness.errors import InputError
-from harness.report import statistics
 from harness.report.captions import data_set
+from harness.report.differences import difference
 from harness.report.export import json_value
 from harness.report.results import load_results
 from harness.report.table import shown
@@ -20,10 +21,12 @@ from harness.report.write import Document, build
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.report.components import Array
     from harness.report.table import Heading, Table, TableCell
 
 ALL = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
 SCORE = "in-data/rouge.rougeL"
+DELTA = f"{SCORE} Δ"
 
 
 def document(run: Run) -> Document:
@@ -53,22 +56,49 @@ def test_a_commit_of_the_upstream_is_not_said_of_files(origin: str, said_of_it: 
 
 
 class TestNumbers:
-    def test_are_means_with_the_crossed_interval(self, run: Run) -> None:
+    def matrix(self, row: str) -> Array:
+        """Return a row's scores (S, E)."""
+        places = [[Place(row, "tiny", s, "in-data", "t1", "rougeL", i) for i in range(12)] for s in (0, 1, 2)]
+        return np.array([[plain_value(place) for place in of_seed] for of_seed in places], dtype=np.float64)
+
+    def test_are_means_with_their_own_interval_for_programs(self, run: Run) -> None:
         found = cells(run)
         for row in run.rows:
-            values = np.array(
-                [
-                    [plain_value(Place(row, "tiny", s, "in-data", "t1", "rougeL", i)) for i in range(12)]
-                    for s in (0, 1, 2)
-                ],
-                dtype=np.float64,
-            )
-            expected = statistics.interval(values)
-            assert expected is not None
+            values = self.matrix(row)
+            expected = difference(values)
             cell = found[row][SCORE]
             assert cell["value"] == pytest.approx(100 * values.mean())
             assert (cell["low"], cell["high"]) == pytest.approx((100 * expected.low, 100 * expected.high))
             assert cell["seeds"] == 3
+
+    def test_have_the_difference_from_the_start_beside_them(self, run: Run) -> None:
+        found = cells(run)
+        expected = difference(self.matrix("eso") - self.matrix("sft"))  # two trained rows borrow nothing
+        cell = found["eso"][DELTA]
+        assert (cell["value"], cell["low"], cell["high"]) == pytest.approx(
+            (100 * expected.estimate, 100 * expected.low, 100 * expected.high)
+        )
+        assert cell["claimed"] is True
+        assert cell["p"] < 0.05
+        assert cell["by_seed"] == pytest.approx([100 * value for value in expected.per_seed])
+        assert found["sft"][DELTA] == {"status": "baseline"}
+        assert found["base"][DELTA] == {}  # an untrained row is part of no family
+
+    def test_and_their_own_interval_stays_out_of_sight(self, run: Run) -> None:
+        headings = {heading.name: heading for heading in table(run).headings}
+        row = next(row for row in table(run).rows if row.label == "eso")
+        assert "±" not in shown(row.cells[SCORE], headings[SCORE])
+        assert re.fullmatch(r"\+3\.\d\d \[\+2\.\d\d, \+3\.\d\d\]", shown(row.cells[DELTA], headings[DELTA]))
+        assert headings[DELTA].label == "Δ sft"
+
+    def test_stay_within_what_is_possible(self, run: Run) -> None:
+        run.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "range": [0.0, 1.0]}]}]
+        run.value = lambda place: float(place.example < 2 * place.seed and place.row == "eso")
+        found = cells(run)["eso"]
+        assert found[SCORE]["low"] == 0.0
+        assert found[DELTA]["low"] >= -100
+        run.metrics = METRICS
+        assert cells(run)["eso"][SCORE]["low"] < 0  # of what nothing is known
 
     def test_stand_beside_what_they_are_made_of(self, run: Run) -> None:
         run.summary = {"tokens": 96, "truncated": 6, "empty": 3}
@@ -92,7 +122,8 @@ class TestNumbers:
     def test_that_are_all_missing_have_no_value(self, run: Run) -> None:
         run.value = lambda place: None if place.row == "eso" else 0.5
         assert cells(run)["eso"][SCORE] == {"status": "no value", "missing": 72}
-        assert cells(run)["sft"][SCORE]["ties"] == "a"
+        assert cells(run)["eso"][DELTA] == {}
+        assert cells(run)["sft"][SCORE]["value"] == 50.0
 
     def test_a_corpus_number_that_one_row_has_keeps_its_column(self, run: Run) -> None:
         numbers = [{**ROUGE_L, "name": name, "label": name} for name in ("early", "late")]
@@ -136,38 +167,128 @@ class TestClaims:
         assert "There is one seed: how much another training run would differ is not in it." in said(run)
         assert cells(run)["eso"][SCORE]["low"] < cells(run)["eso"][SCORE]["value"]
 
-    def test_are_letters_with_three(self, run: Run) -> None:
-        assert {name: row[SCORE]["ties"] for name, row in cells(run).items()} == {"base": "c", "sft": "b", "eso": "a"}
-        assert "Rows that share a letter are tied, a is best" in said(run)
-        assert "A row without a letter" not in said(run)
+    def test_of_two_seeds_show_the_difference_of_each(self, run: Run) -> None:
+        run.seeds = (0, 1)
+        headings = {heading.name: heading for heading in table(run).headings}
+        row = next(row for row in table(run).rows if row.label == "eso")
+        assert re.fullmatch(r"\+\d\.\d\d \(\+\d\.\d\d, \+\d\.\d\d\)", shown(row.cells[DELTA], headings[DELTA]))
+        assert "Δ sft: the row minus sft, and in parentheses that of each seed." in said(run)
+        found = cells(run)["eso"]
+        assert "low" not in found[DELTA]
+        assert "low" not in found[SCORE]
+        assert found[DELTA]["claimed"] is False
+        assert "With two seeds a row has no interval of its own" in said(run)
+
+    def test_of_one_seed_are_of_these_runs(self, run: Run) -> None:
+        run.seeds = (3,)
+        headings = {heading.name: heading for heading in table(run).headings}
+        row = next(row for row in table(run).rows if row.label == "eso")
+        assert shown(row.cells[DELTA], headings[DELTA]).endswith("] these runs")
+        assert "a 95 % interval for these runs and new prompts" in said(run)
+        assert cells(run)["eso"][DELTA]["claimed"] is False
+
+    def test_are_differences_from_the_start_with_three(self, run: Run) -> None:
+        assert cells(run)["eso"][DELTA]["claimed"] is True
+        assert all("ties" not in row[SCORE] for row in cells(run).values())
+        caption = said(run)
+        assert "A difference is claimed exactly where its interval excludes 0" in caption
+        assert "what is not claimed is not told apart, which does not make it equal" in caption
+        assert "Nothing corrects over columns" in caption
         assert (
-            "A true difference of about this size would have been found four times in five: in-data ROUGE-L 0."
-            in said(run)
+            "a repetition of the run would find a true difference from sft of this size four times in five: " in caption
         )
 
-    def test_turn_where_less_is_better(self, run: Run) -> None:
+    def test_have_the_baseline_that_the_file_names(self, run: Run) -> None:
+        run.rows = ("base", "sft", "eso", "other")
+        run.change = lambda manifest: manifest["config"].update(compare={"baseline": "eso", "pairs": "baseline"})
+        found = cells(run)
+        assert found["eso"][DELTA] == {"status": "baseline"}
+        assert found["sft"][DELTA]["value"] < 0
+        assert "Δ eso: the row minus eso" in said(run)
+
+    def test_of_all_pairs_have_letters_too(self, run: Run) -> None:
+        run.rows = ("base", "sft", "eso", "other")
+        run.change = lambda manifest: manifest["config"].update(compare={"baseline": None, "pairs": "all"})
+        found = cells(run)
+        assert {name: row[SCORE].get("ties") for name, row in found.items()} == {
+            "base": None, "sft": "b", "eso": "a", "other": "c",
+        }  # fmt: skip
+        assert found["eso"][DELTA]["claimed"] is True
+        assert "Rows that share a letter are not told apart" in said(run)
+        assert "those that share a letter are not told apart" in said(run, "summary")
+
+    def test_are_wider_for_all_pairs(self, run: Run) -> None:
+        run.rows = ("sft", "eso", "other")
+        few = cells(run)["eso"][DELTA]
+        run.change = lambda manifest: manifest["config"].update(compare={"baseline": None, "pairs": "all"})
+        many = cells(run)["eso"][DELTA]
+        assert many["high"] - many["low"] > few["high"] - few["low"]
+        assert many["value"] == few["value"]
+
+    def test_order_letters_where_less_is_better(self, run: Run) -> None:
+        run.change = lambda manifest: manifest["config"].update(compare={"baseline": None, "pairs": "all"})
         run.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "higher_is_better": False}]}]
-        assert {name: row[SCORE]["ties"] for name, row in cells(run).items()} == {"base": "a", "sft": "b", "eso": "c"}
+        letters = {name: row[SCORE].get("ties") for name, row in cells(run).items()}
+        assert letters == {"base": None, "sft": "a", "eso": "b"}
         assert [row.label for row in table(run, "summary").rows] == ["base", "sft", "eso"]
 
-    def test_tie_equal_rows(self, run: Run) -> None:
+    def test_of_equal_rows_say_so(self, run: Run) -> None:
         run.value = lambda place: 0.25 + 0.01 * place.example
-        assert {row[SCORE]["ties"] for row in cells(run).values()} == {"a"}
-
-    def test_of_few_prompts_say_that_nothing_could_have_been_found(self, run: Run) -> None:
-        run.examples = 4
-        assert {row[SCORE]["ties"] for row in cells(run).values()} == {"a"}
-        assert "in-data ROUGE-L none (few prompts)" in said(run)
+        cell = cells(run)["eso"][DELTA]
+        assert (cell["value"], cell["note"], cell["claimed"]) == (0.0, "identical", False)
+        assert "No claim: the differences have no interval (identical)." in said(run)
 
     def test_stay_within_a_model(self, run: Run) -> None:
         run.models = ("tiny", "small")
-        letters = [(row.model, row.label, row.cells[SCORE].letters) for row in table(run).rows]
-        assert letters == [(m, *pair) for m in run.models for pair in (("base", "c"), ("sft", "b"), ("eso", "a"))]
+        found = [(row.model, row.label) for row in table(run).rows if row.cells[DELTA].difference is not None]
+        assert found == [("tiny", "eso"), ("small", "eso")]
         assert "Rows are compared with rows of the same model." in said(run)
 
     def test_of_one_row_alone_are_none(self, run: Run) -> None:
         run.rows = ("sft",)
-        assert "ties" not in cells(run)["sft"][SCORE]
+        found = cells(run)["sft"]
+        assert "ties" not in found[SCORE]
+        assert DELTA not in found
+
+
+class TestGroups:
+    def grouped(self, run: Run, count: int) -> None:
+        run.examples = 60
+        run.prompts = lambda index: {"fields": {"prompt": f"p{index}"}, "columns": {"template": index % count}}
+
+        def named(manifest: dict[str, Any]) -> None:
+            manifest["config"]["evaluate"][0]["group"] = "template"
+
+        run.change = named
+
+    def test_widen_the_interval_where_prompts_vary_together(self, run: Run) -> None:
+        self.grouped(run, 12)
+
+        def value(place: Place) -> float:
+            together = 0.05 * ((place.example % 12) * 7 % 12) / 12 if place.row == "eso" else 0.0
+            return (plain_value(place) or 0.0) + together
+
+        run.value = value
+        grouped = cells(run)["eso"][DELTA]
+        run.change = lambda _: None
+        plain = cells(run)["eso"][DELTA]
+        assert grouped["value"] == plain["value"]
+        assert grouped["high"] - grouped["low"] > 1.5 * (plain["high"] - plain["low"])
+
+    def test_are_named_in_the_caption(self, run: Run) -> None:
+        self.grouped(run, 12)
+        assert "in-data: prompts with the same template belong together, and are counted as groups." in said(run)
+
+    def test_that_are_few_support_no_claim(self, run: Run) -> None:
+        self.grouped(run, 9)
+        cell = cells(run)["eso"][DELTA]
+        assert (cell["note"], cell["claimed"]) == ("few groups", False)
+        assert "low" not in cell
+        assert "No claim: there are fewer than 10 groups of prompts." in said(run)
+
+    def test_that_are_not_stored_any_more_support_none_either(self, run: Run) -> None:
+        run.change = lambda manifest: manifest["config"]["evaluate"][0].update(group="template")
+        assert cells(run)["eso"][DELTA]["claimed"] is False
 
 
 class TestWhatFailed:
@@ -182,7 +303,7 @@ class TestWhatFailed:
         row = next(row for row in table(run).rows if row.label == "eso")
         assert row.marks == ("failed for seed 0, 1, 2",)
         assert [row.label for row in table(run, "summary").rows] == ["sft", "base", "eso"]
-        assert {name: cells(run)[name][SCORE]["ties"] for name in ("base", "sft")} == {"base": "b", "sft": "a"}
+        assert DELTA not in cells(run)["sft"]
 
     def test_a_seed_that_failed_is_named_and_the_rest_shown(self, run: Run) -> None:
         run.seeds = (0, 1, 2, 3)
@@ -191,21 +312,26 @@ class TestWhatFailed:
         found = cells(run)
         assert found["eso"][SCORE]["seeds"] == 3
         assert found["eso"]["seeds"] == {"value": 3.0}
-        assert {name: row[SCORE]["ties"] for name, row in found.items()} == {"base": "c", "sft": "b", "eso": "a"}
+        assert found["eso"][DELTA]["seeds"] == 3
+        assert found["eso"][DELTA]["claimed"] is True
+        row = next(row for row in table(run).rows if row.label == "eso")
+        heading = next(heading for heading in table(run).headings if heading.name == DELTA)
+        assert shown(row.cells[DELTA], heading).endswith("(3 of 4 seeds)")
 
     def test_a_row_with_too_few_seeds_takes_no_claim_from_others(self, run: Run) -> None:
+        run.rows = ("base", "sft", "eso", "other")
         run.unfinished = {("eso", "generate", "2")}
         found = cells(run)
-        assert "ties" not in found["eso"][SCORE]
-        assert "A row without a letter has values for fewer than 3 seeds and is not compared." in said(run)
-        assert {name: found[name][SCORE]["ties"] for name in ("base", "sft")} == {"base": "b", "sft": "a"}
+        assert (found["eso"][DELTA]["note"], found["eso"][DELTA]["claimed"]) == ("two seeds", False)
+        assert "A row with values for fewer than 3 seeds is part of no claim" in said(run)
+        assert found["other"][DELTA]["claimed"] is True
 
     def test_a_failed_metric_leaves_the_others(self, run: Run) -> None:
         run.metrics = [*METRICS, {**METRICS[0], "use": "other"}]
         run.unfinished = {("eso", "other", str(seed)) for seed in run.seeds}
         found = cells(run)["eso"]
         assert found["in-data/other.rougeL"] == {"status": "failed"}
-        assert found[SCORE]["ties"] == "a"
+        assert found[DELTA]["claimed"] is True
 
     def test_what_failed_first_is_said_at_the_top(self, run: Run) -> None:
         run.manifest = {
@@ -277,7 +403,7 @@ class TestTheOtherTables:
         run.tables = ("decoding",)
         found = cells(run, "decoding")["sft"]
         assert {name.partition("/")[2] for name in found} == {
-            f"{decoding}/{part}" for decoding in run.decodings for part in ("rouge.rougeL", "entropy")
+            f"{decoding}/{part}" for decoding in run.decodings for part in ("rouge.rougeL", "rouge.rougeL Δ", "entropy")
         }
         assert found["in-data/k5/entropy"] == {"value": 1.5}
         assert "k5: temperature 1, top-k 5, 1 answer a prompt, at most 24 tokens." in said(run, "decoding")
@@ -414,7 +540,8 @@ class TestTheOtherTables:
         run.manifest = {"published": "eso-coling-2025", "benchmark": "ablation-coef"}
         found = cells(run, "published")
         measured = found["ESO, Table 5: XSum, OPT-350M, coefficient 0.50, score"]["measured"]["value"]
-        assert measured == f"ROUGE-L {shown(*self.cell(run, 'eso[b]'))}"
+        cell, heading = self.cell(run, "eso[b]")
+        assert measured == f"ROUGE-L {shown(cell, replace(heading, bare=False))}"
         assert "measured" not in found["ESO, Table 5: XSum, OPT-350M, coefficient 0.10, score"]
 
     def cell(self, run: Run, row: str) -> tuple[TableCell, Heading]:

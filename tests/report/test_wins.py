@@ -85,17 +85,23 @@ class TestWinRates:
             assert found[row][f"{AGAINST}/first"]["value"] == pytest.approx(100 * (0.5 + 0.5 * 14 / 40))
             assert found[row]["in-data/length"]["value"] == pytest.approx(60 / 80)
 
-    def test_have_the_letters_of_any_column(self, judged: Run) -> None:
+    def test_have_their_difference_from_the_start_beside_them(self, judged: Run) -> None:
         judged.examples = 160
         found = cells(tables(judged)["win-rates"])
-        assert found["eso"][f"{AGAINST}/win"]["ties"] == "a"
-        assert "a" not in found["base"][f"{AGAINST}/win"]["ties"]
+        beside = found["eso"][f"{AGAINST}/win Δ"]
+        assert beside["value"] == pytest.approx(
+            found["eso"][f"{AGAINST}/win"]["value"] - found["sft"][f"{AGAINST}/win"]["value"]
+        )
+        assert beside["claimed"] == (beside["low"] > 0 or beside["high"] < 0)
+        assert found["sft"][f"{AGAINST}/win Δ"] == {"status": "baseline"}
         assert [row.label for row in tables(judged)["win-rates"].rows] == ["base", "sft", "eso", "(null answer)"]
 
     def test_claim_nothing_with_two_seeds(self, judged: Run) -> None:
         judged.seeds = (0, 1)
         table = tables(judged)["win-rates"]
-        assert all("ties" not in row.get(f"{AGAINST}/win", {}) for row in cells(table).values())
+        for row in cells(table).values():
+            assert not row.get(f"{AGAINST}/win Δ", {}).get("claimed")
+        assert "low" not in cells(table)["eso"][f"{AGAINST}/win"]
         assert "No claim: with 2 seeds" in "\n".join(table.caption)
 
     def test_leave_out_and_count_what_has_no_verdict(self, judged: Run) -> None:

@@ -114,6 +114,15 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
     assert "training row t1 = test row e2" in str(caught.value)
 
 
+def test_groups_need_their_column_in_every_row(prepare: Callable[..., Record]) -> None:
+    first, second = (example(name, f"Say {name}", columns={"template": name}) for name in "ab")
+    rows.check_groups(prepare([first, second]), "template")
+    rows.check_groups(prepare([first, second]), "instruction")  # a field of the prompt will do
+    with pytest.raises(InputError, match=r"row c: this row has no 'template' to group prompts by") as caught:
+        rows.check_groups(prepare([first, example("c", "Three", columns={"templates": "c"})], version=2), "template")
+    assert "did you mean 'templates'?" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("sides", "text"),
     [

@@ -54,7 +54,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.chrf:Chrf",
             options=ChrfOptions,
             source="https://aclanthology.org/W15-3049/",
-            columns=(Column("chrf", "sentence chrF", higher_is_better=True, shown=False),),
-            corpus=(Column("chrf", "chrF", higher_is_better=True),),
+            columns=(Column("chrf", "sentence chrF", higher_is_better=True, shown=False, range=(0.0, 100.0)),),
+            corpus=(Column("chrf", "chrF", higher_is_better=True, range=(0.0, 100.0)),),
         )
     ]

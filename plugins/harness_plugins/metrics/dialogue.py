@@ -101,12 +101,20 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             role="other",
             headline="ends_asking",
             columns=(
-                Column("asks", "asks", unit="%", scale=100.0, digits=1),
-                Column("ends_asking", "ends with a question", unit="%", scale=100.0, digits=1),
-                Column("refuses", "refuses", unit="%", scale=100.0, digits=1),
-                Column("redundancy", "redundancy", higher_is_better=False, unit="%", scale=100.0, digits=1),
-                Column("characters", "characters", unit="characters", digits=1),
-                Column("words", "words", unit="words", digits=1),
+                Column("asks", "asks", unit="%", scale=100.0, digits=1, range=(0.0, 1.0)),
+                Column("ends_asking", "ends with a question", unit="%", scale=100.0, digits=1, range=(0.0, 1.0)),
+                Column("refuses", "refuses", unit="%", scale=100.0, digits=1, range=(0.0, 1.0)),
+                Column(
+                    "redundancy",
+                    "redundancy",
+                    higher_is_better=False,
+                    unit="%",
+                    scale=100.0,
+                    digits=1,
+                    range=(0.0, 1.0),
+                ),
+                Column("characters", "characters", unit="characters", digits=1, range=(0.0, None)),
+                Column("words", "words", unit="words", digits=1, range=(0.0, None)),
             ),
         )
     ]

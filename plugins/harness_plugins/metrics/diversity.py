@@ -83,19 +83,41 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             role="fluency",
             columns=(
                 *(
-                    Column(name, label, higher_is_better=True, unit="%", scale=100.0, shown=name == "distinct2")
+                    Column(
+                        name,
+                        label,
+                        higher_is_better=True,
+                        unit="%",
+                        scale=100.0,
+                        shown=name == "distinct2",
+                        range=(0.0, 1.0),
+                    )
                     for name, label in distinct
                 ),
-                Column("repetition", "repetition", higher_is_better=False, unit="%", scale=100.0),
+                Column("repetition", "repetition", higher_is_better=False, unit="%", scale=100.0, range=(0.0, 1.0)),
             ),
             corpus=(
                 *(
                     Column(
-                        name, f"corpus {label}", higher_is_better=True, unit="%", scale=100.0, shown=name == "distinct2"
+                        name,
+                        f"corpus {label}",
+                        higher_is_better=True,
+                        unit="%",
+                        scale=100.0,
+                        shown=name == "distinct2",
+                        range=(0.0, 1.0),
                     )
                     for name, label in distinct
                 ),
-                Column("repetition", "corpus repetition", higher_is_better=False, unit="%", scale=100.0, shown=False),
+                Column(
+                    "repetition",
+                    "corpus repetition",
+                    higher_is_better=False,
+                    unit="%",
+                    scale=100.0,
+                    shown=False,
+                    range=(0.0, 1.0),
+                ),
             ),
         )
     ]

@@ -75,8 +75,8 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             role="fluency",
             headline="gap",
             columns=(
-                Column("own", "own prefix", unit="nats/token", digits=3, shown=False),
-                Column("drawn", "drawn prefix", unit="nats/token", digits=3, shown=False),
+                Column("own", "own prefix", unit="nats/token", digits=3, shown=False, range=(0.0, None)),
+                Column("drawn", "drawn prefix", unit="nats/token", digits=3, shown=False, range=(0.0, None)),
                 Column("gap", "exposure gap", higher_is_better=False, unit="nats/token", digits=3),
             ),
             corpus=tuple(

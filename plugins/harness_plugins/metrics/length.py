@@ -59,12 +59,14 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.length:Length",
             role="length",
             columns=(
-                Column("tokens", "tokens", unit="tokens", digits=1),
-                Column("words", "words", unit="words", digits=1),
-                Column("ratio", "length ratio"),
-                Column("truncated", "truncated", higher_is_better=False, unit="%", scale=100.0, digits=1),
-                Column("empty", "empty", higher_is_better=False, unit="%", scale=100.0, digits=1),
+                Column("tokens", "tokens", unit="tokens", digits=1, range=(0.0, None)),
+                Column("words", "words", unit="words", digits=1, range=(0.0, None)),
+                Column("ratio", "length ratio", range=(0.0, None)),
+                Column(
+                    "truncated", "truncated", higher_is_better=False, unit="%", scale=100.0, digits=1, range=(0.0, 1.0)
+                ),
+                Column("empty", "empty", higher_is_better=False, unit="%", scale=100.0, digits=1, range=(0.0, 1.0)),
             ),
-            corpus=(Column("ratio", "corpus length ratio"),),
+            corpus=(Column("ratio", "corpus length ratio", range=(0.0, None)),),
         )
     ]

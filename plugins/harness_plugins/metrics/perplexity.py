@@ -54,10 +54,26 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.perplexity:Perplexity",
             role="fluency",
             needs=frozenset({"scorer"}),
-            columns=(Column("log_perplexity", "log perplexity", higher_is_better=False, unit="nats/token", digits=3),),
+            columns=(
+                Column(
+                    "log_perplexity",
+                    "log perplexity",
+                    higher_is_better=False,
+                    unit="nats/token",
+                    digits=3,
+                    range=(0.0, None),
+                ),
+            ),
             corpus=(
-                Column("perplexity", "perplexity", higher_is_better=False),
-                Column("log_perplexity", "corpus log perplexity", higher_is_better=False, digits=3, shown=False),
+                Column("perplexity", "perplexity", higher_is_better=False, range=(1.0, None)),
+                Column(
+                    "log_perplexity",
+                    "corpus log perplexity",
+                    higher_is_better=False,
+                    digits=3,
+                    shown=False,
+                    range=(0.0, None),
+                ),
             ),
         )
     ]

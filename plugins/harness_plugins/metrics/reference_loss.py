@@ -59,10 +59,26 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             summary="teacher-forced loss of the policy on the first reference",
             build="harness_plugins.metrics.reference_loss:ReferenceLoss",
             needs=frozenset({"policy"}),
-            columns=(Column("reference_loss", "reference loss", higher_is_better=False, unit="nats/token", digits=3),),
+            columns=(
+                Column(
+                    "reference_loss",
+                    "reference loss",
+                    higher_is_better=False,
+                    unit="nats/token",
+                    digits=3,
+                    range=(0.0, None),
+                ),
+            ),
             corpus=(
-                Column("reference_loss", "corpus reference loss", higher_is_better=False, digits=3, shown=False),
-                Column("reference_perplexity", "reference perplexity", higher_is_better=False),
+                Column(
+                    "reference_loss",
+                    "corpus reference loss",
+                    higher_is_better=False,
+                    digits=3,
+                    shown=False,
+                    range=(0.0, None),
+                ),
+                Column("reference_perplexity", "reference perplexity", higher_is_better=False, range=(1.0, None)),
             ),
         )
     ]

@@ -23,10 +23,42 @@ def _by_options(options: WinRateOptions) -> Mapping[str, Any]:
     columns = []
     for name in options.against:
         columns += [
-            Column(f"win:{name}", f"wins against {name}", higher_is_better=True, unit="%", scale=100.0, digits=1),
-            Column(f"consistent:{name}", f"consistent, {name}", unit="%", scale=100.0, digits=1, shown=False),
-            Column(f"first:{name}", f"first place wins, {name}", unit="%", scale=100.0, digits=1, shown=False),
-            Column(f"null:{name}", f"null answer wins against {name}", unit="%", scale=100.0, digits=1, shown=False),
+            Column(
+                f"win:{name}",
+                f"wins against {name}",
+                higher_is_better=True,
+                unit="%",
+                scale=100.0,
+                digits=1,
+                range=(0.0, 1.0),
+            ),
+            Column(
+                f"consistent:{name}",
+                f"consistent, {name}",
+                unit="%",
+                scale=100.0,
+                digits=1,
+                shown=False,
+                range=(0.0, 1.0),
+            ),
+            Column(
+                f"first:{name}",
+                f"first place wins, {name}",
+                unit="%",
+                scale=100.0,
+                digits=1,
+                shown=False,
+                range=(0.0, 1.0),
+            ),
+            Column(
+                f"null:{name}",
+                f"null answer wins against {name}",
+                unit="%",
+                scale=100.0,
+                digits=1,
+                shown=False,
+                range=(0.0, 1.0),
+            ),
             Column(f"margin_length:{name}", f"longer than {name} by", unit="characters", digits=1, shown=False),
         ]
     corpus = [
@@ -72,7 +104,11 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             options=WinRateOptions,
             source="https://arxiv.org/abs/2305.18290",
             role="judge",
-            columns=(Column("win:chosen", "wins against chosen", higher_is_better=True, unit="%", scale=100.0),),
+            columns=(
+                Column(
+                    "win:chosen", "wins against chosen", higher_is_better=True, unit="%", scale=100.0, range=(0.0, 1.0)
+                ),
+            ),
             by_options=_by_options,
             retryable=("unparsable", "refused"),
             preflight=_preflight,

@@ -1,0 +1,237 @@
+"""Which difference a run could find, before it is run: from the variances of stored results, or stated ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.report.components import Components, complete, estimated, spread
+from harness.report.detectable import planned
+from harness.report.results import load_results
+from harness.report.statistics import SEEDS_FOR_CLAIMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.api.registration import Column
+    from harness.benchmark.schema import Benchmark
+    from harness.plugins import Registry
+    from harness.report.results import ResultRow, Results
+
+#: What is assumed of a difference where nothing is stored, as standard deviations in shares of the column's range.
+ASSUMED = {"seed": 0.01, "prompt": 0.1, "rest": 0.1}
+#: Prompts that are assumed where neither the data nor results are here yet.
+_PROMPTS = 200
+#: Numbers of seeds that are looked at beside the file's own.
+_SEEDS = (SEEDS_FOR_CLAIMS, 5, 10, 20)
+
+
+class Size(NamedTuple):
+    """A true difference that is found four times in five, in the column's own unit; NaN where nothing is claimed."""
+
+    seeds: int
+    prompts: int
+    size: float
+
+
+class Forecast(NamedTuple):
+    """What a run could find in one column."""
+
+    dataset: str
+    metric: str
+    column: Column
+    baseline: str
+    tests: int
+    """Comparisons that are adjusted for together."""
+    source: str
+    """Where the variances are from."""
+    components: Components
+    sizes: tuple[Size, ...]
+    """The run as it is planned, and then with more seeds or prompts."""
+
+
+class _Found(NamedTuple):
+    """Variances of stored differences, and what they are from."""
+
+    source: str
+    components: Components
+    prompts: int
+
+
+def forecasts(
+    benchmark: Benchmark,
+    registry: Registry,
+    root: Path,
+    *,
+    labels: Sequence[str],
+    start: str,
+    prompts: Mapping[str, int | None],
+) -> list[Forecast]:
+    """Return what each data set's headline number could find, under the first decoding.
+
+    Args:
+        benchmark: what would be run.
+        registry: knows its metrics.
+        root: the folder of results; runs in it lend their variances.
+        labels: of the trained rows.
+        start: label of the supervised start.
+        prompts: data set to how many prompts it has, where that is known.
+    """
+    score = _headline(benchmark, registry)
+    if score is None or len(labels) < 2:
+        return []
+    metric, column = score
+    rows = len(labels)
+    tests = rows * (rows - 1) // 2 if benchmark.compare.pairs == "all" else rows - 1
+    runs = list(_runs(benchmark, root))
+    found = []
+    for use in benchmark.evaluate:
+        dataset = str(use.label)
+        if use.group is not None:
+            continue  # how many groups there are, and how they vary, is not known before
+        known = _stored(runs, root, dataset, metric, column.name) or _assumed(column)
+        if known is None:
+            continue
+        count = prompts.get(dataset) or known.prompts
+        sizes = [
+            Size(seeds, many, planned(known.components, seeds, many, rows=rows, tests=tests))
+            for seeds, many in _plans(len(benchmark.seeds), count)
+        ]
+        baseline = benchmark.compare.baseline or start
+        found.append(Forecast(dataset, metric, column, baseline, tests, known.source, known.components, tuple(sizes)))
+    return found
+
+
+def _plans(seeds: int, prompts: int) -> list[tuple[int, int]]:
+    """Return the run as planned, with more seeds, with more prompts, and with both."""
+    more = [count for count in _SEEDS if count > seeds][:2]
+    found = [(seeds, prompts), *((count, prompts) for count in more)]
+    if seeds >= SEEDS_FOR_CLAIMS:
+        found.append((seeds, 2 * prompts))
+    return [*found, *((count, 2 * prompts) for count in more[:1])]
+
+
+def _headline(benchmark: Benchmark, registry: Registry) -> tuple[str, Column] | None:
+    """Return the first score and the column that stands for it."""
+    for use in benchmark.metrics:
+        registration: Any = registry.get("metric", use.use)
+        registration = registration.resolved(registry.options("metric", use.use, use.options))
+        if registration.role == "score":
+            name = registration.headline or registration.columns[0].name
+            return use.use, next(column for column in registration.columns if column.name == name)
+    return None
+
+
+def _assumed(column: Column) -> _Found | None:
+    low, high = column.range
+    if low is None or high is None:
+        return None
+    width = high - low
+    source = "stated variances, since no results of this kind are stored: standard deviations of " + ", ".join(
+        f"{share * width * column.scale:g} ({name})" for name, share in ASSUMED.items()
+    )
+    return _Found(source, Components(*((share * width) ** 2 for share in ASSUMED.values())), _PROMPTS)
+
+
+def _runs(benchmark: Benchmark, root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Give the manifests below the folder of results, those most like this benchmark first."""
+    found = []
+    for path in sorted(root.glob("*/*/manifest.json")):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(manifest, dict) and isinstance(manifest.get("metrics"), list):
+            same = manifest.get("benchmark") == benchmark.benchmark
+            found.append((not same, manifest.get("profile") != benchmark.profile, path, manifest))
+    for _, _, path, manifest in sorted(found, key=lambda one: one[:3]):
+        yield path.parent, manifest
+
+
+def _stored(
+    runs: Sequence[tuple[Path, Mapping[str, Any]]], root: Path, dataset: str, metric: str, column: str
+) -> _Found | None:
+    """Return the variances of the first run that measured this column, on this data set rather than on another."""
+    other = None
+    for folder, manifest in runs:
+        if not any(known.get("use") == metric for known in manifest["metrics"]):
+            continue
+        try:
+            results = load_results(root, folder)
+        except HarnessError:
+            continue  # what cannot be reported lends nothing
+        labels = [label for role in ("in-data", "cross") for label in results.datasets(role)]
+        for label in sorted(labels, key=lambda label: label != dataset):
+            found = _components(results, label, metric, column, f"{folder.parent.name}/{folder.name}")
+            if found is not None and label == dataset:
+                return found
+            other = other or found
+    return other
+
+
+def _components(results: Results, dataset: str, metric: str, column: str, where: str) -> _Found | None:
+    """Return the mean variance components of the differences from the baseline; None with fewer than two seeds."""
+    found, shapes = [], []
+    for model in results.models:
+        rows = {row.label: row for row in results.rows if row.model == model and row.kind != "base"}
+        base = rows.pop(results.baseline, None)
+        for row in rows.values() if base else ():
+            values = _difference(results, row, base, dataset, metric, column)
+            if values is not None and min(values.shape) > 1:
+                found.append(estimated(spread(values), *values.shape))
+                shapes.append(values.shape)
+    if not found:
+        return None
+    seeds, prompts = (min(sizes) for sizes in zip(*shapes, strict=True))
+    source = f"the variances of {where} ({dataset}: {len(found)} differences, {seeds} seeds, {prompts} prompts)"
+    return _Found(source, Components(*np.mean(found, axis=0).tolist()), prompts)
+
+
+def _difference(
+    results: Results, row: ResultRow, base: ResultRow | None, dataset: str, metric: str, column: str
+) -> Any:
+    place = (dataset, results.decodings[0])
+    cells = [one.cells.get(place) for one in (row, base) if one is not None]
+    matrices = [cell.matrix(metric, column, results.seeds) if cell else None for cell in cells]
+    first, second = matrices if len(matrices) == 2 else (None, None)
+    return None if first is None or second is None else complete(first - second)[0]
+
+
+def text_of(found: Forecast) -> str:
+    """Return a forecast as a sentence."""
+    column = found.column
+
+    def said(size: Size) -> str:
+        what = f"{size.seeds} seed{'s' if size.seeds > 1 else ''} × {size.prompts} prompts"
+        return f"{what}: {'no claim' if math.isnan(size.size) else f'{size.size * column.scale:.2g}'}"
+
+    against = f"from {found.baseline}, adjusted for {found.tests} comparison{'s' if found.tests > 1 else ''}"
+    sizes = "; ".join(map(said, found.sizes))
+    what = f"{found.dataset} {column.label}: a difference {against} is found four times in five with {sizes}"
+    return f"{what}; by {found.source}"
+
+
+def json_of(found: Forecast) -> dict[str, Any]:
+    """Return a forecast for programs, scaled as tables show the column."""
+    scale = found.column.scale
+    return {
+        "dataset": found.dataset,
+        "metric": f"{found.metric}.{found.column.name}",
+        "baseline": found.baseline,
+        "comparisons": found.tests,
+        "source": found.source,
+        "sd": {name: math.sqrt(value) * scale for name, value in found.components._asdict().items()},
+        "sizes": [
+            {
+                "seeds": one.seeds,
+                "prompts": one.prompts,
+                "difference": None if math.isnan(one.size) else one.size * scale,
+            }
+            for one in found.sizes
+        ],
+    }
