@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 STEPS = 2
 
 
+def signed_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """As the probe, in [-0.5, 0.5]: 0 is neither the best nor the worst."""
+    return [None if value is None else value - 0.5 for value in probe_reward(completion_ids)]
+
+
 def awkward_reward(
     completion_ids: Sequence[Sequence[int]], trainer_state: TrainerState, **_: Any
 ) -> list[float | None]:

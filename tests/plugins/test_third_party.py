@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -62,7 +63,11 @@ def harness(outside: Path, packages: Path) -> Harness:
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     outer = sysconfig.get_path("purelib")
-    (packages / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n", encoding="utf-8")
+    found = (importlib.util.find_spec(name) for name in ("harness", "harness_plugins"))
+    ours = [str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None]
+    (packages / "outer.pth").write_text(
+        f"import site; site.addsitedir({outer!r})\nimport sys; sys.path[:0] = {ours!r}\n", encoding="utf-8"
+    )
     python = environment / "bin" / "python"
     source = shutil.copytree(HERE, folder / "source", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTHON", "PIP_"))}
