@@ -13,10 +13,31 @@ if TYPE_CHECKING:
 
     from harness.plan import Stage
     from harness.plugins import Registry
-    from harness.store import Record
+    from harness.store import Record, Store
 
 #: What a metric may lack on some data sets, as long as it has it on one: its values are then missing there.
 REFERENCES = "references"
+
+
+class DataColumns:
+    """The columns of prepared rows, each read once."""
+
+    def __init__(self, registry: Registry, store: Store) -> None:
+        """Read from ``store`` what plugins of ``registry`` ask for."""
+        self._registry = registry
+        self._store = store
+        self._known: dict[str, frozenset[str]] = {}
+
+    def check(self, stages: Iterable[Stage]) -> None:
+        """Refuse stages as :func:`check_columns` does, as far as their data is prepared."""
+        check_columns(stages, self._registry, self._find)
+
+    def _find(self, stage: Stage) -> frozenset[str] | None:
+        if not stage.done or stage.id is None:
+            return None
+        if stage.id not in self._known:
+            self._known[stage.id] = columns_of(self._store.open("prepare", stage.id))
+        return self._known[stage.id]
 
 
 def check_columns(stages: Iterable[Stage], registry: Registry, find: Callable[[Stage], Collection[str] | None]) -> None:

@@ -14,12 +14,15 @@ from harness.errors import HarnessError, InputErrors
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import UndeclaredError
 from harness.plugins.runtime_options import join_options
+from harness.stages import Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.api import Method, MethodRegistration
     from harness.api.registration import Kind
+    from harness.execution.pool import Pool
     from harness.plan import Stage
     from harness.plugins import Registry
 
@@ -34,6 +37,26 @@ def uses(stages: Iterable[Stage]) -> list[dict[str, Any]]:
         for kind, name, options in plugins_of(stage):
             found[json.dumps([kind, name, options], sort_keys=True)] = {"kind": kind, "name": name, "options": options}
     return list(found.values())
+
+
+def inspect_in(
+    pool: Pool, stages: Sequence[Stage], results: Path, threads: int, blocked: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract."""
+    used = uses(stages)
+    worker = pool.idle() if used else None
+    if worker is None:
+        return None
+    pool.start(len(stages))  # the others import meanwhile
+    order = Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": threads}, results, blocked)
+    worker.give(stages[0], order)
+    failed = None
+    while worker.stage is not None:
+        for event in pool.wait(0.5):
+            if event.worker is worker and event.kind != "progress":
+                worker.stage = None
+                failed = event.body if event.kind != "done" else None
+    return failed
 
 
 def plugins_of(stage: Stage) -> Iterator[tuple[Kind, str, dict[str, Any]]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError, InputError, MachineError, StageError
-from harness.execution.columns import check_columns, columns_of
+from harness.execution.columns import DataColumns
 from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
-from harness.execution.rehearsal import KIND, uses
+from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
@@ -125,8 +125,7 @@ class _Runner:
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.made = 0
         self.overlap_checked = False
-        #: Of prepared rows, by the stage's id.
-        self.columns: dict[str, frozenset[str]] = {}
+        self.columns = DataColumns(registry, store)
 
     def run(self) -> Outcome:
         self._mark_needed()
@@ -162,21 +161,10 @@ class _Runner:
             raise StageError(f"{len(left)} stages were never ready to be made", where=left[0].label)
 
     def _inspect(self, pool: Pool) -> None:
-        """Let a worker build every plugin that is needed, before anything is made that rests on it."""
-        used = uses(self.needed)
-        worker = pool.idle()
-        if not used or worker is None:
-            return
-        pool.start(len(self.needed))  # the others import meanwhile
-        runtime = {"threads": self.settings.threads}
-        order = Order(KIND, "", "plugins", {"plugins": used}, {}, runtime, self.store.root, self.settings.blocked)
-        worker.give(self.needed[0], order)
-        while worker.stage is not None:
-            for event in pool.wait(0.5):
-                if event.worker is worker and event.kind != "progress":
-                    worker.stage = None
-                    if event.kind != "done":
-                        raise _error(event.body["exit_code"], event.body["message"])
+        """Let a worker check every plugin that is needed, before anything is made that rests on it."""
+        failed = inspect_in(pool, self.needed, self.store.root, self.settings.threads, self.settings.blocked)
+        if failed is not None:
+            raise _error(failed["exit_code"], failed["message"])
 
     def _hand_out(self, pool: Pool) -> bool:
         """Give every idle worker a stage; return whether others may have become ready without one."""
@@ -326,7 +314,7 @@ class _Runner:
         self.needed = required(self.plan, self.store, self.again)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
-        self._check_columns()
+        self.columns.check(self.needed)
         self.watcher.planned(self.plan, self.needed)
         self._give_up()
 
@@ -350,18 +338,6 @@ class _Runner:
                 self._look_again()
                 return
             self.overlap_checked = True
-
-    def _check_columns(self) -> None:
-        """Refuse data without the columns that plugins read, as soon as it is prepared."""
-
-        def find(stage: Stage) -> frozenset[str] | None:
-            if not stage.done or stage.id is None:
-                return None
-            if stage.id not in self.columns:
-                self.columns[stage.id] = columns_of(self.store.open("prepare", stage.id))
-            return self.columns[stage.id]
-
-        check_columns(self.needed, self.registry, find)
 
     def _check_preferences(self, held_out: Mapping[str, Record]) -> None:
         """Refuse preferences without a rejected answer, and reward models that learn from what others are judged by."""
