@@ -100,8 +100,11 @@ class MethodRegistration(_Registration):
     """Default way to start: ``branch`` off the shared schedule, or ``after`` a finished supervised checkpoint."""
     mixes_supervision: bool = True
     """Whether the update holds a supervised term on the demonstrations."""
+    reads: tuple[str, ...] = ()
+    """Columns of the training data that it reads from ``batch.columns``: a run in whose rows one of them is missing
+    is refused before anything is trained."""
     by_options: Callable[[Any], Mapping[str, Any]] | None = None
-    """Given the validated options, returns the fields that depend on them (``needs``)."""
+    """Given the validated options, returns the fields that depend on them (``needs``, ``reads``)."""
 
     def resolved(self, options: Any) -> MethodRegistration:
         """Return the registration as the validated ``options`` make it."""
@@ -120,6 +123,17 @@ class RewardRegistration(_Registration):
     function: bool = False
     """True where ``build`` is the reward function itself, as one written for TRL, and not what makes one from options;
     options, if there are any, become keyword arguments of every call."""
+    reads: tuple[str, ...] = ()
+    """Columns of the training data that it needs, ``references`` among them. It is shown no others: reading one is an
+    error. A run in whose rows one of them is missing is refused before anything is trained."""
+    may_read: tuple[str, ...] = ()
+    """Columns that it reads where the data has them, and can do without."""
+    by_options: Callable[[Any], Mapping[str, Any]] | None = None
+    """Given the validated options, returns the fields that depend on them (``reads``)."""
+
+    def resolved(self, options: Any) -> RewardRegistration:
+        """Return the registration as the validated ``options`` make it."""
+        return self if self.by_options is None else replace(self, **self.by_options(options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +188,12 @@ class MetricRegistration(_Registration):
     retryable: tuple[str, ...] = ()
     """Names in ``MetricResult.corpus`` that count values which asking again might give (a judge's replies without a
     verdict). ``harness run --retry-unparsed`` scores again where one is not 0; see ``MetricServices.retry_before``."""
+    reads: tuple[str, ...] = ()
+    """Columns of the evaluated data that it needs, ``references`` among them. It is shown no others: reading one is an
+    error. A run is refused before anything is trained where an evaluated data set has not got one of them; of
+    ``references``, where none has any."""
+    may_read: tuple[str, ...] = ()
+    """Columns that it reads where the data has them, and can do without."""
     by_options: Callable[[Any], Mapping[str, Any]] | None = None
     """Given the validated options, returns the fields that depend on them: an adapter's columns are those of what it
     adapts."""

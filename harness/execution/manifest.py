@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 import harness
+from harness.execution.makers import makers
 from harness.plan.cells import data_label
 from harness.store.files import dump, replace_text, seal
 from harness.store.identity import digest
@@ -66,6 +67,7 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
             }
             for label, stages in plan.reward_models.items()
         },
+        "plugins": makers(outcome, store),
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()

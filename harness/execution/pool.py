@@ -178,12 +178,21 @@ class Pool:
         """Return a worker without a stage, starting one if there is room; None when all are busy."""
         free = next((worker for worker in self.workers if worker.stage is None), None)
         if free is None and len(self.workers) < self.jobs:
-            free = Worker(self._started, threads=self.threads, ranks=self.ranks, kinds=self.kinds)
-            self._started += 1
-            self.workers.append(free)
-            assert free.lead.stdout is not None
-            self._selector.register(free.lead.stdout, selectors.EVENT_READ, free)
+            free = self._add()
         return free
+
+    def start(self, wanted: int) -> None:
+        """Start the workers that so many stages have work for: they import while they wait."""
+        while len(self.workers) < min(self.jobs, wanted):
+            self._add()
+
+    def _add(self) -> Worker:
+        worker = Worker(self._started, threads=self.threads, ranks=self.ranks, kinds=self.kinds)
+        self._started += 1
+        self.workers.append(worker)
+        assert worker.lead.stdout is not None
+        self._selector.register(worker.lead.stdout, selectors.EVENT_READ, worker)
+        return worker
 
     def busy(self) -> list[Worker]:
         """Return the workers that have a stage."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputErrors
-from harness.plugins.runtime_options import join_options
+from harness.execution.rehearsal import plugins_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable
 
-    from harness.api.registration import Kind
     from harness.plan import Stage
     from harness.plugins import Registry
 
@@ -26,7 +25,7 @@ def preflight(stages: Iterable[Stage], registry: Registry) -> None:
     asked: set[tuple[str, str, str]] = set()
     errors: dict[str, HarnessError] = {}
     for stage in stages:
-        for kind, name, options in _plugins(stage):
+        for kind, name, options in plugins_of(stage):
             call = registry.get(kind, name).preflight
             wanted = (kind, name, json.dumps(options, sort_keys=True))
             if call is None or wanted in asked:
@@ -40,13 +39,3 @@ def preflight(stages: Iterable[Stage], registry: Registry) -> None:
         raise next(iter(errors.values()))
     if errors:
         raise InputErrors(errors.values())
-
-
-def _plugins(stage: Stage) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
-    config: Mapping[str, Any] = stage.config
-    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
-    for kind in kinds:
-        if kind in config:
-            yield kind, config[kind], join_options(config["options"], stage.runtime.get("options", {}))
-    for part in config.get("reward", {}).get("parts", ()):
-        yield "reward", part["use"], part["options"]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError, InputError, MachineError, StageError
+from harness.execution.columns import DataColumns
 from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
+from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
@@ -123,6 +125,7 @@ class _Runner:
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.made = 0
         self.overlap_checked = False
+        self.columns = DataColumns(registry, store)
 
     def run(self) -> Outcome:
         self._mark_needed()
@@ -143,6 +146,7 @@ class _Runner:
         kinds = sorted({stage.kind for stage in self.needed})
         pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks, kinds=kinds)
         try:
+            self._inspect(pool)
             while True:
                 while self._hand_out(pool):
                     pass
@@ -155,6 +159,12 @@ class _Runner:
         left = [stage for stage in self.needed if stage.key not in self.finished and stage.key not in self.failures]
         if left:
             raise StageError(f"{len(left)} stages were never ready to be made", where=left[0].label)
+
+    def _inspect(self, pool: Pool) -> None:
+        """Let a worker check every plugin that is needed, before anything is made that rests on it."""
+        failed = inspect_in(pool, self.needed, self.store.root, self.settings.threads, self.settings.blocked)
+        if failed is not None:
+            raise _error(failed["exit_code"], failed["message"])
 
     def _hand_out(self, pool: Pool) -> bool:
         """Give every idle worker a stage; return whether others may have become ready without one."""
@@ -184,6 +194,11 @@ class _Runner:
         return True
 
     def _ready(self, running: set[str]) -> list[Stage]:
+        # what is wrong with any data is said before anything is trained
+        waiting = any(
+            stage.kind == "prepare" and stage.config["what"] == "rows" and stage.key not in self.finished
+            for stage in self.needed
+        )
         ready = [
             stage
             for stage in self.needed
@@ -191,6 +206,7 @@ class _Runner:
             and stage.key not in self.failures
             and stage.key not in running
             and stage.id is not None
+            and not (waiting and stage.kind == "train")
             and all(parent.key in self.finished for parent in stage.parents.values())
         ]
         return sorted(ready, key=lambda stage: _PRIORITY[stage.kind])
@@ -298,6 +314,7 @@ class _Runner:
         self.needed = required(self.plan, self.store, self.again)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
+        self.columns.check(self.needed)
         self.watcher.planned(self.plan, self.needed)
         self._give_up()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, MachineError, StorageError
+from harness.execution import rehearsal
 from harness.plan.build import CODE, code_digest
 from harness.stages import Order, carry_out, installed, load
 from harness.store import CorruptError
@@ -73,8 +74,11 @@ def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
 
 def _do(order: Order, events: IO[str]) -> dict[str, Any]:
     try:
-        _check_source(order)
-        carry_out(order, _teller(events))
+        if order.kind == rehearsal.KIND:
+            rehearsal.inspect_plugins(order.config["plugins"], installed(order.blocked))
+        else:
+            _check_source(order)
+            carry_out(order, _teller(events))
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
     except CorruptError as error:

@@ -33,13 +33,10 @@ HOOKS: Final[Mapping[str, tuple[Kind, type[Registration]]]] = {
     "harness_register_metrics": ("metric", MetricRegistration),
 }
 
-#: What the object that ``build`` returns must be able to do.
-MEMBERS: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "method": ("setup", "step", "state_dict", "load_state_dict"),
-    "reward": ("__call__",),
-    "dataset": ("identity", "prepare", "load"),
-    "metric": ("score",),
-}
+#: What a reward is called with beside columns of the data; ``reward_model`` where its registration asks for it.
+CALLED_WITH: Final = (
+    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "reward_model",
+)  # fmt: skip
 
 #: Keys of ``reward_model:`` in a benchmark file that the core reads: no option of a method that trains one may be one.
 REWARD_MODEL_KEYS: Final = frozenset({"model", "path", "revision", "recipe", "start", "train", "test", "normalise"})
@@ -88,6 +85,8 @@ def check_registration(kind: Kind, registration: Registration) -> None:
         case RewardRegistration():
             _check_choice(what, "needs", registration.needs, get_args(RewardNeed))
             _check_range(what, registration.range)
+            _check_columns(what, registration)
+            _check_by_options(what, registration.by_options)
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
             _check_choice(what, "provides", [registration.provides], ("demonstrations", "preferences"))
@@ -167,8 +166,8 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
     _check_choice(what, "needs", registration.needs, get_args(Need))
     _check_choice(what, "start", [registration.start], ("branch", "after"))
     _check_choice(what, "trains", [registration.trains], ("policy", "reward_model"))
-    if registration.by_options is not None and not callable(registration.by_options):
-        raise PluginError(f"{what}: `by_options` must be a function of the options", got=registration.by_options)
+    _check_columns(what, registration)
+    _check_by_options(what, registration.by_options)
     if registration.trains == "reward_model":
         for name, keys in _keys(registration.options):
             if taken := sorted(keys & REWARD_MODEL_KEYS):
@@ -193,6 +192,21 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
         )
 
 
+def _check_columns(what: str, registration: MethodRegistration | RewardRegistration | MetricRegistration) -> None:
+    """Check the names of the columns of data that a plugin reads."""
+    _check_names(what, "reads", registration.reads)
+    may_read = () if isinstance(registration, MethodRegistration) else registration.may_read
+    _check_names(what, "may_read", may_read)
+    for name in (*registration.reads, *may_read):
+        if name in CALLED_WITH:
+            raise PluginError(f"{what}: `reads` names what every reward is called with, and no column", got=name)
+
+
+def _check_by_options(what: str, by_options: object) -> None:
+    if by_options is not None and not callable(by_options):
+        raise PluginError(f"{what}: `by_options` must be a function of the options", got=by_options)
+
+
 def _check_range(what: str, limits: object) -> None:
     if limits is None:
         return
@@ -206,8 +220,8 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
         if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
             raise PluginError(f"{what}: `{field}` must be a tuple of Column", got=columns)
         _check_names(what, field, [column.name for column in columns])
-    if registration.by_options is not None and not callable(registration.by_options):
-        raise PluginError(f"{what}: `by_options` must be a function of the options", got=registration.by_options)
+    _check_columns(what, registration)
+    _check_by_options(what, registration.by_options)
     if not (registration.columns or registration.corpus or registration.by_options):
         raise PluginError(f"{what}: it has neither `columns` nor `corpus`: a metric shows one number at least")
     _check_choice(what, "needs", registration.needs, get_args(MetricNeed))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -97,6 +98,7 @@ class _Source:
     name: str = "unknown"
     version: str = ""
     requires: tuple[str, ...] = ()
+    editable: bool = False
 
 
 class _Candidate:
@@ -109,6 +111,7 @@ class _Candidate:
         self.distribution = source.name
         self.version = source.version
         self.requires = source.requires
+        self.editable = source.editable
 
     @property
     def provider(self) -> str:
@@ -136,7 +139,17 @@ class _Candidate:
     def row(self, status: Any, *, kind: Kind | None = None, name: str | None = None, **rest: Any) -> Plugin:
         if kind is None and self.own:  # the harness's own entry points are called <kind>-<name>
             kind = next((known for known in get_args(Kind) if self.name.startswith(f"{known}-")), None)
-        return Plugin(kind, name or self.name, self.name, self.distribution, self.version, self.where, status, **rest)
+        return Plugin(
+            kind,
+            name or self.name,
+            self.name,
+            self.distribution,
+            self.version,
+            self.where,
+            status,
+            editable=self.editable,
+            **rest,
+        )
 
     def load(self) -> Iterator[tuple[Kind, Registration]]:
         """Import the entry point and yield what its hooks return."""
@@ -243,7 +256,16 @@ def _source(dist: Distribution) -> _Source:
         names, versions, requires = (metadata.get_all(key) or () for key in ("Name", "Version", "Requires-Dist"))
     except Exception:  # noqa: BLE001  # left over or damaged metadata: the plugin may still load, or say why not
         return _Source()
-    return _Source(next(iter(names), "unknown"), next(iter(versions), ""), tuple(requires))
+    return _Source(next(iter(names), "unknown"), next(iter(versions), ""), tuple(requires), _is_editable(dist))
+
+
+def _is_editable(dist: Distribution) -> bool:
+    """Return whether it was installed with ``pip install -e``, as PEP 610 writes it down."""
+    try:
+        found = json.loads(dist.read_text("direct_url.json") or "{}")
+        return bool(found.get("dir_info", {}).get("editable"))
+    except Exception:  # noqa: BLE001  # as above: metadata that cannot be read says nothing
+        return False
 
 
 def _check_blocked(blocked: Collection[str], candidates: list[_Candidate]) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
-from harness.api.registration import RewardRegistration
+from harness.api.registration import DatasetRegistration, RewardRegistration
 from harness.errors import HarnessError, PluginError, suggest
-from harness.plugins.checks import MEMBERS
 from harness.plugins.closure import closure_digest, source_digest
+from harness.plugins.protocols import check_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,11 +46,24 @@ class Plugin:
     detail: str = ""
     """The traceback of a failure."""
     registration: Registration | None = None
+    editable: bool = False
+    """Whether its source lies in somebody's working copy: its version says little."""
 
     @property
     def provider(self) -> str:
         """Distribution and version, as messages name them."""
         return f"{self.distribution} {self.version}".rstrip()
+
+    @property
+    def named(self) -> str:
+        """The plugin itself, as messages name it."""
+        return f"{self.kind} {self.name!r} of {self.provider}"
+
+    @property
+    def maker(self) -> dict[str, Any]:
+        """What a record says of a plugin that made it, as JSON values."""
+        fields = ("kind", "name", "distribution", "version", "editable")
+        return {field: getattr(self, field) for field in fields}
 
 
 class Registry:
@@ -95,6 +108,13 @@ class Registry:
         assert registration is not None  # only rows with a registration are offered
         return registration
 
+    def resolved(self, kind: Kind, name: str, options: Mapping[str, Any]) -> Registration:
+        """Return a registration as options make it (its ``by_options``)."""
+        registration = self.get(kind, name)
+        if isinstance(registration, DatasetRegistration):
+            return registration
+        return registration.resolved(self.options(kind, name, options))
+
     def options(self, kind: Kind, name: str, raw: Mapping[str, Any]) -> BaseModel:
         """Validate options as they stand in a file; raise pydantic's ValidationError with all mistakes.
 
@@ -116,7 +136,7 @@ class Registry:
         """
         row = self.find(kind, name)
         registration = self.get(kind, name)
-        where = f"{kind} {name!r} of {row.provider}"
+        where = row.named
         try:
             values = self.options(kind, name, options)
         except ValidationError as error:
@@ -134,12 +154,7 @@ class Registry:
                 where=where,
                 hint="HARNESS_TRACEBACK=1 shows where it failed",
             ) from error
-        if isinstance(built, type) or any(not callable(getattr(built, member, None)) for member in MEMBERS[kind]):
-            raise PluginError(
-                f"`build` returned {built if isinstance(built, type) else type(built).__name__}",
-                where=where,
-                expected=f"an object with {', '.join(f'{member}()' for member in MEMBERS[kind])}",
-            )
+        check_members(kind, built, where)
         return built
 
     def fingerprint(self, kind: Kind, name: str) -> str:
@@ -150,7 +165,7 @@ class Registry:
             try:
                 self._fingerprints[key] = _fingerprint(self.get(kind, name))
             except PluginError as error:
-                error.where = f"{kind} {name!r} of {row.provider}"
+                error.where = row.named
                 raise
         return self._fingerprints[key]
 

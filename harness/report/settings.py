@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report.captions import settings_text
+from harness.report.plugins import makers
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ def settings_table(results: Results) -> Table:
         Heading("tuned_on", "chosen on", foldable=True),
         Heading("options", "options set"),
         Heading("recipe", "recipe set"),
+        Heading("plugin", "method from"),
         Heading("models", "models held"),
         Heading("held", "models", "", 0, shown=False),
         Heading("parameters", "parameters", "", 0, shown=False),
         Heading("bytes", "bytes", "", 0, shown=False),
     )
-    rows = [TableRow(row.label, row.model, _cells(row)) for row in results.rows]
+    rows = [TableRow(row.label, row.model, _cells(row, results)) for row in results.rows]
     used = {name for row in rows for name in row.cells}
     caption = (
         (
@@ -43,7 +45,7 @@ def settings_table(results: Results) -> Table:
     return Table("settings", "What each row was given", kept, tuple(rows), caption)
 
 
-def _cells(row: ResultRow) -> dict[str, TableCell]:
+def _cells(row: ResultRow, results: Results) -> dict[str, TableCell]:
     described = row.described
     cells: dict[str, TableCell] = {}
     if row.method:
@@ -55,6 +57,8 @@ def _cells(row: ResultRow) -> dict[str, TableCell]:
         cells["options"] = TableCell(settings_text(changed))
     if recipe := described.get("recipe_set"):
         cells["recipe"] = TableCell(settings_text(recipe))
+    if made_by := makers(results, row.label, row.method):
+        cells["plugin"] = TableCell(made_by)
     summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
     if summaries:
         cells["models"] = TableCell("; ".join(dict.fromkeys(held_text(summary) for summary in summaries)))

@@ -12,6 +12,7 @@ from harness.report.export import csv_text, json_text
 from harness.report.latex import latex
 from harness.report.markdown import markdown
 from harness.report.pareto import pareto_table, traded
+from harness.report.plugins import plugin_lines
 from harness.report.published import published_table
 from harness.report.results import Results, load_results
 from harness.report.rewards import reward_model_table
@@ -173,7 +174,7 @@ def _ending(results: Results) -> list[str]:
     for model, signatures in results.signatures.items():
         who = f" ({model})" if len(results.signatures) > 1 else ""
         lines += [f"{metric}{who}: {signature}" for metric, signature in signatures.items()]
-    return [*lines, *_environments(results)]
+    return [*lines, *plugin_lines(results), *_environments(results)]
 
 
 def _provenance(data: Mapping[str, Any]) -> str:

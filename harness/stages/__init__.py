@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.plugins import load_registry
 from harness.stages.order import Order, Parent, Tell
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from harness.api.registration import Kind
     from harness.plugins import Registry
     from harness.store import Record
 
-__all__ = ["Order", "Parent", "Tell", "carry_out", "installed", "load"]
+__all__ = ["Order", "Parent", "Tell", "carry_out", "installed", "load", "plugin_names"]
 
 #: Stage kind (and for ``prepare`` and ``precompute`` what is made) to the module whose ``run`` does it.
 _MODULES = {
@@ -41,8 +42,20 @@ def carry_out(order: Order, tell: Tell) -> Record:
         return earlier
     name = f"{order.kind}/{order.config['what']}" if order.kind in {"prepare", "precompute"} else order.kind
     module = import_module(_MODULES[name])
-    record: Record = module.run(order, store, installed(order.blocked), tell)
+    registry = installed(order.blocked)
+    made_by = [registry.find(kind, plugin).maker for kind, plugin in plugin_names(order.config)]
+    record: Record = module.run(order, Store(order.results, plugins=made_by), registry, tell)
     return record
+
+
+def plugin_names(config: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
+    """Yield kind and name of every plugin that a stage's configuration names."""
+    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
+    for kind in kinds:
+        if kind in config:
+            yield kind, config[kind]
+    for part in config.get("reward", {}).get("parts", ()):
+        yield "reward", part["use"]
 
 
 def load(kinds: Iterable[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example, Metric, MetricResult, Sample
 from harness.errors import StageError
+from harness.plugins.reading import shown_samples
 from harness.plugins.runtime_options import join_options
 from harness.stages.rows import read
 from harness.stages.shared import SharedServices
@@ -30,10 +30,16 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     config = order.config
     options = join_options(config["options"], order.runtime.get("options", {}))
     metric = registry.build("metric", config["metric"], options)
-    samples = read_samples(order, store)
+    registration: Any = registry.resolved("metric", config["metric"], options)
+    where = registry.find("metric", config["metric"]).named
+
+    def shown(parent: str = "samples") -> list[Sample]:
+        return list(shown_samples(read_samples(order, store, parent), registration, where))
+
+    samples = shown()
     tell(0, len(samples), "answer", "")
     needs_model = {"policy", "scorer", "reward_model"} & set(order.parents)
-    shared = (order, store, tell, samples, functools.partial(read_samples, order, store))
+    shared = (order, store, tell, samples, shown)
     if needs_model:
         from harness.stages.nll import ModelServices
 

@@ -21,6 +21,7 @@ from harness.stages.setup import (
     load_reward_model,
     make_room,
 )
+from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
 from harness.training.reference import FILE, Precomputed
@@ -84,7 +85,12 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
             stop=stop,
             note=lambda text: tell(0, 0, "step", text),
         )
-        method = registry.build("method", config["method"], config["options"])
+        registration: Any = registry.resolved("method", config["method"], config["options"])
+        method = DeclaredMethod(
+            registry.build("method", config["method"], config["options"]),
+            registration.needs,
+            registry.find("method", config["method"]).named,
+        )
         settings: dict[str, Any] = {"around": around, "reward": reward, "reward_model": judge}
         if judge is not None:
             settings["load_reward_model"] = lambda: load_reward_backbone(order, store, judge)

@@ -83,6 +83,7 @@ class Draft:
             "id": self.id,
             "label": label,
             "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "plugins": [dict(plugin) for plugin in self._store.plugins],
             "measured": sorted({*measured, "environment.json"}),
             "files": entries,
         }

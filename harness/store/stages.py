@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError, StageError
 from harness.store.drafts import Draft
@@ -24,7 +24,7 @@ from harness.store.owners import SUFFIX, abandoned, owned
 from harness.store.records import Record, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 #: What the system says when a disk is full; libraries that write by themselves pass its words on.
@@ -34,8 +34,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class Store:
     """All finished stages below one folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store below ``root`` (``results/``); nothing is created before the first draft."""
+    def __init__(self, root: Path, *, plugins: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Open the store below ``root`` (``results/``); nothing is created before the first draft.
+
+        ``plugins`` say what the stages that are written here are made by; each record names them.
+        """
+        self.plugins = tuple(plugins)
         self.root = root
         self.base = root / "store"
 

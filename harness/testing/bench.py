@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark.schema import Recipe
-from harness.lm.encode import encode
-from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
+from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
 from harness.training.distributed import Ranks
-from harness.training.loop import Segment, Surroundings, TrainingPlan
+from harness.training.loop import Segment, Surroundings
 from harness.training.rewards import CombinedReward, Part, TrainerState
 from harness.training.seeds import own_generators
 from harness.training.stop import Stopped
@@ -29,9 +27,9 @@ if TYPE_CHECKING:
 STEPS = 2
 
 
-def probe_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-    """Reward in [0, 1] that depends on every token and tells almost any two answers apart."""
-    return [sum((place + 1) * token for place, token in enumerate(ids)) % 101 / 100 for ids in completion_ids]
+def signed_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """As the probe, in [-0.5, 0.5]: 0 is neither the best nor the worst."""
+    return [None if value is None else value - 0.5 for value in probe_reward(completion_ids)]
 
 
 def awkward_reward(
@@ -88,9 +86,10 @@ def train_tiny(
     reward: RewardFunction = probe_reward,
     ranks: Ranks | None = None,
     steps: int = STEPS,
+    dropout: float = 0.0,
     interrupted: Callable[[], Method] | None = None,
 ) -> Outcome:
-    """Train a method for a few steps of four rows each, in float64 and without dropout.
+    """Train a method for a few steps of four rows each, in float64.
 
     Args:
         method: the method, freshly built.
@@ -99,45 +98,13 @@ def train_tiny(
         reward: the benchmark's reward.
         ranks: who takes part; one process by default.
         steps: how many.
+        dropout: of the policy's layers.
         interrupted: if given, the run is stopped after its first step and goes on from what was kept, in a new policy
             and with the method that this builds.
     """
-    policy = tiny_policy()
-    encoded = encode(
-        tiny_examples(),
-        policy.tokeniser,
-        TEMPLATE,
-        max_prompt=MAX_PROMPT,
-        max_completion=MAX_COMPLETION,
-        training=True,
-    )
-    plan = TrainingPlan(
-        method="under-test",
-        recipe=Recipe(
-            epochs=2,
-            batch_size=4,
-            generate_length=8,
-            max_prompt_length=MAX_PROMPT,
-            max_completion_length=MAX_COMPLETION,
-            diagnose_every=2,
-            # with the usual 1e-8 a step has the same size whatever the gradient's scale, which would hide a wrong
-            # denominator, and rounding errors of weights without a gradient would become steps; so would clipping hide
-            epsilon=1.0,
-            max_grad_norm=0.0,
-            tokens_per_micro_batch=tokens,
-        ),
-        seed=0,
-        first={"step": 0},
-        last={"step": steps},
-        curve={
-            "kind": "constant",
-            "peak": learning_rate,
-            "floor": 0.0,
-            "warmup_steps": 0,
-            "first": {"step": 0},
-            "last": {"step": steps},
-        },
-    )
+    policy = tiny_policy(dropout=dropout)
+    rows = tiny_rows(policy)
+    plan = tiny_plan(steps=steps, learning_rate=learning_rate, tokens=tokens, dropout=dropout)
     log: list[dict[str, Any]] = []
     stops = iter([15] if interrupted else [])
     with tempfile.TemporaryDirectory() as folder:
@@ -151,9 +118,7 @@ def train_tiny(
         def go(policy: Policy, current: Method) -> Outcome:
             log.clear()
             combined = CombinedReward([Part("probe", reward)])
-            segment = Segment(
-                plan, policy, encoded.rows, current, around=around, reward=combined, load_reference=tiny_policy
-            )
+            segment = Segment(plan, policy, rows, current, around=around, reward=combined, load_reference=tiny_policy)
             with own_generators(policy.device):
                 segment.begin()
                 segment.run()
@@ -164,5 +129,5 @@ def train_tiny(
         try:
             go(policy, method)
         except Stopped:
-            return go(tiny_policy(), interrupted())
+            return go(tiny_policy(dropout=dropout), interrupted())
     raise AssertionError("the run was not interrupted")  # it would prove nothing

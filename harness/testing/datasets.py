@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
+import json
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Dataset, DatasetRegistration, Example, HarnessError, Provenance
+from harness.plugins.checks import CALLED_WITH
 from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import NoReturn
 
 
@@ -25,7 +34,8 @@ def check_dataset(
 
     ``identity`` is JSON, stable and needs no network; ``prepare`` leaves everything in its folder and says where it
     came from; every split has rows with unique ids, in a fixed order, with what ``provides`` promises and columns that
-    are JSON; a split that does not exist is one of the harness's own errors; no global random numbers.
+    are JSON; the same in a process that hashes texts otherwise; a split that does not exist is one of the harness's own
+    errors; no global random numbers.
 
     Args:
         registration: the data set.
@@ -40,12 +50,86 @@ def check_dataset(
         again = _prepare(registration, folder / "second", options, source)
     if first != again:
         broken(registration, "preparing it again gave other rows")
+    _check_elsewhere(registration, folder / "first", options, first)
     with _no_network(registration, "load()"):
         try:
             list(build(registration, options).load(folder / "first", "no-such-split"))
         except HarnessError:
             return
     broken(registration, "a split that does not exist must be an InputError, and was read without one")
+
+
+def _check_elsewhere(
+    registration: DatasetRegistration, folder: Path, options: Mapping[str, Any] | None, known: dict[str, list[str]]
+) -> None:
+    """Read the rows in a process of its own, where Python hashes texts otherwise; and make them there, if by code.
+
+    A registration whose ``build`` is no import string exists in this process alone, and is let pass.
+    """
+    model = registration.options
+    if not isinstance(registration.build, str) or "<locals>" in model.__qualname__ or model.__module__ == "__main__":
+        return
+    told = {
+        "path": [entry for entry in sys.path if entry],
+        "build": registration.build,
+        "options": f"{model.__module__}:{model.__qualname__}",
+        "raw": dict(options or {}),
+        "folder": str(folder),
+        "splits": list(registration.splits),
+        "generated": registration.generated,
+    }
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    result = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE, json.dumps(told)], env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode:
+        broken(registration, f"it cannot be read in another process: {result.stderr.strip().splitlines()[-1]}")
+    for split, digest in json.loads(result.stdout.splitlines()[-1]).items():
+        if digest != rows_digest(known[split]):
+            what = f"split {split!r} comes out differently in another process"
+            broken(registration, f"{what} (does an id or an order come from hash() or from a set?)")
+
+
+#: What the other process does: build, make if that needs no network, read, and say what came out.
+_ELSEWHERE: Final = """
+import json, sys
+told = json.loads(sys.argv[1])
+sys.path[:] = told["path"]
+from harness.testing.datasets import read_elsewhere
+print(json.dumps(read_elsewhere(told)))
+"""
+
+
+def read_elsewhere(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digest of each split's rows, read (or made and read) in this process."""
+    make, model = (_follow(told[name]) for name in ("build", "options"))
+    dataset: Dataset = make(model.model_validate_json(json.dumps(told["raw"]), strict=True))
+    with tempfile.TemporaryDirectory() as other:
+        folder = Path(told["folder"])
+        if told["generated"]:
+            folder = Path(other)
+            dataset.prepare(None, folder)
+        return {split: rows_digest(map(row_text, dataset.load(folder, split))) for split in told["splits"]}
+
+
+def rows_digest(rows: Iterable[str]) -> str:
+    """Return the sha256 of rows as text, in their order."""
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(f"{row}\n".encode(errors="surrogatepass"))
+    return total.hexdigest()
+
+
+def row_text(row: Example) -> str:
+    """Return all that a row holds as text."""
+    said = (row.id, sorted(row.fields.items()), row.completion, row.references, row.chosen, row.rejected)
+    return repr(said) + json.dumps(dict(row.columns), sort_keys=True)
+
+
+def _follow(target: str) -> Any:
+    module, _, path = target.partition(":")
+    return functools.reduce(getattr, path.split("."), importlib.import_module(module))
 
 
 def _prepare(
@@ -92,11 +176,12 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example]) ->
         references: object = row.references
         if not isinstance(references, tuple) or not all(isinstance(text, str) for text in references):
             broken(registration, f"{where}: references are a tuple of texts")
-        columns = as_json(registration, dict(row.columns), f"{where}: columns")
-        told.append(
-            repr((row.id, sorted(row.fields.items()), row.completion, row.references, row.chosen, row.rejected))
-            + columns
-        )
+        if any(not text.strip() for text in references):
+            broken(registration, f"{where}: a reference is blank: leave out what nothing can be compared with")
+        if taken := sorted({*CALLED_WITH, "references"} & row.columns.keys()):
+            broken(registration, f"{where}: the column {taken[0]!r} has a name that rewards are called with")
+        as_json(registration, dict(row.columns), f"{where}: columns")
+        told.append(row_text(row))
     ids = [row.id for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

@@ -5,22 +5,33 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 
-from harness.api import DivergedError, Pairs
-from harness.testing.bench import STEPS, Outcome, Twins, awkward_reward, train_tiny
-from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched
+from harness.api import DivergedError, HarnessError
+from harness.plugins.reading import UndeclaredError
+from harness.testing.bench import STEPS, Outcome, Twins, awkward_reward, signed_reward, train_tiny
+from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
+from harness.testing.runs import (
+    Around,
+    FirstAbsent,
+    FirstFilled,
+    FirstUndrawn,
+    Habits,
+    SpoiltPadding,
+    Swapped,
+    Watching,
+    spoilt_batch,
+)
 from harness.testing.tiny import tiny_policy
+from harness.training.declared import DeclaredMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.api import Batch, Completions, Method, MethodRegistration, Prompts, Run, State
-
-Padded = TypeVar("Padded", "Prompts", "Completions")
+    from harness.api import Batch, Method, MethodRegistration, Run, State
 
 #: Largest difference of a weight between two ways to compute the same in float64.
 TOLERANCE: Final = 1e-9
@@ -30,7 +41,13 @@ EXCUSABLE: Final = {
     "order": "the order of the rows in a batch does not matter",
     "ranks": "two processes with half the rows each give what one process gives",
     "micro": "the size of the micro-batches does not matter",
+    "candidates": "the order of candidates that were drawn alike does not matter",
+    "dropout": "log-probs that are compared with are taken without dropout",
+    "absent": "an answer without a reward counts as if it had never been drawn",
 }
+
+#: Largest difference, relative to 1 and more, of a logged number between two ways to compute the same.
+LOG_TOLERANCE: Final = 1e-6
 
 
 def check_method(
@@ -43,8 +60,10 @@ def check_method(
 
     It moves weights, and not at a learning rate of 0 (bit for bit); it gives the same when run again (bit for bit), and
     when interrupted and resumed (bit for bit); micro-batches, the order of the rows, garbage in the padding and the
-    number of ranks change nothing (1e-9 in float64); it changes nothing in its batch and leaves global random numbers
-    alone; absent and equal rewards are no error; what it logs is finite.
+    number of ranks change neither weights (1e-9 in float64) nor what it logs; nor does the order of candidates drawn
+    alike. An answer without a reward counts as if it had never been drawn, and absent and equal rewards are no error.
+    It uses nothing that its registration does not declare, takes log-probs outside a loss without dropout, changes
+    nothing in its batch and leaves global random numbers alone; what it logs is finite.
 
     Args:
         registration: the method.
@@ -59,43 +78,82 @@ def check_method(
     check_registration(registration)
     bench = _Bench(registration, options)
     plain = bench.run(_Watched)
+    habits = bench.habits
     start = {name: weight.detach() for name, weight in tiny_policy().model.named_parameters()}
     if all(torch.equal(plain.weights[name], start[name]) for name in start):
         broken(registration, f"{STEPS} steps moved no weight")
+    if habits.noisy and "dropout" not in excused:
+        what = (
+            f"it takes {habits.noisy} with dropout on where no gradient is taken: what is compared with is then noise"
+        )
+        broken(registration, f"{what}; give dropout=False")
     bench.same("a learning rate of 0 moves weights", Outcome(start, []), bench.run(learning_rate=0.0), exactly=True)
-    resumed = train_tiny(bench.build(), interrupted=bench.build)
+    resumed = bench.resumed()
     if bench.distance(plain, resumed)[0]:
         bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
         bench.same("resumed after an interruption it gives other weights", plain, resumed, exactly=True)
-    bench.same("garbage in the padding changes the weights", plain, bench.run(_Garbage))
-    if bench.shuffles:
+    bench.alike("garbage in the padding", plain, bench.run(_Garbage))
+    if habits.shuffles:
         excused |= dict.fromkeys(("order", "ranks"), "it calls run.shuffle")
     if "micro" not in excused:
-        bench.same("smaller micro-batches change the weights", plain, bench.run(tokens=1))
+        bench.alike("smaller micro-batches", plain, bench.run(tokens=1))
     if "order" not in excused:
-        bench.same("the order of the rows changes the weights", plain, bench.run(_Reversed))
+        bench.alike("the order of the rows", plain, bench.run(_Reversed))
     if "ranks" not in excused:
         what = "two ranks do not give what one rank gives (is something divided by what one rank holds?)"
-        bench.same(what, bench.run(_Doubled), bench.run(ranks=Twins()))
+        one, two = bench.run(_Doubled), bench.run(ranks=Twins())
+        bench.same(what, one, two)
+        bench.logs_alike("the number of ranks", one, two)
+    if habits.alike and "candidates" not in excused:
+        what = "the order of candidates that were drawn alike changes the weights"
+        bench.same(what, plain, bench.run(_within(Swapped)))
     try:
         bench.run(reward=awkward_reward, steps=3)
     except DivergedError as error:
         broken(registration, f"absent or equal rewards are too much for it: {error}")
+    if habits.groups and "absent" not in excused:
+        _check_absent(bench)
+
+
+def _check_absent(bench: _Bench) -> None:
+    """Compare a candidate without a reward with one that was never drawn.
+
+    The number that stands for an absent reward is 0, so that a sum may leave it in. Only where it matters which number
+    stands there does the method read it, and what it makes of 0 is then compared with a group without the candidate.
+    """
+    absent, filled = (bench.run(_within(run), reward=signed_reward) for run in (FirstAbsent, FirstFilled))
+    if bench.distance(absent, filled)[0] <= TOLERANCE:
+        return
+    try:
+        undrawn = bench.run(_within(FirstUndrawn), reward=signed_reward)
+    except (ArithmeticError, LookupError, RuntimeError, ValueError, HarnessError):
+        return  # a method whose candidates have places of their own does without none of them
+    what = "an absent reward is used as a reward of 0: a candidate without one changes the weights as none would"
+    bench.same(f"{what} that was never drawn (use mean(), centred(), counts or present)", absent, undrawn)
 
 
 class _Bench:
     def __init__(self, registration: MethodRegistration, options: Mapping[str, Any] | None) -> None:
         self.registration = registration
         self.options = options
-        self.shuffles = False
+        self.habits = Habits()
+        registry = registry_of(registration)
+        resolved: Any = registry.resolved("method", registration.name, options or {})
+        self.needs = resolved.needs
 
     def build(self) -> Method:
         method: Method = build(self.registration, self.options)
-        return method
+        return DeclaredMethod(method, self.needs, f"method {self.registration.name!r}")
 
     def run(self, around: Callable[[_Bench, Method], Method] | None = None, **settings: Any) -> Outcome:
         method = self.build()
-        return train_tiny(method if around is None else around(self, method), **settings)
+        try:
+            return train_tiny(method if around is None else around(self, method), **settings)
+        except UndeclaredError as error:
+            broken(self.registration, f"{error.what}; expected {error.expected}")
+
+    def resumed(self) -> Outcome:
+        return train_tiny(self.build(), interrupted=self.build)
 
     def distance(self, one: Outcome, other: Outcome) -> tuple[float, str]:
         """Return the largest difference of a weight, and its name."""
@@ -105,6 +163,21 @@ class _Bench:
         distance, name = self.distance(one, other)
         if not (distance == 0.0 if exactly else distance <= TOLERANCE):
             broken(self.registration, f"{what}: {name} differs by {distance:.3g}")
+
+    def alike(self, what: str, one: Outcome, other: Outcome) -> None:
+        """Raise where something changes the weights, or what the method logs."""
+        self.same(f"{what} {'change' if what.endswith('es') else 'changes'} the weights", one, other)
+        self.logs_alike(what, one, other)
+
+    def logs_alike(self, what: str, one: Outcome, other: Outcome) -> None:
+        for mine, theirs in zip(one.log, other.log, strict=True):
+            first, second = mine.get("method", {}), theirs.get("method", {})
+            for name in {**first, **second}:
+                a, b = first.get(name), second.get(name)
+                if a is None or b is None or abs(a - b) > LOG_TOLERANCE * max(1.0, abs(a)):
+                    seen = f"{a} and {b} at step {mine['step']}"
+                    broken(self.registration, f"{what} {'change' if what.endswith('es') else 'changes'} what it logs"
+                           f" as {name!r}: {seen}")  # fmt: skip
 
 
 class _Wrapped:
@@ -118,7 +191,10 @@ class _Wrapped:
         self.inner.setup(run)
 
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
-        return self.inner.step(run, self.changed(run, batch))
+        return self.inner.step(self.run(run), self.changed(run, batch))
+
+    def run(self, run: Run) -> Run:
+        return run
 
     def changed(self, run: Run, batch: Batch) -> Batch:  # noqa: ARG002  # for subclasses
         return batch
@@ -140,7 +216,7 @@ class _Watched(_Wrapped):
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
         kept = copy.deepcopy(batch)
         with random_numbers_untouched(self.bench.registration, "step()"):
-            said = self.inner.step(_Counting(run, self.bench), batch)
+            said = self.inner.step(cast("Run", Watching(run, self.bench.habits)), batch)
         if not _equal(batch, kept):
             broken(self.bench.registration, "step() changed its batch")
         if not isinstance(said, Mapping):
@@ -151,26 +227,22 @@ class _Watched(_Wrapped):
         return said
 
 
-class _Counting:
-    """A run that remembers whether the method shuffled."""
-
-    def __init__(self, run: Run, bench: _Bench) -> None:
-        self._run = run
-        self._bench = bench
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "shuffle":
-            self._bench.shuffles = True
-        return getattr(self._run, name)
-
-
 class _Garbage(_Wrapped):
     def changed(self, run: Run, batch: Batch) -> Batch:
-        size = run.policy.vocab_size
-        batch = replace(batch, prompts=_spoilt(batch.prompts, size), demonstrations=_spoilt(batch.demonstrations, size))
-        if batch.pairs is None:
-            return batch
-        return replace(batch, pairs=Pairs(_spoilt(batch.pairs.chosen, size), _spoilt(batch.pairs.rejected, size)))
+        return spoilt_batch(batch, run.policy.vocab_size)
+
+    def run(self, run: Run) -> Run:
+        return cast("Run", SpoiltPadding(run))
+
+
+def _within(kind: type[Around]) -> Callable[[_Bench, Method], Method]:
+    """Return what gives a method a run of some kind."""
+
+    class Within(_Wrapped):
+        def run(self, run: Run) -> Run:
+            return cast("Run", kind(run))
+
+    return Within
 
 
 class _Reversed(_Wrapped):
@@ -181,14 +253,6 @@ class _Reversed(_Wrapped):
 class _Doubled(_Wrapped):
     def changed(self, run: Run, batch: Batch) -> Batch:  # noqa: ARG002  # as above
         return batch[[*range(len(batch)), *range(len(batch))]]
-
-
-def _spoilt(padded: Padded, size: int) -> Padded:
-    """Return the same rows with three more columns of padding and random ids in all of it."""
-    ids = torch.nn.functional.pad(padded.ids, (0, 3))
-    noise = torch.randint(size, ids.shape, generator=torch.Generator().manual_seed(0))
-    real = torch.arange(ids.shape[-1]) < padded.lengths[..., None]
-    return replace(padded, ids=torch.where(real, ids, noise))
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -7,15 +7,19 @@ import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Metric, MetricRegistration, Sample
-from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched
+from harness.plugins.reading import UndeclaredError, shown_samples
+from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.api import MetricResult
+
+#: Largest difference between a value of an answer in company and alone.
+TOLERANCE: Final = 1e-9
 
 _TEXTS = ("Yes, it is.", "", "no", "é 你好 🙂", "yes yes yes yes", "Yes, it is.", "word " * 100)
 
@@ -26,10 +30,16 @@ class Services:
     scorer_label = "a stand-in"
     retry_before = 0.0
 
-    def __init__(self, samples: Sequence[Sample] = (), folder: Path | None = None) -> None:
-        """Keep the answers that are scored, and where a metric may keep what it must not buy twice."""
+    def __init__(
+        self, samples: Sequence[Sample] = (), folder: Path | None = None, needs: Collection[str] | None = None
+    ) -> None:
+        """Keep the answers that are scored, and where a metric may keep what it must not buy twice.
+
+        ``needs`` are the models that may be asked for; None for all.
+        """
         self._samples = samples
         self._folder = folder
+        self._needs = needs
 
     def answers_of(self, label: str) -> list[Sample]:
         """Every row answers alike: the words of the answer that is scored, the last one first."""
@@ -47,15 +57,18 @@ class Services:
 
     def answer_nll(self, samples: Sequence[Sample]) -> list[tuple[float, int]]:
         """Half a nat a character."""
+        self._asked("scorer", "answer_nll()")
         return [(0.5 * len(sample.text), sample.tokens) for sample in samples]
 
     def reference_nll(self, samples: Sequence[Sample]) -> list[tuple[float, int]]:
         """Two nats a word of the first reference."""
+        self._asked("policy", "reference_nll()")
         counts = [len(sample.references[0].split()) if sample.references else 0 for sample in samples]
         return [(2.0 * count, count) for count in counts]
 
     def prefix_nll(self, samples: Sequence[Sample]) -> list[list[tuple[float, float]]]:
         """One nat a token, forty of them a reference; each token of the answer before it makes it a tenth worse."""
+        self._asked("policy", "prefix_nll()")
         return [
             [(1.0, 1.0 + 0.1 * min(place, len(sample.text.split()))) for place in range(40)]
             if sample.references
@@ -65,7 +78,15 @@ class Services:
 
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float]:
         """A tenth a character, less one a character of the prompt."""
+        self._asked("reward_model", "rewards()")
         return [0.1 * len(text) - len(sample.prompt) for sample, text in zip(samples, texts, strict=True)]
+
+    def _asked(self, need: str, what: str) -> None:
+        if self._needs is not None and need not in self._needs:
+            raise UndeclaredError(
+                f"the metric uses {what}, and its registration does not declare that it needs {need!r}",
+                expected=f"needs=frozenset({{{need!r}}}) in its registration",
+            )
 
 
 def check_metric(
@@ -76,8 +97,9 @@ def check_metric(
     """Check that a metric gives one value an answer and column, which paired tests rely on.
 
     The registered columns and no others, in the order of the answers whatever that is; finite or None; the same when
-    asked again; nothing changed in the answers; no global random numbers; no answers at all and answers without a
-    reference are no error.
+    asked again, and for an answer alone; nothing changed in the answers; no global random numbers; no answers at all
+    and answers without a reference are no error, and these have no value where the metric declares that it reads
+    references. It reads and asks for nothing that its registration does not declare.
 
     Args:
         registration: the metric.
@@ -85,8 +107,20 @@ def check_metric(
         samples: further answers, for a metric that reads columns of its own.
     """
     check_registration(registration)
+    try:
+        _check(registration, options, [*answers(), *(samples or ())])
+    except UndeclaredError as error:
+        broken(registration, f"{error.what}; expected {error.expected}")
+
+
+def _check(registration: MetricRegistration, options: Mapping[str, Any] | None, plain: Sequence[Sample]) -> None:
     metric: Metric = build(registration, options)
-    every = [*answers(), *(samples or ())]
+    resolved: Any = registry_of(registration).resolved("metric", registration.name, options or {})
+
+    def shown(answers: Sequence[Sample]) -> list[Sample]:
+        return list(shown_samples(answers, resolved, f"metric {registration.name!r}"))
+
+    every = shown(plain)
     kept = copy.deepcopy(every)
     with random_numbers_untouched(registration, "scoring"):
         first = _score(registration, options, metric, every)
@@ -101,8 +135,33 @@ def check_metric(
     for name, values in first.values.items():
         if list(values) != list(backwards.values[name])[::-1]:
             broken(registration, f"the values of column {name!r} do not follow the order of the answers")
+    for place, sample in enumerate(every):
+        alone = _score(registration, options, metric, [sample])
+        for name, values in first.values.items():
+            if not _equal(values[place], alone.values[name][0]):
+                seen = f"{values[place]} and {alone.values[name][0]}"
+                what = f"column {name!r}: the value of {sample.text[:20]!r} depends on the other answers"
+                broken(registration, f"{what} ({seen}), and tests of rows are paired by answer")
     _score(registration, options, metric, [])
-    _score(registration, options, metric, [_sample(0, "yes", references=())])
+    (bare,) = shown([_sample(0, "yes", references=())])
+    without = _score(registration, options, metric, [bare])
+    if "references" not in resolved.reads:
+        return
+    for name, (value,) in without.values.items():
+        if value is not None:
+            what = f"column {name!r} has the value {value} for an answer without a reference"
+            broken(registration, f"{what}: what cannot be scored is missing (None), and never 0")
+    mixed = _score(registration, options, metric, [*every, bare])
+    for name, number in first.corpus.items():
+        if not _equal(number, mixed.corpus.get(name)):
+            what = f"corpus number {name!r} changes with an answer that has no value"
+            broken(registration, f"{what}: {number} and {mixed.corpus.get(name)}")
+
+
+def _equal(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
 def answers() -> list[Sample]:
@@ -126,12 +185,9 @@ def _sample(number: int, text: str, references: tuple[str, ...] = ("Yes, it is."
 def _score(
     registration: MetricRegistration, options: Mapping[str, Any] | None, metric: Metric, samples: Sequence[Sample]
 ) -> MetricResult:
-    from harness.testing.registrations import registry_of
-
-    checked = registry_of(registration).options("metric", registration.name, options or {})
-    resolved = registration.resolved(checked)
+    resolved: Any = registry_of(registration).resolved("metric", registration.name, options or {})
     with tempfile.TemporaryDirectory() as folder:
-        result = metric.score(samples, Services(samples, Path(folder)))
+        result = metric.score(samples, Services(samples, Path(folder), resolved.needs))
     columns = {column.name for column in resolved.columns}
     if set(result.values) != columns:
         broken(registration, f"it registers the columns {sorted(columns)} and returned {sorted(result.values)}")

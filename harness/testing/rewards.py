@@ -10,10 +10,13 @@ import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched
+from harness.errors import PluginError
+from harness.plugins.protocols import check_reward_call
+from harness.plugins.reading import reading
+from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.api import RewardRegistration
 
@@ -39,15 +42,38 @@ def check_reward(
     """Check that a reward keeps TRL's signature as the harness calls it.
 
     One finite number or None an answer, within the registered range; the same whatever else is in the call, in
-    whatever order; unknown columns are let pass; nothing is changed in what it is given; no global random numbers.
+    whatever order; unknown columns are let pass, and none is read that the registration does not declare; without the
+    references that it declares there is no reward; nothing is changed in what it is given; no global random numbers.
 
     Args:
         registration: the reward.
         options: as a benchmark file would give them.
         columns: further columns of the data that the reward reads, one entry an answer of :data:`COMPLETIONS`.
+
+    Raises:
+        ContractError: the reward breaks its contract.
+        ValueError: it declares a column that ``columns`` does not give.
     """
     check_registration(registration)
     reward = build(registration, options)
+    resolved: Any = registry_of(registration).resolved("reward", registration.name, options or {})
+    lacking = set(resolved.reads) - {"references", *(columns or {})}
+    if lacking:
+        raise ValueError(f"the reward reads {sorted(lacking)}: give them as columns={{name: one entry an answer}}")
+    try:
+        check_reward_call(reward, resolved, f"reward {registration.name!r}")
+        _check(registration, resolved, reward, columns or {})
+    except PluginError as error:
+        broken(registration, f"{error.what}; expected {error.expected}")
+
+
+def _check(
+    registration: RewardRegistration,
+    resolved: RewardRegistration,
+    function: Callable[..., Any],
+    columns: Mapping[str, Sequence[Any]],
+) -> None:
+    reward = reading(function, resolved, f"reward {registration.name!r}")
     size = len(COMPLETIONS)
     call: dict[str, Any] = {
         "prompts": [f"Question {number}?" for number in range(size)],
@@ -55,7 +81,7 @@ def check_reward(
         "completion_ids": [[ord(letter) % 251 for letter in text] for text in COMPLETIONS],
         "references": [("Yes, it is.", "yes")] * size,
         "a_column_nobody_asked_for": list(range(size)),
-        **{name: list(values) for name, values in (columns or {}).items()},
+        **{name: list(values) for name, values in columns.items()},
     }
     if "reward_model" in registration.needs:
         reward = functools.partial(reward, reward_model=_lengths)
@@ -76,6 +102,12 @@ def check_reward(
             broken(registration, f"the reward of {text[:20]!r} depends on the other answers of the call: {seen}")
     if _call(registration, reward, {name: [] for name in call}) != []:
         broken(registration, "no answers must give no rewards")
+    if "references" in resolved.reads:
+        without = _call(registration, reward, {**call, "references": [()] * size})
+        for text, value in zip(COMPLETIONS, without, strict=True):
+            if value is not None:
+                what = f"{text[:20]!r} has no reference to compare with, and the reward {value}"
+                broken(registration, f"{what}: what cannot be judged has none (None), and never 0")
 
 
 def _lengths(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:

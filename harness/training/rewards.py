@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from harness.api import RewardRegistration, Rewards
+from harness.api import Rewards
 from harness.errors import HarnessError, PluginError, StageError
+from harness.plugins.reading import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.api import Batch, Completions, Registration
+    from harness.api import Batch, Completions
     from harness.benchmark.schema import Reward
     from harness.plugins import Registry
 
@@ -91,8 +92,10 @@ class CombinedReward:
         functions = []
         for part in reward.parts:
             function = registry.build("reward", part.use, part.options)
-            if reward_model is not None and _asks_reward_model(registry.get("reward", part.use)):
+            registration: Any = registry.resolved("reward", part.use, part.options)
+            if reward_model is not None and "reward_model" in registration.needs:
                 function = functools.partial(function, reward_model=reward_model)
+            function = reading(function, registration, registry.find("reward", part.use).named)
             functions.append(function)
         return cls(
             [Part(label, f, use.weight) for label, f, use in zip(labels, functions, reward.parts, strict=True)],
@@ -167,10 +170,6 @@ class CombinedReward:
         weights = torch.tensor([part.weight for part in self.parts], dtype=torch.float64)
         values = torch.where(present, (weights[:, None, None] * every).sum(0), 0.0)
         return Rewards(values.to(device), present.to(device), {label: part.to(device) for label, part in parts.items()})
-
-
-def _asks_reward_model(registration: Registration) -> bool:
-    return isinstance(registration, RewardRegistration) and "reward_model" in registration.needs
 
 
 async def _together(parts: Sequence[Part], answers: Sequence[Any]) -> list[Any]:

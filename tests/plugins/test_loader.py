@@ -382,3 +382,26 @@ def test_registries_share_nothing(add_method: Add, load: Load) -> None:
     assert load(blocked=("guest",)).names("method") == ()
     assert first.names("method") == ("kto",)
     assert load().names("method") == ("kto",)
+
+
+@pytest.mark.parametrize(
+    ("text", "editable"),
+    [
+        (None, False),
+        ('{"url": "file:///x", "dir_info": {"editable": true}}', True),
+        ('{"url": "file:///x", "dir_info": {}}', False),
+        ("{broken", False),
+        ('["list"]', False),
+    ],
+)
+def test_an_editable_install_is_told_apart(
+    add_method: Add, load: Load, tmp_path: Path, text: str | None, *, editable: bool
+) -> None:
+    add_method("guest", "kto")
+    if text is not None:
+        (folder,) = tmp_path.glob("guest-*.dist-info")
+        (folder / "direct_url.json").write_text(text, encoding="utf-8")
+    (row,) = [row for row in load().plugins if row.distribution == "guest"]
+    assert row.status == "ok"
+    assert row.editable is editable
+    assert row.maker["editable"] is editable

@@ -158,7 +158,10 @@ def test_build_validates_again(sharp: Registry) -> None:
         ("def Reward(options): raise SystemExit(4)", "SystemExit: 4"),
         ("def Reward(options): return options.no_such_option", "AttributeError: 'Opts' object has no attribute"),
         ("def Reward(): return print", "TypeError: Reward() takes 0 positional arguments but 1 was given"),
-        ("def Reward(options): return None", "`build` returned NoneType; expected an object with __call__()"),
+        (
+            "def Reward(options): return None",
+            "`build` returned NoneType without __call__(); expected an object with __call__()",
+        ),
         ("def Reward(options): return dict", "`build` returned <class 'dict'>; expected an object with"),
     ],
 )
@@ -174,7 +177,9 @@ def test_a_plugin_that_cannot_be_built(add: Add, load: Load, source: str, messag
 def test_an_object_of_another_kind(add_method: Add, load: Load, tmp_path: Path) -> None:
     add_method("guest", "kto")
     (tmp_path / "kto_method.py").write_text("class Method:\n    def __init__(self, options): ...\n    step = 3\n")
-    with pytest.raises(PluginError, match=r"returned Method; expected an object with setup\(\), step\(\), state_dict"):
+    with pytest.raises(
+        PluginError, match=r"returned Method without .*; expected an object with setup\(\), step\(\), state_dict"
+    ):
         load().build("method", "kto", {})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -40,20 +41,33 @@ profiles: {tiny: {}}
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outside")
+
+
+@pytest.fixture(scope="module")
+def packages(outside: Path) -> Path:
+    """Return where the environment of the distribution has its packages."""
+    base = str(outside / "venv")
+    return Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": base, "platbase": base}))
+
+
+@pytest.fixture(scope="module")
+def harness(outside: Path, packages: Path) -> Harness:
     """Install the distribution and return the command line of that environment.
 
     The environment sees the packages of this one, so that torch need not be installed again; the distribution itself is
     built and installed by pip.
     """
-    folder = tmp_path_factory.mktemp("outside")
+    folder = outside
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    packages = Path(
-        sysconfig.get_path("purelib", scheme="venv", vars={"base": str(environment), "platbase": str(environment)})
-    )
     outer = sysconfig.get_path("purelib")
-    (packages / "outer.pth").write_text(f"import site; site.addsitedir({outer!r})\n", encoding="utf-8")
+    found = (importlib.util.find_spec(name) for name in ("harness", "harness_plugins"))
+    ours = [str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None]
+    (packages / "outer.pth").write_text(
+        f"import site; site.addsitedir({outer!r})\nimport sys; sys.path[:0] = {ours!r}\n", encoding="utf-8"
+    )
     python = environment / "bin" / "python"
     source = shutil.copytree(HERE, folder / "source", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTHON", "PIP_"))}
@@ -117,6 +131,56 @@ def test_it_runs_in_a_benchmark(harness: Harness, benchmark_file: Path, tmp_path
         assert step["reward"]["calls"] == 4 * 16  # two pairs, sixteen prompts
         assert set(step["method"]) == {"fitness", "fitness_sd", "pairs_alike"}
     assert any(step["moved"]["es"] for step in steps)
+    assert made_by(manifest, "harness-es") == {
+        ("dataset", "sums", "0.3.1", ()),
+        ("method", "es", "0.3.1", ("es",)),
+        ("metric", "token-f1", "0.3.1", ()),
+        ("reward", "token-f1", "0.3.1", ("es",)),
+    }
+    assert {(kind, name, rows) for kind, name, _, rows in made_by(manifest, "posttune-harness")} == {
+        ("method", "sft", ("sft", "es"))
+    }
+    record = json.loads((log.parent / "manifest.json").read_text())
+    assert [(p["kind"], p["name"], p["distribution"], p["version"]) for p in record["plugins"]] == [
+        ("method", "es", "harness-es", "0.3.1"),
+        ("reward", "token-f1", "harness-es", "0.3.1"),
+    ]
+    text = (tables / "leaderboard.md").read_text()
+    assert "Plugins of harness-es 0.3.1: dataset sums, method es, metric token-f1, reward token-f1 (es)." in text
+    assert text.count("All other plugins: posttune-harness ") == 1
+    assert {row["label"]: row["cells"].get("plugin", {}).get("value") for row in settings(tables)} == {
+        "base": None,
+        "sft": None,
+        "es": "harness-es 0.3.1",
+    }
+
+
+def test_another_version_with_the_same_source_trains_nothing_again(
+    harness: Harness, packages: Path, benchmark_file: Path, tmp_path: Path
+) -> None:
+    results = ("--results", str(tmp_path), "--jobs", "1")
+    assert harness("run", str(benchmark_file), *results).returncode == 0
+    metadata = packages / "harness_es-0.3.1.dist-info" / "METADATA"
+    known = metadata.read_text(encoding="utf-8")
+    metadata.write_text(known.replace("Version: 0.3.1", "Version: 0.4.0"), encoding="utf-8")
+    try:
+        again = harness("run", str(benchmark_file), *results)
+        assert "es, from harness-es 0.4.0" in harness("plugins", "show", "es").stdout
+    finally:
+        metadata.write_text(known, encoding="utf-8")
+    assert again.returncode == 0, again.stderr
+    assert "0 stages made" in again.stderr
+    manifest = json.loads((tmp_path / "sums" / "tiny" / "manifest.json").read_text())
+    assert {version for _, _, version, _ in made_by(manifest, "harness-es")} == {"0.3.1"}
+
+
+def made_by(manifest: Any, distribution: str) -> set[tuple[str, str, str, tuple[str, ...]]]:
+    found = (plugin for plugin in manifest["plugins"] if plugin["distribution"] == distribution)
+    return {(plugin["kind"], plugin["name"], plugin["version"], tuple(plugin["rows"])) for plugin in found}
+
+
+def settings(tables: Path) -> Any:
+    return json.loads((tables / "leaderboard.json").read_text())["tables"]["settings"]["rows"]
 
 
 def test_without_it_the_file_fails_before_any_work(harness: Harness, benchmark_file: Path, tmp_path: Path) -> None:

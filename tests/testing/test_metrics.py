@@ -109,7 +109,7 @@ class NeedsAnswers(Words):
         return {"longest": max(len(sample.text) for sample in samples)}
 
 
-def registration(build: Callable[[Any], Any]) -> MetricRegistration:
+def registration(build: Callable[[Any], Any], **settings: Any) -> MetricRegistration:
     return MetricRegistration(
         name="m",
         summary="s",
@@ -117,12 +117,13 @@ def registration(build: Callable[[Any], Any]) -> MetricRegistration:
         options=Opts,
         columns=(Column("words", "Words"),),
         corpus=(Column("longest", "Longest"),),
+        **settings,
     )
 
 
 def test_good_metrics_pass() -> None:
     check_metric(registration(Words))
-    check_metric(registration(Perplexity))
+    check_metric(registration(Perplexity, needs=frozenset({"scorer", "policy"}), may_read=("references",)))
 
 
 def test_further_answers_are_scored_too() -> None:
@@ -176,4 +177,4 @@ def test_a_mistake_is_caught(metric: Callable[[Any], Any], message: str) -> None
 @pytest.mark.parametrize(("metric", "error"), [(NeedsReference, IndexError), (NeedsAnswers, ValueError)])
 def test_a_metric_that_raises_shows_its_own_error(metric: Callable[[Any], Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        check_metric(registration(metric))
+        check_metric(registration(metric, reads=("references",)))

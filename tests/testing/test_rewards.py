@@ -37,7 +37,10 @@ def test_columns_reach_the_reward() -> None:
     def matches(completions: list[str], answer: list[str], **_: Any) -> list[float]:
         return [float(text == right) for text, right in zip(completions, answer, strict=True)]
 
-    check_reward(registration(matches), columns={"answer": ["yes"] * len(COMPLETIONS)})
+    matching = registration(matches, reads=("answer",))
+    check_reward(matching, columns={"answer": ["yes"] * len(COMPLETIONS)})
+    with pytest.raises(ValueError, match=r"the reward reads \['answer'\]: give them as columns="):
+        check_reward(matching)
 
 
 def ranked(completions: list[str], **_: Any) -> list[float]:
@@ -67,7 +70,7 @@ def first_only(completions: list[str], **_: Any) -> list[float]:
     [
         (ranked, {}, "depends on the other answers of the call"),
         (draws, {}, "calling it used the global random numbers of random"),
-        (changes, {}, "it changed what it was given"),
+        (changes, {"may_read": ("references",)}, "it changed what it was given"),
         (first_only, {}, "it must return a list with one entry an answer"),
         (brevity, {"range": (0.0, 0.1)}, "is outside its range (0.0, 0.1)"),
         (lambda completions, **_: [float("nan")] * len(completions), {}, "a reward is a finite number"),
@@ -83,6 +86,8 @@ def test_a_mistake_is_caught(function: Callable[..., Any], settings: dict[str, A
     assert message in str(raised.value)
 
 
-def test_a_reward_that_takes_no_further_columns_is_shown_its_own_error() -> None:
-    with pytest.raises(TypeError, match="references"):
+def test_a_reward_takes_further_columns() -> None:
+    with pytest.raises(
+        ContractError, match=r"it cannot be called with the keyword 'trainer_state'; expected \*\*columns"
+    ):
         check_reward(registration(positional))

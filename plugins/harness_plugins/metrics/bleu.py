@@ -73,6 +73,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.bleu:Bleu",
             options=BleuOptions,
             source="https://aclanthology.org/W18-6319/",
+            reads=("references",),
             columns=(Column("bleu", "sentence BLEU", higher_is_better=True, shown=False, range=(0.0, 100.0)),),
             corpus=(Column("bleu", "BLEU", higher_is_better=True, range=(0.0, 100.0)),),
         )

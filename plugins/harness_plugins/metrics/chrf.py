@@ -54,6 +54,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.chrf:Chrf",
             options=ChrfOptions,
             source="https://aclanthology.org/W15-3049/",
+            reads=("references",),
             columns=(Column("chrf", "sentence chrF", higher_is_better=True, shown=False, range=(0.0, 100.0)),),
             corpus=(Column("chrf", "chrF", higher_is_better=True, range=(0.0, 100.0)),),
         )

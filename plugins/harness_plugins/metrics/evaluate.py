@@ -128,6 +128,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.evaluate_module:EvaluateModule",
             options=EvaluateOptions,
             source="https://huggingface.co/docs/evaluate",
+            may_read=("references",),
             columns=(Column("value", "value"),),
             by_options=_columns,
         )

@@ -67,6 +67,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.exact_match:ExactMatch",
             options=ExactMatchOptions,
             source="https://arxiv.org/abs/1606.05250",
+            reads=("references",),
             columns=(Column("exact_match", "EM", higher_is_better=True, unit="%", scale=100.0, range=(0.0, 1.0)),),
         )
     ]

@@ -74,6 +74,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             needs=frozenset({"policy"}),
             role="fluency",
             headline="gap",
+            reads=("references",),
             columns=(
                 Column("own", "own prefix", unit="nats/token", digits=3, shown=False, range=(0.0, None)),
                 Column("drawn", "drawn prefix", unit="nats/token", digits=3, shown=False, range=(0.0, None)),

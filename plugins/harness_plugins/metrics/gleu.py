@@ -50,6 +50,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             summary="GLEU per sentence and of the corpus (n-grams of order 1 to 4 of 13a tokens)",
             build="harness_plugins.metrics.gleu:Gleu",
             source="https://arxiv.org/abs/1609.08144",
+            reads=("references",),
             columns=(Column("gleu", "GLEU", higher_is_better=True, scale=100.0, range=(0.0, 1.0)),),
             corpus=(Column("gleu", "corpus GLEU", higher_is_better=True, scale=100.0, range=(0.0, 1.0)),),
         )

@@ -58,6 +58,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             summary="tokens, words, ratio to the reference's words, truncated and empty answers",
             build="harness_plugins.metrics.length:Length",
             role="length",
+            may_read=("references",),
             columns=(
                 Column("tokens", "tokens", unit="tokens", digits=1, range=(0.0, None)),
                 Column("words", "words", unit="words", digits=1, range=(0.0, None)),

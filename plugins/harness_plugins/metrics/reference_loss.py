@@ -59,6 +59,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             summary="teacher-forced loss of the policy on the first reference",
             build="harness_plugins.metrics.reference_loss:ReferenceLoss",
             needs=frozenset({"policy"}),
+            reads=("references",),
             columns=(
                 Column(
                     "reference_loss",

@@ -64,6 +64,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             build="harness_plugins.metrics.rouge:Rouge",
             options=RougeOptions,
             source="https://aclanthology.org/W04-1013/",
+            reads=("references",),
             columns=tuple(
                 Column(name, label, higher_is_better=True, scale=100.0, range=(0.0, 1.0)) for name, label in names
             ),

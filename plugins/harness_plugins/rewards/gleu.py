@@ -42,5 +42,6 @@ def harness_register_rewards() -> Iterable[RewardRegistration]:
             build="harness_plugins.rewards.gleu:gleu_reward",
             source="https://arxiv.org/abs/1609.08144",
             range=(0.0, 1.0),
+            reads=("references",),
         )
     ]

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from harness.api import Options, RewardRegistration, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Self
 
     from harness.api import RewardFunction
@@ -74,6 +74,10 @@ def _shape(options: LengthOptions, length: int, target: int | None) -> float | N
     return -min(1.0, beyond) if beyond else 0.0
 
 
+def _by_options(options: LengthOptions) -> Mapping[str, Any]:
+    return {"reads": ("references",) if options.target == "reference" else ()}
+
+
 @hookimpl
 def harness_register_rewards() -> Iterable[RewardRegistration]:
     """Offer ``length``."""
@@ -85,5 +89,7 @@ def harness_register_rewards() -> Iterable[RewardRegistration]:
             options=LengthOptions,
             source="https://arxiv.org/abs/2503.14476",
             range=(-1.0, 1.0),
+            reads=("references",),
+            by_options=_by_options,
         )
     ]

@@ -51,5 +51,6 @@ def harness_register_rewards() -> Iterable[RewardRegistration]:
             options=RougeRewardOptions,
             source="https://aclanthology.org/W04-1013/",
             range=(0.0, 1.0),
+            reads=("references",),
         )
     ]

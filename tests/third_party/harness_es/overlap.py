@@ -72,6 +72,7 @@ def harness_register_rewards() -> Iterable[RewardRegistration]:
             build="harness_es.overlap:overlap_reward",
             function=True,
             range=(0.0, 1.0),
+            reads=("references",),
         )
     ]
 
@@ -85,6 +86,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             summary="F1 of the words shared with the best reference",
             options=OverlapOptions,
             build="harness_es.overlap:OverlapMetric",
+            reads=("references",),
             columns=(Column("f1", "Token F1", higher_is_better=True, unit="%", scale=100.0),),
         )
     ]

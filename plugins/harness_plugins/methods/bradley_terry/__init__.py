@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat
 
 from harness.api import MethodRegistration, Options, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class BradleyTerryOptions(Options):
@@ -21,6 +21,10 @@ class BradleyTerryOptions(Options):
     """Weight of the mean of (r_chosen + r_rejected)^2, which keeps rewards around 0; TRL's name. 0 turns it off."""
     head_learning_rate: NonNegativeFloat | None = None
     """Peak rate of the new head; that of the recipe where null."""
+
+
+def _by_options(options: BradleyTerryOptions) -> Mapping[str, Any]:
+    return {"reads": (options.margin,)} if isinstance(options.margin, str) else {}
 
 
 @hookimpl
@@ -37,5 +41,6 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
             trains="reward_model",
             start="after",
             mixes_supervision=False,
+            by_options=_by_options,
         )
     ]

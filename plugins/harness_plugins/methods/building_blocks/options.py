@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from harness.api import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: What a sum of token losses is divided by; see :mod:`harness_plugins.methods.building_blocks.supervised`.
 SftReduction: TypeAlias = Literal["token_mean", "token_mean_micro", "seq_sum", "seq_mean"]
@@ -75,3 +78,8 @@ class GroupOptions(CandidateTermOptions):
             message = "top_k is for sampler: temperatures; diverse_beam does not sample"
             raise ValueError(message)
         return self
+
+
+def group_needs(options: GroupOptions) -> Mapping[str, Any]:
+    """Return what a method whose candidates are ``options`` needs beside its reward, as ``by_options`` does."""
+    return {"needs": frozenset({"reward", "reference"})} if options.candidate_source == "reference" else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from harness.api import MethodRegistration, Preset, hookimpl
-from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions
+from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions, group_needs
 from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE, PAPER_URL
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
             build="harness_plugins.methods.eso.method:ESO",
             source=PAPER_URL,
             needs=frozenset({"reward"}),
+            by_options=group_needs,
             presets={
                 "paper": Preset(recipe=COLING_2025, active="last", summary="The paper, sections 3.2, 5.3 and 5.4"),
                 "official": Preset(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from harness.api import MethodRegistration, Preset, hookimpl
-from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions
+from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions, group_needs
 from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
             build="harness_plugins.methods.rrhf.method:RRHF",
             source="https://arxiv.org/abs/2304.05302",
             needs=frozenset({"reward"}),
+            by_options=group_needs,
             presets={
                 "paper": Preset(recipe=COLING_2025, active="last", summary="As the ESO paper's baseline, section 2.2"),
                 "official": Preset(

@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Column, InputError, MetricRegistration, hookimpl
-from harness_plugins.metrics.win_rate.options import WinRateOptions
+from harness_plugins.metrics.win_rate.options import CHOSEN, WinRateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,8 +74,16 @@ def _by_options(options: WinRateOptions) -> Mapping[str, Any]:
         "corpus": tuple(corpus),
         "headline": columns[0].name,
         "opponents": options.rows,
+        "reads": _reads(options),
         "needs": frozenset({"reward_model"} if options.judge == "reward-model" else ()),
     }
+
+
+def _reads(options: WinRateOptions) -> tuple[str, ...]:
+    """Return the columns that the data set's own answers, or the judge, cannot do without."""
+    own = (options.column or "references",) if CHOSEN in options.against else ()
+    by_rule = ("references",) if options.judge == "rule" and options.rule == "rouge-l" else ()
+    return tuple(dict.fromkeys((*own, *by_rule)))
 
 
 def _preflight(options: WinRateOptions) -> None:
@@ -104,6 +112,7 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             options=WinRateOptions,
             source="https://arxiv.org/abs/2305.18290",
             role="judge",
+            may_read=("references",),
             columns=(
                 Column(
                     "win:chosen", "wins against chosen", higher_is_better=True, unit="%", scale=100.0, range=(0.0, 1.0)

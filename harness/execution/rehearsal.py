@@ -1,0 +1,127 @@
+"""Whether plugins keep their contract, before a run rests on them: each is built, and each method takes a tiny step.
+
+Done by a worker, since ``build`` may import torch. A rehearsal asks one thing of a method: whether it uses what its
+registration does not declare. That it fails on a model of five thousand parameters otherwise proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError, InputErrors
+from harness.plugins.protocols import check_reward_call
+from harness.plugins.reading import UndeclaredError
+from harness.plugins.runtime_options import join_options
+from harness.stages import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from harness.api import Method, MethodRegistration
+    from harness.api.registration import Kind
+    from harness.execution.pool import Pool
+    from harness.plan import Stage
+    from harness.plugins import Registry
+
+#: The order of what is inspected, as a worker is told.
+KIND = "inspect"
+
+
+def uses(stages: Iterable[Stage]) -> list[dict[str, Any]]:
+    """Return kind, name and options of every plugin that stages use, each once."""
+    found = {}
+    for stage in stages:
+        for kind, name, options in plugins_of(stage):
+            found[json.dumps([kind, name, options], sort_keys=True)] = {"kind": kind, "name": name, "options": options}
+    return list(found.values())
+
+
+def inspect_in(
+    pool: Pool, stages: Sequence[Stage], results: Path, threads: int, blocked: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract."""
+    used = uses(stages)
+    worker = pool.idle() if used else None
+    if worker is None:
+        return None
+    pool.start(len(stages))  # the others import meanwhile
+    order = Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": threads}, results, blocked)
+    worker.give(stages[0], order)
+    failed = None
+    while worker.stage is not None:
+        for event in pool.wait(0.5):
+            if event.worker is worker and event.kind != "progress":
+                worker.stage = None
+                failed = event.body if event.kind != "done" else None
+    return failed
+
+
+def plugins_of(stage: Stage) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
+    """Yield kind, name and options of every plugin that a stage uses."""
+    config: Mapping[str, Any] = stage.config
+    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
+    for kind in kinds:
+        if kind in config:
+            yield kind, config[kind], join_options(config["options"], stage.runtime.get("options", {}))
+    for part in config.get("reward", {}).get("parts", ()):
+        yield "reward", part["use"], part["options"]
+
+
+def inspect_plugins(used: Sequence[Mapping[str, Any]], registry: Registry) -> None:
+    """Build every plugin, check it against its protocol and let methods rehearse.
+
+    Raises:
+        HarnessError: one plugin breaks its contract.
+        InputErrors: several do.
+    """
+    errors: dict[str, HarnessError] = {}
+    for use in used:
+        try:
+            _inspect(use["kind"], use["name"], use["options"], registry)
+        except HarnessError as error:
+            errors[str(error)] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise InputErrors(errors.values())
+
+
+def _inspect(kind: Kind, name: str, options: Mapping[str, Any], registry: Registry) -> None:
+    built = registry.build(kind, name, options)
+    registration: Any = registry.resolved(kind, name, options)
+    where = registry.find(kind, name).named
+    if kind == "reward":
+        check_reward_call(built, registration, where)
+    if kind == "method":
+        _rehearse(built, registration, where)
+
+
+def _rehearse(method: Method, registration: MethodRegistration, where: str) -> None:
+    """Raise UndeclaredError where a method uses what it does not declare in its setup or its first step."""
+    from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
+    from harness.training.declared import DeclaredMethod
+    from harness.training.loop import Segment, Surroundings
+    from harness.training.rewards import CombinedReward, Part
+    from harness.training.seeds import own_generators
+
+    policy = tiny_policy()
+    try:
+        segment = Segment(
+            tiny_plan(steps=1),
+            policy,
+            tiny_rows(policy),
+            DeclaredMethod(method, registration.needs, where),
+            around=Surroundings(log=lambda _row: None),
+            reward=CombinedReward([Part("probe", probe_reward)]),
+            load_reference=tiny_policy,
+        )
+        with own_generators(policy.device):
+            segment.begin()
+            segment.run()
+    except UndeclaredError:
+        raise
+    except Exception as error:  # noqa: BLE001  # see above: the stage itself will tell
+        logging.getLogger(__name__).debug("%s did not rehearse: %s", where, error)

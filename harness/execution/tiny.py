@@ -1,0 +1,153 @@
+"""A language model of five thousand parameters in float64, and rows to train it on; nothing is downloaded."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.api import Example
+from harness.benchmark.schema import Model, Recipe, Template
+from harness.lm.encode import collate, encode
+from harness.lm.models import END_OF_TEXT, initialise
+from harness.lm.policy import Policy
+from harness.lm.tokenise import Tokeniser
+from harness.training.loop import TrainingPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.api import Batch
+    from harness.lm.encode import EncodedRow
+
+#: A GPT-2 with weights large enough that it has opinions.
+TINY = Model(
+    name="tiny",
+    dtype="float64",
+    config={
+        "model_type": "gpt2",
+        "n_embd": 8,
+        "n_head": 2,
+        "n_layer": 2,
+        "n_positions": 64,
+        "initializer_range": 0.6,
+    },
+)
+
+TEMPLATE = Template(text="{instruction}:", truncate="instruction")
+
+#: Longest prompt and completion of :func:`tiny_batch`, in tokens.
+MAX_PROMPT, MAX_COMPLETION = 32, 16
+
+
+def tiny_tokeniser() -> Tokeniser:
+    """Return a tokenizer with one token a byte, and ``<|endoftext|>`` (id 256) to end an answer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: number for number, symbol in enumerate([*alphabet, END_OF_TEXT])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
+    return Tokeniser(cast("Any", PreTrainedTokenizerFast)(tokenizer_object=tokenizer, **names))
+
+
+def tiny_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
+    """Return a policy whose weights are a function of ``seed``; about half of what it samples ends by itself."""
+    made = _made(seed)
+    return Policy(copy.deepcopy(made.model), made.tokeniser, dtype="float64", dropout=dropout)
+
+
+@functools.cache
+def _made(seed: int) -> Policy:
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        initialise(TINY, tiny_tokeniser(), seed, folder)
+        policy = Policy.load(Path(folder), spec=TINY)
+    body = cast("Any", policy.model).transformer
+    with torch.no_grad():
+        body.ln_f.bias.add_(2 * body.wte.weight[policy.eos_id])  # of 257 random tokens EOS would hardly ever be drawn
+    return policy
+
+
+def tiny_examples() -> list[Example]:
+    """Return eight rows of unequal lengths with everything a method may ask for: answers, pairs and labels."""
+    answers = ["yes", "no, never", "a", "perhaps later", "b c d", "why?", "é", "good night"]
+    return [
+        Example(
+            id=f"row-{number}",
+            fields={"instruction": "say it" + " again" * (number % 4)},
+            completion=answer,
+            references=(answer, answer.upper()),
+            chosen=answer + "!",
+            rejected=answer[::-1],
+            columns={"category": "even" if number % 2 == 0 else "odd", "label": number % 3 == 0},
+        )
+        for number, answer in enumerate(answers)
+    ]
+
+
+def tiny_batch(policy: Policy, examples: Sequence[Example] | None = None) -> Batch:
+    """Return rows, those of :func:`tiny_examples` by default, as a training run would hand them to a method."""
+    return collate(tiny_rows(policy, examples), policy.device)
+
+
+def tiny_rows(policy: Policy, examples: Sequence[Example] | None = None) -> Sequence[EncodedRow]:
+    """Return rows, those of :func:`tiny_examples` by default, as tokens."""
+    encoded = encode(
+        tiny_examples() if examples is None else examples,
+        policy.tokeniser,
+        TEMPLATE,
+        max_prompt=MAX_PROMPT,
+        max_completion=MAX_COMPLETION,
+        training=True,
+        positions=policy.positions_limit,
+    )
+    return encoded.rows
+
+
+def tiny_plan(
+    *, steps: int, learning_rate: float = 0.01, tokens: int = 1_000_000, dropout: float = 0.0
+) -> TrainingPlan:
+    """Return a plan of a few steps of four rows each at a constant learning rate.
+
+    ``tokens`` is the most that a micro-batch holds; 1 gives each row its own.
+    """
+    return TrainingPlan(
+        method="under-test",
+        recipe=Recipe(
+            epochs=2,
+            batch_size=4,
+            generate_length=8,
+            max_prompt_length=MAX_PROMPT,
+            max_completion_length=MAX_COMPLETION,
+            diagnose_every=2,
+            dropout=dropout,
+            # with the usual 1e-8 a step has the same size whatever the gradient's scale, which would hide a wrong
+            # denominator, and rounding errors of weights without a gradient would become steps; so would clipping hide
+            epsilon=1.0,
+            max_grad_norm=0.0,
+            tokens_per_micro_batch=tokens,
+        ),
+        seed=0,
+        first={"step": 0},
+        last={"step": steps},
+        curve={
+            "kind": "constant",
+            "peak": learning_rate,
+            "floor": 0.0,
+            "warmup_steps": 0,
+            "first": {"step": 0},
+            "last": {"step": steps},
+        },
+    )
+
+
+def probe_reward(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """Reward in [0, 1] that depends on every token and tells almost any two answers apart."""
+    return [sum((place + 1) * token for place, token in enumerate(ids)) % 101 / 100 for ids in completion_ids]
