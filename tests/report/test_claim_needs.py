@@ -138,7 +138,7 @@ class TestARivalWithoutAValue:
         finding = found(whole, ABOVE)
         assert (finding.word, finding.because) == (
             "undecided",
-            "no claim: no value for drl, seed 1 (no answer has a value)",
+            "no claim: no value for drl, seed 1 (no answer has one)",
         )
 
     def test_for_some_answers_is_no_rival_without_a_value(self, whole: Run) -> None:

@@ -10,9 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
-
-from harness.report.results import FAILED, NOT_STORED
+from harness.report.absent import NO_VALUE, no_score, no_training
+from harness.report.results import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -192,34 +191,10 @@ def why_not(value: Value, decoding: str, results: Results) -> str:
         return "no such row"
     if value.seed in row.failures:
         return FAILED
-    described = row.described["seeds"].get(str(value.seed))
-    if described is None:
-        return "not run"
     if not value.column:
-        if value.seed in row.training:
-            return ""
-        return NOT_STORED if all(described["train"]) else FAILED
-    return _why_no_score(value, decoding, row, described)
-
-
-def _why_no_score(value: Value, decoding: str, row: ResultRow, described: Mapping[str, Any]) -> str:
-    metric, _, column = value.column.partition(".")
-    stages = described["evaluations"].get(value.dataset, {}).get(decoding)
-    if stages is None:
-        return "not evaluated"
-    if stages["generate"] is None:
-        return FAILED
-    data = row.cells[value.dataset, decoding]
-    if value.seed not in data.summaries:
-        return NOT_STORED
-    scored = data.scores.get(metric, {}).get(value.seed)
-    if scored is None:
-        stage = stages["scores"].get(metric)
-        return NOT_STORED if stage else FAILED if metric in stages["scores"] else "not scored"
-    numbers = scored.columns.get(column)
-    if numbers is None:
-        return "not measured"
-    return "" if not np.isnan(numbers).all() else "no answer has a value"
+        return no_training(row, value.seed)
+    reason = no_score(row, value.seed, value.dataset, decoding, value.column)
+    return "no answer has one" if reason == NO_VALUE else reason
 
 
 def find_row(results: Results, model: str, label: str) -> ResultRow | None:
