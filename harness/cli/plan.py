@@ -42,6 +42,7 @@ def command(
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.plan.schedules import schedule_remarks
     from harness.store import Store
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)
@@ -49,10 +50,11 @@ def command(
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
     described = [_describe(stage, plan, todo, plan.waiting) for stage in plan.stages.values()]
+    remarks = schedule_remarks(benchmark, **_counted(plan))
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
-        click.echo(json.dumps({**whole, "stages": described}, indent=1))
+        click.echo(json.dumps({**whole, "remarks": remarks, "stages": described}, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark))
@@ -60,6 +62,15 @@ def command(
     seconds = sum(row["seconds"] or 0 for row in described if row["status"] != "cached")
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
+    for text in remarks:
+        click.echo(f"note: {text}")
+
+
+def _counted(plan: Plan) -> dict[str, int | None]:
+    """Return how many rows and pairs are trained on, where they are prepared."""
+    pairs = next((stages.rows for stages in plan.reward_models.values() if stages.rows is not None), None)
+    known = plan.row_counts
+    return {"rows": known.get(plan.train.key), "pairs": known.get(pairs.key) if pairs is not None else None}
 
 
 def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:
