@@ -35,6 +35,8 @@ class Scored(NamedTuple):
     corpus: Mapping[str, float]
     missing: Mapping[str, int]
     """Answers without a value."""
+    notes: Mapping[str, int] = {}
+    """What the metric says of some answers, to how many it holds for."""
 
 
 @dataclass
@@ -257,6 +259,7 @@ class _Loader:
             {name: _numbers(values) for name, values in means["columns"].items()},
             summary["corpus"],
             {name: counts["missing"] for name, counts in summary["columns"].items()},
+            summary.get("notes", {}),
         )
 
 

@@ -165,5 +165,6 @@ def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], r
         *(captions.scorer_lines(results) if role == "fluency" else ()),
         *captions.cut_lines(results, datasets, decoding),
         *captions.missing_lines(shown, rows),
+        *captions.note_lines(shown, results),
     ]
     return Table(name, title, tuple(headings), tuple(rows), tuple(caption), divided=True)

@@ -198,7 +198,29 @@ def signal_table(results: Results) -> Table:
         ),
         "KL at end: mean nats a token from the policy to the model its stage started from, on fixed prompts.",
     )
-    return Table("signal", "Training signal", headings, tuple(rows), caption)
+    return Table("signal", "Training signal", headings, tuple(rows), (*caption, *_inactive_lines(results)))
+
+
+def _inactive_lines(results: Results) -> list[str]:
+    """Say why the rows that are marked as inactive never moved a weight, where their rewards tell."""
+    said: dict[str, list[str]] = {}
+    for row in results.rows:
+        if not inactive_mark(row):
+            continue
+        still = [record for _, record in sorted(row.training.items()) if not _moved(row, record)]
+        rewards = [step.get("reward") or {} for record in still for step in record.jsonl("train.jsonl")]
+        groups = [step.get("groups") or {} for record in still for step in record.jsonl("train.jsonl")]
+        if any(rewards) and not any("mean" in reward for reward in rewards):
+            why = "no sample had a reward"
+        elif any(groups) and all(group.get("count") == group.get("without_spread") for group in groups if group):
+            why = "all candidates of every prompt had the same reward"
+        else:
+            continue
+        notes = [reward["notes"] for reward in rewards if reward.get("notes")]
+        shares = {name: stats.fmean(note.get(name, 0.0) for note in notes) for note in notes for name in note}
+        why += "".join(f"; {name} {value:.3g}" for name, value in shares.items() if "share of samples" in name)
+        said.setdefault(why, []).append(_name(row, results))
+    return [f"Inactive: {', '.join(rows)}: {why}." for why, rows in said.items()]
 
 
 def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> dict[str, TableCell]:

@@ -168,3 +168,46 @@ def test_one_candidate_a_prompt_has_no_spread_even_where_a_reward_is_missing(run
     rewarded = {**alone, "reward": {"mean": 0.5, "by_candidate": [0.5], "missing": 0}}
     found = signal(run, [rewarded, {**alone, "reward": {"missing": 4}}])
     assert (found["without_spread"], found["reward_sd"], found["reward"]) == ({}, {}, {"value": 0.5})
+
+
+def test_what_a_metric_says_of_its_answers_is_said_once(run: Run) -> None:
+    folder = run.write()
+    store = Store(run.root)
+    for seed, stage in enumerate(stage for kind, stage in stages(read(folder), "eso") if kind == "score"):
+        record = store.open("score", stage)
+        means, numbers, config = record.json("means.json"), record.json("metrics.json"), record.config
+        shutil.rmtree(store.folder("score", stage))
+        with store.draft("score", stage) as draft:
+            draft.write_jsonl("values.jsonl", [])
+            draft.write_json("means.json", means)
+            draft.write_json("metrics.json", {**numbers, "notes": {"answers that it cannot read": seed + 1}})
+            draft.commit(config=config, environment=ENVIRONMENT, label="again")
+    table = next(table for table in build(load_results(run.root, folder)).tables if table.name == "scores")
+    said = [line for line in table.caption if "cannot read" in line]
+    assert said == ["rouge on in-data: answers that it cannot read: up to 6 a row, over all seeds and draws."]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"reward": {"missing": 8}}, "no sample had a reward"),
+        ({"groups": {"count": 4, "without_spread": 4}}, "all candidates of every prompt had the same reward"),
+    ],
+)
+def test_an_inactive_row_says_why(run: Run, changed: dict[str, Any], why: str) -> None:
+    run.trained = lambda row, _seed: {"active": {"sft": True, "eso": False}} if row == "eso" else {}
+    run.log = lambda row, _seed: [{**step(row), **(changed if row == "eso" else {})}]
+    run.tables = ("signal",)
+    table = next(table for table in build(load_results(run.root, run.write())).tables if table.name == "signal")
+    assert table.caption[-1] == f"Inactive: eso: {why}."
+
+
+def test_an_inactive_row_says_what_its_reward_could_not_read(run: Run) -> None:
+    run.trained = lambda row, _seed: {"active": {"sft": True, "eso": False}} if row == "eso" else {}
+    unread = {"reward": {"missing": 8, "notes": {"rouge: share of samples in letters of which it reads none": 1.0}}}
+    run.log = lambda row, _seed: [{**step(row), **(unread if row == "eso" else {})}]
+    run.tables = ("signal",)
+    table = next(table for table in build(load_results(run.root, run.write())).tables if table.name == "signal")
+    assert table.caption[-1] == (
+        "Inactive: eso: no sample had a reward; rouge: share of samples in letters of which it reads none 1."
+    )
