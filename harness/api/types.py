@@ -284,6 +284,8 @@ class MetricResult:
     """Numbers of the whole list that are no mean of the values (corpus BLEU, distinct-n over all answers)."""
     signature: str = ""
     """Implementation, version and options, in the manner of sacrebleu: equal signatures are comparable."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """What a reader must know of some answers, such as why they have no value, to how many it holds for."""
 
 
 def _index(rows: slice | Tensor | Sequence[int], size: int, device: Any) -> Tensor:

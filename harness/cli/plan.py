@@ -46,6 +46,7 @@ def command(
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.plan.schedules import schedule_remarks
     from harness.report.planned import json_of, text_of
     from harness.store import Store
 
@@ -54,11 +55,13 @@ def command(
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
     described = [_describe(stage, plan, todo, plan.waiting) for stage in plan.stages.values()]
+    remarks = schedule_remarks(benchmark, **_counted(plan))
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
         told = [json_of(found) for found in _forecasts(benchmark, registry, plan, store)]
-        click.echo(json.dumps({**whole, "stages": described, "detectable": told}, indent=1))
+        everything = {**whole, "remarks": remarks, "stages": described, "detectable": told}
+        click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark))
@@ -66,6 +69,8 @@ def command(
     seconds = sum(row["seconds"] or 0 for row in described if row["status"] != "cached")
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
+    for text in remarks:
+        click.echo(f"note: {text}")
     for found in _forecasts(benchmark, registry, plan, store):
         click.echo(text_of(found))
 
@@ -82,6 +87,13 @@ def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Stor
         record = store.find("prepare", stage.id) if stage.id else None
         prompts[str(use.label)] = record.json("provenance.json")["rows"] if record else use.limit
     return forecasts(benchmark, registry, store.root, labels=labels, start=start, prompts=prompts)
+
+
+def _counted(plan: Plan) -> dict[str, int | None]:
+    """Return how many rows and pairs are trained on, where they are prepared."""
+    pairs = next((stages.rows for stages in plan.reward_models.values() if stages.rows is not None), None)
+    known = plan.row_counts
+    return {"rows": known.get(plan.train.key), "pairs": known.get(pairs.key) if pairs is not None else None}
 
 
 def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def command(
 
     All mistakes are shown at once, each with line and column. The exit code is 2 if there are any.
     """
+    from harness.plan.schedules import schedule_remarks
+
     try:
         benchmark, others = _check(file, application.registry, profile, overrides)
     except InputError as error:
@@ -56,12 +58,15 @@ def command(
         sys.exit(error.exit_code)
     if as_json:
         resolved = benchmark.model_dump(mode="json")
-        click.echo(json.dumps({"valid": True, "profiles": [*others], "benchmark": resolved}, indent=1))
+        said = {"valid": True, "profiles": [*others], "remarks": schedule_remarks(benchmark), "benchmark": resolved}
+        click.echo(json.dumps(said, indent=1))
         return
     also = f" (and {', '.join(others)})" if others else ""
     click.echo(f"ok: {file}, profile {benchmark.profile}{also}")
     for name, text in _lines(benchmark):
         click.echo(f"  {name:<10} {text}")
+    for text in schedule_remarks(benchmark):
+        click.echo(f"note: {text}")
 
 
 def _check(

@@ -114,6 +114,23 @@ def missing_lines(columns: Sequence[Column], rows: Sequence[TableRow]) -> list[s
     )
 
 
+def note_lines(columns: Sequence[Column], results: Results) -> list[str]:
+    """Say what the metrics of a table say of some answers, such as why they have no value: the most of any row."""
+    most: dict[tuple[str, str], int] = {}
+    for metric, dataset, decoding in dict.fromkeys((c.place.metric, *c.place[:2]) for c in columns):
+        for row in results.rows:
+            data = row.cells.get((dataset, decoding))
+            counts: dict[str, int] = {}
+            for scored in data.scores.get(metric, {}).values() if data else ():
+                for what, count in scored.notes.items():
+                    counts[what] = counts.get(what, 0) + count
+            for what, count in counts.items():
+                most[metric, f"{dataset}: {what}"] = max(count, most.get((metric, f"{dataset}: {what}"), 0))
+    return [
+        f"{metric} on {what}: up to {count} a row, over all seeds and draws." for (metric, what), count in most.items()
+    ]
+
+
 def cut_lines(results: Results, datasets: Sequence[str], decoding: str) -> list[str]:
     """Say how many prompts were cut to fit, or left out, once for each data set and model."""
     said = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.report import captions
 from harness.report.html import render, visible_lines
 from harness.report.markdown import escaped
-from harness.report.results import FAILED, NOT_STORED
+from harness.report.results import FAILED, NOT_EVALUATED, NOT_STORED
 from harness.store.files import dump, replace_text
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ def _answers(
 ) -> dict[str, tuple[str, bool]]:
     """Return a row's answer to each prompt, or why there is none."""
     seed = row.described["seeds"][str(results.seeds[0])]
-    stage = seed["evaluations"].get(wanted["dataset"], {}).get(wanted["decoding"], {}).get("generate")
+    stages = seed["evaluations"].get(wanted["dataset"], {}).get(wanted["decoding"])
+    if stages is None:
+        return dict.fromkeys(ids, (NOT_EVALUATED, False))
+    stage = stages["generate"]
     record = results.find("generate", stage)
     if record is None:
         return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))

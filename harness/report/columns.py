@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.report.differences import cut
 from harness.report.groups import groups_of, read_groups
-from harness.report.results import FAILED
+from harness.report.results import NOT_EVALUATED, NOT_SCORED
 from harness.report.statistics import mean
 from harness.report.table import Heading, TableCell
 from harness.report.training import inactive_mark
@@ -260,5 +260,5 @@ def seeds_cell(row: ResultRow, places: Sequence[tuple[str, str]]) -> TableCell:
 
 def _why(data: CellData | None, metric: str) -> str:
     if data is None:
-        return FAILED
-    return data.lacking.get("answers") or data.lacking.get(metric) or FAILED
+        return NOT_EVALUATED
+    return data.lacking.get("answers") or data.lacking.get(metric) or NOT_SCORED

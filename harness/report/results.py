@@ -23,6 +23,8 @@ FORMAT = 1
 
 #: Why a number is not there: its stage failed, or was done once and is not in the store any more.
 FAILED, NOT_STORED = "failed", "not stored"
+#: Or there never was such a stage.
+NOT_EVALUATED, NOT_SCORED = "not evaluated", "not scored"
 
 
 class Scored(NamedTuple):
@@ -33,6 +35,8 @@ class Scored(NamedTuple):
     corpus: Mapping[str, float]
     missing: Mapping[str, int]
     """Answers without a value."""
+    notes: Mapping[str, int] = {}
+    """What the metric says of some answers, to how many it holds for."""
 
 
 @dataclass
@@ -103,8 +107,8 @@ class Results:
     rows: list[ResultRow]
     signatures: Mapping[str, Mapping[str, str]]
     """Model, then metric, to the metric's signature: the same in every row of a model."""
-    environments: list[Mapping[str, Any]]
-    """Every environment that a training or generating stage was made under."""
+    environments: Mapping[str, list[Mapping[str, Any]]]
+    """Kind of stage (``train``, ``generate``) to every environment that one was made under."""
     store: Store
     """Where its stages lie."""
 
@@ -163,7 +167,7 @@ def load_results(root: Path, folder: Path) -> Results:
     manifest = read_manifest(folder)
     loader = _Loader(Store(root))
     rows = [loader.row(described) for described in manifest["rows"]]
-    results = Results(manifest, rows, loader.signatures, list(loader.environments.values()), loader.store)
+    results = Results(manifest, rows, loader.signatures, loader.made(), loader.store)
     _refuse_mixtures(results)
     return results
 
@@ -197,7 +201,7 @@ class _Loader:
         self.store = store
         self.signatures: dict[str, dict[str, str]] = {}
         self.settings: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self.environments: dict[str, Mapping[str, Any]] = {}
+        self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def row(self, described: Mapping[str, Any]) -> ResultRow:
         row = ResultRow(described["label"], described["model"], described["kind"], described["method"], described)
@@ -236,10 +240,15 @@ class _Loader:
         """Find a stage and note the environment it was made under."""
         record = self.store.find(kind, stage) if stage else None
         if record is not None and kind != "score":
-            digest = record.digest("environment.json")
-            if digest not in self.environments:
-                self.environments[digest] = record.json("environment.json")
+            key = kind, record.digest("environment.json")
+            if key not in self.environments:
+                self.environments[key] = record.json("environment.json")
         return record
+
+    def made(self) -> dict[str, list[Mapping[str, Any]]]:
+        """Return the environments by kind of stage."""
+        kinds = sorted({kind for kind, _ in self.environments}, reverse=True)
+        return {kind: [found for (of, _), found in self.environments.items() if of == kind] for kind in kinds}
 
     def scored(self, model: str, metric: str, cell: CellData, record: Record) -> Scored:
         means, summary = record.json("means.json"), record.json("metrics.json")
@@ -261,6 +270,7 @@ class _Loader:
             {name: _numbers(values) for name, values in means["columns"].items()},
             summary["corpus"],
             {name: counts["missing"] for name, counts in summary["columns"].items()},
+            summary.get("notes", {}),
         )
 
 

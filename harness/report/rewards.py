@@ -133,7 +133,8 @@ def reward_model_table(results: Results) -> Table:
         *(Heading(f"bin {i}", f"bin {i}", "", 3, shown=False) for i in range(BINS)),
     )
     section = results.manifest["config"].get("reward_model") or {}
-    label = str(section.get("use") or section.get("model") or "reward model")
+    existing = section.get("model") or {}
+    label = str(section.get("use") or existing.get("label") or existing.get("name") or "reward model")
     rows, bins_said = [], []
     for model in results.manifest["reward_models"]:
         record = statistics_of(results, model)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report import captions
+from harness.report.absent import no_answers, of_all
 from harness.report.calls import claim_lines
 from harness.report.columns import Columns, beside, beside_headings, marks, seeds_cell
-from harness.report.results import FAILED
 from harness.report.table import Heading, Table, TableCell, TableRow
-from harness.report.training import step_seconds
+from harness.report.training import no_training_at_all, step_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,8 @@ def summary_table(columns: Columns) -> Table:
         nearby = beside(row, datasets[0], first)
         cells |= {heading.name: nearby[heading.name] for heading in extra}
         seconds = step_seconds(row)
-        cells["step"] = TableCell(seconds, status="" if seconds is not None or row.kind == "base" else FAILED)
+        known = seconds is not None or row.kind == "base"
+        cells["step"] = TableCell(seconds, status="" if known else no_training_at_all(row, results))
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
         f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
@@ -99,7 +100,8 @@ def decoding_table(columns: Columns) -> Table:
             data = row.cells.get((dataset, decoding))
             seeds = list(data.summaries.values()) if data else []
             entropy = sum(seed["entropy"] for seed in seeds) / len(seeds) if seeds else None
-            cells[f"{dataset}/{decoding}/entropy"] = TableCell(entropy, status="" if seeds else FAILED)
+            why = of_all(no_answers(row, seed, dataset, decoding) for seed in results.seeds) if not seeds else ""
+            cells[f"{dataset}/{decoding}/entropy"] = TableCell(entropy, status=why)
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
         *captions.sharpening_lines(columns, shown),
@@ -164,5 +166,6 @@ def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], r
         *(captions.scorer_lines(results) if role == "fluency" else ()),
         *captions.cut_lines(results, datasets, decoding),
         *captions.missing_lines(shown, rows),
+        *captions.note_lines(shown, results),
     ]
     return Table(name, title, tuple(headings), tuple(rows), tuple(caption), divided=True)

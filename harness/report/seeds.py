@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.report import captions
+from harness.report.absent import no_score, of_all
 from harness.report.columns import marks
-from harness.report.results import FAILED
 from harness.report.statistics import mean
 from harness.report.table import Heading, Table, TableCell, TableRow
 
@@ -56,11 +56,14 @@ def _cells(row: ResultRow, column: Column, seeds: list[int]) -> Mapping[str, Tab
     place, name = column.place, column.heading.name
     data = row.cells.get((place.dataset, place.decoding))
     values = None if data is None else data.matrix(place.metric, place.column, seeds)
+    why = {seed: no_score(row, seed, place.dataset, place.decoding, f"{place.metric}.{place.column}") for seed in seeds}
     if values is None:
-        return {heading.name: TableCell(status=FAILED) for heading in _headings(column, seeds)}
+        return {heading.name: TableCell(status=of_all(why.values())) for heading in _headings(column, seeds)}
     found = {seed: mean(part) for seed, part in zip(seeds, values, strict=True)}
     means = {seed: value for seed, value in found.items() if value is not None}
-    cells = {f"{name}/{seed}": TableCell(means[seed]) if seed in means else TableCell(status=FAILED) for seed in seeds}
+    cells = {
+        f"{name}/{seed}": TableCell(means[seed]) if seed in means else TableCell(status=why[seed]) for seed in seeds
+    }
     every = np.array(list(means.values()))
     cells[f"{name}/mean"] = TableCell(float(every.mean()), seeds=every.size, of=len(seeds))
     cells[f"{name}/sd"] = TableCell(float(every.std(ddof=1)) if every.size > 1 else None)

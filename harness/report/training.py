@@ -6,11 +6,11 @@ import statistics as stats
 from typing import TYPE_CHECKING, Any
 
 from harness.report import timing
-from harness.report.results import FAILED
+from harness.report.absent import no_training, of_all
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from harness.report.results import ResultRow, Results
     from harness.store import Record
@@ -35,6 +35,11 @@ def _moved(row: ResultRow, record: Record) -> bool:
     shared = row.described.get("shared_terms", ())
     own = {name: moved for name, moved in active.items() if name not in shared}
     return any((own or active).values())
+
+
+def no_training_at_all(row: ResultRow, results: Results) -> str:
+    """Return why nothing is known of a row's training."""
+    return of_all(no_training(row, seed) for seed in results.seeds)
 
 
 def step_seconds(row: ResultRow) -> float | None:
@@ -65,7 +70,7 @@ def timing_table(results: Results) -> Table:
     for row in trained:
         records = [record for _, record in sorted(row.training.items())]
         summaries = [timing.measured(record, timing.warmup_steps(results)) for record in records]
-        cells = {h.name: TableCell(status=FAILED) for h in headings}
+        cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if summaries:
             cells = _timing_cells(summaries) | (timing.size_cells(records) if timed else {})
             beside += [_name(row, results)] if any(summary["concurrent"] for summary in summaries) else []
@@ -176,14 +181,15 @@ def signal_table(results: Results) -> Table:
         if row.kind == "base":
             continue
         logs = [list(record.jsonl("train.jsonl")) for _, record in sorted(row.training.items())]
-        cells = {h.name: TableCell(status=FAILED) for h in headings}
+        cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if logs:
             cells = _signal_cells(logs, row.described.get("shared_terms", ()))
         rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = (
         (
             "Means over all steps and seeds of the stage in which the row's own method is active. Grad: the norm of "
-            "the gradient of the supervised term and of the method's own, each by itself, on the steps that measure it."
+            "the gradient of the supervised term and of the method's own, all its terms together, on the steps that "
+            "measure it."
         ),
         (
             "Reward: as the method was given it, not times 100; sd within the candidates of one prompt; by candidate "
@@ -192,7 +198,29 @@ def signal_table(results: Results) -> Table:
         ),
         "KL at end: mean nats a token from the policy to the model its stage started from, on fixed prompts.",
     )
-    return Table("signal", "Training signal", headings, tuple(rows), caption)
+    return Table("signal", "Training signal", headings, tuple(rows), (*caption, *_inactive_lines(results)))
+
+
+def _inactive_lines(results: Results) -> list[str]:
+    """Say why the rows that are marked as inactive never moved a weight, where their rewards tell."""
+    said: dict[str, list[str]] = {}
+    for row in results.rows:
+        if not inactive_mark(row):
+            continue
+        still = [record for _, record in sorted(row.training.items()) if not _moved(row, record)]
+        rewards = [step.get("reward") or {} for record in still for step in record.jsonl("train.jsonl")]
+        groups = [step.get("groups") or {} for record in still for step in record.jsonl("train.jsonl")]
+        if any(rewards) and not any("mean" in reward for reward in rewards):
+            why = "no sample had a reward"
+        elif any(groups) and all(group.get("count") == group.get("without_spread") for group in groups if group):
+            why = "all candidates of every prompt had the same reward"
+        else:
+            continue
+        notes = [reward["notes"] for reward in rewards if reward.get("notes")]
+        shares = {name: stats.fmean(note.get(name, 0.0) for note in notes) for note in notes for name in note}
+        why += "".join(f"; {name} {value:.3g}" for name, value in shares.items() if "share of samples" in name)
+        said.setdefault(why, []).append(_name(row, results))
+    return [f"Inactive: {', '.join(rows)}: {why}." for why, rows in said.items()]
 
 
 def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> dict[str, TableCell]:
@@ -217,7 +245,7 @@ def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> di
     groups = [step for step in steps if len(step.get("reward", {}).get("by_candidate", ())) != 1]  # one is no group
     return {
         "supervised_norm": mean(v for norm in norms for name, v in norm.items() if name in shared),
-        "method_norm": mean(v for norm in norms for name, v in norm.items() if name not in shared),
+        "method_norm": mean(_own_norm(step, shared) for step in steps if step.get("grad_norms")),
         "reward": mean(part(step, "reward", "mean") for step in steps),
         "reward_sd": mean(part(step, "reward", "sd") for step in groups),
         "by_candidate": TableCell(_by_candidate(steps)),
@@ -228,6 +256,19 @@ def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> di
         "entropy": mean(part(step, "samples", "entropy") for step in steps),
         "kl": mean(next((kl for step in reversed(log) if (kl := part(step, "kl")) is not None), None) for log in logs),
     }
+
+
+def _own_norm(step: Mapping[str, Any], shared: Collection[str]) -> float | None:
+    """Return the norm of the gradient of a method's own shares together: no mean over them, nor a sum of norms."""
+    norms: Mapping[str, float] = step["grad_norms"]
+    own = [name for name in norms if name not in shared]
+    if len(own) < 2:
+        return norms[own[0]] if own else None
+    others = [name for name in norms if name in shared]
+    if not others:
+        return float(step["grad_norm"])
+    without = step.get("grad_norms_without", {})
+    return without.get(others[0]) if len(others) == 1 else None
 
 
 def _by_candidate(steps: list[dict[str, Any]]) -> str | None:

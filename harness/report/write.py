@@ -187,18 +187,33 @@ def _provenance(data: Mapping[str, Any]) -> str:
     return "; ".join([origin, *known.get("notes", ())]) + "."
 
 
+#: What a kind of stage does, in a sentence.
+_KINDS = {"train": "to train", "generate": "to answer"}
+
+
 def _environments(results: Results) -> list[str]:
     """Say what the stages were made with, and where that was not the same for all."""
     if not results.environments:
         return [f"posttune-harness {results.manifest['harness']}."]
-    flat = [_flat(environment) for environment in results.environments]
-    names = dict.fromkeys(name for environment in flat for name in environment)
-    values = {name: list(dict.fromkeys(environment.get(name, "absent") for environment in flat)) for name in names}
-    same = ", ".join(f"{name} {found[0]}" for name, found in values.items() if len(found) == 1)
-    mixed = "; ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)
-    lines = [f"Made with {same}."]
+    kinds = {kind: [_flat(made) for made in listed] for kind, listed in results.environments.items()}
+    names = dict.fromkeys(name for listed in kinds.values() for flat in listed for name in flat)
+    same, mixed = [], []
+    for name in names:
+        values = {
+            kind: list(dict.fromkeys(flat.get(name, "absent") for flat in listed)) for kind, listed in kinds.items()
+        }
+        every = list(dict.fromkeys(value for found in values.values() for value in found))
+        if any(len(found) > 1 for found in values.values()):
+            mixed.append(f"{name} {' and '.join(every)}")
+        elif len(every) == 1:
+            same.append(f"{name} {every[0]}")
+        else:  # all rows alike, though training and answering are not
+            same.append(
+                f"{name} {' and '.join(f'{found[0]} {_KINDS.get(kind, kind)}' for kind, found in values.items())}"
+            )
+    lines = [f"Made with {', '.join(same)}."] if same else []
     if mixed:
-        lines.append(f"Not all stages were made alike: {mixed}. A part of any difference may be this one's.")
+        lines.append(f"Not all stages were made alike: {'; '.join(mixed)}. A part of any difference may be this one's.")
     return lines
 
 

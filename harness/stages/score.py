@@ -166,4 +166,5 @@ def _summary(name: str, result: MetricResult) -> dict[str, Any]:
         columns[column] = {"present": len(present), "missing": len(values) - len(present)}
         if present:
             columns[column]["mean"] = math.fsum(present) / len(present)  # type: ignore[assignment]  # counts and a mean
-    return {"metric": name, "signature": result.signature, "corpus": dict(result.corpus), "columns": columns}
+    found = {"metric": name, "signature": result.signature, "corpus": dict(result.corpus), "columns": columns}
+    return found | ({"notes": dict(result.notes)} if result.notes else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ from harness.training.distributed import join
 from harness.training.loop import Surroundings, TrainingPlan, train
 from harness.training.reference import FILE, Precomputed
 from harness.training.rewards import CombinedReward
-from harness.training.schedule import position_epochs
+from harness.training.schedule import Curve, position_epochs
 from harness.training.stop import stop_on_signals
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
         reward = CombinedReward.build(
             Reward(**_reward(config["reward"])), registry, judge.score if judge is not None else None
         )
+    if ranks.first and (steps := len(encoded.rows) // recipe.batch_size):
+        for text in Curve.from_config(config["curve"], steps).shortfalls():
+            warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
     rows: list[Mapping[str, Any]] = []
     plan = TrainingPlan(
         method=config["method"],

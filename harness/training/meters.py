@@ -86,7 +86,7 @@ class Signal:
             self.add(entropy=float(entropy.sum()), entropies=count)
 
     def rewarded(self, rewards: Rewards) -> None:
-        """Take the rewards of one step's groups (B, K)."""
+        """Take the rewards of one step's groups (B, K). One candidate is no group: it has no spread that could lack."""
         values, present = rewards.values.cpu(), rewards.present.cpu()
         low = values.masked_fill(~present, float("inf")).amin(1)
         high = values.masked_fill(~present, float("-inf")).amax(1)
@@ -95,13 +95,16 @@ class Signal:
             rewards=int(present.sum()),
             missing=int((~present).sum()),
             reward=float(values[present].sum()),
-            within=float(centred.square().sum()),
-            groups=len(rewards),
-            flat=int((high <= low).sum()),
         )
-        for column in range(values.shape[1]):
-            here = values[:, column][present[:, column]]
-            self.by_candidate.append((float(here.sum()), float(here.square().sum()), len(here)))
+        if values.shape[1] > 1:
+            self.add(
+                within=float(centred.square().sum()),
+                spread=int(present.sum()),
+                groups=len(rewards),
+                flat=int((high <= low).sum()),
+            )
+        columns = [values[:, column][present[:, column]] for column in range(values.shape[1])]
+        self._add_candidates([(float(here.sum()), float(here.square().sum()), len(here)) for here in columns])
         for label, part in rewards.parts.items():
             known = part[~part.isnan()]
             total, count = self.parts.get(label, (0.0, 0))
@@ -110,22 +113,25 @@ class Signal:
     def merge(self, other: Signal) -> None:
         """Add another rank's sums."""
         self.add(**other.sums)
-        for place, sums in enumerate(other.by_candidate):
-            if place < len(self.by_candidate):
-                mine = self.by_candidate[place]
-                self.by_candidate[place] = (mine[0] + sums[0], mine[1] + sums[1], mine[2] + sums[2])
-            else:
-                self.by_candidate.append(sums)
+        self._add_candidates(other.by_candidate)
         for label, (total, count) in other.parts.items():
             mine_total, mine_count = self.parts.get(label, (0.0, 0))
             self.parts[label] = (mine_total + total, mine_count + count)
 
+    def _add_candidates(self, sums: Sequence[tuple[float, float, int]]) -> None:
+        for place, (total, squares, count) in enumerate(sums):
+            if place < len(self.by_candidate):
+                mine = self.by_candidate[place]
+                self.by_candidate[place] = (mine[0] + total, mine[1] + squares, mine[2] + count)
+            else:
+                self.by_candidate.append((total, squares, count))
+
     def row(self) -> dict[str, Any]:
         """Return what the log says of the step: ``samples``, ``reward`` and ``groups``, each only if there were any.
 
-        ``reward.sd`` is the root mean square of the rewards about the mean of their group. With the means by candidate
-        it tells how much of the spread the temperatures alone explain. ``entropy`` is a mean over the samples, in nats
-        a token.
+        ``reward.sd`` is the root mean square of the rewards about the mean of their group; it and ``groups`` are absent
+        where each prompt has one candidate. With the means by candidate it tells how much of the spread the
+        temperatures alone explain. ``entropy`` is a mean over the samples, in nats a token.
         """
         sums = self.sums
         row: dict[str, Any] = {}
@@ -138,13 +144,13 @@ class Signal:
             }
             if sums.get("entropies"):
                 row["samples"]["entropy"] = sums["entropy"] / sums["entropies"]
-        if "groups" in sums:
+        if "rewards" in sums:
             count = sums["rewards"]
             row["reward"] = {"missing": int(sums["missing"])}
             if count:
                 row["reward"] |= {
                     "mean": sums["reward"] / count,
-                    "sd": (sums["within"] / count) ** 0.5,
+                    **({"sd": (sums["within"] / sums["spread"]) ** 0.5} if sums.get("spread") else {}),
                     "parts": {label: total / n for label, (total, n) in self.parts.items() if n},
                 }
             if all(n for _, _, n in self.by_candidate):  # a list with holes would say nothing of the others' places
@@ -154,6 +160,7 @@ class Signal:
                         max(0.0, squares / n - (total / n) ** 2) ** 0.5 for total, squares, n in self.by_candidate
                     ],
                 }
+        if "groups" in sums:
             row["groups"] = {"count": int(sums["groups"]), "without_spread": int(sums["flat"])}
         return row
 

@@ -66,6 +66,28 @@ class Curve:
         """The first step that the whole schedule does not have."""
         return self.last if self.then is None else self.then.end
 
+    def shortfalls(self) -> list[str]:
+        """Say where a schedule cannot do what it is asked for: a warm-up without an end, a fall without a depth."""
+        if self.then is not None and self.then.first == self.first:
+            return self.then.shortfalls()  # one warm-up for both
+        over = self.last if self.then is None or self.switch is None else min(self.switch, self.last)
+        steps = over - self.first
+        found = []
+        if self.peak > 0 and self.warmup_steps and 0 < steps < self.warmup_steps:
+            reached = self.rate(over - 1) / self.peak
+            found.append(
+                f"a warm-up of {self.warmup_steps} steps is longer than the {steps} steps that it has: the learning "
+                f"rate gets to {100 * reached:.3g} % of its peak"
+            )
+        elif self.peak > 0 and self.warmup_steps == steps > 0 and self.kind != "constant":
+            found.append(f"a warm-up takes all {steps} steps that it has: the {self.kind} schedule never begins")
+        elif 0 < self.peak <= self.floor and self.kind != "constant":
+            found.append(
+                f"the {self.kind} schedule does not fall: min_learning_rate {self.floor:g} is not below its peak "
+                f"{self.peak:g}"
+            )
+        return found + (self.then.shortfalls() if self.then is not None else [])
+
     def rate(self, step: int) -> float:
         """Return the learning rate of the optimiser step ``step``, counted over the whole schedule."""
         if self.at(step) is not self:

@@ -65,12 +65,18 @@ def _updates(updates: Sequence[Update]) -> dict[str, Any]:
             norms[name] = norms.get(name, 0.0) + value / len(updates)
         for name, yes in update.moved.items():
             moved[name] = moved.get(name, False) or yes
+    without = {
+        # an update that a share has no part in is all of the others'
+        name: sum(update.without.get(name, update.grad_norm) for update in updates) / len(updates)
+        for name in norms
+        if all(name in update.without or name not in update.losses for update in updates)
+    }
     row: dict[str, Any] = {
         "loss": losses,
         "grad_norm": sum(update.grad_norm for update in updates) / max(1, len(updates)),
         "moved": moved,
     }
-    return row | ({"grad_norms": norms} if norms else {})
+    return row | ({"grad_norms": norms, "grad_norms_without": without} if norms else {})
 
 
 def _said(said: Mapping[str, Any], method: str) -> dict[str, Any]:

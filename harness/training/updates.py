@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ class Update:
     """Before clipping."""
     grad_norms: dict[str, float] = field(default_factory=dict)
     """Of each share by itself; on diagnosed steps only."""
+    without: dict[str, float] = field(default_factory=dict)
+    """Of the sum of all shares but this one, which is no sum of their norms; on diagnosed steps only."""
     tokens: int = 0
     """Tokens whose log-probs were handed to the loss, over all ranks."""
     parts: int = 0
@@ -274,24 +277,33 @@ class Updater:
             self._optimiser.step(self.rate, peak=self.peak)
             self._optimiser.clear()
         if self.diagnose:
-            update.grad_norms = self._separate_norms(update, attempt, parameters)
+            self._separate_norms(update, attempt, parameters)
         return update
 
-    def _separate_norms(
-        self, update: Update, attempt: _Attempt | None, parameters: list[nn.Parameter]
-    ) -> dict[str, float]:
+    def _separate_norms(self, update: Update, attempt: _Attempt | None, parameters: list[nn.Parameter]) -> None:
+        """Note the norm of each share's gradient, and of what the others come to without it."""
         if attempt is None or len(update.losses) < 2:
-            return dict.fromkeys(update.moved, update.grad_norm)
-        norms: dict[str, float] = {}
+            update.grad_norms = dict.fromkeys(update.moved, update.grad_norm)
+            update.without = dict.fromkeys(update.moved, 0.0)
+            return
+        flats: dict[str, list[Tensor]] = {}
         for name in sorted(update.losses) if update.apart else ():
-            gradient = attempt.separate.get(name, [None] * len(parameters))
+            gradient = attempt.separate.pop(name, [None] * len(parameters))
             flat = [
                 torch.zeros_like(p) if slope is None else slope for p, slope in zip(parameters, gradient, strict=True)
             ]
             if self._ranks.world > 1:
                 flat = [self._ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
-            norms[name] = float(torch.nn.utils.get_total_norm(flat))
-        return norms
+            flats[name] = flat
+        for name, flat in flats.items():
+            update.grad_norms[name] = float(torch.nn.utils.get_total_norm(flat))
+            update.without[name] = _norm_of_sum([other for known, other in flats.items() if known != name])
+
+
+def _norm_of_sum(gradients: Sequence[Sequence[Tensor]]) -> float:
+    """Return the norm of the sum of several gradients, one weight after the other: no sum is held as a whole."""
+    norms = [torch.linalg.vector_norm(functools.reduce(torch.add, slopes)) for slopes in zip(*gradients, strict=True)]
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def _rest(whole: Sequence[Tensor | None], separate: Mapping[str, Sequence[Tensor | None]]) -> list[Tensor | None]:

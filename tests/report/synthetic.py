@@ -248,6 +248,7 @@ class Run:
             "config": {
                 "seeds": list(self.seeds),
                 "models": models,
+                "methods": [{"label": row, "use": row.partition("[")[0]} for row in self.rows if row != "base"],
                 "train": {"dataset": "tales", "options": {}, "path": None},
                 "evaluate": uses,
                 "sources": {},

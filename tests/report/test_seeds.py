@@ -68,5 +68,5 @@ def test_a_single_seed_has_no_such_table(run: Run) -> None:
 def test_values_that_are_missing_are_left_out(run: Run) -> None:
     run.value = lambda place: None if place.row == "eso" and place.seed == 2 else 0.5
     found = cells(run, "eso")
-    assert found[f"{NAME}/2"] == {"status": "failed"}
+    assert found[f"{NAME}/2"] == {"status": "no value"}
     assert found[f"{NAME}/mean"]["value"] == 50.0

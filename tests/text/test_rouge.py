@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness_plugins.text import rouge as module
-from harness_plugins.text.rouge import RougeScorer, Variant
+from harness_plugins.text.rouge import RougeScorer, Variant, unread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,12 +30,17 @@ TEXT = (
 PIECES = TEXT.split(" ")
 
 
-def oracle(targets: Sequence[str], predictions: Sequence[str], *, stemmer: bool) -> dict[str, list[float]]:
+def oracle(targets: Sequence[str], predictions: Sequence[str], *, stemmer: bool) -> dict[str, list[float | None]]:
+    """Return what rouge-score says, but for texts that it cannot read: there is nothing that it could say of them."""
     from rouge_score.rouge_scorer import RougeScorer as Official
 
     official = Official(list(VARIANTS), use_stemmer=stemmer)
     every = [official.score(target, prediction) for target, prediction in zip(targets, predictions, strict=True)]
-    return {variant: [score[variant].fmeasure for score in every] for variant in VARIANTS}
+    lost = [unread(target) or unread(prediction) for target, prediction in zip(targets, predictions, strict=True)]
+    return {
+        variant: [None if gone else score[variant].fmeasure for gone, score in zip(lost, every, strict=True)]
+        for variant in VARIANTS
+    }
 
 
 def ours(targets: Sequence[str], predictions: Sequence[str], *, stemmer: bool) -> dict[str, list[float | None]]:

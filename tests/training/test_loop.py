@@ -233,6 +233,35 @@ def test_separate_norms_are_those_of_each_share_alone(whole: dict[str, Any], tmp
     assert whole["evolution"].log[0]["grad_norms"]["eso"] == pytest.approx(alone.log[0]["grad_norm"], rel=1e-12)
 
 
+def test_the_norm_without_a_share_is_that_of_all_others_together(tmp_path: Path) -> None:
+    def chosen(names: set[str]) -> Evolution:
+        class Split(Evolution):
+            """Its own term in two shares that nearly cancel, beside one that is only logged."""
+
+            def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+                update = run.update
+
+                def split(part: Mapping[str, Any]) -> dict[str, Any]:
+                    shares = {"up": 3.0 * part["eso"], "down": -2.5 * part["eso"], "logged": part["eso"].detach()}
+                    return {name: share for name, share in {"sft": part["sft"], **shares}.items() if name in names}
+
+                run.update = lambda loss, **rows: update(lambda **part: split(loss(**part)), **rows)  # type: ignore[method-assign]  # other shares
+                try:
+                    return super().step(run, batch)
+                finally:
+                    run.update = update  # type: ignore[method-assign]  # as it was
+
+        return Split()
+
+    whole = go(plan(), chosen({"sft", "up", "down", "logged"}), tmp_path / "whole").log[0]
+    own = go(plan(), chosen({"up", "down", "logged"}), tmp_path / "own").log[0]
+    assert whole["grad_norms_without"]["sft"] == pytest.approx(own["grad_norm"], rel=1e-9)
+    assert whole["grad_norms_without"]["sft"] == pytest.approx(whole["grad_norms"]["up"] / 6, rel=1e-9)
+    assert own["grad_norms_without"]["logged"] == pytest.approx(own["grad_norm"], rel=1e-9)
+    alone = go(plan(), chosen({"up"}), tmp_path / "alone").log[0]
+    assert alone["grad_norms_without"] == {"up": 0.0}
+
+
 def test_diagnosis_changes_no_weight(whole: dict[str, Any], tmp_path: Path) -> None:
     result = go(plan(diagnose_every=100), Evolution(), tmp_path)
     assert same_bits(result.weights, whole["evolution"].weights)

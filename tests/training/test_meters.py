@@ -124,3 +124,23 @@ def test_peak_memory_sees_what_came_and_went() -> None:
     block = torch.ones(1 << 24)  # 64 MB
     del block
     assert memory.read() >= before + (1 << 25)
+
+
+def test_one_candidate_a_prompt_is_no_group() -> None:
+    signal = Signal()
+    signal.rewarded(rewards([[0.5], [None], [0.25]]))
+    row = signal.row()
+    assert "groups" not in row
+    assert row["reward"] == {
+        "missing": 1, "mean": 0.375, "parts": {"x": 0.375}, "by_candidate": [0.375], "sd_by_candidate": [0.125],
+    }  # fmt: skip
+    nothing = Signal()
+    nothing.rewarded(rewards([[None], [None]]))
+    assert nothing.row() == {"reward": {"missing": 2}}
+
+
+def test_prompts_judged_in_two_calls_are_no_second_candidate() -> None:
+    signal = Signal()
+    signal.rewarded(rewards([[0.5]]))
+    signal.rewarded(rewards([[0.25]]))
+    assert signal.row()["reward"]["by_candidate"] == [0.375]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +83,41 @@ def test_another_curve_takes_over_from_the_step_of_the_switch() -> None:
     assert [made.rate(step) for step in range(40, 50)] == pytest.approx([3e-4 * (1 - n / 10) for n in range(10)])
     assert made.end == 50
     assert (made.at(39).peak, made.at(40).peak) == (1e-3, 3e-4)
+
+
+def twelve(**settings: Any) -> Curve:
+    return curve(**{"kind": "cosine", "peak": 0.01, "floor": 0.0, "last": 12, **settings})
+
+
+class TestShortfalls:
+    def test_a_warmup_longer_than_the_schedule(self) -> None:
+        (said,) = twelve(warmup_steps=500).shortfalls()
+        assert said == (
+            "a warm-up of 500 steps is longer than the 12 steps that it has: "
+            "the learning rate gets to 2.4 % of its peak"
+        )
+        assert max(twelve(warmup_steps=500).rate(step) for step in range(12)) == pytest.approx(0.024 * 0.01)
+
+    def test_a_warmup_that_leaves_nothing(self) -> None:
+        assert twelve(warmup_steps=12).shortfalls() == [
+            "a warm-up takes all 12 steps that it has: the cosine schedule never begins"
+        ]
+        assert twelve(kind="constant", warmup_steps=12).shortfalls() == []
+        assert twelve(warmup_steps=11).shortfalls() == []
+
+    def test_a_floor_that_is_no_floor(self) -> None:
+        assert twelve(floor=0.02).shortfalls() == [
+            "the cosine schedule does not fall: min_learning_rate 0.02 is not below its peak 0.01"
+        ]
+        assert twelve(floor=0.02, peak=0.0).shortfalls() == twelve(kind="constant", floor=0.02).shortfalls() == []
+
+    def test_of_a_curve_that_takes_over(self) -> None:
+        own = twelve(first=8, last=12, warmup_steps=6)
+        (said,) = twelve(warmup_steps=2, last=8, switch=8, then=own).shortfalls()
+        assert said.startswith("a warm-up of 6 steps is longer than the 4 steps that it has")
+        (said,) = twelve(warmup_steps=9, last=8, switch=8, then=twelve(first=8)).shortfalls()
+        assert said.startswith("a warm-up of 9 steps is longer than the 8 steps that it has")
+
+    def test_of_one_schedule_with_another_peak_behind_the_switch(self) -> None:
+        behind = twelve(warmup_steps=9, peak=0.02)
+        assert twelve(warmup_steps=9, switch=8, then=behind).shortfalls() == []  # the warm-up goes on over the switch

@@ -27,11 +27,11 @@ class Claim:
     row: str = ""
     others: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    """METRIC.COLUMN; those that the run has are tested."""
+    """METRIC.COLUMN; all of them are needed, and a run that measures none of them says nothing of the claim."""
     better: str = ""
     """``more`` or ``less`` where the claim is about more or less, and not about the column's better direction."""
     option: str = ""
-    """The option that a trend or a peak goes along; of a list its length."""
+    """The option that a trend or a peak goes along, among rows that differ in it alone; of a list its length."""
     at: float = 0.0
     """Where the peak is claimed to be."""
     margin: float = 0.0

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from harness.report.power import needed_prompts, needed_seeds
-from harness.report.statistics import LEVEL, SEEDS_FOR_CLAIMS, Interval, holm, interval, paired, per_seed
+from harness.report.components import estimated, spread
+from harness.report.differences import difference
+from harness.report.power import enough
+from harness.report.statistics import SEEDS_FOR_CLAIMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.report.statistics import Array
+    from harness.report.differences import Difference
+    from harness.report.statistics import Array, Interval
 
 Word: TypeAlias = Literal["supported", "contradicted", "undecided", "not run"]
-
-#: More than this is no plan for anybody.
-_MANY: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Cell:
     unit: str = ""
     word: Word = "undecided"
     p: float | None = None
+    """Below 0.05 exactly where the interval excludes 0."""
     needed: str = ""
     """What more would decide, where nothing is decided."""
 
@@ -56,69 +57,118 @@ class Measured:
     scale: float = 1.0
     digits: int = 2
     unit: str = ""
+    size: float | None = None
+    """The largest value of either row, without its sign: what is smaller by twelve digits is rounding."""
+
+    def found(self, tests: int) -> Difference:
+        """Return what it says, corrected for so many places together."""
+        return difference(self.difference, tests=tests, scale=self.size)
+
+    def cell(self, found: Difference, word: Word, needed: str) -> Cell:
+        """Return it judged."""
+        p = None if math.isnan(found.p) else found.p
+        at = None if math.isnan(found.estimate) else found.interval
+        return Cell(self.where, at, self.scale, self.digits, self.unit, word, p, needed)
+
+
+@dataclass(frozen=True)
+class Along:
+    """The differences along one option, in one place, for one family of rows."""
+
+    steps: tuple[Measured, ...]
+    """Each value of the option against the next smaller one."""
+    ends: tuple[Measured, ...] = ()
+    """The largest value against the smallest; empty where that is the only step."""
 
 
 def judge(measured: Sequence[Measured], *, no_claim: str = "") -> Finding:
     """Judge a claim that must hold in every place.
 
-    Supported: each difference points the claimed way and both paired tests reject at 5 % (an intersection-union test
-    needs no correction: it is wrong only if the claim is wrong somewhere). Contradicted: somewhere a difference points
-    the other way and rejects after Holm's correction over all places, since any of them would have been taken.
+    Supported: every interval lies above 0. It is one of 95 % for each place by itself: an intersection-union test needs
+    no correction (Berger 1982), for it is wrong only if the claim is wrong somewhere, and then at that place's own 5 %.
+    Contradicted: somewhere it lies below 0. Any place could have contradicted, so the interval of a difference that
+    points the other way holds for all places together (Šidák 1967).
 
     Args:
         measured: every place where the claim can be tested.
         no_claim: why this run may say nothing either way; the differences are shown all the same.
     """
-    if not measured:
-        return Finding("not run", "the run has no such rows or columns")
-    p_values = {(str(index), ""): paired(part.difference) for index, part in enumerate(measured)}
-    rejected = holm(p_values)
-    cells = []
-    for index, part in enumerate(measured):
-        found, key = interval(part.difference), (str(index), "")
-        centre = found.mean if found else 0.0
-        word: Word = "undecided"
-        if not no_claim and centre > 0 and p_values[key] <= LEVEL:
-            word = "supported"
-        elif not no_claim and centre < 0 and rejected[key]:
-            word = "contradicted"
-        needed = more(part.difference) if word == "undecided" and not no_claim else ""
-        cells.append(Cell(part.where, found, part.scale, part.digits, part.unit, word, p_values[key], needed))
-    return conclude(cells, no_claim)
+    return conclude([_cell(part, len(measured), no_claim) for part in measured], no_claim)
+
+
+def _cell(part: Measured, tests: int, no_claim: str) -> Cell:
+    """Return the word for one place, with the interval that it follows from."""
+    found, counted = part.found(1), 1
+    if found.estimate < 0:
+        found, counted = part.found(tests), tests
+    word: Word = "undecided"
+    if found.claimed and not no_claim:
+        word = "supported" if found.low > 0 else "contradicted"
+    needed = more(found, part, tests=counted) if word == "undecided" and not no_claim else ""
+    return part.cell(found, word, needed)
+
+
+def judge_trend(parts: Sequence[Along], *, no_claim: str = "") -> Finding:
+    """Judge a claim that more of an option gives more: a rise that is monotone within what the tests can tell.
+
+    Contradicted: some step between neighbouring values, or the rise from the smallest value to the largest, is claimed
+    to go the other way; their intervals hold for all steps and rises together (Šidák 1967), since any would have
+    contradicted. Supported: otherwise, if in every place the rise from end to end is claimed, each at 5 % by itself (an
+    intersection-union test), and no mean steps back by as much as the ends rise. Steps may thus point the claimed way,
+    or not be told apart from 0. Undecided: neither.
+    """
+    tests = sum(len(part.steps) + len(part.ends) for part in parts)
+    cells: list[Cell] = []
+    rises: list[Cell] = []
+    back = ""
+    for part in parts:
+        steps = [_cell(step, tests, no_claim) for step in part.steps]
+        ends = [_cell(end, tests, no_claim) for end in part.ends] or steps
+        cells += steps if ends is steps else [*steps, *ends]
+        rises += ends
+        rise = min((end.difference.mean for end in ends if end.difference), default=0.0)
+        deep = [step for step in steps if step.difference and -step.difference.mean >= rise > 0]
+        back = back or (f"{deep[0].where}: steps back by as much as the ends rise" if deep else "")
+    if no_claim or not rises or any(cell.word == "contradicted" for cell in cells):
+        return conclude(cells, no_claim)
+    found = conclude(rises, no_claim)
+    if found.word == "supported" and back:
+        return Finding("undecided", back, tuple(cells))
+    return Finding(found.word, found.because, tuple(cells))
 
 
 def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = "") -> Finding:
     """Judge a claim that two rows are the same, up to a margin.
 
     Supported: every 95 % interval lies within the margin on both sides, which is stricter than two one-sided tests at
-    5 % (Schuirmann 1987). Contradicted: one lies outside as a whole. That a difference is not significant supports
-    nothing.
+    5 % (Schuirmann 1987). Contradicted: one lies outside as a whole; that of a difference beyond the margin holds for
+    all places together. That a difference is not significant supports nothing.
     """
-    if not measured:
-        return Finding("not run", "the run has no such rows or columns")
     cells = []
     for part in measured:
-        found = interval(part.difference)
+        found = part.found(1)
+        if abs(found.estimate) > margin:
+            found = part.found(len(measured))
         word: Word = "undecided"
-        seeds = per_seed(part.difference).size
-        if found is not None and found.known and not no_claim and seeds >= SEEDS_FOR_CLAIMS:
+        if found.claims and not no_claim:
             if -margin <= found.low and found.high <= margin:
                 word = "supported"
             elif found.low > margin or found.high < -margin:
                 word = "contradicted"
-        needed = ""
-        if word == "undecided" and not no_claim and found is not None and found.known:
-            needed = _more_to_be_equal(found, margin, part.difference.shape[1])
-        cells.append(Cell(part.where, found, part.scale, part.digits, part.unit, word, None, needed))
+        needed = more(found, part, margin=margin) if word == "undecided" and not no_claim else ""
+        cells.append(part.cell(found, word, needed))
     return conclude(cells, no_claim)
 
 
 def conclude(cells: Sequence[Cell], no_claim: str = "") -> Finding:
-    """Return the word for the whole claim from those for its places."""
+    """Return the word for the whole claim from those for its places, where there are any."""
     count = len(cells)
     by_word = {word: [cell for cell in cells if cell.word == word] for word in ("supported", "contradicted")}
     if no_claim:
-        return Finding("undecided", f"no claim: {no_claim}", tuple(cells))
+        silent = tuple(replace(cell, word="undecided", needed="") for cell in cells)
+        return Finding("undecided", f"no claim: {no_claim}", silent)
+    if not cells:
+        return Finding("undecided", "nothing of it was measured")
     if by_word["contradicted"]:
         where = ", ".join(cell.where for cell in by_word["contradicted"])
         return Finding(
@@ -133,38 +183,25 @@ def conclude(cells: Sequence[Cell], no_claim: str = "") -> Finding:
     return Finding("undecided", what, tuple(cells))
 
 
-def more(difference: Array) -> str:
-    """Return how many seeds and prompts would decide, if the measured difference and its spread are the true ones."""
-    seeds = per_seed(difference)
-    if seeds.size < SEEDS_FOR_CLAIMS:
-        return f"{SEEDS_FOR_CLAIMS - seeds.size} more seeds at least"
-    prompts = np.array([np.nanmean(column) for column in difference.T if not np.isnan(column).all()])
-    centre = float(seeds.mean())
-    if centre == 0.0:
+def more(found: Difference, measured: Measured, *, tests: int = 1, margin: float = 0.0) -> str:
+    """Return how many seeds and prompts would decide, if the measured difference and its spread are the true ones.
+
+    Args:
+        found: what was measured.
+        measured: the same, seed by seed and prompt by prompt.
+        tests: how many are corrected for together.
+        margin: up to which difference two rows count as equal, where that is what is claimed.
+    """
+    if found.seeds < SEEDS_FOR_CLAIMS:
+        return f"{SEEDS_FOR_CLAIMS - found.seeds} more seeds at least"
+    if found.estimate == 0.0 and not margin:
         return "no number of seeds or prompts: the measured difference is 0"
-    wanted_seeds = needed_seeds(centre, float(seeds.std(ddof=1)))
-    wanted_prompts = needed_prompts(float(prompts.mean()), float(prompts.std(ddof=1)) if prompts.size > 1 else math.inf)
-    parts = []
-    if wanted_seeds is None or wanted_seeds > seeds.size:
-        parts.append(_count(wanted_seeds, seeds.size, "seeds"))
-    if wanted_prompts > prompts.size:
-        parts.append(_count(wanted_prompts, prompts.size, "prompts"))
-    text = " and ".join(parts) or "a little more of both seeds and prompts"
-    return f"{text} would decide" + (" it against the claim" if centre < 0 else "")
-
-
-def _count(wanted: float | None, have: int, what: str) -> str:
-    if wanted is None or wanted > _MANY:
-        return f"no practical number of {what}"
-    return f"{math.ceil(wanted) - have} more {what} ({math.ceil(wanted)} in all)"
-
-
-def _more_to_be_equal(found: Interval, margin: float, prompts: int) -> str:
-    room = margin - abs(found.mean)
-    if room <= 0:
+    if math.isnan(found.detectable):
+        return f"{found.note}, and so no claim"
+    room = margin - abs(found.estimate) if margin else abs(found.estimate)
+    if margin and room <= 0:
         return "the measured difference is larger than the margin: more data may contradict, and cannot support"
-    factor = (found.reach / room) ** 2
-    wanted = prompts * factor
-    if wanted > _MANY:
-        return "no practical number of prompts would decide"
-    return f"about {factor:.1f} times as many prompts ({math.ceil(wanted)}) and seeds would decide"
+    present = measured.difference[~np.isnan(measured.difference).all(1)]
+    known = spread(present[:, ~np.isnan(present).any(0)])
+    wanted = enough(estimated(known, found.seeds, found.prompts), room, found.seeds, found.prompts, tests=tests)
+    return wanted + (" it against the claim" if found.estimate < 0 and not margin else "")

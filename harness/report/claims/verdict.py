@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harness.report.claims.catalogue import claims_for
 from harness.report.claims.evidence import Finding
-from harness.report.claims.kinds import KINDS, names_of
+from harness.report.claims.kinds import KINDS
+from harness.report.claims.needs import needs_of, not_run, without
 from harness.report.proportions import EMPTY, WIN, favours
 from harness.report.statistics import SEEDS_FOR_CLAIMS
 
@@ -27,21 +28,19 @@ def verdicts(results: Results, claims: Iterable[Claim] | None = None) -> list[tu
 
 
 def verdict(claim: Claim, results: Results) -> Finding:
-    """Return what a run says of one claim."""
-    there = {row.method for row in results.rows}
-    absent = [name for name in names_of(claim) if name not in there]
-    if len(absent) == len(names_of(claim)):
-        return Finding("not run", f"the run has no row of {', '.join(absent)}")
-    if claim.columns and not results.evaluated:
-        return Finding("not run", "the run scores no answers")
-    known = {f"{metric['use']}.{c['name']}" for metric in results.manifest["metrics"] for c in metric["columns"]}
-    if claim.columns and not known & set(claim.columns):
-        return Finding("not run", f"the run does not measure {' or '.join(claim.columns)}")
-    return KINDS[claim.kind](claim, results, _no_claim(claim, results))
+    """Return what a run says of one claim: nothing either way where anything that the claim is about has no value."""
+    if reason := not_run(claim, results.manifest):
+        return Finding("not run", reason)
+    needs = needs_of(claim, results.manifest)
+    lacking = without(needs, results)
+    reasons = [f"no value for {lacking}"] if lacking else []
+    if claim.kind != "held":  # a count is the same on any data
+        reasons += _reasons(claim, results)
+    return KINDS[claim.kind](claim, needs, results, "; ".join(reasons))
 
 
-def _no_claim(claim: Claim, results: Results) -> str:
-    """Return why a run may decide nothing either way; empty where it may."""
+def _reasons(claim: Claim, results: Results) -> list[str]:
+    """Return why a run may decide nothing either way, whatever it has measured."""
     reasons = []
     generated = sorted({data["dataset"] for data in results.manifest["datasets"] if data["generated"]})
     if generated:
@@ -51,7 +50,7 @@ def _no_claim(claim: Claim, results: Results) -> str:
     seeds = len(results.seeds)
     if claim.kind not in _WITHOUT_SEEDS and seeds < SEEDS_FOR_CLAIMS:
         reasons.append(f"{seeds} seed{'s' if seeds > 1 else ''}, and a claim takes {SEEDS_FOR_CLAIMS}")
-    return "; ".join([*reasons, *_wrong_judge(claim, results)])
+    return [*reasons, *_wrong_judge(claim, results)]
 
 
 def _wrong_judge(claim: Claim, results: Results) -> Iterator[str]:

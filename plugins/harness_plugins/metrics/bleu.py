@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from harness.api import Column, MetricRegistration, MetricResult, Options, hookimpl
@@ -37,16 +38,21 @@ class Bleu:
         from sacrebleu.metrics.bleu import BLEU
 
         from harness_plugins.text.sacrebleu_scores import sacrebleu_result
+        from harness_plugins.text.scripts import unspaced_notes
 
         # force: the texts of a model may end in " ." without being tokenised, and a log line about it helps nobody
         options = {**self._options.model_dump(), "force": True}
-        return sacrebleu_result(
+        result = sacrebleu_result(
             "bleu",
             samples,
             sentences=BLEU(**options, effective_order=True),
             corpus=BLEU(**options),
             pool=None if self._options.smooth_method == "add-k" else self._pool,  # which adds to the counts
         )
+        if self._options.tokenize == "char":
+            return result
+        texts, references = [sample.text for sample in samples], [sample.references for sample in samples]
+        return replace(result, notes=unspaced_notes(texts, references, "tokenize: char compares characters"))
 
     def _pool(self, sentences: Sequence[BLEUScore]) -> float:
         """Return corpus BLEU: its counts and lengths are the sums of the sentences'."""

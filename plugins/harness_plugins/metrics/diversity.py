@@ -40,6 +40,7 @@ class Diversity:
     def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:  # noqa: ARG002  # the protocol's
         """Return ``distinct1``, ``distinct2``, ``distinct3`` and ``repetition``, all in [0, 1]."""
         from harness_plugins.text.ngrams import ngrams, repeated_share, total_ngrams
+        from harness_plugins.text.scripts import unspaced_notes
         from harness_plugins.text.signature import signature
         from harness_plugins.text.tokenise13a import tokenise_13a
 
@@ -63,6 +64,7 @@ class Diversity:
         return MetricResult(
             values=values,
             corpus=corpus,
+            notes=unspaced_notes(sample.text for sample in samples),
             signature=signature(
                 "diversity", tok="13a", case="mixed", repetition=f"seq-rep-{self._size}", packages=("sacrebleu",)
             ),

@@ -24,13 +24,16 @@ class Gleu:
     def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:  # noqa: ARG002  # the protocol's
         """Return sentence GLEU in [0, 1] (missing without a reference) and corpus GLEU over the others."""
         from harness_plugins.text.gleu import corpus_gleu
+        from harness_plugins.text.scripts import unspaced_notes
         from harness_plugins.text.signature import signature
 
-        matches = self._scorer.matches([sample.text for sample in samples], [sample.references for sample in samples])
+        answers, references = [sample.text for sample in samples], [sample.references for sample in samples]
+        matches = self._scorer.matches(answers, references)
         corpus = corpus_gleu(matches)
         return MetricResult(
             values={"gleu": [None if match is None else match.score for match in matches]},
             corpus={} if corpus is None else {"gleu": corpus},
+            notes=unspaced_notes(answers, references, "chrf compares characters"),
             signature=signature(
                 "gleu",
                 refs="best",

@@ -22,7 +22,8 @@ class RougeOptions(Options):
 class Rouge:
     """F-measures, bit-equal to rouge-score's; each takes its own best reference, as the official evaluation does.
 
-    An empty answer scores 0; an answer without any reference is missing.
+    An empty answer scores 0; an answer without any reference is missing, and so is one in letters of which ROUGE reads
+    none (Chinese, Arabic, Greek …: it knows a-z and 0-9 alone), or whose references are all so: rouge-score says 0.
     """
 
     def __init__(self, options: RougeOptions) -> None:
@@ -34,15 +35,24 @@ class Rouge:
 
     def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:  # noqa: ARG002  # the protocol's
         """Return ``rouge1``, ``rouge2`` and ``rougeL``, each in [0, 1]."""
-        from harness_plugins.text.rouge import Variant
+        from harness_plugins.text.rouge import Variant, unread
         from harness_plugins.text.signature import signature
 
         answers = [sample.text for sample in samples]
         references = [sample.references for sample in samples]
         values = {name: self._scorer.scores(name, answers, references) for name in get_args(Variant)}
         stemmer = self._options.use_stemmer
+        lost = {
+            "answers in letters of which ROUGE reads none (it knows a-z and 0-9), without a value": sum(
+                map(unread, answers)
+            ),
+            "references in letters of which ROUGE reads none, left out": sum(
+                unread(text) for texts in references for text in texts
+            ),
+        }
         return MetricResult(
             values=values,
+            notes={what: count for what, count in lost.items() if count},
             signature=signature(
                 "rouge",
                 refs="best",

@@ -22,9 +22,13 @@ class RougeRewardOptions(Options):
 
 
 def rouge_reward(options: RougeRewardOptions) -> RewardFunction:
-    """Return the reward; a completion without any reference has none (None), one without a word gets 0."""
+    """Return the reward; a completion without any reference has none (None), one without a letter gets 0.
+
+    Nor has one in letters of which ROUGE reads none (it knows a-z and 0-9 alone), or whose references are all so; the
+    log says what share of the completions that is.
+    """
     from harness_plugins.text.references import references_of
-    from harness_plugins.text.rouge import RougeScorer
+    from harness_plugins.text.rouge import RougeScorer, unread
 
     scorer = RougeScorer(stemmer=options.use_stemmer)
 
@@ -35,7 +39,14 @@ def rouge_reward(options: RougeRewardOptions) -> RewardFunction:
         completion_ids: list[list[int]],  # noqa: ARG001  # TRL's signature
         **columns: Any,
     ) -> list[float | None]:
-        return scorer.scores(options.variant, completions, references_of("rouge", completions, columns))
+        references = references_of("rouge", completions, columns)
+        lost = [
+            unread(text) or (bool(known) and all(map(unread, known)))
+            for text, known in zip(completions, references, strict=True)
+        ]
+        if any(lost) and (log := columns.get("log_metric")) is not None:
+            log("rouge: share of samples in letters of which it reads none", sum(lost) / len(lost))
+        return scorer.scores(options.variant, completions, references)
 
     return rouge
 

@@ -79,6 +79,11 @@ def _porter() -> Callable[[str], str]:
     return stem
 
 
+def unread(text: str) -> bool:
+    """Return whether a text has letters or digits, and ROUGE reads none of them: it knows a-z and 0-9 alone."""
+    return any(character.isalnum() for character in text) and _WORD.search(text.lower()) is None
+
+
 class RougeScorer:
     """Scores answers against references; keeps stems and references between calls.
 
@@ -99,7 +104,9 @@ class RougeScorer:
     ) -> list[float | None]:
         """Return the F-measure in [0, 1] of each answer, the best over its references; None where it has none.
 
-        An answer or a reference without a word gives 0.
+        An answer or a reference without a letter gives 0. One with letters of which ROUGE reads none (see
+        :func:`unread`) is no text to it: such an answer has no value, where rouge-score says 0, and such a reference is
+        none.
         """
         score = self._longest if variant == "rougeL" else self._unigrams if variant == "rouge1" else self._bigrams
         result: list[float | None] = []
@@ -108,8 +115,11 @@ class RougeScorer:
                 self._forget()
             encoded = self._encode(answer)
             best: float | None = None
-            for text in known:
-                value = score(encoded, self._reference(text))
+            for text in known if encoded or not unread(answer) else ():
+                reference = self._reference(text)
+                if not reference and unread(text):
+                    continue
+                value = score(encoded, reference)
                 best = value if best is None or value > best else best
             result.append(best)
         return result
