@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 from pydantic import AliasChoices, AliasPath, BaseModel
 
 from harness.api.registration import (
+    DATA_KINDS,
     RESERVED_KEYS,
     Column,
     DatasetRegistration,
@@ -90,7 +91,10 @@ def check_registration(kind: Kind, registration: Registration) -> None:
             _check_range(what, registration.range)
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
-            _check_choice(what, "provides", [registration.provides], ("demonstrations", "preferences"))
+            _check_choice(what, "provides", [registration.provides], DATA_KINDS)
+            if registration.kind_of is not None and not callable(registration.kind_of):
+                got = registration.kind_of
+                raise PluginError(f"{what}: `kind_of` must be a function of options, path and split", got=got)
         case MetricRegistration():
             _check_metric(what, registration)
 

@@ -164,6 +164,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Scorer", "model"): "folder",
     ("Execution", "device"): "cuda",
     ("DataUse", "pair_with"): "other-rows",
+    ("DataUse", "kind"): "prompts",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.
@@ -261,6 +262,7 @@ def mutations(base: Benchmark, section: str, name: str) -> Iterator[tuple[Path_,
             changed = replaced(changed, ("tune", "metric"), "length.tokens")  # trials are compared by the first metric
         if (section, name) == ("DataUse", "dataset"):  # and so does its file
             changed = replaced(changed, (*path[:-1], "path"), None)
+            changed = replaced(changed, (*path[:-1], "kind"), "demonstrations")
         yield path, changed
 
 
