@@ -92,9 +92,9 @@ def check_registration(kind: Kind, registration: Registration) -> None:
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
             _check_choice(what, "provides", [registration.provides], DATA_KINDS)
-            if registration.kind_of is not None and not callable(registration.kind_of):
-                got = registration.kind_of
-                raise PluginError(f"{what}: `kind_of` must be a function of options, path and split", got=got)
+            asked: object = registration.kind_of
+            if asked is not None and not callable(asked):
+                raise PluginError(f"{what}: `kind_of` must be a function of options, path and split", got=asked)
         case MetricRegistration():
             _check_metric(what, registration)
 

@@ -36,6 +36,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
         examples = list(itertools.islice(dataset.load(upstream, config["split"]), config["limit"]))
+        if (notes := getattr(dataset, "notes", None)) is not None:
+            said = tuple(notes(upstream, config["split"]))
+            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, *said))
         if config.get("kind"):
             kinds.check_kind(examples, config["kind"], order.label)
         if config.get("train_on_reference"):
@@ -53,8 +56,8 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         except (TypeError, ValueError) as error:
             raise _no_json(rows, order.label, error) from error
         draft.write_jsonl(ROWS, rows)
-        said = {"content": content, "rows": len(rows), "kind": config.get("kind")}
-        draft.write_json(PROVENANCE, {**said, **dataclasses.asdict(provenance)})
+        known = {"content": content, "rows": len(rows), "kind": config.get("kind")}
+        draft.write_json(PROVENANCE, {**known, **dataclasses.asdict(provenance)})
         tell(len(rows), len(rows), "row", f"preparing {order.label}")
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
         return draft.commit(config=config, environment=environment, label=order.label)

@@ -27,7 +27,8 @@ def check_dataset(
 
     ``identity`` is JSON, stable and needs no network; ``prepare`` leaves everything in its folder and says where it
     came from; every split has rows with unique ids, in a fixed order, with what its kind (``provides``, ``kind_of``)
-    promises, labels in unpaired preferences alone, something to learn in ``train``, and columns that are JSON; a split that does not exist is one of the harness's own errors; no global random numbers.
+    promises, labels in unpaired preferences alone, something to learn in ``train``, and columns that are JSON; a split
+    that does not exist is one of the harness's own errors; no global random numbers.
 
     Args:
         registration: the data set.
@@ -101,9 +102,9 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example], ki
             + repr(row.label)
             + columns
         )
-    if kind in {"demonstrations", "unpaired_preferences"} and all(row.demonstration is None for row in rows):
-        if split == "train":
-            broken(registration, f"split {split!r}: no row has a completion to learn from")
+    taught = kind in {"references", "prompts"} or any(row.demonstration is not None for row in rows)
+    if split == "train" and not taught:
+        broken(registration, f"split {split!r}: no row has a completion to learn from")
     ids = [row.id for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

@@ -52,27 +52,22 @@ class Jsonl:
         return {split: content_sha256(path) for split, path in _files(source).items()}
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
-        """Put the plain files into ``folder``; where bad rows are skipped, count them."""
+        """Put the plain files into ``folder``."""
         digests = {split: unpack(path, folder / f"{split}.rows") for split, path in _files(source).items()}
-        notes = []
-        if self._options.bad_rows == "skip":
-            for split in digests:
-                skipped: list[InputError] = []
-                kept = sum(1 for _ in self._examples(folder / f"{split}.rows", skipped.append))
-                notes += [_skipped(skipped, kept, Path(origin(folder / f"{split}.rows")).name)] if skipped else []
-        return Provenance(origin="file", sha256=digests.get("all") or combined(digests), notes=tuple(notes))
+        return Provenance(origin="file", sha256=digests.get("all") or combined(digests))
+
+    def notes(self, folder: Path, split: str) -> tuple[str, ...]:
+        """Say which rows :meth:`load` leaves out of a split because they are bad."""
+        if self._options.bad_rows == "error":
+            return ()
+        path = _prepared(folder, split)
+        skipped: list[InputError] = []
+        kept = sum(1 for _ in self._examples(path, skipped.append))
+        return (_skipped(skipped, kept, Path(origin(path)).name),) if skipped else ()
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield a split's rows in the file's order."""
-        if split not in _SPLITS:
-            raise InputError("jsonl has no such split", got=split, expected=", ".join(_SPLITS))
-        path = next((p for p in (folder / "all.rows", folder / f"{split}.rows") if p.is_file()), None)
-        if path is None:
-            there = ", ".join(sorted(Path(origin(p)).name for p in folder.glob("*.rows")))
-            raise InputError(
-                f"the folder has no file for the split {split!r}", got=there, expected=f"{split}.jsonl[.gz]"
-            )
-        return self._examples(path, None if self._options.bad_rows == "error" else lambda _: None)
+        return self._examples(_prepared(folder, split), None if self._options.bad_rows == "error" else lambda _: None)
 
     def _examples(self, path: Path, bad: Callable[[InputError], None] | None) -> Iterator[Example]:
         """Yield the rows of a file that can be used.
@@ -180,6 +175,17 @@ class _Seen:
 _JSON: Final = {
     str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "mapping",
 }  # fmt: skip
+
+
+def _prepared(folder: Path, split: str) -> Path:
+    """Return the file that has a split's rows."""
+    if split not in _SPLITS:
+        raise InputError("jsonl has no such split", got=split, expected=", ".join(_SPLITS))
+    path = next((p for p in (folder / "all.rows", folder / f"{split}.rows") if p.is_file()), None)
+    if path is None:
+        there = ", ".join(sorted(Path(origin(p)).name for p in folder.glob("*.rows")))
+        raise InputError(f"the folder has no file for the split {split!r}", got=there, expected=f"{split}.jsonl[.gz]")
+    return path
 
 
 def _skipped(skipped: list[InputError], kept: int, name: str) -> str:
