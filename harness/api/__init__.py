@@ -12,7 +12,9 @@ from harness.api.protocols import (
     Run,
 )
 from harness.api.registration import (
+    DATA_KINDS,
     Column,
+    DataKind,
     DatasetRegistration,
     Kind,
     MethodRegistration,
@@ -41,9 +43,10 @@ from harness.api.types import (
 from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
 
 __all__ = [
-    "Batch", "Column", "Completions", "Dataset", "DatasetRegistration", "DivergedError", "Example", "HarnessError",
-    "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method", "MethodRegistration", "Metric",
-    "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options", "Pairs", "Policy", "Preset",
-    "Progress", "Prompts", "Provenance", "Registration", "RewardFunction", "RewardRegistration", "Rewards", "Run",
-    "Sample", "StageError", "State", "hookimpl", "hookspec", "runtime", "suggest",
+    "DATA_KINDS", "Batch", "Column", "Completions", "DataKind", "Dataset", "DatasetRegistration", "DivergedError",
+    "Example", "HarnessError", "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method",
+    "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options",
+    "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
+    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "hookimpl", "hookspec", "runtime",
+    "suggest",
 ]  # fmt: skip

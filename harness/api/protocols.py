@@ -217,7 +217,11 @@ class RewardFunction(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A data set: ``prepare`` fetches or converts once, ``load`` reads what was prepared."""
+    """A data set: ``prepare`` fetches or converts once, ``load`` reads what was prepared.
+
+    It may also have ``notes(folder, split)``, which returns sentences for the captions that concern one split, such as
+    how many of its rows :meth:`load` leaves out.
+    """
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:
         """What fixes the content, before loading it: a file's sha256, a hub revision, a generator's version.

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The four kinds of plugin.
 Kind: TypeAlias = Literal["method", "reward", "dataset", "metric"]
 
-#: What a method needs beyond demonstrations and its own samples.
-Need: TypeAlias = Literal["reward", "reference", "preferences", "critic", "reward_model"]
+#: What a method needs beyond demonstrations and its own samples; ``labels`` are those of unpaired preferences.
+Need: TypeAlias = Literal["reward", "reference", "preferences", "labels", "critic", "reward_model"]
+
+#: What the rows of a data set are. TRL's names are prompt-completion, preference, unpaired preference and prompt-only.
+DataKind: TypeAlias = Literal["demonstrations", "preferences", "unpaired_preferences", "references", "prompts"]
+
+#: Each kind of data in the words of a message.
+DATA_KINDS: Final[Mapping[DataKind, str]] = {
+    "demonstrations": "demonstrations",
+    "preferences": "preferences",
+    "unpaired_preferences": "unpaired preferences",
+    "references": "prompts with references alone",
+    "prompts": "prompts alone",
+}
 
 #: What a metric needs beyond the samples: the model that wrote them, the benchmark's fixed scoring model, or its reward
 #: model.
@@ -30,7 +45,8 @@ Build: TypeAlias = str | Callable[[Any], Any]
 #: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
 RESERVED_KEYS = frozenset({
     "use", "label", "preset", "sweep", "recipe", "start", "active", "reward_weights",
-    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pair_with", "group", "parts", "aggregate",
+    "dataset", "path", "split", "limit", "name", "weight", "overlong", "pair_with", "train_on_reference", "group",
+    "parts", "aggregate",
 })  # fmt: skip
 
 
@@ -140,13 +156,25 @@ class RewardRegistration(_Registration):
 class DatasetRegistration(_Registration):
     """A data set; ``build(options)`` returns a :class:`harness.api.protocols.Dataset`."""
 
-    provides: Literal["demonstrations", "preferences"] = "demonstrations"
+    provides: DataKind = "demonstrations"
+    """What every row is: ``demonstrations`` have a completion, ``preferences`` a chosen and a rejected answer,
+    ``unpaired_preferences`` a completion and a ``label``, ``references`` no more than answers to compare with, and
+    ``prompts`` nothing else."""
+    kind_of: Callable[[Any, Path | None, str], DataKind | None] | None = None
+    """Where the kind depends on them: given the validated options, the user's path and the split, returns the kind, or
+    None to leave it at ``provides``. Called while a file is validated: no network, and of a file its beginning alone.
+    It may raise InputError where that is wrong."""
     splits: tuple[str, ...] = ("train", "validation", "test")
     licence: str = "unknown"
     revision: str | None = None
     """The upstream commit that ``build`` loads by default; None where it is not known."""
     generated: bool = False
     """True for data made by seeded code; tables then say so."""
+
+    def kind(self, options: Any, source: Path | None, split: str) -> DataKind:
+        """Return what the rows of a split are, by the validated ``options`` and the user's path."""
+        found = None if self.kind_of is None else self.kind_of(options, source, split)
+        return found or self.provides
 
 
 @dataclass(frozen=True)

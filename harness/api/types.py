@@ -33,6 +33,15 @@ class Example:
     rejected: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Anything else (``category``, …), JSON values only; passed to rewards and metrics by name."""
+    label: bool | None = None
+    """Whether ``completion`` is desirable, for unpaired preferences; None in data of any other kind."""
+
+    @property
+    def demonstration(self) -> str | None:
+        """What supervised training learns: the completion unless it is undesirable; without one the chosen answer."""
+        if self.label is False:
+            return None
+        return self.chosen if self.completion is None else self.completion
 
 
 @dataclass(frozen=True)
@@ -231,12 +240,14 @@ class Batch:
     """The example ids: what sampling noise and stored reference log-probs are keyed by."""
     prompts: Prompts
     demonstrations: Completions
-    """(B, 1, T); length 0 where a row has none."""
+    """(B, 1, T): what supervised terms learn. Length 0 where a row has none: an undesirable completion is none."""
     pairs: Pairs | None = None
     labels: Tensor | None = None
-    """(B,) bool: desirable or not, for unpaired preferences."""
+    """(B,) bool: whether each of ``completions`` is desirable, where the data set provides unpaired preferences."""
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """The data set's other columns and ``references``, each with B entries."""
+    completions: Completions | None = None
+    """(B, 1, T): the completions that ``labels`` speak of, undesirable ones included; None where there is no label."""
 
     def __len__(self) -> int:
         """Return B."""
@@ -253,6 +264,7 @@ class Batch:
             None if self.pairs is None else self.pairs[index],
             None if self.labels is None else self.labels[index],
             {name: tuple(column[i] for i in places) for name, column in self.columns.items()},
+            None if self.completions is None else self.completions[index],
         )
 
 

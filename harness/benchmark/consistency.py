@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.api.registration import MethodRegistration, RewardRegistration
-from harness.benchmark.data import context_length, same_rows
+from harness.benchmark.data import context_length, gives_pairs, provided, same_rows
 from harness.benchmark.opponents import check_opponents
-from harness.benchmark.reward_model import provides_pairs
 from harness.benchmark.scores import check_weights
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def check_together(
     """
     _check_names(context, models, evaluate, methods, metrics)
     _check_needs(top, context, train, methods)
+    _check_start(top, context, train)
     _check_judges(top, context, metrics)
     for listed, entry in methods:
         if entry is not None and entry.reward_weights:
@@ -89,9 +89,28 @@ def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Me
                 what = f"method {entry.use} takes over the reward model, whose tokens must be the policy's"
                 expected = "reward_model: {use: METHOD}, which is trained here"
                 context.problems.add(place, what, key=key, expected=expected)
-        if "preferences" in registration.needs and train is not None and not provides_pairs(train, context):
-            what = f"method {entry.use} needs preferences, and {train.dataset} provides demonstrations"
-            context.problems.add(place, what, key=key, expected="a data set of preferences under train")
+        if train is None:
+            continue
+        what = f"method {entry.use} needs {{}}, and {train.dataset} provides {provided(train)}"
+        if "preferences" in registration.needs and not gives_pairs(train):
+            expected = "a data set of preferences under train"
+            context.problems.add(place, what.format("preferences"), key=key, expected=expected)
+        if "labels" in registration.needs and train.kind != "unpaired_preferences":
+            expected = "a data set of unpaired preferences under train"
+            context.problems.add(place, what.format("unpaired preferences"), key=key, expected=expected)
+
+
+def _check_start(top: Part, context: Context, train: DataUse | None) -> None:
+    """Say that the start which all rows share has nothing to learn from."""
+    node = top.values.get("train")
+    if train is None or node is None or train.train_on_reference is not None:
+        return
+    if train.kind in {"references", "prompts"}:
+        what = f"{train.dataset} provides {provided(train)}, and every method starts from supervised training"
+        expected = "data with demonstrations or preferences"
+        if train.kind == "references":
+            expected += ", or train_on_reference: 1, which makes the first reference of each row its demonstration"
+        context.problems.add(node.place, what, key="train", expected=expected)
 
 
 def _check_judges(top: Part, context: Context, metrics: Metrics) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from harness.api.registration import DatasetRegistration
+from harness.api.registration import DATA_KINDS, DataKind, DatasetRegistration
 from harness.benchmark.overlay import as_mapping
+from harness.benchmark.problems import printable
 from harness.benchmark.schema import DataUse, Model, Recipe
 from harness.benchmark.sections import check, check_label, part_of
-from harness.errors import suggest
+from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from harness.benchmark.source import Node
 
 #: Keys of a data set's entry that the harness reads; all others are options of the plugin.
-DATA_KEYS: Final = ("dataset", "split", "path", "limit", "pair_with", "overlong", "label", "group")
+DATA_KEYS: Final = (
+    "dataset", "split", "path", "limit", "pair_with", "train_on_reference", "overlong", "label", "group",
+)  # fmt: skip
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 #: How transformers configurations call the longest context.
 _CONTEXT_KEYS: Final = ("n_positions", "max_position_embeddings")
@@ -56,12 +60,68 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     if path is not None and registration.generated:
         place = part.at("path")
         context.problems.add(place, f"data set {use.dataset} is generated and reads no file", key=part.path("path"))
-    if use.pair_with is not None and registration.provides == "preferences":
-        place = part.at("pair_with")
-        context.problems.add(place, f"data set {use.dataset} has preferences already", key=part.path("pair_with"))
     if len(context.problems) > before:
         return None
-    return use.model_copy(update={"options": options, "path": path, "label": use.label or use.dataset})
+    kind = _kind(registration, options, path, use.split, part, context)
+    if kind is not None:
+        _check_made(use, kind, part, context.problems)
+    if len(context.problems) > before:
+        return None
+    own = {"options": options, "path": path, "label": use.label or use.dataset, "kind": kind}
+    return use.model_copy(update=own)
+
+
+def _kind(
+    registration: DatasetRegistration, options: Any, path: str | None, split: str, part: Part, context: Context
+) -> DataKind | None:
+    """Return what the rows are; None after adding why that cannot be told."""
+    name = registration.name
+    named = "dataset" if path is None else "path"
+    place, key = part.at(named), part.path(named)
+    try:
+        built = context.registry.options("dataset", name, options)
+        kind = registration.kind(built, None if path is None else Path(path), split)
+    except InputError as error:
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        more = {} if error.got is None else {"got": error.got}
+        context.problems.add(place, what, key=key, expected=error.expected, did_you_mean=error.did_you_mean,
+                             hint=error.hint, **more)  # fmt: skip
+        return None
+    except Exception as error:  # noqa: BLE001  # a plugin's function may raise anything
+        what = f"the kind of data set {name} cannot be told: {printable(f'{type(error).__name__}: {error}')}"
+        context.problems.add(place, what, key=key)
+        return None
+    if kind not in DATA_KINDS:
+        what = f"data set {name} says that its rows are of a kind that does not exist"
+        context.problems.add(place, what, key=key, got=kind, expected=f"one of {', '.join(DATA_KINDS)}")
+        return None
+    return kind
+
+
+def _check_made(use: DataUse, kind: DataKind, part: Part, problems: Problems) -> None:
+    """Say what cannot be made of rows of this kind."""
+    place, key = part.at("pair_with"), part.path("pair_with")
+    if use.pair_with is not None and kind == "preferences":
+        problems.add(place, f"data set {use.dataset} has preferences already", key=key)
+    elif use.pair_with is not None and kind != "demonstrations":
+        what = f"preferences are made of demonstrations, and {use.dataset} provides {DATA_KINDS[kind]}"
+        problems.add(place, what, key=key)
+    if use.train_on_reference is not None and kind not in {"references", "demonstrations"}:
+        place, key = part.at("train_on_reference"), part.path("train_on_reference")
+        what = f"{use.dataset} provides {DATA_KINDS[kind]}, which need no reference to be trained on"
+        if kind == "prompts":
+            what = f"{use.dataset} provides prompts alone, which have no references"
+        problems.add(place, what, key=key)
+
+
+def provided(use: DataUse) -> str:
+    """Return what the rows are, in the words of a message."""
+    return DATA_KINDS[use.kind or "demonstrations"]
+
+
+def gives_pairs(use: DataUse) -> bool:
+    """Whether a use of a data set gives preferences: by its nature, or because they are made for it."""
+    return use.kind == "preferences" or use.pair_with is not None
 
 
 def same_rows(one: DataUse, other: DataUse) -> bool:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import ConfigDict
 
-from harness.api.registration import DatasetRegistration, MethodRegistration
-from harness.benchmark.data import data_use, model, same_rows
+from harness.api.registration import MethodRegistration
+from harness.benchmark.data import data_use, gives_pairs, model, provided, same_rows
 from harness.benchmark.methods import check_recipe
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.schema import DataUse, Recipe, RewardModel
@@ -135,18 +135,9 @@ def _data(part: Part, name: str, split: str, context: Context) -> DataUse | None
 
 
 def _check_pairs(part: Part, name: str, use: DataUse | None, context: Context) -> None:
-    if use is not None and not provides_pairs(use, context):
-        what = f"a reward model is judged by preferences, and {use.dataset} provides demonstrations"
+    if use is not None and not gives_pairs(use):
+        what = f"a reward model is judged by preferences, and {use.dataset} provides {provided(use)}"
         context.problems.add(part.at(name), what, key=part.path(name), expected="a data set of preferences")
-
-
-def provides_pairs(use: DataUse, context: Context) -> bool:
-    """Whether a use of a data set gives preferences: by its nature, or because an option names ``rejected``."""
-    registration = context.registry.get("dataset", use.dataset)
-    assert isinstance(registration, DatasetRegistration)
-    return (
-        registration.provides == "preferences" or use.pair_with is not None or use.options.get("rejected") is not None
-    )
 
 
 def _recipe(part: Part, recipe: Part, context: Context) -> Recipe | None:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from harness.api.registration import DataKind
+
 #: Marks of a field: what it can change.
 RESULT = {"changes": "result"}
 RUNTIME = {"changes": "runtime"}
@@ -77,12 +79,16 @@ class DataUse(Section):
     pair_with: Literal["other-rows"] | None = mark(RESULT, None)
     """``other-rows`` makes demonstrations into preferences: rejected is the demonstration of the next row, cut to no
     more words. They say nothing about quality; a timing needs them."""
+    train_on_reference: PositiveInt | None = mark(RESULT, None)
+    """Which reference of a row, from 1, is its demonstration, where the row has no completion."""
     overlong: Literal["cut", "drop"] = mark(RESULT, "cut")
     """A test prompt that is too long is cut from the left of its context, or dropped for all rows of a table alike."""
     label: str | None = mark(DISPLAY, None)
     group: str | None = mark(DISPLAY, None)
     """Name of a column of the rows: prompts with the same value belong together (variants of one template, turns of one
     dialogue), and comparisons count them as such."""
+    kind: DataKind | None = mark(RESULT, None)
+    """What the rows are. No key of a file: the data set says it, by its options and its content."""
 
 
 class RewardUse(Section):

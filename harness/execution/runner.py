@@ -16,7 +16,8 @@ from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
-from harness.stages.rows import check_groups, check_overlap, check_pairs
+from harness.stages.kinds import check_taught
+from harness.stages.rows import check_groups, check_overlap, check_pairs, read
 from harness.store import CorruptError
 from harness.store.files import machine_errors
 
@@ -328,7 +329,9 @@ class _Runner:
         if plan.train.done and all(stage.done for stage in (*held_out.values(), *plan.preferences)):
             records = {label: self.store.open("prepare", stage.id or "") for label, stage in held_out.items()}
             try:
-                check_overlap(self.store.open("prepare", plan.train.id or ""), records)
+                train = self.store.open("prepare", plan.train.id or "")
+                check_taught(read(train), train.label)
+                check_overlap(train, records)
                 self._check_preferences(records)
                 for use in self.benchmark.evaluate:
                     if use.group is not None:

@@ -58,6 +58,15 @@ class EncodedRow:
     """The example's columns, and ``references``."""
     cut: bool = False
     """Whether the prompt lost something on its left."""
+    label: bool | None = None
+    """Whether the completion is desirable, for unpaired preferences."""
+
+    @property
+    def demonstration(self) -> Answer | None:
+        """What supervised training learns (see :attr:`harness.api.Example.demonstration`)."""
+        if self.label is False:
+            return None
+        return self.chosen if self.completion is None else self.completion
 
 
 @dataclass(frozen=True)
@@ -191,13 +200,14 @@ class _Encoder:
             if cut:
                 self.counts["cut"] += 1
                 text, prompt = self._cut(example)
-            references = example.references or (() if example.completion is None else (example.completion,))
+            known = example.demonstration
             yield EncodedRow(
                 id=example.id,
                 prompt=np.asarray(prompt, dtype=np.int32),
                 text=text,
-                columns={**example.columns, "references": references},
+                columns={**example.columns, "references": example.references or (() if known is None else (known,))},
                 cut=cut,
+                label=example.label,
                 **{name: self._answer(ids) for name, ids in row_answers.items()},
             )
 
@@ -272,7 +282,8 @@ def _check_template(template: Template, tokeniser: Tokeniser, where: str | None)
 def collate(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> Batch:
     """Return one batch of ``rows``, padded at the right end with zeros that mean nothing.
 
-    An answer that a row lacks has length 0. ``labels`` are the rows' ``label`` columns where all are true or false.
+    An answer that a row lacks has length 0. There are ``labels``, and ``completions``, where every row is declared to
+    be desirable or not; a column that happens to be called ``label`` is a column.
     """
     import torch
 
@@ -290,14 +301,16 @@ def collate(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> B
         )
     names = dict.fromkeys(name for row in rows for name in row.columns)
     columns = {name: tuple(row.columns.get(name) for row in rows) for name in names}
-    labels = columns.get("label", (None,))
+    labels = [row.label for row in rows if row.label is not None]
+    labelled = len(labels) == len(rows)
     return Batch(
         ids=tuple(row.id for row in rows),
         prompts=prompts,
-        demonstrations=_completions([row.completion for row in rows], device),
+        demonstrations=_completions([row.demonstration for row in rows], device),
         pairs=pairs,
-        labels=torch.tensor(labels, device=device) if all(isinstance(x, bool) for x in labels) else None,
+        labels=torch.tensor(labels, device=device) if labelled else None,
         columns=columns,
+        completions=_completions([row.completion for row in rows], device) if labelled else None,
     )
 
 

@@ -215,7 +215,9 @@ class _Builder:
             "options": use.options,
             "split": use.split,
             "limit": use.limit,
+            "kind": use.kind,
             **({"pair_with": use.pair_with} if use.pair_with else {}),
+            **({"train_on_reference": use.train_on_reference} if use.train_on_reference else {}),
             "identity": dict(dataset.identity(Path(path) if path else None)),
             "plugin": self.registry.fingerprint("dataset", use.dataset),
         }

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 from pydantic import AliasChoices, AliasPath, BaseModel
 
 from harness.api.registration import (
+    DATA_KINDS,
     RESERVED_KEYS,
     Column,
     DatasetRegistration,
@@ -89,7 +90,10 @@ def check_registration(kind: Kind, registration: Registration) -> None:
             _check_by_options(what, registration.by_options)
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
-            _check_choice(what, "provides", [registration.provides], ("demonstrations", "preferences"))
+            _check_choice(what, "provides", [registration.provides], DATA_KINDS)
+            asked: object = registration.kind_of
+            if asked is not None and not callable(asked):
+                raise PluginError(f"{what}: `kind_of` must be a function of options, path and split", got=asked)
         case MetricRegistration():
             _check_metric(what, registration)
 

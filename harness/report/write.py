@@ -19,6 +19,7 @@ from harness.report.rewards import reward_model_table
 from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
+from harness.report.supervision import supervision_lines
 from harness.report.training import signal_table, timing_table
 from harness.report.tuning import trial_lines
 from harness.report.verdicts import claimed, claims_table
@@ -123,7 +124,7 @@ def _notes(results: Results) -> list[str]:
     seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(str(seed) for seed in results.seeds)}"
     used = _rows_used(results)
     data = captions.data_set(train, manifest["config"]["train"]["options"])
-    notes = [f"{models}; trained on {data}{used}; {seeds}."]
+    notes = [f"{models}; trained on {data}{used}; {seeds}.", *supervision_lines(results)]
     generated = sorted({data["dataset"] for data in manifest["datasets"] if data["generated"]})
     if generated:
         notes.append(
@@ -137,10 +138,13 @@ def _notes(results: Results) -> list[str]:
 
 def _rows_used(results: Results) -> str:
     """Say how many training rows were left out for their length, model by model where that differs."""
-    counts: dict[str, Mapping[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for row in results.rows:
         for record in row.training.values():
-            counts.setdefault(row.model, record.json("summary.json")["rows"])
+            summary = record.json("summary.json")
+            counts.setdefault(row.model, dict(summary["rows"]))
+            if "trained_on" in summary:  # rows that are short enough and taught nothing are told of elsewhere
+                counts[row.model]["used"] = sum(summary["trained_on"].values())
     said = [
         f"{rows['used']}{f' for {model}' if len(counts) > 1 else ''}"
         for model, rows in counts.items()

@@ -59,13 +59,13 @@ def locate(order: Order, store: Store, parent: str) -> Path:
 
 
 def _tokenizer(order: Order, store: Store, folder: Path) -> dict[str, Any]:
-    """Train a byte-level BPE on the prompts and completions of the training rows."""
+    """Train a byte-level BPE on the prompts of the training rows and their completions, or else chosen answers."""
     from harness.lm.models import train_bpe
     from harness.lm.templates import render
 
     template = Template(**order.config["template"])
     rows = store.open("prepare", order.parents["rows"].id)
-    texts = (text for e in read(rows) for text in (render(template, e.fields), e.completion or ""))
+    texts = (text for e in read(rows) for text in (render(template, e.fields), e.completion or e.chosen or ""))
     train_bpe(texts, order.config["vocab_size"], folder)
     return {"trained": "on the training rows"}
 

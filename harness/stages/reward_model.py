@@ -47,9 +47,8 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
 
 def _demonstrations(order: Order, store: Store) -> Iterable[tuple[Example, str]]:
     for example in read(store.open("prepare", order.parents["rows"].id)):
-        answer = example.completion if example.completion is not None else example.chosen
-        if answer is not None:
-            yield example, answer
+        if example.demonstration is not None:
+            yield example, example.demonstration
 
 
 def _texts(pairs: Iterable[tuple[str, str]], order: Order) -> tuple[list[str], list[str]]:

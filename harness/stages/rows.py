@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api import Example
 from harness.errors import InputError, suggest
+from harness.stages import kinds
 from harness.store.environment import fingerprint
 from harness.store.identity import canonical, rows_digest
 
@@ -34,11 +35,20 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         upstream = draft.folder / "upstream"
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
-        examples: Iterator[Example] = itertools.islice(dataset.load(upstream, config["split"]), config["limit"])
-        if config.get("pair_with"):
-            examples, note = other_rows(list(examples), order.label)
+        examples = list(itertools.islice(dataset.load(upstream, config["split"]), config["limit"]))
+        if (notes := getattr(dataset, "notes", None)) is not None:
+            said = tuple(notes(upstream, config["split"]))
+            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, *said))
+        if config.get("kind"):
+            kinds.check_kind(examples, config["kind"], order.label)
+        if config.get("train_on_reference"):
+            examples, note = kinds.with_reference(examples, config["train_on_reference"], order.label)
             provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
-        rows = [dataclasses.asdict(example) for example in examples]
+        if config.get("pair_with"):
+            paired, note = other_rows(examples, order.label)
+            examples = list(paired)
+            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
+        rows = [_stored(example) for example in examples]
         shutil.rmtree(upstream)
         _check(rows, order.label)
         try:
@@ -46,10 +56,17 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         except (TypeError, ValueError) as error:
             raise _no_json(rows, order.label, error) from error
         draft.write_jsonl(ROWS, rows)
-        draft.write_json(PROVENANCE, {"content": content, "rows": len(rows), **dataclasses.asdict(provenance)})
+        known = {"content": content, "rows": len(rows), "kind": config.get("kind")}
+        draft.write_json(PROVENANCE, {**known, **dataclasses.asdict(provenance)})
         tell(len(rows), len(rows), "row", f"preparing {order.label}")
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
         return draft.commit(config=config, environment=environment, label=order.label)
+
+
+def _stored(example: Example) -> dict[str, Any]:
+    """Return a row as JSON has it; a label stands in those rows alone that have one."""
+    row = dataclasses.asdict(example)
+    return row if example.label is not None else {name: value for name, value in row.items() if name != "label"}
 
 
 def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], str]:
@@ -63,11 +80,11 @@ def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], 
     """
 
     def paired(place: int) -> Example:
-        own = (examples[place].completion or "").split()
+        own = (examples[place].demonstration or "").split()
         for step in range(1, len(examples)):
-            other = (examples[(place + step) % len(examples)].completion or "").split()[: len(own)]
+            other = (examples[(place + step) % len(examples)].demonstration or "").split()[: len(own)]
             if other and own and other != own:
-                chosen = examples[place].completion
+                chosen = examples[place].demonstration
                 return dataclasses.replace(examples[place], chosen=chosen, rejected=" ".join(other))
         expected = "demonstrations that are not all the same"
         what = "no preference can be made of this row and the others"

@@ -64,7 +64,7 @@ def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sa
     samples = []
     for answer in answers:
         example = rows[answer["id"]]
-        references = example.references or ((example.completion,) if example.completion is not None else ())
+        references = example.references or ((example.demonstration,) if example.demonstration is not None else ())
         samples.append(
             Sample(
                 id=answer["id"],

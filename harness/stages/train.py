@@ -13,6 +13,7 @@ import torch
 from harness.benchmark.schema import Recipe, Reward, Template
 from harness.lm.reward_model import answer_text
 from harness.lm.templates import render
+from harness.stages.kinds import taught
 from harness.stages.setup import (
     encode_rows,
     environment,
@@ -33,7 +34,7 @@ from harness.training.stop import stop_on_signals
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.api import Example
+    from harness.api import Example, MethodRegistration
     from harness.lm.encode import Encoded
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
@@ -56,6 +57,10 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
     make_room()
     policy = load_policy(order, store, "start", dropout=recipe.dropout)
     encoded = _rows(order, store, policy, recipe)
+    learnt = None
+    if _registration(order, registry).supervised:
+        kept, learnt = taught(encoded.rows, order.label)
+        encoded = replace(encoded, rows=tuple(kept))
     judge = load_reward_model(order, store) if "reward_model" in order.parents else None
     reward = None
     if "reward" in config:
@@ -106,12 +111,20 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
             return None
         with store.draft(order.kind, order.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, **settings)
+            summary |= {"trained_on": learnt} if learnt is not None else {}
             draft.write_jsonl(LOG, rows)
             draft.write_json(SUMMARY, summary)
             record = draft.commit(config=config, environment=where, label=order.label, measured=[LOG, SUMMARY])
     if order.runtime["ranks"] == 1 and not recipe.dropout and not recipe.gradient_checkpointing:
         lend_policy(order, policy)
     return record
+
+
+def _registration(order: Order, registry: Registry) -> MethodRegistration:
+    name = order.config["method"]
+    registration: Any = registry.get("method", name)
+    found: MethodRegistration = registration.resolved(registry.options("method", name, order.config["options"]))
+    return found
 
 
 def _recipe(order: Order) -> Recipe:

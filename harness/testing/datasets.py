@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import Dataset, DatasetRegistration, Example, HarnessError, Provenance
+from harness.api import DATA_KINDS, Dataset, DatasetRegistration, Example, HarnessError, Provenance
 from harness.plugins.checks import CALLED_WITH
 from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import NoReturn
+
+    from harness.api import DataKind
 
 
 def check_dataset(
@@ -33,9 +35,10 @@ def check_dataset(
     """Check that a data set is prepared once and read back the same for ever.
 
     ``identity`` is JSON, stable and needs no network; ``prepare`` leaves everything in its folder and says where it
-    came from; every split has rows with unique ids, in a fixed order, with what ``provides`` promises and columns that
-    are JSON; the same in a process that hashes texts otherwise; a split that does not exist is one of the harness's own
-    errors; no global random numbers.
+    came from; every split has rows with unique ids, in a fixed order, with what its kind (``provides``, ``kind_of``)
+    promises, labels in unpaired preferences alone, something to learn in ``train``, and columns that are JSON; the same
+    in a process that hashes texts otherwise; a split that does not exist is one of the harness's own errors; no global
+    random numbers.
 
     Args:
         registration: the data set.
@@ -123,7 +126,7 @@ def rows_digest(rows: Iterable[str]) -> str:
 
 def row_text(row: Example) -> str:
     """Return all that a row holds as text."""
-    said = (row.id, sorted(row.fields.items()), row.completion, row.references, row.chosen, row.rejected)
+    said = (row.id, sorted(row.fields.items()), row.completion, row.references, row.chosen, row.rejected, row.label)
     return repr(said) + json.dumps(dict(row.columns), sort_keys=True)
 
 
@@ -136,6 +139,7 @@ def _prepare(
     registration: DatasetRegistration, folder: Path, options: Mapping[str, Any] | None, source: Path | None
 ) -> dict[str, list[str]]:
     dataset: Dataset = build(registration, options)
+    validated = registration.options.model_validate(dict(options or {}))
     with _no_network(registration, "identity()"):
         identity = as_json(registration, dict(dataset.identity(source)), "identity()")
         if identity != as_json(registration, dict(build(registration, options).identity(source)), "identity()"):
@@ -152,11 +156,14 @@ def _prepare(
         for split, rows in splits.items():
             if list(fresh.load(folder, split)) != rows:
                 broken(registration, f"split {split!r} comes out differently when it is read again")
-    return {split: _rows(registration, split, rows) for split, rows in splits.items()}
+        kinds = {split: registration.kind(validated, source, split) for split in splits}
+    return {split: _rows(registration, split, rows, kinds[split]) for split, rows in splits.items()}
 
 
-def _rows(registration: DatasetRegistration, split: str, rows: list[Example]) -> list[str]:
+def _rows(registration: DatasetRegistration, split: str, rows: list[Example], kind: DataKind) -> list[str]:
     """Check the rows of a split and return each as text."""
+    if kind not in DATA_KINDS:
+        broken(registration, f"split {split!r}: there is no kind of data {kind!r}")
     if not rows:
         broken(registration, f"split {split!r} is empty: register only the splits that exist")
     told = []
@@ -168,11 +175,8 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example]) ->
             broken(registration, f"{where}: an id is text")
         if not row.fields or not all(isinstance(text, str) for pair in row.fields.items() for text in pair):
             broken(registration, f"{where}: fields are texts by name, and there is one at least")
-        if registration.provides == "preferences":
-            if row.chosen is None or row.rejected is None:
-                broken(registration, f"{where}: it provides preferences, and has no chosen and rejected answer")
-        elif row.completion is None and not row.references:
-            broken(registration, f"{where}: it provides demonstrations, and has neither a completion nor references")
+        if lack := _lack(row, kind):
+            broken(registration, f"{where}: it provides {DATA_KINDS[kind]}, and has {lack}")
         references: object = row.references
         if not isinstance(references, tuple) or not all(isinstance(text, str) for text in references):
             broken(registration, f"{where}: references are a tuple of texts")
@@ -182,11 +186,32 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example]) ->
             broken(registration, f"{where}: the column {taken[0]!r} has a name that rewards are called with")
         as_json(registration, dict(row.columns), f"{where}: columns")
         told.append(row_text(row))
+    taught = kind in {"references", "prompts"} or any(row.demonstration is not None for row in rows)
+    if split == "train" and not taught:
+        broken(registration, f"split {split!r}: no row has a completion to learn from")
     ids = [row.id for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         broken(registration, f"split {split!r}: the id {twice!r} stands twice")
     return told
+
+
+def _lack(row: Example, kind: DataKind) -> str:
+    """Say what keeps a row from being of its kind; nothing where it is."""
+    if kind == "unpaired_preferences":
+        if row.completion is None or not isinstance(row.label, bool):
+            return "no completion with a label that is true or false"
+    elif row.label is not None:
+        return "a label, which unpaired preferences alone have"
+    if kind == "preferences" and (row.chosen is None or row.rejected is None):
+        return "no chosen and rejected answer"
+    if kind == "demonstrations" and row.completion is None and not row.references:
+        return "neither a completion nor references"
+    if kind == "references" and not row.references:
+        return "no references"
+    if kind in {"references", "prompts"} and row.completion is not None:
+        return "a completion"
+    return ""
 
 
 @contextmanager

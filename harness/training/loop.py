@@ -313,7 +313,7 @@ class Segment:
 
     def _probe(self) -> Probe | None:
         chosen = [self.rows[place] for place in self.order.chosen("probe", ROWS)]
-        lengths = [0 if row.completion is None else len(row.completion.ids) for row in chosen]
+        lengths = [0 if row.demonstration is None else len(row.demonstration.ids) for row in chosen]
         places = fitting(lengths, self.policy.vocab_size)
         return Probe(self.policy, collate([chosen[p] for p in places], self.policy.device)) if places else None
 

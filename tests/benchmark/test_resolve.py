@@ -23,6 +23,7 @@ def test_a_small_file_is_filled_in(load: Load) -> None:
     assert (found.models[0].name, found.models[0].label) == ("org/tiny", "tiny")
     assert found.train.model_dump(exclude_defaults=True) == {
         "dataset": "tales", "split": "train", "label": "tales", "options": {"revision": None, "language": "en"},
+        "kind": "demonstrations",
     }  # fmt: skip
     assert found.evaluate[0].split == "test"
     assert found.validation is None

@@ -188,8 +188,8 @@ def test_references_and_columns_travel(tokeniser: Tokeniser) -> None:
 
 def test_collate_pads_and_cutting_a_batch_undoes_it(tokeniser: Tokeniser, bos_tokeniser: Tokeniser) -> None:
     rows = [
-        example("a", chosen="good one", rejected="bad", columns={"label": True}),
-        example("bb", "the old garden", chosen="yes", rejected="no, not this", columns={"label": False}),
+        example("a", chosen="good one", rejected="bad", label=True),
+        example("bb", "the old garden", chosen="yes", rejected="no, not this", label=False),
     ]
     for each in (tokeniser, bos_tokeniser):
         encoded = train(rows, each).rows
@@ -302,3 +302,36 @@ def test_real_rows(real_data: Path, load_real: Callable[[str], Tokeniser], name:
         assert len(row.prompt) <= 512
         assert row.text.endswith("Response:")
         assert row.prompt.tolist() == tokeniser.prompt(row.text)
+
+
+def test_labels_are_those_that_are_declared(tokeniser: Tokeniser) -> None:
+    rows = [example("a", completion="fine", label=True), example("b", completion="BAD", label=False)]
+    encoded = train(rows, tokeniser)
+    batch = collate(encoded.rows)
+    assert batch.labels is not None
+    assert batch.labels.tolist() == [True, False]
+    assert batch.completions is not None
+    assert (batch.completions.lengths > 0).all()
+    assert batch.demonstrations.lengths[:, 0].tolist() == [len(tokeniser.completion("fine")) + 1, 0]
+    assert batch.columns["references"] == (("fine",), ())  # an undesirable answer is nothing to compare with
+    later = batch[[1]]
+    assert later.labels is not None
+    assert later.labels.tolist() == [False]
+    assert later.completions is not None
+    assert later.completions.ids.tolist() == batch.completions.ids[1:].tolist()
+
+
+def test_a_column_called_label_is_a_column(tokeniser: Tokeniser) -> None:
+    batch = collate(train([example("a", columns={"label": False})], tokeniser).rows)
+    assert (batch.labels, batch.completions, batch.columns["label"]) == (None, None, (False,))
+    assert int(batch.demonstrations.lengths[0, 0]) > 0
+
+
+def test_the_chosen_answer_is_the_demonstration_of_a_pair_without_one(tokeniser: Tokeniser) -> None:
+    rows = [example("a", completion=None, chosen="good", rejected="bad")]
+    batch = collate(train(rows, tokeniser).rows)
+    assert batch.pairs is not None
+    assert batch.demonstrations.ids.tolist() == batch.pairs.chosen.ids.tolist()
+    assert batch.columns["references"] == (("good",),)
+    evaluated = evaluate(rows, tokeniser).rows[0]
+    assert evaluated.columns["references"] == ("good",)

@@ -166,6 +166,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("DataUse", "pair_with"): "other-rows",
     ("DataUse", "group"): "category",
     ("Compare", "baseline"): "eso",
+    ("DataUse", "kind"): "prompts",
 }
 
 #: Places where a field that changes results elsewhere has nothing to change, and why.
@@ -263,6 +264,7 @@ def mutations(base: Benchmark, section: str, name: str) -> Iterator[tuple[Path_,
             changed = replaced(changed, ("tune", "metric"), "length.tokens")  # trials are compared by the first metric
         if (section, name) == ("DataUse", "dataset"):  # and so does its file
             changed = replaced(changed, (*path[:-1], "path"), None)
+            changed = replaced(changed, (*path[:-1], "kind"), "demonstrations")
         yield path, changed
 
 

@@ -99,7 +99,7 @@ def test_good_registrations(kind: Kind) -> None:
         ("method", "options", Reserved, "option 'sweep' has a name that benchmark files reserve"),
         ("method", "options", Aliased, "option 'use' (an alias of 'which') has a name that"),
         ("dataset", "options", Chosen, "option 'path' (an alias of 'where') has a name that"),
-        ("method", "needs", {"rewards"}, "got 'rewards'; expected critic, preferences, reference, reward"),
+        ("method", "needs", {"rewards"}, "got 'rewards'; expected critic, labels, preferences, reference, reward"),
         ("method", "needs", "reward", "`needs` must be a set"),
         ("method", "start", "later", "`start` has an unknown value, got 'later'"),
         ("method", "presets", {"p": {}}, "preset 'p' must be a Preset"),

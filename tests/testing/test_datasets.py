@@ -147,6 +147,68 @@ def test_preferences(tmp_path: Path) -> None:
         check_dataset(registration(Greetings, provides="preferences"), tmp_path / "bad")
 
 
+class Judged(Greetings):
+    """Rows with a completion that is desirable or not."""
+
+    def row(self, example: Example) -> Example:
+        return replace(example, label=example.completion == "hello")
+
+
+class Unjudged(Greetings):
+    def row(self, example: Example) -> Example:
+        return replace(example, label=True if example.completion == "hello" else None)
+
+
+class AllBad(Greetings):
+    def row(self, example: Example) -> Example:
+        return replace(example, label=False)
+
+
+class Answers(Greetings):
+    """Rows with references alone."""
+
+    def row(self, example: Example) -> Example:
+        return replace(example, completion=None, references=("hi", "hello"))
+
+
+class Bare(Greetings):
+    """Prompts alone."""
+
+    def row(self, example: Example) -> Example:
+        return replace(example, completion=None)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind"), [(Judged, "unpaired_preferences"), (Answers, "references"), (Bare, "prompts")]
+)
+def test_other_kinds(dataset: Callable[[Any], Any], kind: Any, tmp_path: Path) -> None:
+    check_dataset(registration(dataset, provides=kind), tmp_path / "provides")
+    by_options = registration(dataset, kind_of=lambda _options, _source, _split: kind)
+    check_dataset(by_options, tmp_path / "kind_of")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "message"),
+    [
+        (Judged, "demonstrations", "it provides demonstrations, and has a label, which unpaired preferences alone"),
+        (Greetings, "unpaired_preferences", "and has no completion with a label that is true or false"),
+        (Unjudged, "unpaired_preferences", "row 'train-1': it provides unpaired preferences, and has no completion"),
+        (AllBad, "unpaired_preferences", "split 'train': no row has a completion to learn from"),
+        (Answers, "demonstrations", "split 'train': no row has a completion to learn from"),
+        (Bare, "references", "it provides prompts with references alone, and has no references"),
+        (Greetings, "prompts", "it provides prompts alone, and has a completion"),
+        (Greetings, "references", "it provides prompts with references alone, and has no references"),
+        (Greetings, "pairs", "there is no kind of data 'pairs'"),
+    ],
+)
+def test_rows_of_another_kind_are_caught(
+    dataset: Callable[[Any], Any], kind: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError) as raised:
+        check_dataset(registration(dataset, kind_of=lambda _options, _source, _split: kind), tmp_path)
+    assert message in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [

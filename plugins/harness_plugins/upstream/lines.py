@@ -2,61 +2,119 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from harness.api import InputError, suggest
 from harness_plugins.upstream.local import origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    #: Takes what is wrong with one row, which is then left out; where there is none, it is raised.
+    Bad: TypeAlias = Callable[[InputError], None]
+
+_HALF: Final = "half a surrogate pair stands for no character"
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Line(NamedTuple):
-    """One line of a file."""
+    """One row of a file."""
 
     number: int
-    """From 1, blank lines counted."""
+    """From 1: the line, blank ones counted, or the place among the rows of a file without lines."""
     where: str
     """``file:number``, for messages."""
     row: dict[str, Any]
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: Path, bad: Bad | None = None) -> Iterator[Line]:
     """Read JSON Lines; blank lines are passed over. Messages name the file that ``path`` was unpacked from.
 
     Raises:
-        InputError: a line that is no JSON object or no UTF-8, or a file without a row.
+        InputError: a file without a row or of another encoding, or (unless ``bad`` takes it) a line that is no JSON
+            object, has a key twice, or is no UTF-8.
     """
     name = origin(path)
     empty = True
     with path.open("rb") as stream:
         for number, raw in enumerate(stream, start=1):
-            if raw.strip():
-                empty = False
-                where = f"{name}:{number}"
-                yield Line(number, where, _row(raw, where, first=number == 1))
+            if number == 1:
+                check_encoding(raw, name)
+                raw = raw.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901  # what is behind it is the line
+            if not raw.strip():
+                continue
+            empty = False
+            where = f"{name}:{number}"
+            try:
+                row = _row(raw, where)
+            except InputError as error:
+                if bad is None:
+                    raise
+                bad(error)
+                continue
+            yield Line(number, where, row)
     if empty:
         raise InputError("this file has no rows", where=name)
 
 
-def _row(raw: bytes, where: str, *, first: bool) -> dict[str, Any]:
+def check_encoding(beginning: bytes, name: str) -> None:
+    """Raise InputError where a text begins as UTF-16 or UTF-32 does."""
+    if beginning.startswith(_UTF_16) or b"\0" in beginning[:4]:
+        raise InputError(
+            "this text is UTF-16 or UTF-32, or no text at all", where=name, got=beginning[:8], expected="UTF-8",
+            hint="iconv -f UTF-16 -t UTF-8 FILE writes the same text as UTF-8",
+        )  # fmt: skip
+
+
+def _row(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(raw.decode("utf-8-sig" if first else "utf-8"), parse_constant=_no_number, parse_float=_finite)
-        if b"\\u" in raw:
-            json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair could be read, but never written
+        row = DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError("not UTF-8", where=where, got=raw[error.start :][:8]) from None
-    except UnicodeEncodeError:
-        raise InputError("half a surrogate pair stands for no character", where=where) from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where) from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"broken JSON: {error}", where=where) from None
+        raise broken(error, where) from None
+    return checked(row, where, _HALF if b"\\u" in raw else None)
+
+
+def checked(row: Any, where: str, unwritable: str | None = _HALF) -> dict[str, Any]:
+    """Return a row that is a mapping, and whose texts can be written, which half a surrogate pair cannot.
+
+    Raises:
+        InputError: it is not; ``unwritable`` is what to say of texts, None where they need no look.
+    """
     if not isinstance(row, dict):
         raise InputError("not a JSON object", where=where, got=type(row).__name__)
+    if unwritable is not None:
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise InputError(unwritable, where=where) from None
+    return row
+
+
+def broken(error: Exception, where: str) -> InputError:
+    """Return what to say of a row that cannot be read as JSON."""
+    if isinstance(error, _TwiceError):
+        return InputError(str(error), where=where)
+    if isinstance(error, json.JSONDecodeError):
+        return InputError(f"broken JSON: {error.msg} at column {error.colno}", where=where)
+    return InputError(f"broken JSON: {error}", where=where)
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in an object, of which a dictionary would keep the last."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise _TwiceError(f"the key {twice!r} stands twice in one object")
     return row
 
 
@@ -71,6 +129,10 @@ def _finite(digits: str) -> float:
     return value
 
 
+#: Reads JSON as its standard has it: no NaN, no infinity, no key twice.
+DECODER: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
+
+
 def text(row: Mapping[str, Any], field: str, where: str, *, empty: bool = False, hint: str | None = None) -> str:
     """Return a field that must be a string, and unless ``empty`` more than white space.
 
@@ -79,7 +141,8 @@ def text(row: Mapping[str, Any], field: str, where: str, *, empty: bool = False,
     """
     value = present(row, field, where, hint=hint)
     if not isinstance(value, str):
-        raise InputError(f"the field {field!r} is no text", where=where, got=type(value).__name__, hint=hint)
+        got = "null" if value is None else type(value).__name__
+        raise InputError(f"the field {field!r} is no text", where=where, got=got, hint=hint)
     if not empty and not value.strip():
         raise InputError(f"the field {field!r} is blank", where=where)
     return value

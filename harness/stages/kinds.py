@@ -1,0 +1,128 @@
+"""Kinds of data: rows are what their data set says, and there is something to learn from before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.api import DATA_KINDS
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.api import DataKind, Example
+    from harness.lm.encode import EncodedRow
+
+
+def check_kind(examples: Iterable[Example], kind: DataKind, where: str) -> None:
+    """Refuse rows that are not what the data set declares.
+
+    Raises:
+        InputError: naming the first such row.
+    """
+    for example in examples:
+        lacks = _lacks(example, kind)
+        if lacks:
+            raise InputError(
+                f"this row {lacks}, and the data set provides {DATA_KINDS[kind]}", where=f"{where}, row {example.id}"
+            )
+
+
+def _lacks(example: Example, kind: DataKind) -> str:
+    """Say what is wrong with a row of a kind; nothing where it is what it should be."""
+    if kind == "unpaired_preferences":
+        if example.completion is None:
+            return "has no completion"
+        return "" if isinstance(example.label, bool) else "has no label (true or false)"
+    if example.label is not None:
+        return "has a label"
+    if kind == "preferences" and (example.chosen is None or example.rejected is None):
+        return f"has no {'chosen' if example.chosen is None else 'rejected'} answer"
+    if kind == "references" and not example.references:
+        return "has no references"
+    return ""
+
+
+def with_reference(examples: Sequence[Example], number: int, where: str) -> tuple[list[Example], str]:
+    """Return rows whose demonstration, where they have none, is their reference of this number, and a caption's words.
+
+    Raises:
+        InputError: no row that lacks a demonstration has that many references.
+    """
+    lacking = [example for example in examples if example.completion is None]
+    made = [
+        dataclasses.replace(example, completion=example.references[number - 1])
+        if example.completion is None and len(example.references) >= number
+        else example
+        for example in examples
+    ]
+    count = sum(new is not old for new, old in zip(made, examples, strict=True))
+    if lacking and not count:
+        most = max(len(example.references) for example in lacking)
+        raise InputError(
+            "no row without a completion has so many references",
+            where=f"{where}, train_on_reference",
+            got=number,
+            expected=f"at most {most}" if most else "rows with references",
+        )
+    note = f"reference {number} is the demonstration of {count} rows, which have none of their own"
+    return made, f"{note}; {len(lacking) - count} rows have no such reference" if count < len(lacking) else note
+
+
+def check_taught(examples: Iterable[Example], where: str) -> None:
+    """Refuse rows of which none has a demonstration: the start that all methods share would learn nothing.
+
+    Raises:
+        InputError: saying what the rows have instead.
+    """
+    examples = list(examples)
+    if any(example.demonstration is not None for example in examples):
+        return
+    undesirable = sum(example.label is False for example in examples)
+    referenced = sum(bool(example.references) for example in examples)
+    found = f"{undesirable} rows marked as undesirable" if undesirable else f"{len(examples)} rows without a completion"
+    raise InputError(
+        "there is nothing to train on: no row has a demonstration",
+        where=where,
+        got=found,
+        expected="a completion, or a chosen and a rejected answer",
+        hint=f"train_on_reference: 1 trains on the first reference: {referenced} rows have one" if referenced else None,
+    )
+
+
+def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], dict[str, int]]:
+    """Return the rows that supervised training learns from, and what becomes of all.
+
+    The counts: ``completion`` and ``chosen``, which answer is learnt; ``undesirable`` and ``without``, rows left out
+    because their completion is marked so, or because there is none.
+
+    Raises:
+        InputError: no row is left.
+    """
+    counts = Counter({"completion": 0, "chosen": 0, "undesirable": 0, "without": 0})
+    kept = []
+    for row in rows:
+        answer = row.demonstration
+        if answer is None or not len(answer.ids):
+            counts["undesirable" if row.label is False else "without"] += 1
+            continue
+        # a completion that repeats the preferred answer is that answer
+        same = row.chosen is not None and np.array_equal(answer.ids, row.chosen.ids)
+        counts["chosen" if same else "completion"] += 1
+        kept.append(row)
+    if not kept:
+        raise InputError(
+            "there is nothing to train on: no row that is short enough has a demonstration",
+            where=where,
+            got=_left_out(counts),
+            expected="rows with a completion, or with a chosen answer",
+        )
+    return kept, dict(counts)
+
+
+def _left_out(counts: Mapping[str, int]) -> str:
+    return f"{counts['undesirable']} undesirable rows and {counts['without']} without an answer"
