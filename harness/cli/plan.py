@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.plan import Plan, Stage
+    from harness.plan.estimate import Estimate
 
 #: What a stage waits for whose settings are being tuned.
 CHOSEN_LATER = "chosen after tuning"
@@ -42,13 +43,15 @@ def command(
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.plan.estimate import Estimate
     from harness.store import Store
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
-    described = [_describe(stage, plan, todo, plan.waiting) for stage in plan.stages.values()]
+    estimate = Estimate(plan)
+    described = [_describe(stage, plan, todo, estimate) for stage in plan.stages.values()]
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
@@ -62,16 +65,13 @@ def command(
     click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
 
 
-def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:
-    from harness.plan.estimate import Estimate
-
-    estimate = Estimate(plan)
+def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate) -> dict[str, Any]:
     return {
         "id": stage.id,
         "kind": stage.kind,
         "label": stage.label,
         "parents": {name: plan.stages[parent.key].id for name, parent in stage.parents.items()},
-        "status": CHOSEN_LATER if stage.key in waiting else "to do" if stage.key in todo else "cached",
+        "status": CHOSEN_LATER if stage.key in plan.waiting else "to do" if stage.key in todo else "cached",
         "tokens": estimate.tokens(stage),
         "seconds": estimate.seconds(stage),
         "bytes": estimate.disk(stage),

@@ -7,6 +7,7 @@ weights of a model), the content's digest takes the parent's place. Until that c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -147,7 +148,7 @@ class Plan:
         """Whether every id is known."""
         return all(stage.id is not None for stage in self.stages.values())
 
-    @property
+    @functools.cached_property
     def waiting(self) -> frozenset[str]:
         """Keys of the stages that wait for a choice among trials, by themselves or through a parent."""
         found: set[str] = set()
