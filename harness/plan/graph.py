@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.plan.tuning import Tuned
+    from harness.store import Damage
 
 StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
 RowKind: TypeAlias = Literal["base", "start", "method"]
@@ -142,6 +143,8 @@ class Plan:
     """Rows of each prepared split, by the stage's key."""
     tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
     """The trials of the rows that have some, by model and label."""
+    damaged: Mapping[str, Damage] = field(default_factory=dict)
+    """What is wrong with the stages that the store has and that are not done for that reason, by key."""
 
     @property
     def settled(self) -> bool:

@@ -17,7 +17,7 @@ import scipy
 from harness.report import statistics
 from harness.report.statistics import Comparison, Interval
 from harness.store.environment import fingerprint
-from harness.store.files import dump, is_whole, parse, replace_text, seal
+from harness.store.files import dump, is_whole, parse, seal
 from harness.store.identity import canonical, file_digest
 
 if TYPE_CHECKING:
@@ -52,10 +52,9 @@ class Calculated:
         what = ["compare", better, list(rows)]
         return _comparison(self._get(what, rows.values(), lambda: _parts(statistics.compare(rows, better=better))))
 
-    def write(self) -> None:
-        """Keep what this report used, and nothing else, for the next one."""
-        if self._path and self._used != self._kept:
-            replace_text(self._path, dump(seal({"calculated": self._used})))
+    def text(self) -> str | None:
+        """Return what this report used, and nothing else, for the next one; None where that is kept already."""
+        return dump(seal({"calculated": self._used})) if self._path and self._used != self._kept else None
 
     def _get(self, what: list[Any], arrays: Iterable[Array], calculate: Callable[[], Any]) -> Any:
         name = self._name(what, arrays)
