@@ -89,6 +89,9 @@ class MachineError(HarnessError):
 class StorageError(MachineError):
     """Nothing can be written where results lie (disk full, no permission): no other stage would fare better."""
 
+    read_only = False
+    """Whether that is so because writing is not allowed there at all."""
+
 
 class StageError(HarnessError):
     """One stage failed; the others go on and its cells are marked (exit code 1)."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
+    from harness.plan import Plan
     from harness.plugins import Registry
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -52,3 +53,9 @@ def open_benchmark(
 
     registry = application.registry
     return load_benchmark(file, registry=registry, profile=profile, overrides=overrides), registry
+
+
+def say_damage(plan: Plan) -> None:
+    """Say which stages a run would make anew because a glance showed that they are not what was written."""
+    for damage in plan.damaged.values():
+        click.echo(f"damaged: {damage}; harness run makes it anew", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, open_benchmark
+from harness.cli.options import benchmark_options, open_benchmark, say_damage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.plan import Plan, Stage
+    from harness.plan.estimate import Estimate
     from harness.plugins import Registry
     from harness.report.planned import Forecast
     from harness.store import Store
 
 #: What a stage waits for whose settings are being tuned.
 CHOSEN_LATER = "chosen after tuning"
+
+#: What the store has, and what a run makes anew, because a file of it is not what was written.
+DAMAGED = "damaged"
 
 
 @click.command(short_help="Show the stages of a benchmark, what is done already and what the rest costs.")
@@ -46,6 +50,7 @@ def command(
     """
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.plan.estimate import Estimate
     from harness.plan.schedules import schedule_remarks
     from harness.report.planned import json_of, text_of
     from harness.store import Store
@@ -54,8 +59,10 @@ def command(
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
-    described = [_describe(stage, plan, todo, plan.waiting) for stage in plan.stages.values()]
+    estimate = Estimate(plan)
+    described = [_describe(stage, plan, todo, estimate) for stage in plan.stages.values()]
     remarks = schedule_remarks(benchmark, **_counted(plan))
+    say_damage(plan)
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
@@ -96,27 +103,32 @@ def _counted(plan: Plan) -> dict[str, int | None]:
     return {"rows": known.get(plan.train.key), "pairs": known.get(pairs.key) if pairs is not None else None}
 
 
-def _describe(stage: Stage, plan: Plan, todo: set[str], waiting: frozenset[str]) -> dict[str, Any]:
-    from harness.plan.estimate import Estimate
-
-    estimate = Estimate(plan)
+def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate) -> dict[str, Any]:
     return {
         "id": stage.id,
         "kind": stage.kind,
         "label": stage.label,
         "parents": {name: plan.stages[parent.key].id for name, parent in stage.parents.items()},
-        "status": CHOSEN_LATER if stage.key in waiting else "to do" if stage.key in todo else "cached",
+        "status": _status(stage, plan, todo),
         "tokens": estimate.tokens(stage),
         "seconds": estimate.seconds(stage),
         "bytes": estimate.disk(stage),
     }
 
 
+def _status(stage: Stage, plan: Plan, todo: set[str]) -> str:
+    if stage.key in plan.waiting:
+        return CHOSEN_LATER
+    if stage.key in plan.damaged:
+        return DAMAGED
+    return "to do" if stage.key in todo else "cached"
+
+
 def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Fold the many generate and score stages into one line a kind; the others stay."""
     single = [row for row in rows if row["kind"] in {"prepare", "train", "precompute"}]
     for kind in ("generate", "score"):
-        for status in ("cached", "to do", CHOSEN_LATER):
+        for status in ("cached", "to do", DAMAGED, CHOSEN_LATER):
             some = [row for row in rows if row["kind"] == kind and row["status"] == status]
             if some:
                 known = all(row["tokens"] is not None for row in some)

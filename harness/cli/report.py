@@ -23,17 +23,26 @@ from harness.errors import InputError
 @click.option(
     "--publish", "publishing", is_flag=True, help="Also write them below published/ in --results, without paths."
 )
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Make tables though some of what they come from is not in the store, or damaged: of what is there.",
+)
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) instead of the tables.")
-def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: bool, as_json: bool) -> None:
+def command(
+    runs: tuple[Path, ...], results: Path, publishing: bool, partial: bool, claims: bool, as_json: bool
+) -> None:
     """Write the tables of RUN again, from what is stored, and print them.
 
     RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
-    computed again and no model is loaded. With --claims several runs may be named, and none means all.
+    computed again and no model is loaded. Where the store lacks a stage that the run has made, nothing is written
+    without --partial; where the folder may not be written to, the tables are printed alone. With --claims several runs
+    may be named, and none means all.
     """
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from harness.report import across, claims_json, claims_text, publish, write_tables
+    from harness.report import across, claims_json, claims_text, make_tables, publish, write_if_allowed
 
     if claims:
         folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
@@ -44,10 +53,18 @@ def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: boo
         raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
-    text = write_tables(root, folder)
+    made = make_tables(root, folder, partial=partial)
+    for damage in made.shelf.damaged.values():
+        click.echo(f"warning: left out, damaged: {damage}", err=True)
+    if made.shelf.missing:
+        lacking = f"{len(made.shelf.missing)} of {len(made.shelf.asked)} stages are not in the store"
+        click.echo(f"warning: left out: {lacking}", err=True)
+    unwritten = write_if_allowed(made, folder)
     if publishing:
-        click.echo(f"published in {publish(root, folder)}", err=True)
-    click.echo((folder / "leaderboard.json").read_text(encoding="utf-8") if as_json else text)
+        click.echo(f"published in {publish(root, folder, partial=partial)}", err=True)
+    click.echo(made.files["leaderboard.json"] if as_json else made.text)
+    if unwritten is not None:
+        click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
 
 
 def known_runs(results: Path) -> list[Path]:

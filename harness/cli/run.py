@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from harness.cli import Application
     from harness.execution.runner import Outcome, Settings
     from harness.plugins import Registry
+    from harness.report import Written
     from harness.store import Store
+
+#: How often everything is checked again after the tables met a damaged file.
+_REPAIRS = 2
 
 
 @click.command(short_help="Train, evaluate and tabulate what a benchmark file asks for.")
@@ -72,6 +76,7 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import Settings
+    from harness.report import write_if_allowed
     from harness.store import Store
 
     began = time.monotonic()
@@ -95,17 +100,20 @@ def command(
         console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
     try:
         with interruptible():
-            outcome, text = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
+            outcome, made = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
+            unwritten = write_if_allowed(made, folder)
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
         sys.exit(error.exit_code)
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(json.dumps(_summary(outcome, folder, seconds), indent=1))
+        click.echo(json.dumps(_summary(outcome, made, folder, seconds), indent=1))
     else:
-        click.echo(text)
+        click.echo(made.text)
         if not quiet:
             console.print(_closing(outcome, folder, seconds), markup=False, highlight=False, soft_wrap=True)
+    if unwritten is not None:
+        click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
     if outcome.failures:
         sys.exit(1)
 
@@ -119,31 +127,42 @@ def _run(
     console: Console,
     *,
     quiet: bool,
-) -> tuple[Outcome, str]:
-    """Make what is missing and write the tables; where a file proves damaged, check all and make anew what is."""
+) -> tuple[Outcome, Written]:
+    """Make what is missing and the tables; where a file proves damaged, check all and make anew what is."""
     from harness.execution.keep import set_damaged_aside
-    from harness.execution.manifest import write_manifest
-    from harness.execution.runner import execute
+    from harness.execution.manifest import make_manifest
+    from harness.execution.runner import Rebuilt, execute
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
-    from harness.report import write_tables
+    from harness.report import make_tables
     from harness.store import CorruptError
+    from harness.store.files import dump
 
-    def attempt() -> tuple[Outcome, str]:
+    rebuilt: dict[str, Rebuilt] = {}
+
+    def attempt() -> tuple[Outcome, Written]:
         live = console.is_terminal and not quiet
         watcher = Bars(console, jobs=settings.jobs) if live else Lines(console, jobs=settings.jobs, quiet=quiet)
         with watcher if isinstance(watcher, Bars) else nullcontext():
             outcome = execute(benchmark, registry, store, settings, watcher)
-        write_manifest(folder, benchmark, registry, store, outcome)
-        return outcome, write_tables(store.root, folder)
+        rebuilt.update(outcome.rebuilt)
+        outcome.rebuilt = rebuilt
+        manifest = make_manifest(benchmark, registry, store, outcome)
+        made = make_tables(store.root, folder, manifest=manifest)
+        return outcome, made._replace(files={"manifest.json": dump(manifest), **made.files})
 
-    try:
-        return attempt()
-    except CorruptError as error:
-        damage = {"": str(error)} | set_damaged_aside(build_plan(benchmark, registry, store), store)
-        for message in damage.values():
-            console.print(f"damaged: {message}", markup=False, highlight=False, soft_wrap=True)
-        return attempt()
+    for _ in range(_REPAIRS):
+        try:
+            return attempt()
+        except CorruptError as error:
+            plan = build_plan(benchmark, registry, store)
+            found = set_damaged_aside(plan, store)
+            store.set_aside(error.damage)  # unless that was done, as to every stage of the plan
+            for key, damage in found.items():
+                stage = plan.stages[key]
+                rebuilt[key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
+                console.print(f"damaged: {damage}", markup=False, highlight=False, soft_wrap=True)
+    return attempt()
 
 
 def default_jobs(benchmark: Benchmark, device: str, processes: int) -> int:
@@ -166,6 +185,9 @@ def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
     from harness.execution.watch import clock
 
     text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}; tables in {folder}"
+    if outcome.rebuilt:
+        text += f"\n{len(outcome.rebuilt)} stages that the store had were made anew:"
+        text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
     if outcome.failures:
         first = [failure for failure in outcome.failures.values() if failure.because_of is None]
         text += f"\n{len(outcome.failures)} stages have no result, because of:"
@@ -173,7 +195,7 @@ def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
     return text
 
 
-def _summary(outcome: Outcome, folder: Path, seconds: float) -> dict[str, object]:
+def _summary(outcome: Outcome, made: Written, folder: Path, seconds: float) -> dict[str, object]:
     return {
         "results": str(folder),
         "made": outcome.made,
@@ -183,5 +205,6 @@ def _summary(outcome: Outcome, folder: Path, seconds: float) -> dict[str, object
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()
         ],
-        "leaderboard": json.loads((folder / "leaderboard.json").read_text(encoding="utf-8")),
+        "rebuilt": [{"kind": one.kind, "stage": one.label, "reason": one.reason} for one in outcome.rebuilt.values()],
+        "leaderboard": json.loads(made.files["leaderboard.json"]),
     }

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, open_benchmark
+from harness.cli.options import benchmark_options, open_benchmark, say_damage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from harness.cli import Application
     from harness.plan import Plan, Row, Stage
-    from harness.store import Store
+    from harness.store import Damage
+    from harness.store.verify import Verified
 
 
 COUNTED = ("train", "precompute", "generate", "score")
@@ -26,7 +29,7 @@ COUNTED = ("train", "precompute", "generate", "score")
 @click.option(
     "--verify",
     is_flag=True,
-    help="Check every file of every finished stage; what is damaged is set aside and made again by the next run.",
+    help="Check every file of every stage in the store, and name each that is damaged; exit code 1 if any is.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
@@ -39,20 +42,37 @@ def command(
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Show how far a run of the benchmark FILE has come: the stages done and in all, for each row and seed."""
+    """Show how far a run of the benchmark FILE has come: the stages done and in all, for each row and seed.
+
+    Nothing is changed: what is damaged counts as not done, and harness run makes it anew.
+    """
     from harness.plan import build_plan
     from harness.store import Store
+    from harness.store.verify import verify as check
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
-    damaged = _verify(plan, store) if verify else 0
-    if damaged:
-        plan = build_plan(benchmark, registry, store)
-    whole = _share(tuple(plan.stages.values()))
-    rows = _rows(plan)
+    found = None
+    if verify:
+        found = check(store, {(stage.kind, stage.id): stage.label for stage in plan.stages.values() if stage.id})
+        for damage in found.damages:
+            click.echo(f"damaged: {damage}", err=True)
+    else:
+        say_damage(plan)
+    lost = found.spoiled if found else frozenset[tuple[str, str]]()
+    stages = {key: replace(s, done=s.done and (s.kind, s.id) not in lost) for key, s in plan.stages.items()}
+    whole = _share(stages, plan.stages.values())
+    rows = _rows(plan, stages)
     if as_json:
-        head = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "stages": whole, "damaged": damaged}
+        damages = found.damages if found else plan.damaged.values()
+        head = {
+            "benchmark": benchmark.benchmark,
+            "profile": benchmark.profile,
+            "stages": whole,
+            "damaged": [_described(damage) for damage in damages],
+            "verified": None if found is None else {"stages": found.stages, "files": found.files},
+        }
         click.echo(json.dumps({**head, "rows": rows}, indent=1))
     else:
         from tabulate import tabulate
@@ -63,20 +83,37 @@ def command(
         names = ("model", "row", "seed", *counted)
         table = [[_text(row[name]) for name in names] for row in rows]
         click.echo(tabulate(table, headers=list(names), disable_numparse=True))
-    if damaged:
+        if found is not None:
+            click.echo(_verdict(found))
+    if found is not None and found.damages:
         sys.exit(1)
 
 
-def _rows(plan: Plan) -> list[dict[str, Any]]:
+def _verdict(found: Verified) -> str:
+    checked = f"{found.files} files of {found.stages} stages"
+    text = (
+        f"verified: {checked}: {len(found.damages)} damaged" if found.damages else f"verified: {checked}: all is well"
+    )
+    if found.other_format:
+        text += f"; {found.other_format} stages of another release were not checked"
+    return text
+
+
+def _described(damage: Damage) -> dict[str, Any]:
+    names = ("kind", "label", "id", "file", "what", "details")
+    return {name: getattr(damage, name) for name in names}
+
+
+def _rows(plan: Plan, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
     return [
         {
             "model": row.model,
             "row": row.label,
             "seed": row.seed,
-            "train": _share(row.chain),
-            "precompute": _share(_beforehand(row)),
-            "generate": _share(tuple(cell.generate for cell in row.cells)),
-            "score": _share(tuple(stage for cell in row.cells for stage in cell.scores.values())),
+            "train": _share(stages, row.chain),
+            "precompute": _share(stages, _beforehand(row)),
+            "generate": _share(stages, (cell.generate for cell in row.cells)),
+            "score": _share(stages, (stage for cell in row.cells for stage in cell.scores.values())),
         }
         for row in plan.rows
     ]
@@ -88,25 +125,11 @@ def _beforehand(row: Row) -> tuple[Stage, ...]:
     return tuple({parent.key: parent for parent in parents if parent.kind == "precompute"}.values())
 
 
-def _share(stages: tuple[Stage, ...]) -> dict[str, int]:
-    return {"done": sum(stage.done for stage in stages), "of": len(stages)}
+def _share(stages: Mapping[str, Stage], some: Iterable[Stage]) -> dict[str, int]:
+    """Count what is done of some stages, by what is known of them now."""
+    keys = [stage.key for stage in some]
+    return {"done": sum(stages[key].done for key in keys), "of": len(keys)}
 
 
 def _text(value: Any) -> str:
     return f"{value['done']}/{value['of']}" if isinstance(value, dict) else str(value)
-
-
-def _verify(plan: Plan, store: Store) -> int:
-    """Check every finished stage; a damaged one is moved aside and named. Return how many there are."""
-    from harness.store import CorruptError
-
-    damaged = 0
-    for stage in plan.stages.values():
-        record = store.find(stage.kind, stage.id) if stage.id else None
-        if record is not None:
-            try:
-                record.verify()
-            except CorruptError as error:
-                damaged += 1
-                click.echo(f"damaged: {stage.kind} {stage.label}: {error}", err=True)
-    return damaged

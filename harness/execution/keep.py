@@ -1,10 +1,10 @@
-"""Which stages must be made, and which checkpoints stay."""
+"""Which stages must be made, which of them were there before, and which checkpoints stay."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.store import CorruptError
+from harness.store import Damage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint"
 OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
 LOGPROBS = "logprobs.safetensors"
+
+#: The kinds of stages that may have let files go.
+_MAY_LACK = frozenset({"train", "precompute"})
 
 
 def required(plan: Plan, store: Store, again: Collection[str] = ()) -> list[Stage]:
@@ -31,7 +34,7 @@ def required(plan: Plan, store: Store, again: Collection[str] = ()) -> list[Stag
             continue
         wanted[stage.key] = stage
         for name, parent in stage.parents.items():
-            if parent.kind in {"train", "precompute"}:
+            if parent.kind in _MAY_LACK:
                 asked.setdefault(parent.key, set()).update(_reads(stage, name))
     return [stage for stage in plan.stages.values() if stage.key in wanted]
 
@@ -51,16 +54,36 @@ def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
     return record is not None and all(record.holds(name) for name in names)
 
 
-def set_damaged_aside(plan: Plan, store: Store) -> dict[str, str]:
-    """Check every file of every finished stage; return what is damaged, by the stage's label, after moving it aside."""
-    found = {}
+def made_before(plan: Plan, needed: Iterable[Stage], store: Store) -> dict[str, str]:
+    """Return why stages to make are made again that were made before, by key."""
+    wanted = {stage.key: stage for stage in needed}
+    found: dict[str, str] = {}
+    for stage in wanted.values():
+        damage = plan.damaged.get(stage.key)
+        if damage is not None:
+            found[stage.key] = f"{damage.file} {damage.details}"
+        for name, parent in stage.parents.items():
+            current = wanted.get(parent.key) if parent.kind in _MAY_LACK else None
+            if current is not None and current.done and current.key not in found:
+                lacking = [part for part in _reads(stage, name) if not _holds(current, (part,), store)]
+                if lacking:
+                    found[current.key] = f"{' and '.join(lacking)} had been let go, and {stage.label} needs it"
+    return found
+
+
+def set_damaged_aside(plan: Plan, store: Store) -> dict[str, Damage]:
+    """Check every file of every finished stage, and move the damaged ones out of the way; return them by key."""
+    found = dict(plan.damaged)
     for stage in plan.stages.values():
-        record = store.find(stage.kind, stage.id) if stage.id else None
-        if record is not None:
-            try:
-                record.verify()
-            except CorruptError as error:
-                found[stage.label] = str(error)
+        record = store.look(stage.kind, stage.id) if stage.id and stage.key not in found else None
+        if isinstance(record, Damage):
+            found[stage.key] = record.known_as(stage.label)
+        elif record is not None:
+            damage = next((damage for damage in record.damages() if damage.spoils), None)
+            if damage is not None:
+                found[stage.key] = damage
+    for damage in found.values():
+        store.set_aside(damage)
     return found
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 import harness
 from harness.execution.makers import makers
 from harness.plan.cells import data_label
-from harness.store.files import dump, replace_text, seal
+from harness.store.files import seal
 from harness.store.identity import digest
 
 if TYPE_CHECKING:
@@ -35,13 +35,9 @@ def results_folder(root: Path, benchmark: Benchmark) -> Path:
     return root / benchmark.benchmark / name
 
 
-def write_manifest(
-    folder: Path, benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome
-) -> dict[str, Any]:
-    """Write ``manifest.json`` as a whole, and return it."""
-    manifest = seal(describe(benchmark, registry, store, outcome))
-    replace_text(folder / "manifest.json", dump(manifest))
-    return manifest
+def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome) -> dict[str, Any]:
+    """Return what ``manifest.json`` says, with its own digest; nothing is written."""
+    return seal(describe(benchmark, registry, store, outcome))
 
 
 def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def others(store: Store) -> bool:
     for mark in sorted(_folder(store).glob(f"*{SUFFIX}")):
         with abandoned(mark) as left:
             if left:
-                mark.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a folder that may not be written to
+                    mark.unlink(missing_ok=True)
             else:
                 found = True
     return found

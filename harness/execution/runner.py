@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from harness.errors import HarnessError, InputError, MachineError, StageError
+from harness.errors import HarnessError, InputError, MachineError, StageError, StorageError
 from harness.execution.columns import DataColumns
-from harness.execution.keep import prune, required
+from harness.execution.keep import made_before, prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
@@ -18,7 +18,7 @@ from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
 from harness.stages.kinds import check_taught
 from harness.stages.rows import check_groups, check_overlap, check_pairs, read
-from harness.store import CorruptError
+from harness.store import CorruptError, Damage
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ class Watcher(Protocol):
     def repairing(self, stage: Stage, message: str) -> None:
         """Say that a stage found damage, and that what is damaged will be made anew."""
 
+    def rebuilding(self, stage: Stage, reason: str) -> None:
+        """Say that a stage is made again which was made before, and why."""
+
 
 @dataclass
 class Failure:
@@ -69,6 +72,15 @@ class Failure:
     """The label of the stage that failed first."""
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """A stage that was made again."""
+
+    kind: str
+    label: str
+    reason: str
+
+
 @dataclass
 class Outcome:
     """What came of a run."""
@@ -78,6 +90,8 @@ class Outcome:
     """By the stage's key."""
     made: int = 0
     reused: int = 0
+    rebuilt: dict[str, Rebuilt] = field(default_factory=dict)
+    """What was made again that had been made before, by the stage's key."""
 
     def done(self, stage: Stage) -> bool:
         """Return whether a stage has a result."""
@@ -119,12 +133,15 @@ class _Runner:
         self.watcher = watcher
         self.plan = build_plan(benchmark, registry, store)
         self.failures: dict[str, Failure] = {}
+        self.rebuilt: dict[str, Rebuilt] = {}
         self.finished: set[str] = set()
         self.began: dict[str, float] = {}
         self.repairs: dict[str, int] = {}
         self.retry_before = time.time() if settings.retry_unparsed else 0.0
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.made = 0
+        self.clearing = False
+        """Whether what is damaged is moved out of the way as soon as it is seen."""
         self.overlap_checked = False
         self.columns = DataColumns(registry, store)
 
@@ -135,11 +152,13 @@ class _Runner:
             preflight(self.needed, self.registry)
             self._check_writable()
             self.store.sweep()
+            self.clearing = True
+            self._clear_away()
             with present(self.store):
                 self._make()
         if not self.failures and not others(self.store):
-            prune(self.plan, self.benchmark, self.store)
-        outcome = Outcome(self.plan, self.failures, self.made, reused)
+            self._prune()
+        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt)
         _raise_if_nothing_worked(outcome)
         return outcome
 
@@ -270,6 +289,8 @@ class _Runner:
         if event.kind == "damaged" and self.repairs.get(stage.key, 0) < _REPAIRS:
             self.repairs[stage.key] = self.repairs.get(stage.key, 0) + 1
             self.watcher.repairing(stage, message)
+            damage = event.body["damage"]
+            self._set_aside(Damage(folder=self.store.folder(damage["kind"], damage["id"]), **damage))
             self._look_again()
             return
         if stage.kind == "prepare" or event.body.get("fatal"):
@@ -310,10 +331,36 @@ class _Runner:
         """Plan again: what was just prepared settles the ids of what depends on it, and what is damaged is gone."""
         self.plan = build_plan(self.benchmark, self.registry, self.store, failed=self.failures.keys())
         self._mark_needed()
+        if self.clearing:
+            self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Move the stages out of the way that the plan found damaged: what is made anew needs their places."""
+        for damage in self.plan.damaged.values():
+            self.store.set_aside(damage)
+
+    def _set_aside(self, damage: Damage) -> None:
+        """Move a stage out of the way whose damage showed when it was read."""
+        self.store.set_aside(damage)
+        for stage in self.plan.stages.values():
+            if (stage.kind, stage.id) == (damage.kind, damage.id):
+                self.rebuilt[stage.key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
+
+    def _prune(self) -> None:
+        try:
+            prune(self.plan, self.benchmark, self.store)
+        except StorageError as error:
+            if self.made or not error.read_only:
+                raise
 
     def _mark_needed(self) -> None:
         self.needed = required(self.plan, self.store, self.again)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
+        for key, reason in made_before(self.plan, self.needed, self.store).items():
+            if key not in self.rebuilt:
+                stage = self.plan.stages[key]
+                self.rebuilt[key] = Rebuilt(stage.kind, stage.label, reason)
+                self.watcher.rebuilding(stage, reason)
         self._check_overlap()
         self.columns.check(self.needed)
         self.watcher.planned(self.plan, self.needed)
@@ -341,6 +388,7 @@ class _Runner:
                     check_overlap(records["validation split"], reported, role="validation")
             except CorruptError as error:
                 self.watcher.repairing(plan.train, str(error))
+                self._set_aside(error.damage)
                 self._look_again()
                 return
             self.overlap_checked = True

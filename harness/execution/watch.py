@@ -172,6 +172,10 @@ class Lines:
         """Say what was damaged."""
         self._insist(f"damaged, made anew for {_name(stage)}: {message}")
 
+    def rebuilding(self, stage: Stage, reason: str) -> None:
+        """Say what is made again, and why."""
+        self._insist(f"made anew: {_name(stage)}: {reason}")
+
     def _finished(self, stage: Stage) -> None:
         self.done.add(stage.key)
         self.left.at(stage, 1.0)

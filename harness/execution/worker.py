@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -82,7 +83,8 @@ def _do(order: Order, events: IO[str]) -> dict[str, Any]:
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
     except CorruptError as error:
-        return {"event": "damaged", "message": str(error), "exit_code": error.exit_code}
+        damage = {name: part for name, part in asdict(error.damage).items() if name != "folder"}
+        return {"event": "damaged", "message": str(error), "exit_code": error.exit_code, "damage": damage}
     except HarnessError as error:
         fatal = isinstance(error, (StorageError, SourceChanged))
         return {"event": "failed", "message": str(error), "exit_code": error.exit_code, "fatal": fatal}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plan.tuning import Tuned, held_chain, try_out
 from harness.plugins import source_digest
 from harness.stages.models import model_identity
-from harness.store import CorruptError
+from harness.store import CorruptError, Damage
 from harness.training.schedule import position_epochs
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class _Builder:
         self.stages: dict[str, Stage] = {}
         self.data_stages: dict[str, Stage] = {}
         self.row_counts: dict[str, int] = {}
+        self.damaged: dict[str, Damage] = {}
         #: What a row's answers come from, by model, row and seed: a judge reads the answers of other rows.
         self.checkpoints: dict[tuple[str, str, int], Stage] = {}
         self.reward_models: dict[str, RewardStages] = {}
@@ -127,6 +129,7 @@ class _Builder:
             tuple(self.preferences),
             self.row_counts,
             self.tuned,
+            {key: damage for key, damage in self.damaged.items() if key in self.stages},
         )
 
     def supervised(self) -> MethodEntry:
@@ -183,22 +186,31 @@ class _Builder:
         if key in self.stages:
             return self.stages[key]
         identity = stage_id(kind, config, parents)
-        record = self.store.find(kind, identity) if identity else None
+        record = self.store.look(kind, identity) if identity else None
         if content_of:
+            known: Mapping[str, Any] = {}
             try:
-                known = record.json(content_of) if record else {}
-            except CorruptError:  # it was moved aside, and is made anew
-                record, known = None, {}
+                if record is not None and not isinstance(record, Damage):
+                    known = record.json(content_of)
+            except CorruptError as error:
+                record = error.damage
             content = known.get("content")
             if "rows" in known:
                 self.row_counts[key] = known["rows"]
         elif content is None:
             content = identity
-        stage = Stage(
-            kind, label, config, dict(parents), {**self.device, **(runtime or {})}, key, identity, content, bool(record)
-        )
-        self.stages[key] = stage
-        return stage
+        if isinstance(record, Damage):
+            self.damaged[key] = record.known_as(label)
+        done = record is not None and key not in self.damaged
+        how = {**self.device, **(runtime or {})}
+        self.stages[key] = Stage(kind, label, config, dict(parents), how, key, identity, content, done)
+        return self.stages[key]
+
+    def spoilt(self, stage: Stage, damage: Damage) -> Stage:
+        """Take back that a stage without children is done: a file of it was read, and is not what was written."""
+        self.damaged[stage.key] = damage
+        self.stages[stage.key] = replace(stage, done=False)
+        return self.stages[stage.key]
 
     def data(self, use: DataUse) -> Stage:
         wanted = use.model_dump_json()

@@ -7,6 +7,7 @@ weights of a model), the content's digest takes the parent's place. Until that c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.plan.tuning import Tuned
+    from harness.store import Damage
 
 StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
 RowKind: TypeAlias = Literal["base", "start", "method"]
@@ -141,13 +143,15 @@ class Plan:
     """Rows of each prepared split, by the stage's key."""
     tuned: Mapping[tuple[str, str], Tuned] = field(default_factory=dict)
     """The trials of the rows that have some, by model and label."""
+    damaged: Mapping[str, Damage] = field(default_factory=dict)
+    """What is wrong with the stages that the store has and that are not done for that reason, by key."""
 
     @property
     def settled(self) -> bool:
         """Whether every id is known."""
         return all(stage.id is not None for stage in self.stages.values())
 
-    @property
+    @functools.cached_property
     def waiting(self) -> frozenset[str]:
         """Keys of the stages that wait for a choice among trials, by themselves or through a parent."""
         found: set[str] = set()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.api.registration import MetricRegistration
     from harness.benchmark.schema import MethodEntry, Model
     from harness.plugins import Registry
-    from harness.store import Store
+    from harness.store import Damage, Store
 
 
 class Builder(cells.Builder, Protocol):
@@ -37,6 +37,9 @@ class Builder(cells.Builder, Protocol):
 
     def chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
         """Return the training stages of a row for one seed."""
+
+    def spoilt(self, stage: Stage, damage: Damage) -> Stage:
+        """Take back that a stage without children is done."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,13 @@ def try_out(builder: Builder, model: Model, entry: MethodEntry, scorer: Stage) -
     trials = []
     for settings in entry.trials:
         tried = configured(entry, settings, builder.registry)
-        scores = []
+        scores, values = [], []
         for seed in tune.seeds:
             checkpoint = builder.chain(model, tried, seed)[-1]
             cell = cell_of(builder, model, tried.label, seed, validation, decoding, checkpoint, scorer, (use,))
-            scores.append(cell.scores[name])
-        values = [_value(builder.store, stage, column) for stage in scores]
+            stage, value = _value(builder, cell.scores[name], column)
+            scores.append(stage)
+            values.append(value)
         score = math.fsum(v for v in values if v is not None) / len(values) if None not in values else None
         over = all(stage.done or stage.key in builder.failed for stage in scores)
         trials.append(Trial(settings, tried, tuple(scores), score, over))
@@ -136,17 +140,20 @@ def best(trials: Sequence[Trial], *, higher: bool) -> int | None:
     return min(tied, key=lambda found: (found[1] if numeric else (), found[0]))[0]
 
 
-def _value(store: Store, stage: Stage, column: str) -> float | None:
-    """Return what a score stage says of a column: its mean, or its number for all answers."""
-    record = store.find(stage.kind, stage.id) if stage.id else None
+def _value(builder: Builder, stage: Stage, column: str) -> tuple[Stage, float | None]:
+    """Return what a score stage says of a column: its mean, or its number for all answers.
+
+    A stage that cannot be read counts as not done, so that nothing is chosen without it.
+    """
+    record = builder.store.find(stage.kind, stage.id) if stage.id and stage.done else None
     if record is None:
-        return None
+        return stage, None
     try:
         summary = record.json("metrics.json")
-    except CorruptError:  # it was moved aside, and is made anew
-        return None
+    except CorruptError as error:
+        return builder.spoilt(stage, error.damage), None
     value = summary["columns"].get(column, {}).get("mean", summary["corpus"].get(column))
-    return None if value is None else float(value)
+    return stage, None if value is None else float(value)
 
 
 def held_chain(builder: Builder, model: Model, entry: MethodEntry, tuned: Tuned, seed: int) -> tuple[Stage, ...]:

@@ -2,6 +2,8 @@
 
 from harness.report.publish import publish
 from harness.report.verdicts import across, claims_json, claims_text
-from harness.report.write import write_tables
+from harness.report.write import Written, make_tables, write_if_allowed, write_tables
 
-__all__ = ["across", "claims_json", "claims_text", "publish", "write_tables"]
+__all__ = [
+    "Written", "across", "claims_json", "claims_text", "make_tables", "publish", "write_if_allowed", "write_tables",
+]  # fmt: skip

@@ -18,7 +18,7 @@ from harness.report import components, detectable, differences, statistics
 from harness.report.differences import Compared, Difference
 from harness.report.statistics import Interval
 from harness.store.environment import fingerprint
-from harness.store.files import dump, is_whole, parse, replace_text, seal
+from harness.store.files import dump, is_whole, parse, seal
 from harness.store.identity import canonical, file_digest
 
 if TYPE_CHECKING:
@@ -70,10 +70,9 @@ class Calculated:
 
         return _compared(self._get(what, rows.values(), calculate))
 
-    def write(self) -> None:
-        """Keep what this report used, and nothing else, for the next one."""
-        if self._path and self._used != self._kept:
-            replace_text(self._path, dump(seal({"calculated": self._used})))
+    def text(self) -> str | None:
+        """Return what this report used, and nothing else, for the next one; None where that is kept already."""
+        return dump(seal({"calculated": self._used})) if self._path and self._used != self._kept else None
 
     def _get(self, what: list[Any], arrays: Iterable[Array], calculate: Callable[[], Any]) -> Any:
         name = self._name(what, arrays)

@@ -10,11 +10,10 @@ from harness.report import captions
 from harness.report.html import render, visible_lines
 from harness.report.markdown import escaped
 from harness.report.results import FAILED, NOT_EVALUATED, NOT_STORED
-from harness.store.files import dump, replace_text
+from harness.store.files import dump
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from harness.report.results import ResultRow, Results
 
@@ -123,11 +122,9 @@ def _answers(
     return {name: (found[name], True) if name in found else ("the prompt did not fit", False) for name in ids}
 
 
-def write_cases(found: Cases, folder: Path) -> None:
-    """Write ``cases.md``, ``cases.html`` and ``cases.json``."""
-    replace_text(folder / "cases.json", dump(_json(found)))
-    replace_text(folder / "cases.html", _html(found))
-    replace_text(folder / "cases.md", _markdown(found))
+def case_files(found: Cases) -> dict[str, str]:
+    """Return ``cases.json``, ``cases.html`` and ``cases.md``."""
+    return {"cases.json": dump(_json(found)), "cases.html": _html(found), "cases.md": _markdown(found)}
 
 
 def _json(found: Cases) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report.calculated import Calculated
-from harness.report.cases import case_studies, write_cases
+from harness.report.cases import case_files, case_studies
 from harness.report.results import load_results, read_manifest
-from harness.report.write import Document, build, write_document
-from harness.store.files import dump, replace_text, seal
+from harness.report.write import Document, Written, build, document_files, refuse_missing
+from harness.store.files import dump, seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,8 @@ _PATH = re.compile(
 )
 
 
-def publish(root: Path, folder: Path) -> Path:
-    """Write a run's tables and manifest below ``published/``.
+def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
+    """Write a run's tables and manifest below ``published/``; with ``partial`` of what the store has.
 
     Messages of failures stay behind, because they may quote a row of the data; so do case studies, unless all data are
     generated. Of a path its last part remains.
@@ -33,15 +33,18 @@ def publish(root: Path, folder: Path) -> Path:
     """
     manifest = read_manifest(folder)
     paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
-    results = load_results(root, folder)
+    results = load_results(root, folder, partial=partial)
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
     document = build(replace(results, manifest={**results.manifest, "failures": silent}), Calculated(folder))
-    target = root / "published" / folder.parent.name / folder.name
-    write_document(Document(*(_clean(part, paths) for part in document)), target)
+    files = document_files(Document(*(_clean(part, paths) for part in document)))
     found = case_studies(results) if "cases" in manifest["tables"] else None
     if found is not None and all(data["generated"] for data in manifest["datasets"]):
-        write_cases(_clean(found, paths), target)
-    replace_text(target / "manifest.json", dump(seal(_clean(_without_private(manifest), paths))))
+        files |= case_files(_clean(found, paths))
+    if not partial:
+        refuse_missing(results, root, folder)
+    files["manifest.json"] = dump(seal(_clean(_without_private(manifest), paths)))
+    target = root / "published" / folder.parent.name / folder.name
+    Written(files, results.shelf).write(target)
     return target
 
 

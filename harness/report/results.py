@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness.errors import InputError, StageError
-from harness.store import Store
+from harness.store import CorruptError, Damage, Store
 from harness.store.files import is_whole
 
 if TYPE_CHECKING:
@@ -99,6 +99,53 @@ class ResultRow:
     """Seeds whose training failed, with the message."""
 
 
+class Shelf:
+    """The stages that a run's manifest names, as far as the store has them; it notes what it does not have."""
+
+    def __init__(self, store: Store, *, partial: bool = False) -> None:
+        """Read from ``store``; with ``partial``, a damaged stage counts as one that is not there."""
+        self._store = store
+        self._partial = partial
+        self.asked: set[tuple[str, str]] = set()
+        """Kind and id of every stage that was looked for."""
+        self.missing: set[tuple[str, str]] = set()
+        """Those that are not there."""
+        self.damaged: dict[tuple[str, str], Damage] = {}
+        """Those that are there, and not what was written."""
+
+    def find(self, kind: str, stage: str | None) -> Record | None:
+        """Return a finished stage that the manifest names; None where there is none, or it is not stored any more.
+
+        Raises:
+            CorruptError: it is damaged, and not everything is wanted that is there.
+        """
+        if stage is None:
+            return None
+        self.asked.add((kind, stage))
+        found = self._store.look(kind, stage)
+        if self._partial and found is not None and not isinstance(found, Damage):
+            found = _unread(found) or found
+        if found is None:
+            self.missing.add((kind, stage))
+        elif isinstance(found, Damage):
+            if not self._partial:
+                raise CorruptError(found)
+            self.damaged[kind, stage] = found
+            return None
+        return found
+
+
+def _unread(record: Record) -> Damage | None:
+    """Return what is wrong with a file of a stage that tables may be made from: it is better known before."""
+    names = [name for name in record.manifest["files"] if name.endswith((".json", ".jsonl")) and record.holds(name)]
+    try:
+        for name in names:
+            record.path(name)
+    except CorruptError as error:
+        return error.damage
+    return None
+
+
 @dataclass
 class Results:
     """All rows of one run."""
@@ -109,12 +156,12 @@ class Results:
     """Model, then metric, to the metric's signature: the same in every row of a model."""
     environments: Mapping[str, list[Mapping[str, Any]]]
     """Kind of stage (``train``, ``generate``) to every environment that one was made under."""
-    store: Store
+    shelf: Shelf
     """Where its stages lie."""
 
     def find(self, kind: str, stage: str | None) -> Record | None:
-        """Return a finished stage that the manifest names; None where there is none, or it is not stored any more."""
-        return self.store.find(kind, stage) if stage else None
+        """Return :meth:`Shelf.find`."""
+        return self.shelf.find(kind, stage)
 
     @property
     def decodings(self) -> list[str]:
@@ -157,17 +204,21 @@ class Results:
         return [int(seed) for seed in self.manifest["config"]["seeds"]]
 
 
-def load_results(root: Path, folder: Path) -> Results:
-    """Read a run's manifest and what it names from the store below ``root``.
+def load_results(
+    root: Path, folder: Path, *, manifest: Mapping[str, Any] | None = None, partial: bool = False
+) -> Results:
+    """Read a run's manifest, unless it is given, and what it names from the store below ``root``.
+
+    What the store does not have is left out and noted; with ``partial`` so is what is damaged.
 
     Raises:
         InputError: no manifest, a damaged one, or one of another format.
         StageError: rows that must not be compared, or a damaged file.
     """
-    manifest = read_manifest(folder)
-    loader = _Loader(Store(root))
+    manifest = read_manifest(folder) if manifest is None else manifest
+    loader = _Loader(Shelf(Store(root), partial=partial))
     rows = [loader.row(described) for described in manifest["rows"]]
-    results = Results(manifest, rows, loader.signatures, loader.made(), loader.store)
+    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf)
     _refuse_mixtures(results)
     return results
 
@@ -197,8 +248,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 class _Loader:
     """Reads rows, and refuses what cannot stand in one column."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
         self.signatures: dict[str, dict[str, str]] = {}
         self.settings: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -220,6 +271,8 @@ class _Loader:
         generated = self.find("generate", stages["generate"])
         if generated is None:
             cell.lacking["answers"] = NOT_STORED if stages["generate"] else FAILED
+            for stage in stages["scores"].values():  # worth nothing alone, but it is counted what is not there
+                self.find("score", stage)
             return
         cell.summaries[seed] = generated.json("summary.json")
         cell.settings.append({name: part for name, part in generated.config.items() if name != "seed"})
@@ -238,7 +291,7 @@ class _Loader:
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Find a stage and note the environment it was made under."""
-        record = self.store.find(kind, stage) if stage else None
+        record = self.shelf.find(kind, stage)
         if record is not None and kind != "score":
             key = kind, record.digest("environment.json")
             if key not in self.environments:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.errors import InputError, StorageError
 from harness.report import captions, html
-from harness.report.calculated import Calculated
-from harness.report.cases import case_studies, write_cases
+from harness.report.calculated import NAME, Calculated
+from harness.report.cases import case_files, case_studies
 from harness.report.columns import Columns
 from harness.report.export import csv_text, json_text
 from harness.report.latex import latex
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from harness.report.results import Shelf
     from harness.report.table import Table
 
 #: The tables by the names a benchmark file uses.
@@ -58,28 +60,96 @@ class Document(NamedTuple):
     head: dict[str, Any]
 
 
-def write_tables(root: Path, folder: Path) -> str:
-    """Write every form of a leaderboard into a run's ``folder``, from the store below ``root``; return the Markdown."""
-    results = load_results(root, folder)
+class Written(NamedTuple):
+    """The tables of a run as files; nothing is written before all of them could be made."""
+
+    files: dict[str, str]
+    """Name to text, in the order in which they are written."""
+    shelf: Shelf
+    """What was looked for in the store, and what of it is not there."""
+
+    @property
+    def text(self) -> str:
+        """The tables as Markdown."""
+        return self.files["leaderboard.md"]
+
+    def write(self, folder: Path) -> None:
+        """Write every file; each is there as a whole, the old one or the new one."""
+        for name, text in self.files.items():
+            replace_text(folder / name, text)
+
+
+def make_tables(
+    root: Path, folder: Path, *, manifest: Mapping[str, Any] | None = None, partial: bool = False
+) -> Written:
+    """Make every form of a run's leaderboard, from the store below ``root``, and write nothing.
+
+    Args:
+        root: the results.
+        folder: those of the run.
+        manifest: the run's, where it is not to be read from the folder.
+        partial: make tables of what is there, though some of what the manifest names is not.
+
+    Raises:
+        InputError: what the manifest names is not all in the store.
+        StageError: rows that must not be compared, or a damaged file.
+    """
+    results = load_results(root, folder, manifest=manifest, partial=partial)
+    if not partial:
+        refuse_missing(results, root, folder)
     found = case_studies(results) if "cases" in results.manifest["tables"] else None
-    if found is not None:
-        write_cases(found, folder)
     calculated = Calculated(folder)
-    text = write_document(build(results, calculated), folder)
-    calculated.write()
-    return text
+    files = document_files(build(results, calculated))
+    if not partial:  # what only some tables ask for
+        refuse_missing(results, root, folder)
+    kept = calculated.text()
+    cases = {} if found is None else case_files(found)
+    return Written(cases | files | ({} if kept is None else {NAME: kept}), results.shelf)
 
 
-def write_document(document: Document, folder: Path) -> str:
-    """Write every form of a leaderboard; return the Markdown."""
+def write_if_allowed(made: Written, folder: Path) -> StorageError | None:
+    """Write tables; return what the system said where nothing may be written there."""
+    try:
+        made.write(folder)
+    except StorageError as error:
+        if not error.read_only:
+            raise
+        return error
+    return None
+
+
+def write_tables(root: Path, folder: Path, *, partial: bool = False) -> str:
+    """Write what :func:`make_tables` makes into a run's ``folder``; return the Markdown."""
+    made = make_tables(root, folder, partial=partial)
+    made.write(folder)
+    return made.text
+
+
+def refuse_missing(results: Results, root: Path, folder: Path) -> None:
+    """Refuse results of which the store has not all: their tables would say less than those that may stand there.
+
+    What failed in the run is no part of that: the manifest has no stage for it.
+    """
+    missing, asked = len(results.shelf.missing), len(results.shelf.asked)
+    if missing:
+        raise InputError(
+            f"{missing} of the {asked} stages behind these numbers are not in the store; the tables stay as they are",
+            where=str(folder),
+            expected=f"the store of the run in {root / 'store'}",
+            hint="harness report --partial makes tables of what is there; harness run makes what is missing",
+        )
+
+
+def document_files(document: Document) -> dict[str, str]:
+    """Return every form of a leaderboard by its name."""
     text = markdown(document.title, document.notes, document.tables, document.ending)
-    page = html.page(document.title, document.notes, document.tables, document.ending)
-    replace_text(folder / "leaderboard.html", page)
-    replace_text(folder / "leaderboard.csv", csv_text(document.tables))
-    replace_text(folder / "leaderboard.json", json_text(document.head, document.tables))
-    replace_text(folder / "leaderboard.tex", latex(document.tables))
-    replace_text(folder / "leaderboard.md", text)
-    return text
+    return {
+        "leaderboard.html": html.page(document.title, document.notes, document.tables, document.ending),
+        "leaderboard.csv": csv_text(document.tables),
+        "leaderboard.json": json_text(document.head, document.tables),
+        "leaderboard.tex": latex(document.tables),
+        "leaderboard.md": text,
+    }
 
 
 def build(results: Results, calculated: Calculated | None = None) -> Document:

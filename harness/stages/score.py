@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example, Metric, MetricResult, Sample
-from harness.errors import StageError
+from harness.errors import StageError, suggest
 from harness.plugins.reading import shown_samples
 from harness.plugins.runtime_options import join_options
 from harness.stages.rows import read
@@ -16,6 +17,7 @@ from harness.store.environment import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.api import Column, MetricRegistration
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store
@@ -48,13 +50,20 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     else:
         services = NoServices(*shared)
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
-    result = _score(metric, samples, services, order.label)
+    registration: Any = registry.get("metric", config["metric"])
+    registration = registration.resolved(registry.options("metric", config["metric"], options))
+    declared = {part: [column.name for column in found] for part, found in _registered(registration).items()}
+    result = _score(metric, samples, services, order.label, declared)
     with store.draft(order.kind, order.id) as draft:
         draft.write_jsonl(VALUES, _rows(samples, result))
         draft.write_json(MEANS, _means(samples, result))
         draft.write_json(SUMMARY, _summary(config["metric"], result))
         replace = order.runtime.get("replace", False)
         return draft.commit(config=config, environment=environment, label=order.label, replace=replace)
+
+
+def _registered(registration: MetricRegistration) -> dict[str, Sequence[Column]]:
+    return {"values": registration.columns, "corpus": registration.corpus}
 
 
 def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sample]:
@@ -109,28 +118,83 @@ class NoServices(SharedServices):
         )
 
 
-def _score(metric: Metric, samples: list[Sample], services: Any, label: str) -> MetricResult:
-    result = metric.score(samples, services)
+def _score(
+    metric: Metric, samples: list[Sample], services: Any, label: str, declared: Mapping[str, Sequence[str]]
+) -> MetricResult:
+    """Ask the metric; what it gives is what it declared, and a finite number for each answer or none.
+
+    Args:
+        metric: whom to ask.
+        samples: the answers.
+        services: what it may ask for.
+        label: the stage's.
+        declared: names of the columns that it registered, under ``values`` and ``corpus``.
+    """
+    result: Any = metric.score(samples, services)  # a plugin's: it may be anything
+    if not isinstance(result, MetricResult):
+        raise StageError("the metric gave no result", where=label, got=_kind(result), expected="a MetricResult")
+    if not isinstance(result.signature, str):
+        raise StageError("the metric's signature is no text", where=label, got=_kind(result.signature))
+    for part, known in declared.items():
+        columns = getattr(result, part)
+        if not isinstance(columns, Mapping):
+            expected = "a mapping from names of columns"
+            what = f"{part} of the metric's result is no mapping"
+            raise StageError(what, where=label, got=_kind(columns), expected=expected)
+        for column in columns:
+            if column not in known:
+                raise StageError(
+                    f"the metric gave a column that it did not register: {column!r} in {part}",
+                    where=label,
+                    expected=f"one of {', '.join(map(repr, known))}" if known else "none",
+                    did_you_mean=suggest(str(column), known),
+                )
     for column, number in result.corpus.items():
-        if not math.isfinite(number):
+        if not _finite(number):
             raise StageError(
-                f"the metric gave {number} for the whole of {column!r}",
+                f"the metric gave {number!r} for the whole of {column!r}",
                 where=label,
                 expected="a finite number; a column that has no value is left out",
             )
-    for column, values in result.values.items():
-        if len(values) != len(samples):
+    return MetricResult(
+        {column: _values(column, values, samples, label) for column, values in result.values.items()},
+        result.corpus,
+        result.signature,
+    )
+
+
+def _values(column: str, values: Any, samples: list[Sample], label: str) -> list[float | None]:
+    """Return the values of a column, which may come in anything that has an order."""
+    if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(values, Iterable):
+        what = f"column {column!r} of the metric is no list"
+        raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their order")
+    listed = list(values)
+    if len(listed) != len(samples):
+        raise StageError(
+            f"column {column!r} of the metric has {len(listed)} values", where=label, expected=f"{len(samples)}"
+        )
+    for sample, value in zip(samples, listed, strict=True):
+        if value is not None and not _finite(value):
             raise StageError(
-                f"column {column!r} of the metric has {len(values)} values", where=label, expected=f"{len(samples)}"
+                f"the metric gave {value!r} in column {column!r} for answer {sample.id} (draw {sample.draw})",
+                where=label,
+                expected="a finite number, or None where there is no value",
             )
-        for sample, value in zip(samples, values, strict=True):
-            if value is not None and not math.isfinite(value):
-                raise StageError(
-                    f"the metric gave {value} in column {column!r} for answer {sample.id} (draw {sample.draw})",
-                    where=label,
-                    expected="a finite number, or None where there is no value",
-                )
-    return result
+    return listed
+
+
+def _finite(value: Any) -> bool:
+    """Return whether a value is a number that a file can hold: of Python, of numpy, or a tensor's only one."""
+    if isinstance(value, (str, bytes)):
+        return False
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return False
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def _rows(samples: list[Sample], result: MetricResult) -> list[dict[str, Any]]:

@@ -8,10 +8,11 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError, StageError
-from harness.store.files import dump, machine_errors, replace_text, sync, write_json, write_jsonl
+from harness.store.damage import CorruptError, Damage
+from harness.store.files import dump, machine_errors, replace_text, seal, sync, write_json, write_jsonl
 from harness.store.identity import file_digest
 from harness.store.manifest import FORMAT, MANIFEST, files
-from harness.store.records import CorruptError, Record
+from harness.store.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +78,7 @@ class Draft:
             }
             for path in reversed(below):  # what is in a folder, then the folder
                 sync(path)
-        manifest = {
+        whole = {
             "format": FORMAT,
             "kind": self.kind,
             "id": self.id,
@@ -87,6 +88,7 @@ class Draft:
             "measured": sorted({*measured, "environment.json"}),
             "files": entries,
         }
+        manifest = seal(whole)
         self.write_json(MANIFEST, manifest)
         target = self._store.folder(self.kind, self.id)
         with machine_errors(target):
@@ -108,14 +110,18 @@ class Draft:
                     raise
             else:
                 return Record(self.kind, self.id, target, manifest)
-            try:
-                earlier = self._store.find(self.kind, self.id)  # a damaged one is moved out of the way
-                if earlier is not None and replace:
-                    return self._take_the_place(earlier, manifest)
-                if earlier is not None:
+            earlier = self._store.look(self.kind, self.id)
+            if isinstance(earlier, Damage):
+                self._store.set_aside(earlier)
+            elif earlier is not None and replace:
+                return self._take_the_place(earlier, manifest)
+            elif earlier is not None:
+                try:
+                    earlier.verify()
+                except CorruptError as error:
+                    self._store.set_aside(error.damage)
+                else:
                     return self._join(earlier, manifest, environment)
-            except CorruptError:
-                continue
         raise MachineError("cannot put the finished stage into its place", where=str(target))
 
     def _join(self, earlier: Record, manifest: dict[str, Any], environment: Mapping[str, Any]) -> Record:
@@ -139,7 +145,7 @@ class Draft:
             (self.folder / name).replace(place)
             sync(place.parent)
         entries = {**earlier.manifest["files"], **{name: manifest["files"][name] for name in back}}
-        whole = {**earlier.manifest, "files": entries, "let_go": sorted(gone - set(back))}
+        whole = seal({**earlier.manifest, "files": entries, "let_go": sorted(gone - set(back))})
         replace_text(earlier.folder / MANIFEST, dump(whole))
         return Record(self.kind, self.id, earlier.folder, whole)
 

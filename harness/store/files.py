@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import uuid
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: What the system says where nothing may be written.
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 @contextlib.contextmanager
 def machine_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses (disk full, no permission, I/O error) into one message naming the path."""
@@ -29,11 +34,14 @@ def machine_errors(path: Path) -> Iterator[None]:
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """Return the message for what the operating system refused to write."""
-    return StorageError(
+    remedy = "a larger limit on the size of files (ulimit -f)" if error.errno == errno.EFBIG else "space or permission"
+    said = StorageError(
         f"cannot write: {error.strerror or error}",
         where=str(error.filename or path),
-        hint="results made so far are intact; free space or permission, or another --results DIR, and run again",
+        hint=f"results made so far are intact; it needs {remedy}, or another --results DIR: then run again",
     )
+    said.read_only = error.errno in _FORBIDDEN
+    return said
 
 
 def dump(value: Any) -> str:

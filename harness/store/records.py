@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import StageError
+from harness.errors import MachineError, StageError
+from harness.store.damage import CorruptError, Damage
 from harness.store.files import parse, read_jsonl
 from harness.store.identity import file_digest
-from harness.store.manifest import cannot_read, files, read_manifest
+from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, is_draft, read_manifest, wrong_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.store.damage import What
 
-class CorruptError(StageError):
-    """A file of the store is not what its manifest says. The stage is moved aside, and the next run makes it anew."""
+
+_DIFFERS = "is not what was written (its sha256 differs)"
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,38 @@ class Record:
         return bool(self._below(name))
 
     def verify(self) -> None:
-        """Check every file."""
+        """Check every file that the manifest names."""
         for name in files(self.manifest):
             self._check(name)
+
+    def damages(self) -> Iterator[Damage]:
+        """Return every file that is not what was written, or that the manifest does not name."""
+        for name in files(self.manifest):
+            try:
+                found = wrong_size(self.folder, name, self.manifest)
+                if found is not None:
+                    yield self.damage(name, *found)
+                elif self._differs(name):
+                    yield self.damage(name, "digest", _DIFFERS)
+            except MachineError as error:
+                yield self.damage(name, "unreadable", error.what)
+        known = {MANIFEST, *self.manifest["files"]}  # what was let go may have been left by one who was killed
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if not path.is_dir() and name not in known and not is_draft(name):
+                yield self.damage(name, "unexpected", "is not in the manifest")
+
+    def wrong_size(self) -> Damage | None:
+        """Return the first file that is not there with its size."""
+        for name in files(self.manifest):
+            found = wrong_size(self.folder, name, self.manifest)
+            if found is not None:
+                return self.damage(name, *found)
+        return None
+
+    def damage(self, name: str, what: What, details: str) -> Damage:
+        """Return what is wrong with a file of this stage."""
+        return Damage(self.kind, self.id, self.folder, name, what, details, self.label)
 
     def _content(self, name: str) -> bytes:
         """Return the bytes of a file after checking these very bytes: small files are read once, not twice."""
@@ -95,21 +125,18 @@ class Record:
         if name in self._checked:
             return
         if self._differs(name):
-            current = read_manifest(self.folder, self.kind, self.id)
-            if current is not None and current.get("let_go") != self.manifest.get("let_go"):
+            try:
+                current = read_manifest(self.folder, self.kind, self.id)
+            except Unreadable as error:
+                raise CorruptError(self.damage(MANIFEST, "manifest", str(error))) from None
+            if current.get("let_go") != self.manifest.get("let_go"):
                 raise StageError(
                     f"{name} was let go of, or given back, while it was read",
                     where=str(self.folder),
                     hint="run again",
                 )
-            where = set_aside(self.folder, self.kind, self.id) if self._differs(name) else None
-            raise CorruptError(
-                f"{name} is not what was written (its sha256 differs)",
-                where=str(self.folder),
-                hint=f"the stage was moved to {where}; run again and it will be made anew"
-                if where
-                else "remove this folder and run again: the stage will be made anew",
-            )
+            found = wrong_size(self.folder, name, self.manifest) or ("digest", _DIFFERS)
+            raise CorruptError(self.damage(name, *found))
         self._checked.add(name)
 
     def _differs(self, name: str) -> bool:
@@ -120,13 +147,3 @@ class Record:
             return True
         except OSError as error:
             raise cannot_read(path, error) from error
-
-
-def set_aside(folder: Path, kind: str, stage_id: str) -> Path | None:
-    """Move a damaged stage out of the way, so that it can be made anew; return where to, or None if that failed."""
-    aside = folder.parent.parent / ".corrupt" / f"{kind}-{stage_id}-{uuid.uuid4().hex[:8]}"
-    with contextlib.suppress(OSError):
-        aside.parent.mkdir(exist_ok=True)
-        folder.rename(aside)
-        return aside
-    return None

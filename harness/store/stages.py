@@ -11,24 +11,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError, StageError
+from harness.store.damage import CorruptError, Damage
 from harness.store.drafts import Draft
-from harness.store.files import cannot_write, dump, machine_errors, replace_text
-from harness.store.manifest import MANIFEST, cannot_read, files, read_manifest, sizes_agree
+from harness.store.files import cannot_write, dump, machine_errors, replace_text, seal
+from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, read_manifest
 from harness.store.owners import SUFFIX, abandoned, owned
-from harness.store.records import Record, set_aside
+from harness.store.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-#: What the system says when a disk is full; libraries that write by themselves pass its words on.
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+#: Where plugins keep what is no stage.
+CACHE = "cache"
+
+#: What the system says when a disk, a quota or a limit on the size of files is exhausted.
+_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+#: How libraries that write by themselves pass its words on: ``I/O error: File too large (os error 27)``.
+_PASSED_ON = re.compile(r"\(os error (\d+)\)")
 
 
 class Store:
@@ -47,38 +55,91 @@ class Store:
         """Return where a stage lies, or would lie."""
         return self.base / kind / stage_id
 
-    def find(self, kind: str, stage_id: str) -> Record | None:
-        """Return a finished stage, or None; a damaged one is moved aside and counts as absent.
+    def look(self, kind: str, stage_id: str) -> Record | Damage | None:
+        """Return a finished stage, or the first thing that is wrong with it; None where there is none.
+
+        Nothing is changed. Files are there with their sizes; their content is checked when it is read.
 
         Raises:
-            StageError: the stage was written in another format.
+            OtherFormat: the stage was written in another format.
             MachineError: the operating system does not let it be read.
         """
-        folder = self.folder(kind, stage_id)
+        found: Record | Damage | None = None
         for _ in range(2):  # one that is just being replaced, or let go of, looks damaged once
-            try:
-                if not folder.is_dir():
-                    return None
-            except OSError as error:
-                raise cannot_read(folder, error) from error
-            manifest = read_manifest(folder, kind, stage_id)
-            if manifest is not None and sizes_agree(folder, manifest):
-                return Record(kind, stage_id, folder, manifest)
-        set_aside(folder, kind, stage_id)
-        return None
+            found = self.described(kind, stage_id)
+            if isinstance(found, Record):
+                found = found.wrong_size() or found
+            if not isinstance(found, Damage):
+                break
+        return found
+
+    def described(self, kind: str, stage_id: str) -> Record | Damage | None:
+        """Return a stage as its manifest has it, without looking at its other files; see :meth:`look`."""
+        folder = self.folder(kind, stage_id)
+        try:
+            if not folder.is_dir():
+                return None
+        except OSError as error:
+            raise cannot_read(folder, error) from error
+        try:
+            return Record(kind, stage_id, folder, read_manifest(folder, kind, stage_id))
+        except Unreadable as error:
+            return Damage(kind, stage_id, folder, MANIFEST, "manifest", str(error))
+
+    def find(self, kind: str, stage_id: str) -> Record | None:
+        """Return a finished stage, or None; a damaged one counts as absent. See :meth:`look`."""
+        found = self.look(kind, stage_id)
+        return None if isinstance(found, Damage) else found
 
     def open(self, kind: str, stage_id: str) -> Record:
-        """Return a finished stage; its absence is an error."""
-        record = self.find(kind, stage_id)
-        if record is None:
+        """Return a finished stage.
+
+        Raises:
+            StageError: there is none.
+            CorruptError: it is damaged.
+        """
+        found = self.look(kind, stage_id)
+        if isinstance(found, Damage):
+            raise CorruptError(found)
+        if found is None:
             raise StageError(f"the store has no finished {kind} stage {stage_id[:12]}", where=str(self.base))
-        return record
+        return found
+
+    def set_aside(self, damage: Damage) -> Path | None:
+        """Move a damaged stage out of the way, so that it can be made anew; return where to.
+
+        None where nothing was moved: it is whole again, as another run has made it anew meanwhile, or the operating
+        system does not let it be moved.
+        """
+        found = self.look(damage.kind, damage.id)
+        if found is None or (isinstance(found, Record) and not any(known.spoils for known in found.damages())):
+            return None
+        aside = self.base / ".corrupt" / f"{damage.kind}-{damage.id}-{uuid.uuid4().hex[:8]}"
+        with contextlib.suppress(OSError):
+            aside.parent.mkdir(exist_ok=True)
+            self.folder(damage.kind, damage.id).rename(aside)
+            return aside
+        return None
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of stages that there are."""
+        if not self.base.is_dir():
+            return []
+        return sorted(
+            path.name
+            for path in self.base.iterdir()
+            if path.is_dir() and not path.name.startswith(".") and path.name != CACHE
+        )
+
+    def ids(self, kind: str) -> list[str]:
+        """Return the ids of all stages of a kind, whole or damaged."""
+        folder = self.base / kind
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
     def records(self, kind: str) -> Iterator[Record]:
-        """Return every finished stage of a kind, by id."""
-        folder = self.base / kind
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            record = self.find(kind, path.name)
+        """Return every finished stage of a kind, by id; damaged ones are left out."""
+        for stage_id in self.ids(kind):
+            record = self.find(kind, stage_id)
             if record is not None:
                 yield record
 
@@ -100,9 +161,9 @@ class Store:
             except MachineError:
                 raise
             except Exception as error:
-                if _is_full(error):
-                    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    raise cannot_write(self.base, full) from error
+                number = _exhausted(error)
+                if number is not None:
+                    raise cannot_write(self.base, OSError(number, os.strerror(number))) from error
                 raise
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -119,7 +180,7 @@ class Store:
         ]
         before = record.manifest.get("let_go", ())
         if chosen:
-            manifest = {**record.manifest, "let_go": sorted({*before, *chosen})}
+            manifest = seal({**record.manifest, "let_go": sorted({*before, *chosen})})
             replace_text(record.folder / MANIFEST, dump(manifest))
         with machine_errors(record.folder):
             for name in (*before, *chosen):  # the earlier ones too: their removal may have been cut short
@@ -146,7 +207,11 @@ class Store:
         return removed
 
 
-def _is_full(error: Exception) -> bool:
+def _exhausted(error: Exception) -> int | None:
+    """Return the system's number for what is exhausted, if that is what an error is about."""
     if isinstance(error, OSError):
-        return error.errno in _FULL
-    return os.strerror(errno.ENOSPC) in str(error)  # safetensors and tokenizers raise errors of their own
+        return error.errno if error.errno in _EXHAUSTED else None
+    passed_on = _PASSED_ON.search(str(error))  # safetensors and tokenizers raise errors of their own
+    if passed_on is not None:
+        return int(passed_on[1]) if int(passed_on[1]) in _EXHAUSTED else None
+    return next((number for number in sorted(_EXHAUSTED) if os.strerror(number) in str(error)), None)

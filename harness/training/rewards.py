@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 Scores: TypeAlias = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 
 
+#: What training in single precision can hold; beyond it a loss is infinite.
+_LARGEST = torch.finfo(torch.float32).max
+
+
 @dataclass(frozen=True)
 class TrainerState:
     """Where training stands, under the names that TRL's rewards read."""
@@ -146,7 +150,7 @@ class CombinedReward:
             values = torch.full(here.shape, math.nan, dtype=torch.float64)
             values[here] = torch.tensor(_checked(part.label, answer, names), dtype=torch.float64)
             parts[part.label] = values
-        return self._combined(parts, completions.ids.device)
+        return self._combined(parts, batch.ids, completions.ids.device)
 
     def _ask(self, asked: Mapping[str, Any]) -> list[Any]:
         """Call all parts; those that are coroutines run together."""
@@ -162,13 +166,14 @@ class CombinedReward:
             answers = asyncio.run(_together(self.parts, answers))
         return answers
 
-    def _combined(self, parts: Mapping[str, Tensor], device: torch.device) -> Rewards:
+    def _combined(self, parts: Mapping[str, Tensor], ids: Sequence[str], device: torch.device) -> Rewards:
         every = torch.stack(list(parts.values()))  # (parts, B, K)
         present = ~every.isnan().any(0)
         if self.aggregate == "after":
             every = torch.stack([_normalised(part, present) for part in every])
         weights = torch.tensor([part.weight for part in self.parts], dtype=torch.float64)
         values = torch.where(present, (weights[:, None, None] * every).sum(0), 0.0)
+        _refuse_overflow(values, ids)
         return Rewards(values.to(device), present.to(device), {label: part.to(device) for label, part in parts.items()})
 
 
@@ -197,6 +202,8 @@ def _checked(label: str, answer: Any, names: Sequence[str]) -> list[float]:
         values = list(answer)
     except TypeError:
         raise PluginError("the reward gave no list", where=where, got=type(answer).__name__) from None
+    except Exception as error:  # a generator's own
+        raise PluginError(f"the reward raised {type(error).__name__}: {error}", where=where) from error
     if len(values) != len(names):
         raise PluginError(
             "the reward gave another number of values than there are completions",
@@ -213,7 +220,9 @@ def _checked(label: str, answer: Any, names: Sequence[str]) -> list[float]:
             raise PluginError(f"the reward of example {name!r} is no number", where=where, got=value)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers raises the last
             raise PluginError(
                 f"the reward of example {name!r} is no number", where=where, got=type(value).__name__
             ) from None
@@ -224,8 +233,28 @@ def _checked(label: str, answer: Any, names: Sequence[str]) -> list[float]:
                 got=str(number),
                 expected="a finite number, or None where there is no reward",
             )
+        if abs(number) > _LARGEST:
+            raise StageError(
+                f"the reward of example {name!r} is too large",
+                where=where,
+                got=str(number),
+                expected=f"at most {_LARGEST:.3g} in size, what single precision can hold",
+            )
         checked.append(number)
     return checked
+
+
+def _refuse_overflow(values: Tensor, ids: Sequence[str]) -> None:
+    """Refuse a sum of parts that single precision cannot hold: weights may have made it that large."""
+    too_large = (values.abs() > _LARGEST).nonzero()
+    if len(too_large):
+        b, k = too_large[0].tolist()
+        raise StageError(
+            f"the weighted sum of the rewards of example {ids[b]!r} is too large",
+            where="reward",
+            got=str(float(values[b, k])),
+            expected=f"at most {_LARGEST:.3g} in size, what single precision can hold",
+        )
 
 
 def _normalised(part: Tensor, present: Tensor) -> Tensor:

@@ -113,3 +113,24 @@ def test_planning_imports_no_torch(planner: Planner, data: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_work_of_planning_grows_as_the_number_of_stages_does(planner: Planner, data: Path) -> None:
+    def calls(seeds: int) -> int:
+        content = small(data, seeds=list(range(seeds)))
+        plan(planner, content, "--json")  # what is done once a process is done
+        count = 0
+
+        def note(_frame: Any, event: str, _argument: Any) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(note)
+        try:
+            plan(planner, content, "--json")
+        finally:
+            sys.setprofile(None)
+        return count
+
+    one, two, four = calls(4), calls(8), calls(16)
+    assert (four - two) / (two - one) == pytest.approx(2, rel=0.05)

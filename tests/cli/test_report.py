@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +17,6 @@ from harness.cli import main
 from harness.store.files import dump, seal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 
@@ -101,3 +103,84 @@ def test_a_damaged_stage_is_one_message(run: Run) -> None:
     assert result.exit_code == 1
     assert "means.json is not what was written" in result.stderr
     assert "Traceback" not in result.output
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_copy_without_its_store_is_refused_and_stays_as_it_is(run: Run, tmp_path: Path, *, published: bool) -> None:
+    folder = run.write()
+    assert call("--results", run.root, "--publish").exit_code == 0
+    copy = tmp_path / "copy" / "results" / "small" / "quick"
+    shutil.copytree(run.root / "published" / "small" / "quick" if published else folder, copy)
+    before = content(tmp_path)
+    result = call(copy)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("error: ") == 1
+    assert "8 of the 8 stages behind these numbers are not in the store; the tables stay as they are" in result.stderr
+    assert "--partial" in result.stderr
+    assert content(tmp_path) == before
+    assert not (copy.parents[1] / "store").exists()
+    assert call(copy, "--publish").exit_code == 2
+    assert content(tmp_path) == before
+
+
+def test_what_is_there_is_tabulated_where_that_is_wanted(run: Run) -> None:
+    folder = run.write()
+    assert call("--results", run.root).exit_code == 0
+    before = content(folder)
+    gone = next((run.root / "store" / "score").iterdir())
+    shutil.rmtree(gone)
+    result = call("--results", run.root)
+    assert result.exit_code == 2
+    assert "1 of the 8 stages" in result.stderr
+    assert content(folder) == before
+    result = call("--results", run.root, "--partial")
+    assert result.exit_code == 0, result.output
+    assert "warning: left out: 1 of 8 stages are not in the store" in result.stderr
+    assert "not stored" in result.stdout
+    assert "not stored" in (folder / "leaderboard.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("shorter", [False, True])
+def test_a_damaged_stage_stays_and_is_left_out_where_that_is_wanted(run: Run, *, shorter: bool) -> None:
+    run.write()
+    path = next((run.root / "store" / "score").glob("*/means.json"))
+    path.write_bytes(path.read_bytes()[:-1] if shorter else path.read_bytes().replace(b"0", b"1"))
+    before = content(run.root)
+    result = call("--results", run.root)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert content(run.root) == before
+    result = call("--results", run.root, "--partial")
+    assert result.exit_code == 0, result.output
+    assert "warning: left out, damaged: score tiny/" in result.stderr
+    assert {name: part for name, part in content(run.root).items() if "store" in name} == {
+        name: part for name, part in before.items() if "store" in name
+    }
+
+
+def test_tables_are_printed_where_nothing_may_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run.write()
+    whole = call("--results", run.root)
+    before = content(run.root)
+    forbid(monkeypatch, errno.EROFS)
+    result = call("--results", run.root)
+    assert (result.exit_code, result.stdout) == (0, whole.stdout)
+    assert "warning: the tables are printed and not written: " in result.stderr
+    assert "Read-only file system" in result.stderr
+    assert json.loads(call("--results", run.root, "--json").stdout)["benchmark"] == "small"
+    assert content(run.root) == before
+    forbid(monkeypatch, errno.ENOSPC)  # that is no choice of anybody's
+    assert call("--results", run.root).exit_code == 3
+    assert folder.is_dir()
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the system refuse to write text: who runs the tests may be root, whom no permission stops."""
+
+    def refuse(path: Path, *_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)

@@ -98,7 +98,7 @@ def test_before_a_run_nothing_is_done(project: Project) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["stages"] == {"done": 0, "of": len(project.plan().stages)}
-    assert found["damaged"] == 0
+    assert (found["damaged"], found["verified"]) == ([], None)
     assert counts(result) == {
         (row, seed): ((0, length), (0, 2), (0, 4))
         for seed in (0, 1)
@@ -142,17 +142,36 @@ def test_people_read_a_table(project: Project) -> None:
 
 def test_verifying_names_what_is_damaged_and_counts_it_as_undone(project: Project) -> None:
     project.finish(lambda _: True)
-    assert project.status("--verify").exit_code == 0
+    whole = project.status("--verify")
+    assert whole.exit_code == 0
+    stages = len(project.plan().stages)
+    assert whole.stdout.splitlines()[-1].endswith(f"files of {stages} stages: all is well")
     stage = next(row for row in project.plan().rows if row.label == "eso").cells[0].generate
     path = project.store.folder("generate", str(stage.id)) / "config.json"
     path.write_bytes(path.read_bytes().replace(b"0", b"1"))
     assert counts(project.status("--json"))["eso", 0][1] == (2, 2)  # without reading it, nothing shows
-    result = project.status("--verify", "--json")
-    assert result.exit_code == 1
-    assert f"damaged: generate {stage.label}" in result.stderr
-    assert json.loads(result.stdout)["damaged"] == 1
+    for _ in range(2):  # it stays, and is named again
+        result = project.status("--verify", "--json")
+        assert result.exit_code == 1
+        assert f"damaged: generate {stage.label}: config.json is not what was written" in result.stderr
+        (damage,) = json.loads(result.stdout)["damaged"]
+        assert (damage["kind"], damage["id"], damage["label"]) == ("generate", stage.id, stage.label)
+        assert (damage["file"], damage["what"]) == ("config.json", "digest")
+        assert counts(result)["eso", 0][1] == (1, 2)
+    assert project.status("--verify").stdout.splitlines()[-1].endswith(": 1 damaged")
+
+
+def test_what_a_glance_shows_is_said_without_verifying(project: Project) -> None:
+    project.finish(lambda _: True)
+    stage = next(row for row in project.plan().rows if row.label == "eso").cells[0].generate
+    (project.store.folder("generate", str(stage.id)) / "manifest.json").write_bytes(b"")
+    result = project.status("--json")
+    assert result.exit_code == 0
+    assert f"damaged: generate {stage.label}: manifest.json is no JSON; harness run makes it anew" in result.stderr
     assert counts(result)["eso", 0][1] == (1, 2)
-    assert project.status("--verify").exit_code == 0
+    planned = CliRunner().invoke(main, ["plan", str(project.file), "--results", str(project.store.root), "--json"])
+    statuses = {found["label"]: found["status"] for found in json.loads(planned.stdout)["stages"]}
+    assert [label for label, status in statuses.items() if status == "damaged"] == [stage.label]
 
 
 def test_it_imports_no_torch(project: Project) -> None:

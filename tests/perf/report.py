@@ -29,11 +29,12 @@ import numpy as np
 from report.synthetic import ENVIRONMENT, step, summary
 
 from harness.benchmark import load_benchmark
-from harness.execution.manifest import results_folder, write_manifest
+from harness.execution.manifest import make_manifest, results_folder
 from harness.execution.runner import Outcome
 from harness.plan import build_plan
 from harness.plugins import load_registry
 from harness.store import Store
+from harness.store.files import dump, replace_text
 from harness.store.identity import digest
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def finished(stages: int, examples: int, folder: Path | None = None) -> Iterator
         benchmark, plan = plan_of(folder, stages, examples, registry)
         plan = finish(benchmark, plan, registry, store)
         tables = results_folder(store.root, benchmark)
-        write_manifest(tables, benchmark, registry, store, Outcome(plan))
+        manifest = make_manifest(benchmark, registry, store, Outcome(plan))
+        replace_text(tables / "manifest.json", dump(manifest))
         yield store.root, tables.relative_to(store.root).as_posix(), scores(plan)
 
 

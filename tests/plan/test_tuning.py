@@ -158,3 +158,18 @@ def test_the_best_is_chosen_and_of_equal_ones_the_smaller(
     expected: int | None,
 ) -> None:
     assert best(trials, higher=higher) == expected
+
+
+def test_nothing_is_chosen_without_a_trial_whose_score_cannot_be_read(planner: Planner, data: Path) -> None:
+    benchmark = planner.load(tuned(data))
+    stages = trial_stages(planner.plan(benchmark), "eso")
+    for stage, value in zip(stages, (0.1, 0.9, 0.2), strict=True):
+        score(planner, stage, value)
+    assert planner.plan(benchmark).tuned["new", "eso"].settings == {"coef": 0.1}
+    path = planner.store.folder("score", stages[1].id or "") / "metrics.json"
+    path.write_bytes(path.read_bytes().replace(b"0.9", b"0.0"))
+    plan = planner.plan(benchmark)
+    assert (plan.tuned["new", "eso"].chosen, plan.tuned["new", "eso"].over) == (None, False)
+    assert plan.damaged[stages[1].key].file == "metrics.json"
+    assert not plan.stages[stages[1].key].done
+    assert path.exists()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import MachineError
+from harness.errors import InputError, MachineError, StageError
 from harness.report import write_tables
 
 if TYPE_CHECKING:
@@ -75,7 +76,41 @@ def test_a_folder_that_cannot_be_written_is_one_message(run: Run) -> None:
         write_tables(run.root, folder)
 
 
-def test_a_stage_that_is_gone_is_said_in_the_cell(run: Run) -> None:
+def test_a_stage_that_is_gone_is_said_in_the_cell_where_that_is_wanted(run: Run) -> None:
     folder = run.write()
+    write_tables(run.root, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     (run.root / "store" / "score").rename(run.root / "score")
-    assert "not stored" in write_tables(run.root, folder)
+    with pytest.raises(InputError, match="9 of the 24 stages behind these numbers are not in the store"):
+        write_tables(run.root, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "not stored" in write_tables(run.root, folder, partial=True)
+
+
+def test_what_failed_in_the_run_is_not_missed(run: Run) -> None:
+    run.unfinished = {("eso", "train", "0"), ("sft", "rouge", "1")}
+    assert "failed" in write_tables(run.root, run.write())
+
+
+def test_a_table_that_cannot_be_made_leaves_the_others_as_they_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.prompts = lambda index: {"fields": {"instruction": str(index)}, "completion": "gold", "references": []}
+    run.change = lambda manifest: manifest["config"].update(
+        cases={"dataset": "in-data", "decoding": "t1", "ids": [], "count": 2}
+    )
+    run.tables = ("scores", "cases")
+    folder = run.write()
+    write_tables(run.root, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "cases.md" in before
+
+    def fail(*_: object) -> str:
+        raise StageError("no page")
+
+    monkeypatch.setattr("harness.report.html.page", fail)
+    run.answer = lambda _row, _seed, _index: "another answer"
+    shutil.rmtree(run.root / "store")
+    run.write()
+    manifest = (folder / "manifest.json").read_bytes()
+    with pytest.raises(StageError, match="no page"):
+        write_tables(run.root, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {**before, "manifest.json": manifest}

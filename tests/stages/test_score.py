@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from stages.orders import order, silent
 
-from harness.api import Column, MetricResult, MetricServices, Sample
+from harness.api import Column, MetricRegistration, MetricResult, MetricServices, NoOptions, Sample
 from harness.errors import StageError
 from harness.stages import score
 from harness.store import Store
@@ -35,8 +37,6 @@ ANSWERS: list[dict[str, Any]] = [
 class Fixed:
     """A metric that gives what it is told to."""
 
-    columns = (Column("c", "C", higher_is_better=True),)
-
     def __init__(self, values: Sequence[float | None], corpus: Mapping[str, float] | None = None) -> None:
         self.values, self.corpus = values, corpus or {}
         self.seen: list[Sample] = []
@@ -58,10 +58,26 @@ def run(tmp_path: Path) -> Callable[[Any], Record]:
             draft.write_jsonl(file, content)
             parents[name] = draft.commit(config={}, environment={}, label=kind)
 
+    registration = MetricRegistration(
+        name="fixed",
+        summary="What it is told",
+        options=NoOptions,
+        build="nowhere:Fixed",
+        role="score",
+        columns=(Column("c", "C", higher_is_better=True),),
+        corpus=(Column("whole", "Whole", higher_is_better=True), Column("w", "W", higher_is_better=True)),
+    )
+
     def run(metric: Any) -> Record:
         class Plugins:
             def build(self, kind: str, name: str, options: Any) -> Any:
                 return metric
+
+            def get(self, kind: str, name: str) -> Any:
+                return registration
+
+            def options(self, kind: str, name: str, options: Any) -> Any:
+                return NoOptions()
 
         plugins: Any = Plugins()
         config = {"metric": "fixed", "options": {}}
@@ -110,6 +126,44 @@ def test_numbers_that_are_none_are_refused(run: Callable[[Any], Record], wrong: 
 def test_a_value_too_few_is_refused(run: Callable[[Any], Record]) -> None:
     with pytest.raises(StageError, match=r"column 'c' of the metric has 3 values.*expected 4"):
         run(Fixed([0.0] * 3))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (None, "the metric gave no result, got 'None'; expected a MetricResult"),
+        ({"c": [0.0] * 4}, "the metric gave no result, got 'dict'"),
+        (MetricResult(values=[0.0] * 4), "values of the metric's result is no mapping, got 'list'"),  # type: ignore[arg-type]
+        (MetricResult(values={}, corpus=None), "corpus of the metric's result is no mapping, got 'None'"),  # type: ignore[arg-type]
+        (MetricResult(values={"c": [0.0] * 4}, signature=None), "signature is no text, got 'None'"),  # type: ignore[arg-type]
+        (MetricResult(values={"c": None}), "column 'c' of the metric is no list, got 'None'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": "0123"}), "column 'c' of the metric is no list, got 'str'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": 0.5}), "column 'c' of the metric is no list, got 'float'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": [0.0, "1", 2.0, 3.0]}), r"gave '1' in column 'c' for answer a \(draw 1\)"),  # type: ignore[list-item]
+        (MetricResult(values={"c": [0.0, [1.0], 2.0, 3.0]}), r"gave \[1.0\] in column 'c' for answer a \(draw 1\)"),  # type: ignore[list-item]
+        (MetricResult(values={"c": [0.0, 10**400, 2.0, 3.0]}), r"in column 'c' for answer a \(draw 1\)"),
+        (MetricResult(values={"c": [0.0] * 4}, corpus={"whole": None}), "gave None for the whole of 'whole'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": [0.0] * 4, "C": [1.0] * 4}), "did not register: 'C' in values; expected one of 'c'"),
+        (MetricResult(values={"whole": [0.0] * 4}), "did not register: 'whole' in values; expected one of 'c'"),
+        (MetricResult(values={}, corpus={"hole": 1.0}), "'hole' in corpus; expected .*; did you mean 'whole'?"),
+    ],
+)  # fmt: skip
+def test_what_is_no_result_is_one_message(run: Callable[[Any], Record], result: Any, message: str) -> None:
+    class Giving:
+        def score(self, samples: Sequence[Sample], services: MetricServices) -> Any:
+            return result
+
+    with pytest.raises(StageError, match=message) as caught:
+        run(Giving())
+    assert str(caught.value).startswith("a score stage: ")
+
+
+def test_values_may_come_in_anything_that_has_an_order(run: Callable[[Any], Record]) -> None:
+    for values in (np.array([0.5, 1.0, 0.0, 0.0]), (value for value in (0.5, 1.0, 0.0, 0.0)), (0.5, True, 0, 0)):
+        record = run(Fixed(values))  # type: ignore[arg-type]
+        assert record.json("means.json")["columns"]["c"] == [0.75, 0.0]
+        record.folder.rename(record.folder.with_name("done"))
+        shutil.rmtree(record.folder.with_name("done"))
 
 
 @pytest.mark.parametrize(("ask", "need"), [("answer_nll", "scorer"), ("reference_nll", "policy")])

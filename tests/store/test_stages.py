@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from store.stage import ENVIRONMENT, FILES, ID, KIND, content, in_child, make
 
 from harness.errors import MachineError, StageError
@@ -191,6 +194,18 @@ class TestARefusalOfTheMachine:
         ):
             raise error
 
+    def test_a_file_that_may_not_grow(self, tmp_path: Path) -> None:
+        def write() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            for save in (_save_by_library, _save_by_hand):
+                with (
+                    pytest.raises(MachineError, match=r"cannot write: File too large\n.*ulimit -f"),
+                    Store(tmp_path).draft(KIND, ID) as draft,
+                ):
+                    save(draft.folder / "model.safetensors")
+
+        assert in_child(write) == 0
+
     def test_other_errors_stay_what_they_are(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError), Store(tmp_path).draft(KIND, ID):
             (tmp_path / "missing").read_bytes()
@@ -252,10 +267,18 @@ def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
     record = make(tmp_path)
     manifest = json.loads((record.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest == record.manifest
-    assert (manifest["format"], manifest["kind"], manifest["id"]) == (1, KIND, ID)
+    assert (manifest["format"], manifest["kind"], manifest["id"]) == (2, KIND, ID)
     assert manifest["measured"] == ["environment.json", "summary.json", "train.jsonl"]
     assert manifest["files"]["optimizer.safetensors"] == {
         "sha256": "9afaeef005e286957ee9a18a2481a75c7fc7ba74bae8de50ffa6127b12a62cae",
         "size": 64,
     }
     assert set(manifest["files"]) == {*FILES, "config.json", "environment.json"}
+
+
+def _save_by_library(path: Path) -> None:
+    save_file({"weight": np.zeros(4096)}, path)
+
+
+def _save_by_hand(path: Path) -> None:
+    path.write_bytes(bytes(8192))

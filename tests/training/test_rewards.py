@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ from harness.api import Batch, Completions, Prompts, Rewards
 from harness.benchmark.schema import Reward, RewardUse
 from harness.errors import InputError, PluginError, StageError
 from harness.training.rewards import CombinedReward, Notes, Part, TrainerState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STATE = TrainerState(global_step=7, max_steps=100, epoch=1.75, num_train_epochs=5)
 
@@ -168,6 +171,18 @@ def test_a_reward_that_is_not_finite_names_the_part_and_the_example(value: float
         score(gives(*range(6)), gives(1, 2, 3, 4, value, 6))
 
 
+@pytest.mark.parametrize("value", [1e300, -1e39, 10**400])
+def test_a_reward_beyond_single_precision_names_the_part_and_the_example(value: float) -> None:
+    what = "not finite" if value > 1e308 else "too large"
+    with pytest.raises(StageError, match=f"reward 'part1': the reward of example 'row-1' is {what}, got "):
+        score(gives(*range(6)), gives(1, 2, 3, 4, value, 6))
+
+
+def test_weights_that_carry_a_sum_beyond_single_precision_are_told() -> None:
+    with pytest.raises(StageError, match="reward: the weighted sum of the rewards of example 'row-1' is too large"):
+        score(gives(1, 2, 3, 4e30, 5, 6), weights=(1e10,))
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -186,13 +201,17 @@ def test_a_reward_that_raises() -> None:
     def broken(**_: Any) -> list[float]:
         raise KeyError("answer")
 
+    def broken_in_the_middle(**_: Any) -> Iterator[float]:
+        yield 1.0
+        raise KeyError("answer")
+
     async def broken_later(**_: Any) -> list[float]:
         raise KeyError("answer")
 
     def picky(**_: Any) -> list[float]:
         raise InputError("no column 'answer'")
 
-    for function in (broken, broken_later):
+    for function in (broken, broken_in_the_middle, broken_later):
         with pytest.raises(PluginError, match="reward 'part0': the reward raised KeyError: 'answer'"):
             score(function)
     with pytest.raises(InputError, match=r"^no column 'answer'$"):

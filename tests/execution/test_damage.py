@@ -1,0 +1,168 @@
+"""Damage of every kind to every kind of file of a store: commands that read name it and leave it, a run mends it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from execution.bench import KINDS, Bench
+
+from harness.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.testing import Result
+
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+
+DAMAGES = 255
+
+
+def cut(content: bytes, chance: random.Random) -> bytes:
+    return content[: chance.randrange(len(content))]
+
+
+def flipped(content: bytes, chance: random.Random) -> bytes:
+    wrong = bytearray(content)
+    wrong[chance.randrange(len(wrong))] ^= 1 << chance.randrange(8)
+    return bytes(wrong)
+
+
+def emptied(_content: bytes, _chance: random.Random) -> bytes:
+    return b""
+
+
+def lengthened(content: bytes, chance: random.Random) -> bytes:
+    return content + chance.randbytes(1 + chance.randrange(9))
+
+
+def garbled(content: bytes, chance: random.Random) -> bytes:
+    return b"{" + chance.randbytes(len(content))
+
+
+def zeroed(content: bytes, _chance: random.Random) -> bytes:
+    return bytes(len(content))
+
+
+def removed(_content: bytes, _chance: random.Random) -> None:
+    return None
+
+
+WAYS: tuple[Callable[[bytes, random.Random], bytes | None], ...] = (
+    cut, flipped, emptied, lengthened, garbled, zeroed, removed,
+)  # fmt: skip
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Return all that lies below a folder: the content of files, None for folders."""
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
+
+
+def call(name: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [name, *arguments], catch_exceptions=False)
+
+
+def about(bench: Bench, name: str, *arguments: str) -> Result:
+    return call(name, str(bench.file), "--results", str(bench.results), *arguments)
+
+
+def put(path: Path, content: bytes | None) -> None:
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+
+
+def test_255_damages_are_named_and_left_where_they_are(copied: Callable[..., Bench]) -> None:
+    bench = copied()
+    chance, store = random.Random(255), bench.store.base
+    stages = [record.folder for kind in KINDS for record in bench.store.records(kind)]
+    inside = {stage: sorted(path for path in stage.rglob("*") if path.is_file()) for stage in stages}
+    whole = {path: path.read_bytes() for paths in inside.values() for path in paths}
+    assert about(bench, "status", "--verify").exit_code == 0
+    left, seen = DAMAGES, set()
+    while left:
+        wrong: dict[Path, bytes | None] = {}
+        for paths in inside.values():
+            manifest = next(path for path in paths if path.name == "manifest.json")
+            others = [path for path in paths if path != manifest]
+            alone = chance.random() < 0.25  # without its manifest nothing is known of a stage's other files
+            hit = [manifest] if alone else chance.sample(others, chance.randint(1, len(others)))
+            if len(hit) > 1 and chance.random() < 0.5:  # two files change places
+                wrong |= {hit[0]: whole[hit[1]], hit[1]: whole[hit[0]]}
+                hit = hit[2:]
+            for path in hit:
+                way = chance.choice(WAYS)
+                wrong[path] = way(whole[path], chance)
+                seen.add(way.__name__)
+        changed = [(path, content) for path, content in wrong.items() if content != whole[path]]
+        wrong = dict(changed[:left])
+        for path, content in wrong.items():
+            put(path, content)
+        before = everything(bench.results)
+        found = about(bench, "status", "--verify", "--json")
+        assert found.exit_code == 1
+        damaged = json.loads(found.stdout)["damaged"]
+        assert {str(store / d["kind"] / d["id"] / d["file"]) for d in damaged} == {str(path) for path in wrong}
+        assert len(damaged) == len(wrong)
+        assert found.stderr.count("damaged: ") == len(wrong)
+        for name in ("status", "plan"):
+            assert about(bench, name).exit_code == 0
+        assert call("validate", str(bench.file)).exit_code == 0
+        assert call("report", "--results", str(bench.results)).exit_code in {0, 1}  # it does not read every file
+        assert everything(bench.results) == before
+        for path in wrong:
+            path.write_bytes(whole[path])
+        left -= len(wrong)
+    assert about(bench, "status", "--verify").exit_code == 0
+    assert seen == {way.__name__ for way in WAYS}
+
+
+def test_a_run_says_what_it_makes_anew_and_why(copied: Callable[..., Bench], finished: Bench) -> None:
+    bench = copied()
+    generate = bench.stages("generate")["new/eso/seed 0/test/t1"]
+    (generate.folder / "samples.jsonl").write_bytes(b"")
+    prepared = bench.stages("prepare")["generated-instructions/train"].folder / "provenance.json"
+    prepared.write_bytes(prepared.read_bytes().replace(b'"rows": 30', b'"rows": 31'))
+    score = bench.stages("score")["new/sft/seed 0/test/t1/rouge"].folder / "means.json"
+    score.write_bytes(bytes(score.stat().st_size))
+    said = bench.run("--jobs", "1")
+    assert "made anew: prepare generated-instructions/train: provenance.json is not what was written" in said
+    assert "made anew: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes; written were " in said
+    end = said[said.index("3 stages that the store had were made anew:") :]
+    assert "\n  prepare generated-instructions/train: provenance.json is not what was written" in end
+    assert "\n  generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes" in end
+    assert "\n  score new/sft/seed 0/test/t1/rouge: means.json is not what was written" in end
+    assert len(list((bench.store.base / ".corrupt").iterdir())) == 3
+    assert bench.digests() == finished.digests()
+    assert bench.tables() == finished.tables()
+
+
+def test_a_finished_run_prints_its_tables_where_nothing_may_be_written(
+    copied: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = copied()
+    table = bench.board("md").read_text(encoding="utf-8")
+    before = everything(bench.results)
+
+    command = bench.command()[3:]
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    # who runs the tests may be root, whom no permission stops
+    for name in ("write_text", "write_bytes", "mkdir", "unlink", "rename", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    found = call(*command)
+    assert found.exit_code == 0, found.output
+    assert table in found.stdout
+    assert "warning: the tables are printed and not written: " in found.stderr
+    assert "Read-only file system" in found.stderr
+    assert everything(bench.results) == before
