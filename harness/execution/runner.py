@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError, InputError, MachineError, StageError
+from harness.execution.contexts import check_contexts
 from harness.execution.keep import prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
@@ -287,6 +288,7 @@ class _Runner:
         self.needed = required(self.plan, self.store)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         self._check_overlap()
+        check_contexts(self.needed, self.store)
         self.watcher.planned(self.plan, self.needed)
         self._give_up()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ class Scored(NamedTuple):
     corpus: Mapping[str, float]
     missing: Mapping[str, int]
     """Answers without a value."""
+    cut: Mapping[str, int] = MappingProxyType({})
+    """Of the ``texts`` that a model read for it, how many were ``cut``, or stood behind a prompt that was
+    (``prompts_cut``)."""
 
 
 @dataclass
@@ -250,6 +254,7 @@ class _Loader:
             {name: _numbers(values) for name, values in means["columns"].items()},
             summary["corpus"],
             {name: counts["missing"] for name, counts in summary["columns"].items()},
+            summary.get("cut", {}),
         )
 
 

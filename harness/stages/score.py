@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.api import Example, Metric, MetricResult, Sample
 from harness.errors import StageError
@@ -46,7 +46,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     with store.draft(order.kind, order.id) as draft:
         draft.write_jsonl(VALUES, _rows(samples, result))
         draft.write_json(MEANS, _means(samples, result))
-        draft.write_json(SUMMARY, _summary(config["metric"], result))
+        draft.write_json(SUMMARY, {**_summary(config["metric"], result), "cut": services.cut})
         return draft.commit(config=config, environment=environment, label=order.label)
 
 
@@ -77,6 +77,7 @@ class NoServices(SharedServices):
     """For metrics that registered no need of a model."""
 
     scorer_label = ""
+    cut: ClassVar[dict[str, int]] = {}
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Refuse."""
