@@ -28,6 +28,9 @@ TEXTS = ["the cat sat on the mat and the dog sat on the log", "one two three fou
 PROMPTS = {"a": "the cat", "b": "one two three"}
 
 
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
+
 @pytest.fixture(autouse=True)
 def no_model_is_kept() -> Iterator[None]:
     make_room()
