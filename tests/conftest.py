@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,6 +19,17 @@ def _outside(variable: str, name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real {name} here: set {variable} to a folder that holds them")
     return folder
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """Put torch's threads and its mode of determinism back, after what a stage sets for its whole process."""
+    import torch
+
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(mode)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import HarnessError, InputError, MachineError, StageError, StorageError
 from harness.execution.columns import DataColumns
+from harness.execution.contexts import check_contexts
 from harness.execution.keep import made_before, prune, required
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
@@ -363,6 +364,7 @@ class _Runner:
                 self.watcher.rebuilding(stage, reason)
         self._check_overlap()
         self.columns.check(self.needed)
+        check_contexts(self.needed, self.store)
         self.watcher.planned(self.plan, self.needed)
         self._give_up()
 

@@ -210,18 +210,22 @@ def able(model: nn.Module, what: str, probe: Callable[[], bool]) -> bool:
 
     Says once, in the log, that it cannot.
     """
+    return holds(model, what, lambda: plain(model) and probe(), "the slower, general form is used")
+
+
+def holds(model: nn.Module, what: str, probe: Callable[[], bool], otherwise: str) -> bool:
+    """Tell whether ``probe``, which is run once for a model and an attention, came out right.
+
+    Says once, in the log, that there is no ``what``, and what happens ``otherwise``.
+    """
     config = _config(model)
     known = _abilities.setdefault(model, {})
     key = (what, attention(model))
     if key not in known:
-        known[key] = plain(model) and probe()
+        known[key] = probe()
         if not known[key]:
-            log.warning(
-                "%s with %s attention: no %s; the slower, general form is used",
-                getattr(config, "model_type", type(model).__name__),
-                key[1],
-                what,
-            )
+            kind = getattr(config, "model_type", type(model).__name__)
+            log.warning("%s with %s attention: no %s; %s", kind, key[1], what, otherwise)
     return known[key]
 
 

@@ -56,10 +56,15 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
         policy.model, "decoding without padding", lambda: ragged.probe(policy.without_autocast())
     ):
         return ragged.Ragged(policy, prompts, lengths, repeats, room)
-    shared = backbone.able(policy.model, "shared prefix", lambda: probe(policy.without_autocast()))
-    return (
-        SharedPrefix(policy, prompts, lengths, repeats, room) if shared else _Copied(policy, prompts, lengths, repeats)
+    if backbone.able(policy.model, "shared prefix", lambda: probe(policy.without_autocast())):
+        return SharedPrefix(policy, prompts, lengths, repeats, room)
+    together = backbone.holds(
+        policy.model,
+        "left padding",
+        lambda: probe(policy.without_autocast(), _Copied, _uneven(policy)),
+        "prompts are decoded one at a time, which is slower",
     )
+    return (_Copied if together else _Apart)(policy, prompts, lengths, repeats, room)
 
 
 def check_prompts(policy: Policy, prompts: Prompts, max_new_tokens: int, ids: Sequence[str] | None = None) -> None:
@@ -74,10 +79,16 @@ def check_prompts(policy: Policy, prompts: Prompts, max_new_tokens: int, ids: Se
     policy.check_fits(int(prompts.lengths[most]), max_new_tokens, where=None if ids is None else f"example {ids[most]}")
 
 
+def _uneven(policy: Policy) -> tuple[int, int]:
+    """Return lengths of two prompts, so far apart that a model which takes padding for text shows it."""
+    room = 15 if policy.positions_limit is None else policy.positions_limit
+    return max(2, min(13, room - 2)), 1
+
+
 class _Copied:
     """Every row with a cache of its own, as transformers' ``generate`` keeps it."""
 
-    def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int) -> None:
+    def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int = 0) -> None:  # noqa: ARG002  # a cache that grows
         self._policy = policy
         self._head = Head(policy)
         width = int(lengths.max())
@@ -116,6 +127,49 @@ class _Copied:
 
     def inherit(self, rows: Tensor) -> None:
         self.select(rows)
+
+
+class _Apart:
+    """The rows of each prompt by themselves, for models that take padding at the left for text.
+
+    So do those that number positions from the left end of a row, whatever the mask says (BART's decoder).
+    """
+
+    def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> None:
+        each = [torch.tensor([place], device=prompts.device) for place in range(len(prompts))]
+        self._parts = [_Copied(policy, prompts[place], lengths[place], repeats, room) for place in each]
+        self.logits = torch.cat([part.logits for part in self._parts])
+
+    def _gather(self) -> None:
+        self.logits = torch.cat([part.logits for part in self._parts]) if self._parts else self.logits[:0]
+
+    def _split(self, rows: Tensor) -> list[Tensor]:
+        """Return each prompt's part of an index in which prompts come in their order, counted from its first row."""
+        found, first = [], 0
+        for part in self._parts:
+            stop = first + len(part.logits)
+            found.append(rows[(rows >= first) & (rows < stop)] - first)
+            first = stop
+        return found
+
+    def step(self, tokens: Tensor) -> None:
+        sizes = [len(part.logits) for part in self._parts]
+        for part, some in zip(self._parts, tokens.split(sizes), strict=True):
+            part.step(some)
+        self._gather()
+
+    def select(self, rows: Tensor) -> None:
+        each = self._split(rows)
+        for part, some in zip(self._parts, each, strict=True):
+            if len(some):
+                part.select(some)
+        self._parts = [part for part, some in zip(self._parts, each, strict=True) if len(some)]
+        self._gather()
+
+    def inherit(self, rows: Tensor) -> None:
+        for part, some in zip(self._parts, self._split(rows), strict=True):
+            part.inherit(some)
+        self._gather()
 
 
 def _run(policy: Policy, **inputs: Any) -> tuple[Tensor, Tensor | None, Any]:

@@ -153,6 +153,17 @@ def check_fits(prompt: int, completion: int, positions: int | None, *, where: st
         )
 
 
+def check_room(positions: int | None, longest: int, *, where: str | None = None) -> None:
+    """Raise InputError where a context of ``positions`` has no room for a token behind a prompt of ``longest``."""
+    if positions is not None and positions <= longest:
+        raise InputError(
+            f"the model's context of {positions} tokens has no room for an answer behind a prompt of {longest}",
+            where=where,
+            expected=f"a context of more than {longest} tokens",
+            hint="lower max_prompt_length, or name a scorer with a longer context",
+        )
+
+
 class _Encoder:
     """The settings of one call of :func:`encode`, and its counts."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from harness.errors import InputError, MachineError, suggest
+from harness.lm.architectures import check_architecture, not_loaded
 from harness.lm.folders import check_folder
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def initialise(spec: Model, tokeniser: Tokeniser, seed: int, folder: Path | str)
 
     where = f"model {spec.name}, config"
     config = _configuration(spec, tokeniser, where)
+    check_architecture(config, where=where)
     with torch.random.fork_rng(devices=[]):
         # Initialisers of transformers draw from torch's global generator and take no other; the fork puts it back.
         torch.default_generator.manual_seed(_weights_seed(seed))
@@ -178,7 +180,10 @@ def initialise(spec: Model, tokeniser: Tokeniser, seed: int, folder: Path | str)
                     config, dtype=torch.float32, attn_implementation=spec.attention, trust_remote_code=False
                 )
             except Exception as error:  # a combination of sizes that the architecture refuses, in its own words
-                raise InputError(f"the model cannot be built: {_first_line(error)}", where=where) from error
+                what = "the model cannot be built"
+                raise not_loaded(
+                    error, what, kind=config.model_type, attention=spec.attention, where=f"model {spec.name}"
+                ) from error
     _check_built(model, where)
     Policy(model, tokeniser, where=where).save(folder)
 

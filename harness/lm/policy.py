@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from harness.errors import InputError
+from harness.lm.architectures import check_architecture, not_loaded, rotary_limit
 from harness.lm.encode import check_fits
 from harness.lm.folders import check_folder
 from harness.lm.tokenise import Tokeniser
@@ -102,6 +103,13 @@ class Policy:
         untyped.eval()
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
         self.positions_limit = positions_limit(self.model.config)
+        if (rotary := rotary_limit(self.model.config)) is not None and rotary == self.positions_limit:
+            log.warning(
+                "%s: rows of more than %d tokens are refused: beyond that its rotary factors (LongRoPE) change with "
+                "the longest row of a batch",
+                where or self.model.config.model_type,
+                rotary,
+            )
         absent = torch.zeros(self.vocab_size, dtype=torch.bool)
         absent[list(tokeniser.absent)] = True
         self._absent = absent.to(self.device) if tokeniser.absent else None
@@ -164,12 +172,16 @@ class Policy:
 
 
 def positions_limit(config: PreTrainedConfig) -> int | None:
-    """Return the context length of a configuration, in tokens; None where it has none (ALiBi)."""
+    """Return the context length of a configuration, in tokens; None where it has none (ALiBi).
+
+    It ends where rotary factors begin to depend on other rows of the batch (LongRoPE).
+    """
+    rotary = rotary_limit(config)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(config, name, None)
         if isinstance(value, int) and value > 0:
-            return value
-    return None
+            return value if rotary is None else min(value, rotary)
+    return rotary
 
 
 def set_dropout(model: nn.Module, probability: float) -> None:
@@ -244,6 +256,10 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
     _no_progress_bars()
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever it meets in a foreign folder
+        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=where) from error
+    check_architecture(config, where=where)
+    try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -255,8 +271,9 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    except Exception as error:  # transformers raises whatever it meets in a foreign folder
-        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=where) from error
+    except Exception as error:  # as above
+        what = "the model cannot be loaded"
+        raise not_loaded(error, what, kind=config.model_type, attention=spec.attention, where=where) from error
     model, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:

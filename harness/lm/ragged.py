@@ -1,7 +1,8 @@
 """Decoding with a kernel of our own: nothing is padded or masked, and rows leave without a copy.
 
-Prompts lie one behind the other, each kept once, and every row has its own positions beside it. A row's logits are the
-same to the bit whatever else attends in its batch; the products before and after attention are BLAS's.
+Prompts lie one behind the other, each kept once, and every row has its own positions beside it. Of the same queries,
+keys and values a row's attention makes the same to the bit, whatever else attends in its batch and with any number of
+threads. Its logits agree to rounding only: the products before and after attention are BLAS's.
 """
 
 from __future__ import annotations

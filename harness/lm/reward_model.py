@@ -17,6 +17,7 @@ from torch import nn
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
+from harness.lm.architectures import not_loaded
 from harness.lm.folders import check_folder, check_one_label
 from harness.lm.logprobs import ScoringModule, final_states
 from harness.lm.policy import WEIGHT_DTYPES, Policy, positions_limit
@@ -285,8 +286,10 @@ def _load_classifier(folder: Path, spec: Model, where: str) -> Any:
     from transformers.utils import logging as their_logging
 
     cast("Any", their_logging).disable_progress_bar()
+    kind = "such"
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        kind = config.model_type
         model, info = cast("Any", AutoModelForSequenceClassification).from_pretrained(
             folder,
             config=config,
@@ -298,8 +301,8 @@ def _load_classifier(folder: Path, spec: Model, where: str) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # transformers raises whatever it meets in a foreign folder
-        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"the reward model cannot be loaded: {said}", where=where) from error
+        what = "the reward model cannot be loaded"
+        raise not_loaded(error, what, kind=kind, attention=spec.attention, where=where) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(

@@ -315,11 +315,18 @@ class _NoCache(DynamicCache):
         return key_states, value_states
 
 
-def probe(policy: Policy, make: Callable[..., Decoder] = SharedPrefix) -> bool:
-    """Try on a toy that rows of a decoder that ``make`` makes get the logits of whole sequences."""
-    ids = torch.arange(2, 12, device=policy.device).view(2, 5) % policy.vocab_size
-    lengths = torch.tensor([3, 2], device=policy.device)
-    tail = ids[:, 3:].repeat_interleave(2, 0)
+def probe(policy: Policy, make: Callable[..., Decoder] = SharedPrefix, prompts: tuple[int, int] = (3, 2)) -> bool:
+    """Try on a toy that rows of a decoder that ``make`` makes get the logits of whole sequences.
+
+    Args:
+        policy: the model.
+        make: called as :class:`SharedPrefix` is.
+        prompts: tokens of the two prompts.
+    """
+    width = max(prompts) + 2
+    ids = torch.arange(2, 2 + 2 * width, device=policy.device).view(2, width) % policy.vocab_size
+    lengths = torch.tensor(prompts, device=policy.device)
+    tail = ids[:, -2:].repeat_interleave(2, 0)
     tail[1::2] = tail[1::2].flip(1)
     rows = make(policy, ids, lengths, 2, 2)
     for tokens in tail.unbind(1):

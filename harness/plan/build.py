@@ -240,6 +240,7 @@ class _Builder:
     def model(self, model: Model, seed: int) -> Stage:
         """Return the stage that provides the untrained checkpoint; new models have one for each seed."""
         label = model.label or model.name
+        loaded = {"dtype": model.dtype, "attention": model.attention}
         if model.config is not None:
             tokenizer = self.add(
                 "prepare",
@@ -251,10 +252,10 @@ class _Builder:
                 },
                 {"rows": self.data(self.benchmark.train)},
             )
-            config: dict[str, Any] = {"what": "new-model", "config": model.config, "seed": seed}
+            config: dict[str, Any] = {"what": "new-model", "config": model.config, "seed": seed, "model": loaded}
             return self.add("prepare", f"{label}/weights/seed {seed}", config, {"tokenizer": tokenizer})
         identity = model_identity(model, model.path)
-        config = {"what": "model", **identity}
+        config = {"what": "model", **identity, "model": loaded}
         runtime = {"path": model.path, "name": model.name}
         if "files" in identity:
             return self.add("prepare", label, config, {}, runtime, content=identity["files"])

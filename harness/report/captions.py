@@ -153,6 +153,28 @@ def cut_lines(results: Results, datasets: Sequence[str], decoding: str) -> list[
     return said
 
 
+def read_lines(results: Results, datasets: Sequence[str], decoding: str, role: str) -> list[str]:
+    """Say how much of what a model read for a metric was cut to fit in its context, at most of any row."""
+    said = []
+    for metric in results.metrics(role):
+        for dataset in datasets:
+            cells = [row.cells.get((dataset, decoding)) for row in results.rows]
+            for name, what in (("cut", "texts were cut at the end"), ("prompts_cut", "prompts were cut on the left")):
+                counts = [
+                    (scored.cut.get(name, 0), scored.cut.get("texts", 0))
+                    for cell in cells
+                    if cell is not None
+                    for scored in cell.scores.get(metric["use"], {}).values()
+                ]
+                most, among = max(counts, default=(0, 0))
+                if most:
+                    said.append(
+                        f"{metric['use']} on {dataset}: to fit in the context of the model that reads them, at most "
+                        f"{most} of {among} {what}, in any row and seed."
+                    )
+    return said
+
+
 def scorer_lines(results: Results) -> list[str]:
     """Say under which model perplexity is measured."""
     if not any("perplexity" in column["name"] for metric in results.metrics("fluency") for column in metric["columns"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,8 +36,11 @@ class Scored(NamedTuple):
     corpus: Mapping[str, float]
     missing: Mapping[str, int]
     """Answers without a value."""
-    notes: Mapping[str, int] = {}
+    notes: Mapping[str, int] = MappingProxyType({})
     """What the metric says of some answers, to how many it holds for."""
+    cut: Mapping[str, int] = MappingProxyType({})
+    """Of the ``texts`` that a model read for it, how many were ``cut``, or stood behind a prompt that was
+    (``prompts_cut``)."""
 
 
 @dataclass
@@ -324,6 +328,7 @@ class _Loader:
             summary["corpus"],
             {name: counts["missing"] for name, counts in summary["columns"].items()},
             summary.get("notes", {}),
+            summary.get("cut", {}),
         )
 
 

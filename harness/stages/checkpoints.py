@@ -76,9 +76,9 @@ def _new_model(order: Order, store: Store, folder: Path) -> dict[str, Any]:
     from harness.lm.tokenise import Tokeniser
 
     tokeniser = Tokeniser.load(store.open("prepare", order.parents["tokenizer"].id).path(CHECKPOINT))
-    spec = Model(name=order.label, config=order.config["config"])
+    spec = Model(name=order.label, config=order.config["config"], **order.config["model"])
     initialise(spec, tokeniser, order.config["seed"], folder)
-    return {"trained": "not at all"}
+    return {"trained": "not at all", "positions": _tried(folder, spec)}
 
 
 def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
@@ -95,12 +95,30 @@ def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # 
 
 
 def _existing(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
-    """Find a model on the hub or in a folder, and load its tokenizer once to see that it is usable."""
+    """Find a model on the hub or in a folder, and load it once to see that it is usable."""
     from harness.lm.models import resolve
-    from harness.lm.tokenise import Tokeniser
 
     name, path = order.runtime["name"], order.runtime["path"]
-    spec = Model(name=name, path=path, revision=order.config.get("revision"))
+    spec = Model(name=name, path=path, revision=order.config.get("revision"), **order.config["model"])
     found = resolve(spec, {})
-    Tokeniser.load(found.folder)
-    return {"name": name, "path": path, "revision": found.revision, "content": content_digest(found.folder)}
+    return {
+        "name": name,
+        "path": path,
+        "revision": found.revision,
+        "content": content_digest(found.folder),
+        "positions": _tried(found.folder, spec),
+    }
+
+
+def _tried(folder: Path, spec: Model) -> int | None:
+    """Load a model and try what training and sampling will ask of it; return its context in tokens, None for no limit.
+
+    Raises:
+        InputError: it is not fit for them.
+    """
+    from harness.lm.policy import Policy
+    from harness.lm.suitability import check_suitable
+
+    policy = Policy.load(folder, spec=spec)
+    check_suitable(policy, where=f"model {spec.name}")
+    return policy.positions_limit

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from harness.api import Example, Sample
 from harness.benchmark.schema import Template
-from harness.lm.encode import collate, collate_answers, encode
+from harness.lm.encode import Answer, check_room, collate, collate_answers, encode
 from harness.lm.logprobs import ScoringModule, score
 from harness.lm.modules import Modules
 from harness.lm.templates import render
@@ -21,11 +23,15 @@ from harness.training.budget import parts, token_budget
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.encode import Encoded, EncodedRow
+    from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
     from harness.lm.reward_model import RewardModel
     from harness.stages.order import Order, Tell
     from harness.store import Store
+
+
+#: A column of our own: whether the text of a row was cut.
+_CUT = "cut"
 
 
 class ModelServices(SharedServices):
@@ -37,6 +43,9 @@ class ModelServices(SharedServices):
         """Load nothing yet."""
         super().__init__(order, store, tell, samples, read)
         self.environment = environment(order)
+        self.cut: dict[str, int] = {}
+        """Of the texts whose likelihood was asked (``texts``), how many were cut on their right (``cut``), and how many
+        stand behind a prompt that was cut on its left (``prompts_cut``), each once for every draw."""
         self._policies: dict[str, Policy] = {}
         self._reward_model: RewardModel | None = None
         scorer = order.parents.get("scorer")
@@ -63,7 +72,8 @@ class ModelServices(SharedServices):
         ]
         found: list[list[tuple[float, float]]] = [[] for _ in samples]
         if rows:
-            encoded = self._encode(policy, rows, eos=True).rows
+            encoded = self._encode(policy, rows, eos=True)
+            self._count(encoded, [row.id for row in rows])
             answers = policy.tokeniser.completions([samples[int(row.id)].text for row in encoded])
             losses = prefix_losses(policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""))
             for row, each in zip(encoded, losses, strict=True):
@@ -83,26 +93,40 @@ class ModelServices(SharedServices):
         policy = self._policy(parent)
         examples = self._examples()
         wanted = {(sample.id, text) for sample, text in zip(samples, texts, strict=True) if text}
-        known = self._score(policy, examples, sorted(wanted), eos=eos)
-        return [known.get((sample.id, text), (0.0, 0)) for sample, text in zip(samples, texts, strict=True)]
+        asked = [(sample.id, text) for sample, text in zip(samples, texts, strict=True)]
+        known = self._score(policy, examples, sorted(wanted), [pair for pair in asked if pair[1]], eos=eos)
+        return [known.get(pair, (0.0, 0)) for pair in asked]
 
     def _examples(self) -> dict[str, Example]:
         return {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
 
-    def _encode(self, policy: Policy, rows: list[Example], *, eos: bool) -> Encoded:
-        """Tokenise rows as they were for the answers; a completion may take all the context that prompts leave."""
+    def _encode(self, policy: Policy, rows: list[Example], *, eos: bool) -> list[EncodedRow]:
+        """Tokenise rows as they were for the answers; a completion may take all the context that its prompt leaves."""
         config = self._order.config
         longest = config["max_prompt_length"]
-        return encode(
+        check_room(policy.positions_limit, longest, where=self._order.label)
+        encoded = encode(
             rows,
             policy.tokeniser,
             Template(**config["template"]),
             max_prompt=longest,
-            max_completion=(policy.positions_limit or longest + 4096) - longest,
+            max_completion=sys.maxsize,
             training=False,
             train_eos=eos,
             where=self._order.label,
         )
+        return [_fitting(row, policy.positions_limit) for row in encoded.rows]
+
+    def _count(self, encoded: Sequence[EncodedRow], asked: Sequence[str]) -> None:
+        """Count the cuts of rows, each as often as its id was ``asked`` for."""
+        prompts = {row.id for row in encoded if row.cut}
+        texts = {row.id for row in encoded if row.completion is not None and row.columns[_CUT]}
+        for name, found in (
+            ("texts", len(asked)),
+            ("cut", sum(row in texts for row in asked)),
+            ("prompts_cut", sum(row in prompts for row in asked)),
+        ):
+            self.cut[name] = self.cut.get(name, 0) + found
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
@@ -110,7 +134,13 @@ class ModelServices(SharedServices):
         return self._policies[parent]
 
     def _score(
-        self, policy: Policy, examples: dict[str, Example], wanted: list[tuple[str, str]], *, eos: bool
+        self,
+        policy: Policy,
+        examples: dict[str, Example],
+        wanted: list[tuple[str, str]],
+        asked: list[tuple[str, str]],
+        *,
+        eos: bool,
     ) -> dict[tuple[str, str], tuple[float, int]]:
         rows = [
             Example(id=str(number), fields=examples[example_id].fields, completion=text)
@@ -120,7 +150,10 @@ class ModelServices(SharedServices):
         if not rows:
             return found
         groups: dict[str, list[EncodedRow]] = {}
-        for row in self._encode(policy, rows, eos=eos).rows:
+        encoded = self._encode(policy, rows, eos=eos)
+        numbers = {pair: str(number) for number, pair in enumerate(wanted)}
+        self._count(encoded, [numbers[pair] for pair in asked])
+        for row in encoded:
             groups.setdefault(wanted[int(row.id)][0], []).append(row)
         ordered = sorted(groups.values(), key=_tokens, reverse=True)
         scoring = ScoringModule(policy, Modules(policy, often=False))
@@ -137,6 +170,16 @@ class ModelServices(SharedServices):
                     found[wanted[int(row.id)]] = (-nats, tokens)
             self._tell(len(found), len(wanted), "answer", "")
         return found
+
+
+def _fitting(row: EncodedRow, positions: int | None) -> EncodedRow:
+    """Return a row whose completion fits behind its own prompt, and whether it was cut for that."""
+    answer = row.completion
+    room = sys.maxsize if positions is None else positions - len(row.prompt)
+    cut = answer is not None and len(answer.ids) > room
+    if answer is not None and cut:
+        answer = Answer(answer.ids[:room], finished=False)
+    return replace(row, completion=answer, columns={_CUT: cut})
 
 
 def _tokens(group: Sequence[EncodedRow]) -> int:

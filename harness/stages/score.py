@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.api import Example, Metric, MetricResult, Sample
 from harness.errors import StageError, suggest
@@ -57,7 +57,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     with store.draft(order.kind, order.id) as draft:
         draft.write_jsonl(VALUES, _rows(samples, result))
         draft.write_json(MEANS, _means(samples, result))
-        draft.write_json(SUMMARY, _summary(config["metric"], result))
+        draft.write_json(SUMMARY, {**_summary(config["metric"], result), "cut": services.cut})
         replace = order.runtime.get("replace", False)
         return draft.commit(config=config, environment=environment, label=order.label, replace=replace)
 
@@ -93,6 +93,7 @@ class NoServices(SharedServices):
     """For metrics that registered no need of a model."""
 
     scorer_label = ""
+    cut: ClassVar[dict[str, int]] = {}
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Refuse."""

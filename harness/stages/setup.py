@@ -10,7 +10,7 @@ import torch
 from harness.benchmark.schema import Model, Template
 from harness.errors import InputError, MachineError
 from harness.lm.encode import Encoded, encode
-from harness.lm.native.library import available
+from harness.lm.native.library import available, digest
 from harness.lm.policy import Policy
 from harness.lm.reward_model import RewardModel, load_head
 from harness.stages.checkpoints import locate
@@ -57,7 +57,8 @@ def environment(order: Order) -> dict[str, Any]:
             )
         name = torch.cuda.get_device_name(device)
     found = fingerprint(threads=order.runtime["threads"], device=name, ranks=order.runtime["ranks"])
-    return {**found, "kernels": "own" if name == "cpu" and available() else "torch"}
+    own = name == "cpu" and available()
+    return {**found, "kernels": "own" if own else "torch", **({"kernels_sha256": digest()} if own else {})}
 
 
 def load_policy(order: Order, store: Store, parent: str, *, dropout: float = 0.0) -> Policy:

@@ -80,6 +80,8 @@ class Run:
     scored: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
     """What differs in the configuration of a row's ``score`` stages."""
     signature: Callable[[str, int], str] = lambda _row, _seed: "rouge|v1"
+    cut: Callable[[str, int], Mapping[str, int]] = lambda _row, _seed: {}
+    """What a row's ``score`` stages say of texts that were cut."""
     log: Callable[[str, int], list[dict[str, Any]]] | None = None
     trained: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
     """What differs in the summary of a row's ``train`` stage."""
@@ -222,7 +224,12 @@ class Run:
         with Store(self.root).draft("score", stage) as draft:
             draft.write_jsonl("values.jsonl", [])
             draft.write_json("means.json", {"ids": ids, "columns": columns})
-            found = {"signature": self.signature(row, seed), "corpus": corpus, "columns": counts}
+            found = {
+                "signature": self.signature(row, seed),
+                "corpus": corpus,
+                "columns": counts,
+                "cut": self.cut(row, seed),
+            }
             draft.write_json("metrics.json", {"metric": metric["use"], **found})
             options = {"options": metric["options"], "plugin": "1", "code": "1", **self.scored(row, seed)}
             config = {"metric": metric["use"], **options}

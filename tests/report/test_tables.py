@@ -647,3 +647,10 @@ def test_the_order_of_rows_and_seeds_changes_nothing_but_the_order(
                     width = cell["high"] - cell["low"]
                     assert again["high"] - again["low"] == pytest.approx(width, rel=0.1)
         assert sorted(by_label) == sorted(row["label"] for row in plain["rows"])
+
+
+def test_what_was_cut_for_a_model_that_reads_is_said(run: Run) -> None:
+    run.cut = lambda row, seed: {"texts": 24, "cut": 5 if (row, seed) == ("eso", 1) else 2, "prompts_cut": 0}
+    text = "to fit in the context of the model that reads them, at most 5 of 24 texts were cut at the end, in any row"
+    assert f"rouge on in-data: {text} and seed." in said(run)
+    assert "cut on the left" not in said(run)

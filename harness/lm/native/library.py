@@ -44,6 +44,8 @@ _TYPES: Final[Mapping[torch.dtype, tuple[Any, tuple[str, ...]]]] = {
     torch.float64: (ctypes.c_double, ("-DDOUBLE",)),
 }
 _SECONDS = 120
+#: The sha256 of what was loaded for each type.
+_digests: dict[torch.dtype, str] = {}
 
 
 class States(ctypes.Structure):
@@ -96,14 +98,27 @@ def _load(dtype: torch.dtype) -> ctypes.CDLL | None:
         return None
     real, defines = _TYPES[dtype]
     try:
-        return _typed(_built(defines), real)
+        library, _digests[dtype] = _built(defines)
+        return _typed(library, real)
     except (OSError, subprocess.SubprocessError) as error:
         log.info("torch's kernels are used, ours cannot be compiled here: %s", error)
         return None
 
 
-def _built(defines: Sequence[str]) -> ctypes.CDLL:
-    """Compile the kernels, unless that was done before, and load them; or raise OSError or SubprocessError."""
+def digest() -> str:
+    """Return the sha256 of the compiled kernels for float32, empty where there are none."""
+    return _digests[torch.float32] if available() else ""
+
+
+def _built(defines: Sequence[str]) -> tuple[ctypes.CDLL, str]:
+    """Compile the kernels, unless that was done before, and load them; or raise OSError or SubprocessError.
+
+    What was compiled is named by its sha256, which is checked before it is loaded: a file that has lost its end would
+    take the process with it, and one with another bit would compute something else.
+
+    Returns:
+        the functions of ``kernels.c``, and the sha256 of the file.
+    """
     compiler = (
         shlex.split(os.environ.get("CC", ""))
         or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
@@ -112,17 +127,25 @@ def _built(defines: Sequence[str]) -> ctypes.CDLL:
         raise FileNotFoundError("no C compiler is found")
     source = _SOURCE.read_bytes()
     known = "\0".join((*compiler, *_FLAGS, *defines, _processor()))
-    name = f"kernels-{hashlib.sha256(known.encode() + source).hexdigest()[:32]}.so"
+    name = f"kernels-{hashlib.sha256(known.encode() + source).hexdigest()[:32]}"
     with tempfile.TemporaryDirectory(prefix="harness-kernels-") as made:
         folder = _cache() or Path(made)
-        library = folder / name
-        if not library.is_file():
-            _compile(compiler, defines, Path(made), library)
+        library = _whole(folder, name) or _compile(compiler, defines, Path(made), folder, name)
         # OpenMP is torch's: what is not linked is found among the libraries that it has loaded for everyone
-        return ctypes.CDLL(str(library))
+        return ctypes.CDLL(str(library)), library.stem.removeprefix(f"{name}-")
 
 
-def _compile(compiler: Sequence[str], defines: Sequence[str], folder: Path, library: Path) -> None:
+def _whole(folder: Path, name: str) -> Path | None:
+    """Return the compiled kernels if they are what was compiled; remove them, and say so, if they are not."""
+    for library in sorted(folder.glob(f"{name}-*.so")):
+        if library.stem == f"{name}-{hashlib.sha256(library.read_bytes()).hexdigest()}":
+            return library
+        log.warning("the compiled kernels are damaged, and are compiled again: %s", library)
+        library.unlink(missing_ok=True)
+    return None
+
+
+def _compile(compiler: Sequence[str], defines: Sequence[str], folder: Path, target: Path, name: str) -> Path:
     made = folder / "kernels.o"
     for place, tuned in enumerate(_TUNED):
         command = [*compiler, *_FLAGS, *tuned, *defines, "-c", str(_SOURCE), "-o", str(made)]
@@ -133,13 +156,15 @@ def _compile(compiler: Sequence[str], defines: Sequence[str], folder: Path, libr
             if place == len(_TUNED) - 1:
                 raise
     # beside its place and then into it: another process may be doing the same
-    handle, partial = tempfile.mkstemp(dir=library.parent, prefix=library.stem, suffix=".part")
+    handle, partial = tempfile.mkstemp(dir=target, prefix=name, suffix=".part")
     os.close(handle)
     try:
         _run([*compiler, "-shared", str(made), "-o", partial, "-lm"])
+        library = target / f"{name}-{hashlib.sha256(Path(partial).read_bytes()).hexdigest()}.so"
         Path(partial).replace(library)
     finally:
         Path(partial).unlink(missing_ok=True)
+    return library
 
 
 def _run(command: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from stages.orders import order
 
 from harness.lm.native import library
 from harness.lm.native.activation import gelu_tanh
 from harness.lm.tree_attention import Forest, Tree
+from harness.stages.setup import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +52,35 @@ def test_they_are_compiled_once_for_a_cache(tmp_path: Path) -> None:
     assert ask(XDG_CACHE_HOME=str(tmp_path))[0] == "True"
     (again,) = kept(tmp_path)
     assert (again, again.stat().st_mtime_ns) == (made, before)
+
+
+@pytest.mark.usefixtures("own_kernels")
+@pytest.mark.parametrize("damage", ["truncated", "another bit"])
+def test_damaged_ones_are_never_loaded_but_compiled_again(tmp_path: Path, damage: str) -> None:
+    ask(XDG_CACHE_HOME=str(tmp_path))
+    (made,) = kept(tmp_path)
+    content = made.read_bytes()
+    spoilt = bytearray(content)
+    spoilt[len(spoilt) // 3] ^= 1
+    made.write_bytes(content[: len(content) // 2] if damage == "truncated" else bytes(spoilt))
+    again = subprocess.run(
+        [sys.executable, "-c", _ASK], env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert again.stdout.split() == ["True", again.stdout.split()[1]]
+    assert float(again.stdout.split()[1]) == pytest.approx(0.841192, abs=1e-6)
+    assert again.stderr.count("the compiled kernels are damaged, and are compiled again") == 1
+    (whole,) = kept(tmp_path)
+    assert hashlib.sha256(whole.read_bytes()).hexdigest() in whole.name
+    ask(XDG_CACHE_HOME=str(tmp_path))  # and says nothing
+
+
+@pytest.mark.usefixtures("own_kernels", "torch_as_it_was")
+def test_results_say_which_were_used(tmp_path: Path) -> None:
+    found = environment(order(tmp_path, "score", {}))
+    assert found["kernels"] == "own"
+    assert found["kernels_sha256"] == library.digest()
+    assert len(found["kernels_sha256"]) == 64
 
 
 @pytest.mark.usefixtures("own_kernels")
@@ -132,7 +164,7 @@ def test_every_width_of_vectors_gives_the_same(monkeypatch: pytest.MonkeyPatch, 
     expected = outcome()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(library, "_TUNED", ((tuned,),))
-    built = library._typed(library._built(()), library._TYPES[torch.float32][0])
+    built = library._typed(library._built(())[0], library._TYPES[torch.float32][0])
     monkeypatch.setattr(library, "_load", lambda _: built)
     for one, other in zip(outcome(), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)

@@ -1,0 +1,74 @@
+"""Whether prompts and answers fit in the contexts of the models that read them: known before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError, InputError, InputErrors
+from harness.lm.encode import check_fits, check_room
+from harness.stages.checkpoints import MODEL
+from harness.store import CorruptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from harness.plan import Stage
+    from harness.store import Store
+
+
+def check_contexts(stages: Iterable[Stage], store: Store) -> None:
+    """Check the stages that read with a model, as far as the models have been prepared.
+
+    Raises:
+        InputError: a model is too small for what the file asks.
+        InputErrors: several are.
+    """
+    known: dict[str, int | None] = {}
+    errors: dict[str, HarnessError] = {}
+    for stage in stages:
+        for model, prompt, answer in _asked(stage):
+            positions = _positions(model, store, known)
+            try:
+                if answer is None:
+                    check_room(positions, prompt, where=f"scorer {model.label}")
+                else:
+                    check_fits(prompt, answer, positions, where=f"model {model.label}")
+            except InputError as error:
+                errors[str(error)] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise InputErrors(errors.values())
+
+
+def _asked(stage: Stage) -> Iterator[tuple[Stage, int, int | None]]:
+    """Yield untrained models that a stage reads with, the longest prompt, and the answer, None where it may be cut."""
+    config = stage.config
+    if stage.kind == "train":
+        recipe = config["recipe"]
+        longest = max(recipe["max_completion_length"], recipe.get("generate_length") or 0)
+        yield _root(stage), recipe["max_prompt_length"], longest
+    elif stage.kind == "generate":
+        yield _root(stage.parents["checkpoint"]), config["max_prompt_length"], config["decoding"]["max_new_tokens"]
+    elif stage.kind == "score" and "scorer" in stage.parents:
+        yield _root(stage.parents["scorer"]), config["max_prompt_length"], None
+
+
+def _root(stage: Stage) -> Stage:
+    """Return the model that a chain of training began with."""
+    while stage.kind == "train":
+        stage = stage.parents["start"]
+    return stage
+
+
+def _positions(model: Stage, store: Store, known: dict[str, int | None]) -> int | None:
+    """Return a model's context; None where it has no limit, or is not prepared yet."""
+    if model.key not in known:
+        known[model.key] = None
+        if model.done and model.id:
+            try:
+                known[model.key] = store.open(model.kind, model.id).json(MODEL).get("positions")
+            except CorruptError:  # it is made anew, and asked then
+                del known[model.key]
+                return None
+    return known[model.key]

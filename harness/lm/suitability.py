@@ -1,0 +1,84 @@
+"""Whether a model does what training and sampling rely on, tried on a few tokens before anything is trained.
+
+No list of architectures answers that: transformers has hundreds, and each places tokens, masks and keeps what it has
+read in its own way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import InputError
+from harness.lm import backbone
+from harness.lm.decoding import decoder
+from harness.lm.shared_prefix import probe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.lm.policy import Policy
+
+_TOKENS = 7
+
+
+def check_suitable(policy: Policy, *, where: str) -> None:
+    """Raise InputError unless what the model says of a row follows from the row alone, however it is asked.
+
+    Tried are: what it says of a token does not depend on later ones, nor on padding at the right end (scoring); and a
+    continuation behind kept keys and values, in company and after other rows have left, gets the logits of the whole
+    sequence (decoding).
+    """
+    exact = policy.without_autocast()
+    reasons = {
+        "what it says of a token depends on the tokens behind it": _causal,
+        "decoding with kept keys and values does not give what a forward over the whole sequence gives": _continues,
+    }
+    with torch.inference_mode(), backbone.evaluating(policy.model):
+        for reason, holds in reasons.items():
+            try:
+                fine = holds(exact)
+            except Exception as error:  # whatever a foreign model does not take
+                said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+                raise InputError(
+                    f"the model cannot be used here: it fails on a few tokens with {type(error).__name__}: {said}",
+                    where=where,
+                    got=policy.model.config.model_type,
+                ) from error
+            if not fine:
+                raise InputError(
+                    f"the model cannot be used here: {reason}",
+                    where=where,
+                    got=policy.model.config.model_type,
+                    expected="a causal language model",
+                )
+
+
+def _causal(policy: Policy) -> bool:
+    """Try two rows with a common beginning, and the beginning alone with and without padding."""
+    ids = torch.arange(2, 2 + _TOKENS, device=policy.device)[None] % policy.vocab_size
+    start = ids[:, : _TOKENS - 3]
+    other = torch.cat((start, ids[:, :3]), 1)
+    mask = torch.ones_like(ids)
+    mask[:, start.shape[1] :] = 0
+    expected = _logits(policy, start, torch.ones_like(start))
+    return all(
+        backbone.alike(_logits(policy, rows, seen)[:, : start.shape[1]], expected)
+        for rows, seen in ((ids, torch.ones_like(ids)), (other, torch.ones_like(ids)), (ids, mask))
+    )
+
+
+def _continues(policy: Policy) -> bool:
+    def make(*arguments: Any) -> Any:
+        _, prompts, lengths, repeats, room = arguments
+        return decoder(policy, prompts, lengths, repeats=repeats, room=room)
+
+    return probe(policy, make)
+
+
+def _logits(policy: Policy, ids: Tensor, mask: Tensor) -> Tensor:
+    positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
+    states, logits, _ = backbone.forward(policy.model, **inputs, use_cache=False)
+    return policy.restrict(backbone.head(policy.model)(states) if logits is None else logits)

@@ -1,0 +1,156 @@
+"""Likelihoods of texts: the whole text wherever it fits behind its own prompt, and cuts that are counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from stages.orders import order, silent
+
+from harness.api import Sample
+from harness.benchmark.schema import Model
+from harness.errors import InputError
+from harness.lm.models import initialise, train_bpe
+from harness.lm.policy import Policy
+from harness.stages.nll import ModelServices
+from harness.stages.setup import make_room
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from harness.store import Record
+
+POSITIONS = 24
+TEXTS = ["the cat sat on the mat and the dog sat on the log", "one two three four five six seven eight nine ten"]
+PROMPTS = {"a": "the cat", "b": "one two three"}
+
+
+pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+
+
+@pytest.fixture(autouse=True)
+def no_model_is_kept() -> Iterator[None]:
+    make_room()
+    yield
+    make_room()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def parents(store: Store, tmp_path: Path) -> dict[str, Record]:
+    """Rows, and a model with few positions, as scorer and as policy."""
+    tokeniser = train_bpe(TEXTS * 3, 260, tmp_path / "bpe")
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": POSITIONS}
+    with store.draft("train", "model") as draft:
+        initialise(Model(name="m", config=config), tokeniser, 0, draft.folder / "checkpoint")
+        model = draft.commit(config={}, environment={}, label="model")
+    with store.draft("prepare", "rows") as draft:
+        rows = [
+            {"id": name, "fields": {"instruction": text}, "completion": None, "references": [], "chosen": None,
+             "rejected": None, "columns": {}}
+            for name, text in PROMPTS.items()
+        ]  # fmt: skip
+        draft.write_jsonl("rows.jsonl", rows)
+        return {"rows": draft.commit(config={}, environment={}, label="rows"), "scorer": model, "policy": model}
+
+
+def services(store: Store, parents: dict[str, Record], max_prompt: int) -> ModelServices:
+    config = {
+        "template": {"text": "{instruction}"},
+        "max_prompt_length": max_prompt,
+        "model": {"dtype": "float64", "attention": "sdpa"},
+    }
+    return ModelServices(order(store.root, "score", config, **parents), store, silent, [], lambda _: [])
+
+
+def sample(name: str, text: str, draw: int = 0) -> Sample:
+    return Sample(
+        id=name, draw=draw, prompt=PROMPTS[name], text=text, tokens=1, finished=True, references=(text,), columns={}
+    )
+
+
+def policy_of(parents: dict[str, Record]) -> Policy:
+    return Policy.load(parents["scorer"].path("checkpoint"), spec=Model(name="m", dtype="float64"))
+
+
+def whole(policy: Policy, prompt: str, text: str, *, eos: bool) -> tuple[float, int, int]:
+    """Return nats and tokens of as much of a text as fits, from a forward of that alone, and its tokens."""
+    start = policy.tokeniser.prompt(prompt)
+    (answer,) = policy.tokeniser.completions([text])
+    answer = [*answer, policy.eos_id] if eos else answer
+    kept = answer[: POSITIONS - len(start)]
+    ids = torch.tensor([[*start, *kept]])
+    with torch.no_grad():
+        logp = policy.restrict(policy.model(input_ids=ids, use_cache=False).logits[0]).log_softmax(-1)
+    picked = logp[len(start) - 1 : len(start) - 1 + len(kept)].gather(1, torch.tensor(kept)[:, None])
+    return -float(picked.sum()), len(kept), len(answer)
+
+
+@pytest.mark.parametrize("eos", [False, True])
+def test_the_configured_prompt_length_takes_nothing_from_an_answer(
+    store: Store, parents: dict[str, Record], *, eos: bool
+) -> None:
+    policy = policy_of(parents)
+    short = {"a": "the cat s", "b": "one two"}
+    samples = [sample(name, text) for name, text in short.items()]
+    expected = [whole(policy, PROMPTS[name], text, eos=eos) for name, text in short.items()]
+    assert all(kept == given for _, kept, given in expected)
+    longest = max(len(policy.tokeniser.prompt(prompt)) for prompt in PROMPTS.values())
+    for max_prompt in (longest, POSITIONS - 2, POSITIONS - 1):
+        asked = services(store, parents, max_prompt)
+        found = asked.reference_nll(samples) if eos else asked.answer_nll(samples)
+        assert [tokens for _, tokens in found] == [tokens for _, tokens, _ in expected]
+        assert [nats for nats, _ in found] == pytest.approx([nats for nats, _, _ in expected], abs=1e-9)
+        assert asked.cut == {"texts": 2, "cut": 0, "prompts_cut": 0}
+
+
+@pytest.mark.parametrize("eos", [False, True])
+def test_what_does_not_fit_is_cut_by_its_own_prompt_and_counted(
+    store: Store, parents: dict[str, Record], *, eos: bool
+) -> None:
+    policy = policy_of(parents)
+    long = "the cat sat on the mat and the dog sat on the log " * 3
+    samples = [sample("a", long), sample("a", long, 1), sample("b", long), sample("b", "one")]
+    expected = [whole(policy, each.prompt, each.text, eos=eos) for each in samples]
+    assert [kept < given for _, kept, given in expected] == [True, True, True, False]
+    asked = services(store, parents, POSITIONS - 1)
+    found = asked.reference_nll(samples) if eos else asked.answer_nll(samples)
+    assert [tokens for _, tokens in found] == [tokens for _, tokens, _ in expected]
+    assert [nats for nats, _ in found] == pytest.approx([nats for nats, _, _ in expected], abs=1e-9)
+    assert asked.cut == {"texts": 4, "cut": 3, "prompts_cut": 0}
+
+
+def test_prompts_that_are_cut_are_counted(store: Store, parents: dict[str, Record]) -> None:
+    asked = services(store, parents, 3)
+    asked.answer_nll([sample("b", "one"), sample("b", "two")])
+    assert asked.cut == {"texts": 2, "cut": 0, "prompts_cut": 2}
+
+
+def test_losses_behind_prefixes_are_counted_too(store: Store, parents: dict[str, Record]) -> None:
+    asked = services(store, parents, POSITIONS - 1)
+    long = "the cat sat on the mat and the dog sat on the log " * 3
+    found = asked.prefix_nll([sample("a", "the cat s"), sample("a", long)])
+    assert asked.cut == {"texts": 2, "cut": 1, "prompts_cut": 0}
+    assert all(found)
+
+
+@pytest.mark.parametrize("max_prompt", [POSITIONS, POSITIONS + 9])
+def test_a_context_without_room_is_one_message(store: Store, parents: dict[str, Record], max_prompt: int) -> None:
+    asked = services(store, parents, max_prompt)
+    with pytest.raises(InputError, match=f"context of {POSITIONS} tokens has no room for an answer"):
+        asked.answer_nll([sample("a", "the cat")])
+
+
+def test_nothing_asked_is_nothing_cut(store: Store, parents: dict[str, Record]) -> None:
+    asked = services(store, parents, POSITIONS)
+    assert asked.answer_nll([sample("a", "")]) == [(0.0, 0)]
+    assert asked.cut == {}
+    values: Any = asked.answer_nll([])
+    assert list(values) == []
