@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -67,6 +68,9 @@ def command(
 
     Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
     it; 128 + n, stopped by signal n.
+
+    SIGUSR1 keeps the state of what is being made, and the run goes on; SIGUSR2, like SIGTERM, SIGINT and SIGHUP, keeps
+    it and ends the run.
     """
     from harness.execution.device import resolve_device
     from harness.execution.interrupt import Interrupted, interruptible
@@ -91,10 +95,11 @@ def command(
     store = Store(results)
     folder = results_folder(results, benchmark)
     console = Console(stderr=True)
-    if not quiet:
-        console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
     try:
-        with interruptible():
+        with interruptible() as keep:
+            settings = replace(settings, keep=keep)
+            if not quiet:
+                console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
             outcome, text = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
@@ -166,6 +171,10 @@ def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
     from harness.execution.watch import clock
 
     text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}; tables in {folder}"
+    again = [death for key, death in outcome.deaths.items() if key not in outcome.failures]
+    if again:
+        text += "\nmade at the second try, because the process of the first died:"
+        text += "".join(f"\n  {death.stage.kind} {death.stage.label}: {death.message}" for death in again)
     if outcome.failures:
         first = [failure for failure in outcome.failures.values() if failure.because_of is None]
         text += f"\n{len(outcome.failures)} stages have no result, because of:"
