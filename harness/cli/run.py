@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -71,6 +72,9 @@ def command(
 
     Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
     it; 128 + n, stopped by signal n.
+
+    SIGUSR1 keeps the state of what is being made, and the run goes on; SIGUSR2, like SIGTERM, SIGINT and SIGHUP, keeps
+    it and ends the run.
     """
     from harness.execution.device import resolve_device
     from harness.execution.interrupt import Interrupted, interruptible
@@ -96,10 +100,11 @@ def command(
     store = Store(results)
     folder = results_folder(results, benchmark)
     console = Console(stderr=True)
-    if not quiet:
-        console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
     try:
-        with interruptible():
+        with interruptible() as keep:
+            settings = replace(settings, keep=keep)
+            if not quiet:
+                console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
             outcome, made = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
             unwritten = write_if_allowed(made, folder)
     except Interrupted as error:
@@ -188,6 +193,10 @@ def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
     if outcome.rebuilt:
         text += f"\n{len(outcome.rebuilt)} stages that the store had were made anew:"
         text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
+    again = [death for key, death in outcome.deaths.items() if key not in outcome.failures]
+    if again:
+        text += "\nmade at the second try, because the process of the first died:"
+        text += "".join(f"\n  {death.stage.kind} {death.stage.label}: {death.message}" for death in again)
     if outcome.failures:
         first = [failure for failure in outcome.failures.values() if failure.because_of is None]
         text += f"\n{len(outcome.failures)} stages have no result, because of:"

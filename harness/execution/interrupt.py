@@ -1,4 +1,7 @@
-"""Ending a run when the user or the system asks for it: workers are ended first, and the exit code names the signal."""
+"""Signals to a run: which end it, with workers ended first and an exit code that names the signal, and which do not.
+
+Which asks for what is said in docs/adr/signals-of-schedulers.md.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+from harness.training.stop import END, KEEP
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-#: What a terminal, a scheduler and a lost connection send.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What a scheduler sends long before it ends a job: there is time to finish a step and to write a large state.
+EARLY = signal.SIGUSR2
 
 
 class Interrupted(BaseException):
@@ -29,19 +34,65 @@ class Interrupted(BaseException):
         return 128 + self.number
 
 
+class KeepFlag:
+    """Whether a signal has asked to keep the states of what is being made."""
+
+    def __init__(self) -> None:
+        """Start without."""
+        self._asked = False
+
+    def ask(self) -> None:
+        """Ask for it."""
+        self._asked = True
+
+    def __call__(self) -> bool:
+        """Return whether it was asked for since the last call."""
+        asked, self._asked = self._asked, False
+        return asked
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise :class:`Interrupted` in the block at each signal; outside the main thread nothing changes."""
+def interruptible() -> Iterator[KeepFlag]:
+    """Raise :class:`Interrupted` in the block at each signal that ends a run, and note the one that does not.
+
+    Outside the main thread nothing changes.
+    """
+    flag = KeepFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield flag
         return
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
-        raise Interrupted(number)
+        if number == KEEP:
+            flag.ask()
+        else:
+            raise Interrupted(number)
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    before = {number: signal.signal(number, handle) for number in (*END, KEEP)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            warned = number in {KEEP, EARLY} and handler == signal.SIG_DFL
+            # what is left to do, printing, is no reason to die of a warning
+            signal.signal(number, signal.SIG_IGN if warned else handler)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold a scheduler's signals back in the block; a process that is started in it holds them back until it is told.
+
+    By default they kill: a new process would die of them before it could say otherwise.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (KEEP, EARLY))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def outlive_warnings() -> None:
+    """Ignore a scheduler's signals from now on, in this process and, until they say otherwise, in those it starts."""
+    for number in (KEEP, EARLY):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (KEEP, EARLY))

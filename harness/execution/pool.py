@@ -16,7 +16,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import StageError
+from harness.errors import MachineError, StageError
+from harness.execution.alive import VARIABLE, Listener
+from harness.execution.interrupt import held_back
+from harness.training.stop import KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +43,8 @@ class Event:
 
     worker: Worker
     kind: str
-    """``progress``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent), ``stopped``, ``died``."""
+    """``progress``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent), ``stopped``, ``died``,
+    ``stalled``."""
     body: dict[str, Any] = field(default_factory=dict)
 
 
@@ -56,8 +60,18 @@ class Worker:
         self._rest = b""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._listeners: list[threading.Thread] = []
+        self._alive: list[Listener] = []
         port = str(_free_port()) if ranks > 1 else ""
-        self.processes = [self._start(rank, threads, port, kinds) for rank in range(ranks)]
+        self.processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for rank in range(ranks):
+                self.processes.append(self._start(rank, threads, port, kinds))
+        except OSError as error:
+            self.stop()
+            raise MachineError(f"cannot start a worker process: {error.strerror or error}") from error
+        except BaseException:
+            self.stop()
+            raise
         self.lead = self.processes[0]
 
     def give(self, stage: Stage, order: Order) -> None:
@@ -98,6 +112,19 @@ class Worker:
         self.alone_since = self.alone_since or time.monotonic()
         return time.monotonic() - self.alone_since > _LAST_WORDS
 
+    def stalled(self, seconds: float) -> str | None:
+        """Return which process has given no sign of life for so long, in words; None where all have."""
+        silent = [rank for rank, alive in enumerate(self._alive) if alive.silence() >= seconds]
+        if not silent:
+            return None
+        who = f"process {silent[0] + 1} of {self.ranks}" if self.ranks > 1 else "the worker process"
+        return f"{who} has given no sign of life for {seconds / 60:g} minutes (execution.rank_timeout_minutes)"
+
+    def ask_to_keep(self) -> None:
+        """Ask the processes to keep what they have, and to go on."""
+        for process in self.processes:
+            process.send_signal(KEEP)
+
     def ask_to_stop(self) -> None:
         """Ask the processes to end between two steps and keep what they have."""
         for process in self.processes:
@@ -111,7 +138,10 @@ class Worker:
                 process.kill()
         for process in self.processes:
             process.wait()
-        for process, listener in zip(self.processes, self._listeners, strict=True):
+        for alive in self._alive:
+            alive.close()
+        self._alive.clear()
+        for process, listener in zip(self.processes, self._listeners, strict=False):  # one may not have been started
             listener.join(timeout=1.0)
             # a process that the worker started may hold its standard error open still
             heard = None if listener.is_alive() else process.stderr
@@ -140,14 +170,21 @@ class Worker:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.execution.worker", *kinds],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its workers
-        )
+        alive = Listener()
+        self._alive.append(alive)
+        try:
+            with held_back():
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "harness.execution.worker", *kinds],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env={**environment, VARIABLE: str(alive.writing)},
+                    pass_fds=(alive.writing,),
+                    start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its workers
+                )
+        finally:
+            alive.given()
         listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
         listener.start()
         self._listeners.append(listener)
@@ -164,9 +201,22 @@ class Worker:
 class Pool:
     """Up to ``jobs`` workers, started when there is work for them."""
 
-    def __init__(self, jobs: int, *, threads: int, ranks: int, kinds: Sequence[str] = ()) -> None:
-        """Make an empty pool; ``kinds`` are those of the stages that it is for."""
+    def __init__(
+        self, jobs: int, *, threads: int, ranks: int, kinds: Sequence[str] = (), stall_seconds: float = 600.0
+    ) -> None:
+        """Make an empty pool.
+
+        Args:
+            jobs: most workers.
+            threads: of each process.
+            ranks: processes of each worker.
+            kinds: those of the stages that it is for.
+            stall_seconds: how long a process may give no sign of life.
+        """
         self.jobs = jobs
+        self.stall_seconds = stall_seconds
+        #: Seconds that workers in the middle of a stage have at the end.
+        self.grace = _GRACE
         self.kinds = kinds
         self.threads = threads
         self.ranks = ranks
@@ -209,6 +259,16 @@ class Pool:
                 yield self._bury(worker)
         for worker in [worker for worker in self.busy() if worker.is_abandoned()]:
             yield self._bury(worker)
+        for worker in list(self.workers):
+            stalled = worker.stalled(self.stall_seconds)
+            if stalled is not None:
+                self.replace(worker)
+                yield Event(worker, "stalled", {"message": stalled, "exit_code": StageError.exit_code})
+
+    def keep(self) -> None:
+        """Let every worker in the middle of a stage keep what it has."""
+        for worker in self.busy():
+            worker.ask_to_keep()
 
     def replace(self, worker: Worker) -> None:
         """End a worker whose ranks may be out of step; the next order gets a new one."""
@@ -227,7 +287,7 @@ class Pool:
         try:
             for worker in self.busy():
                 worker.ask_to_stop()
-            deadline = time.monotonic() + _GRACE
+            deadline = time.monotonic() + self.grace
             while any(process.poll() is None for process in busy) and time.monotonic() < deadline:
                 time.sleep(0.05)
         finally:  # asked a second time, it does not wait

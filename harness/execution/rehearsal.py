@@ -102,8 +102,9 @@ def _inspect(kind: Kind, name: str, options: Mapping[str, Any], registry: Regist
 def _rehearse(method: Method, registration: MethodRegistration, where: str) -> None:
     """Raise UndeclaredError where a method uses what it does not declare in its setup or its first step."""
     from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
+    from harness.training.assignment import Surroundings
     from harness.training.declared import DeclaredMethod
-    from harness.training.loop import Segment, Surroundings
+    from harness.training.loop import Segment
     from harness.training.rewards import CombinedReward, Part
     from harness.training.seeds import own_generators
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 from harness.errors import HarnessError, InputError, MachineError, StageError, StorageError
 from harness.execution.columns import DataColumns
 from harness.execution.contexts import check_contexts
+from harness.execution.interrupt import EARLY, Interrupted
 from harness.execution.keep import made_before, prune, required
+from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
@@ -17,24 +19,28 @@ from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.plan import Plan, Stage, build_plan
 from harness.stages import Order, Parent
-from harness.stages.kinds import check_taught
-from harness.stages.rows import check_groups, check_overlap, check_pairs, read
 from harness.store import CorruptError, Damage
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from harness.benchmark.schema import Benchmark
     from harness.execution.pool import Event
     from harness.plugins import Registry
-    from harness.store import Record, Store
+    from harness.store import Store
 
 #: Which kinds go first when several stages are ready: what others wait for.
 _PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
 
 #: How often a stage is tried again after a damaged file of a parent was found and the parent made anew.
 _REPAIRS = 2
+
+#: Ends of a stage that its worker did not live to tell.
+_GONE = {"died", "stalled"}
+
+#: Seconds that workers have to keep what they have, where a scheduler warns of an end to come.
+_EARLY_GRACE = 600.0
 
 
 class Watcher(Protocol):
@@ -60,6 +66,9 @@ class Watcher(Protocol):
 
     def rebuilding(self, stage: Stage, reason: str) -> None:
         """Say that a stage is made again which was made before, and why."""
+
+    def retrying(self, stage: Stage, message: str) -> None:
+        """Say that a stage's process died, and that the stage is tried once more."""
 
 
 @dataclass
@@ -93,6 +102,8 @@ class Outcome:
     reused: int = 0
     rebuilt: dict[str, Rebuilt] = field(default_factory=dict)
     """What was made again that had been made before, by the stage's key."""
+    deaths: dict[str, Failure] = field(default_factory=dict)
+    """Stages that were tried once more because their process died, and how, by the stage's key."""
 
     def done(self, stage: Stage) -> bool:
         """Return whether a stage has a result."""
@@ -110,6 +121,8 @@ class Settings:
     blocked: tuple[str, ...] = ()
     retry_unparsed: bool = False
     """Whether judges are asked again where a reply held no verdict."""
+    keep: Callable[[], bool] = lambda: False
+    """Asked all the time: whether what is being made is to keep its state now."""
 
 
 def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: Settings, watcher: Watcher) -> Outcome:
@@ -140,6 +153,7 @@ class _Runner:
         self.repairs: dict[str, int] = {}
         self.retry_before = time.time() if settings.retry_unparsed else 0.0
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
+        self.deaths: dict[str, Failure] = {}
         self.made = 0
         self.clearing = False
         """Whether what is damaged is moved out of the way as soon as it is seen."""
@@ -159,13 +173,14 @@ class _Runner:
                 self._make()
         if not self.failures and not others(self.store):
             self._prune()
-        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt)
+        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths)
         _raise_if_nothing_worked(outcome)
         return outcome
 
     def _make(self) -> None:
         kinds = sorted({stage.kind for stage in self.needed})
-        pool = Pool(self.settings.jobs, threads=self.settings.threads, ranks=self.settings.ranks, kinds=kinds)
+        settings, stall = self.settings, 60 * self.benchmark.execution.rank_timeout_minutes
+        pool = Pool(settings.jobs, threads=settings.threads, ranks=settings.ranks, kinds=kinds, stall_seconds=stall)
         try:
             self._inspect(pool)
             while True:
@@ -175,6 +190,12 @@ class _Runner:
                     break
                 for event in pool.wait(0.5):
                     self._hear(pool, event)
+                if settings.keep():
+                    pool.keep()
+        except Interrupted as error:
+            if error.number == EARLY:
+                pool.grace = _EARLY_GRACE
+            raise
         finally:
             pool.close()
         left = [stage for stage in self.needed if stage.key not in self.finished and stage.key not in self.failures]
@@ -248,6 +269,8 @@ class _Runner:
             "sources": self._sources(),
             "retry_before": self.retry_before,
             "replace": stage.key in self.again,
+            "checkpoint_minutes": self.benchmark.execution.checkpoint_minutes,
+            "rank_timeout_minutes": self.benchmark.execution.rank_timeout_minutes,
         }
         return Order(
             stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
@@ -276,7 +299,7 @@ class _Runner:
             if self._clears_up(stage):
                 self._look_again()
             return
-        if event.kind != "died" and worker.ranks > 1 and stage.kind == "train":
+        if event.kind not in _GONE and worker.ranks > 1 and stage.kind == "train":
             pool.replace(worker)
         self._answer_failure(worker.number, stage, event, seconds)
 
@@ -294,7 +317,11 @@ class _Runner:
             self._set_aside(Damage(folder=self.store.folder(damage["kind"], damage["id"]), **damage))
             self._look_again()
             return
-        if stage.kind == "prepare" or event.body.get("fatal"):
+        if event.kind == "died" and stage.key not in self.deaths:  # killed from outside, perhaps for want of memory
+            self.deaths[stage.key] = Failure(stage, message, exit_code)
+            self.watcher.retrying(stage, message)
+            return
+        if (stage.kind == "prepare" and event.kind not in _GONE) or event.body.get("fatal"):
             raise _error(exit_code, message)
         self._fail(stage, message, exit_code)
         self.watcher.ended(worker, stage, seconds, message)
@@ -372,41 +399,12 @@ class _Runner:
         """Refuse overlapping data before anything is trained on it."""
         if self.overlap_checked or not any(stage.kind in {"train", "generate"} for stage in self.needed):
             return
-        plan = self.plan
-        held_out = {"validation split": plan.validation} if plan.validation is not None else {}
-        held_out |= plan.evaluations
-        if plan.train.done and all(stage.done for stage in (*held_out.values(), *plan.preferences)):
-            records = {label: self.store.open("prepare", stage.id or "") for label, stage in held_out.items()}
-            try:
-                train = self.store.open("prepare", plan.train.id or "")
-                check_taught(read(train), train.label)
-                check_overlap(train, records)
-                self._check_preferences(records)
-                for use in self.benchmark.evaluate:
-                    if use.group is not None:
-                        check_groups(records[str(use.label)], use.group)
-                if self.benchmark.tune is not None:
-                    reported = {label: records[label] for label in plan.evaluations}
-                    check_overlap(records["validation split"], reported, role="validation")
-            except CorruptError as error:
-                self.watcher.repairing(plan.train, str(error))
-                self._set_aside(error.damage)
-                self._look_again()
-                return
-            self.overlap_checked = True
-
-    def _check_preferences(self, held_out: Mapping[str, Record]) -> None:
-        """Refuse preferences without a rejected answer, and reward models that learn from what others are judged by."""
-        plan = self.plan
-        for stage in {stage.key: stage for stage in plan.preferences}.values():
-            check_pairs(self.store.open("prepare", stage.id or ""))
-        for stages in plan.reward_models.values():
-            if stages.rows is None:
-                continue
-            others = dict(held_out)
-            if stages.pairs is not None:
-                others["reward_model.test"] = self.store.open("prepare", stages.pairs.id or "")
-            check_overlap(self.store.open("prepare", stages.rows.id or ""), others)
+        try:
+            self.overlap_checked = check_prepared(self.plan, self.store, self.benchmark, self.failures.keys())
+        except CorruptError as error:
+            self.watcher.repairing(self.plan.train, str(error))
+            self._set_aside(error.damage)
+            self._look_again()
 
     def _fail(self, stage: Stage, message: str, exit_code: int, *, because_of: str | None = None) -> None:
         self.failures[stage.key] = Failure(stage, message, exit_code, because_of)

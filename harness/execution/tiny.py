@@ -14,7 +14,7 @@ from harness.lm.encode import collate, encode
 from harness.lm.models import END_OF_TEXT, initialise
 from harness.lm.policy import Policy
 from harness.lm.tokenise import Tokeniser
-from harness.training.loop import TrainingPlan
+from harness.training.assignment import TrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -176,6 +176,10 @@ class Lines:
         """Say what is made again, and why."""
         self._insist(f"made anew: {_name(stage)}: {reason}")
 
+    def retrying(self, stage: Stage, message: str) -> None:
+        """Say why a stage is tried once more."""
+        self._insist(f"once more: {_name(stage)}: {message}")
+
     def _finished(self, stage: Stage) -> None:
         self.done.add(stage.key)
         self.left.at(stage, 1.0)
@@ -236,6 +240,11 @@ class Bars(Lines):
     def repairing(self, stage: Stage, message: str) -> None:
         """Say what was damaged, and take the stage off its worker's line."""
         super().repairing(stage, message)
+        self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
+
+    def retrying(self, stage: Stage, message: str) -> None:
+        """Say why, and take the stage off its worker's line."""
+        super().retrying(stage, message)
         self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
 
     def _render(self) -> RenderableType:

@@ -21,6 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, MachineError, StorageError
 from harness.execution import rehearsal
+from harness.execution.alive import give_signs
+from harness.execution.interrupt import outlive_warnings
 from harness.plan.build import CODE, code_digest
 from harness.stages import Order, carry_out, installed, load
 from harness.store import CorruptError
@@ -37,6 +39,8 @@ _IDLE = 0.2
 
 def main() -> int:
     """Work until standard input ends."""
+    outlive_warnings()
+    give_signs()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")

@@ -7,6 +7,7 @@ state the score is read. Training and use pass through the same two functions (:
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -19,6 +20,7 @@ from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
 from harness.lm.architectures import not_loaded
 from harness.lm.folders import check_folder, check_one_label
+from harness.lm.kept import at_once
 from harness.lm.logprobs import ScoringModule, final_states
 from harness.lm.policy import WEIGHT_DTYPES, Policy, positions_limit
 from harness.lm.tokenise import Tokeniser
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.benchmark.schema import Model
+    from harness.lm.kept import Keep
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
 HEAD = "reward_head"
@@ -110,20 +113,24 @@ class RewardModel:
         """Return all weights, those of the head included."""
         return self.network.parameters()
 
-    def score(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    def score(self, prompts: Sequence[str], texts: Sequence[str], *, keep: Keep = at_once) -> list[float]:
         """Return a score for each text as the answer to the prompt of the same place.
 
         The score of a pair depends on nothing else that is asked: answers of one prompt share its forward, and prompts
-        of like length go together.
+        of like length go together. ``keep`` gives the raw scores of a batch that it knows, and keeps the others.
         """
         asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
         known: dict[tuple[str, str], float] = {}
         for part in self._parts(self._groups(asked)):
-            with torch.no_grad():
-                found = self.network([group.prompt_ids for group in part], [group.answer_ids for group in part])
+            found = keep(["score", [group.pairs for group in part]], functools.partial(self._raw, part))
             for group, scores in zip(part, found, strict=True):
-                known.update(zip(group.pairs, scores.double().tolist(), strict=True))
+                known.update(zip(group.pairs, scores, strict=True))
         return [(known[pair] - self.shift) / self.scale for pair in asked]
+
+    def _raw(self, part: list[_Group]) -> list[list[float]]:
+        with torch.no_grad():
+            found = self.network([group.prompt_ids for group in part], [group.answer_ids for group in part])
+        return [scores.double().tolist() for scores in found]
 
     def _groups(self, asked: Iterable[tuple[str, str]]) -> list[_Group]:
         """Return the different pairs, some answers of one prompt together, those with the most tokens first."""

@@ -6,6 +6,7 @@ reference's token at that position.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from harness.lm.encode import Answer, collate
+from harness.lm.kept import at_once
 from harness.lm.logprobs import score, score_instead
 from harness.training.budget import parts, token_budget
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.lm.encode import EncodedRow
+    from harness.lm.kept import Keep
     from harness.lm.policy import Policy
 
 
@@ -28,6 +31,7 @@ def prefix_losses(
     references: Sequence[EncodedRow],
     answers: Sequence[Sequence[int]],
     tell: Callable[[int, int], None] = lambda _done, _total: None,
+    keep: Keep = at_once,
 ) -> list[list[tuple[float, float]]]:
     """Return, for each pair, ``(own, drawn)`` in nats for each position that both have, the first included.
 
@@ -40,19 +44,23 @@ def prefix_losses(
         references: prompts with their references as completions (EOS included).
         answers: token ids of the answers, without EOS.
         tell: called with how many pairs are done, and how many there are.
+        keep: gives the losses of a batch that it knows, and keeps the others (see :class:`harness.store.parts.Parts`).
     """
     pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
     found: list[list[tuple[float, float]]] = [[] for _ in pairs]
     done = 0
     for part in parts([2 * _tokens(row) for row, _ in pairs], token_budget(policy)):
-        for place, losses in zip(part, _positions(policy, [pairs[place] for place in part]), strict=True):
-            found[place] = losses
+        chosen = [pairs[place] for place in part]
+        key = ["prefix", [[place, answers[place]] for place in part]]
+        for place, losses in zip(part, keep(key, functools.partial(_positions, policy, chosen)), strict=True):
+            found[place] = [(own, drawn) for own, drawn in losses]
         done += len(part)
         tell(done, len(pairs))
     return found
 
 
-def _positions(policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]) -> list[list[tuple[float, float]]]:
+def _positions(policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]) -> list[list[list[float]]]:
+    """Return own and drawn loss for each position of each pair."""
     own = collate([replace(row, completion=_cut(row, other)) for row, other in pairs], policy.device)
     drawn = collate([other for _, other in pairs], policy.device)
     with torch.no_grad():
@@ -60,9 +68,7 @@ def _positions(policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]) -
         theirs = score_instead(policy, drawn.prompts, drawn.demonstrations, own.demonstrations.ids)
     losses = torch.stack((-mine[:, 0], -theirs[:, 0]), -1).double()  # (B, T, 2)
     lengths = own.demonstrations.lengths[:, 0].tolist()
-    return [
-        [(mine, theirs) for mine, theirs in row[:length].tolist()] for row, length in zip(losses, lengths, strict=True)
-    ]
+    return [row[:length].tolist() for row, length in zip(losses, lengths, strict=True)]
 
 
 def _shifted(row: EncodedRow, answer: Sequence[int], eos: int) -> EncodedRow:

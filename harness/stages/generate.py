@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from harness.lm.encode import Encoded, EncodedRow, collate
 from harness.lm.sampling import sample
-from harness.stages.setup import borrow_policy, encode_rows, environment, peak_memory
+from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store
+    from harness.store.parts import Parts
 
 SAMPLES = "samples.jsonl"
 SUMMARY = "summary.json"
@@ -35,19 +37,30 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
         order, store, policy, max_prompt=longest, max_completion=limit, training=False, overlong=config["overlong"]
     )
     draws = decoding["draws"] if decoding["temperature"] > 0 else 1
+    parts = open_parts(order, store, where)
     began = time.perf_counter()
     answers: dict[str, list[dict[str, Any]]] = {}
     total = len(encoded)
     for rows in _batches(encoded, policy, draws, limit):
-        answers.update(_answer(policy, rows, config, draws))
-        rate = sum(a["tokens"] for group in answers.values() for a in group) / (time.perf_counter() - began)
+        ids = [row.id for row in rows]
+        # by batches as they are cut, so that each is drawn in the company that it would have in one go
+        drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config, draws))
+        answers.update(zip(ids, drawn, strict=True))
+        rate = sum(a["tokens"] for group in answers.values() for a in group) / _seconds(parts, began)
         tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")
-    seconds = time.perf_counter() - began
+    seconds = _seconds(parts, began)
     samples = [answer for row in encoded.rows for answer in answers[row.id]]
     with store.draft(order.kind, order.id) as draft:
         draft.write_jsonl(SAMPLES, samples)
         draft.write_json(SUMMARY, _summary(samples, encoded, draws, seconds, order))
-        return draft.commit(config=config, environment=where, label=order.label, measured=[SUMMARY])
+        record = draft.commit(config=config, environment=where, label=order.label, measured=[SUMMARY])
+    parts.discard()
+    return record
+
+
+def _seconds(parts: Parts, began: float) -> float:
+    """Return how long the answers took, those that a killed process drew included."""
+    return time.perf_counter() - began + parts.seconds
 
 
 def _batches(encoded: Encoded, policy: Policy, draws: int, limit: int) -> Iterator[list[EncodedRow]]:
@@ -62,7 +75,8 @@ def _batches(encoded: Encoded, policy: Policy, draws: int, limit: int) -> Iterat
         ordered = ordered[size:]
 
 
-def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> dict[str, list[dict[str, Any]]]:
+def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> list[list[dict[str, Any]]]:
+    """Return the answers to each row, a draw after the other."""
     decoding = config["decoding"]
     batch = collate(rows, policy.device)
     drawn = sample(
@@ -81,9 +95,8 @@ def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> 
     lengths = done.answer_lengths.cpu()
     tokens = [done.ids[b, k, : lengths[b, k]].tolist() for b in range(len(rows)) for k in range(draws)]
     texts = policy.tokeniser.decode_batch(tokens)
-    answers: dict[str, list[dict[str, Any]]] = {}
-    for b, row in enumerate(rows):
-        answers[row.id] = [
+    return [
+        [
             {
                 "id": row.id,
                 "draw": k,
@@ -95,7 +108,8 @@ def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> 
             }
             for k in range(draws)
         ]
-    return answers
+        for b, row in enumerate(rows)
+    ]
 
 
 def _summary(

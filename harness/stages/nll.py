@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +17,7 @@ from harness.lm.modules import Modules
 from harness.lm.templates import render
 from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
-from harness.stages.setup import borrow_policy, environment, load_reward_model
+from harness.stages.setup import borrow_policy, environment, load_reward_model, open_parts
 from harness.stages.shared import SharedServices
 from harness.training.budget import parts, token_budget
 
@@ -46,6 +47,7 @@ class ModelServices(SharedServices):
         self.cut: dict[str, int] = {}
         """Of the texts whose likelihood was asked (``texts``), how many were cut on their right (``cut``), and how many
         stand behind a prompt that was cut on its left (``prompts_cut``), each once for every draw."""
+        self._parts = open_parts(order, store, self.environment)
         self._policies: dict[str, Policy] = {}
         self._reward_model: RewardModel | None = None
         scorer = order.parents.get("scorer")
@@ -75,7 +77,9 @@ class ModelServices(SharedServices):
             encoded = self._encode(policy, rows, eos=True)
             self._count(encoded, [row.id for row in rows])
             answers = policy.tokeniser.completions([samples[int(row.id)].text for row in encoded])
-            losses = prefix_losses(policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""))
+            losses = prefix_losses(
+                policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""), self._parts.keep
+            )
             for row, each in zip(encoded, losses, strict=True):
                 found[int(row.id)] = each
         return found
@@ -87,14 +91,19 @@ class ModelServices(SharedServices):
         template = Template(**self._order.config["template"])
         examples = self._examples()
         prompts = [render(template, examples[sample.id].fields) for sample in samples]
-        return self._reward_model.score(prompts, texts)
+        return self._reward_model.score(prompts, texts, keep=self._parts.keep)
+
+    def discard_parts(self) -> None:
+        """Remove the finished parts: the stage is done."""
+        self._parts.discard()
 
     def _nll(self, parent: str, samples: Sequence[Sample], texts: list[str], *, eos: bool) -> list[tuple[float, int]]:
         policy = self._policy(parent)
         examples = self._examples()
         wanted = {(sample.id, text) for sample, text in zip(samples, texts, strict=True) if text}
         asked = [(sample.id, text) for sample, text in zip(samples, texts, strict=True)]
-        known = self._score(policy, examples, sorted(wanted), [pair for pair in asked if pair[1]], eos=eos)
+        shown = [pair for pair in asked if pair[1]]
+        known = self._score(policy, examples, sorted(wanted), shown, eos=eos, what=f"nll of {parent}")
         return [known.get(pair, (0.0, 0)) for pair in asked]
 
     def _examples(self) -> dict[str, Example]:
@@ -141,6 +150,7 @@ class ModelServices(SharedServices):
         asked: list[tuple[str, str]],
         *,
         eos: bool,
+        what: str,
     ) -> dict[tuple[str, str], tuple[float, int]]:
         rows = [
             Example(id=str(number), fields=examples[example_id].fields, completion=text)
@@ -157,14 +167,18 @@ class ModelServices(SharedServices):
             groups.setdefault(wanted[int(row.id)][0], []).append(row)
         ordered = sorted(groups.values(), key=_tokens, reverse=True)
         scoring = ScoringModule(policy, Modules(policy, often=False))
-        for index in parts([_tokens(group) for group in ordered], token_budget(policy)):
-            part = [ordered[place] for place in index]
+
+        def compute(part: list[list[EncodedRow]]) -> list[list[list[Any]]]:
             prompts = collate([group[0] for group in part], policy.device).prompts
             answers = collate_answers([[row.completion for row in group] for group in part], policy.device)
             with torch.no_grad():
                 logp = score(policy, prompts, answers, dropout=False, module=scoring)
-            totals = logp.values.double().sum(-1).tolist()
-            counts = logp.mask.sum(-1).tolist()
+            return [logp.values.double().sum(-1).tolist(), logp.mask.sum(-1).tolist()]
+
+        for index in parts([_tokens(group) for group in ordered], token_budget(policy)):
+            part = [ordered[place] for place in index]
+            key = [what, eos, [[wanted[int(row.id)] for row in group] for group in part]]
+            totals, counts = self._parts.keep(key, functools.partial(compute, part))
             for group, total, count in zip(part, totals, counts, strict=True):
                 for row, nats, tokens in zip(group, total, count, strict=False):  # a group may have fewer than others
                     found[wanted[int(row.id)]] = (-nats, tokens)

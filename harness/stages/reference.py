@@ -6,6 +6,7 @@ data alike share one such stage, and train without a second model in memory.
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ import torch
 from harness.errors import InputError, StageError
 from harness.lm.encode import collate
 from harness.lm.logprobs import ScoringModule, score
-from harness.stages.setup import borrow_policy, encode_rows, environment, peak_memory
-from harness.training.budget import CPU_TOKENS, parts
+from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
+from harness.training.budget import CPU_TOKENS
+from harness.training.budget import parts as cut
 from harness.training.checkpoint import writing
 from harness.training.reference import FILE, answer_key, save
 from harness.training.summary import module_digest
@@ -55,29 +57,46 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
     if not pairs:
         raise InputError("no training row has a chosen and a rejected answer", where=order.label)
     digest = module_digest(policy.model)
+    parts = open_parts(order, store, where)
     began = time.perf_counter()
     known: dict[bytes, Tensor] = {}
     done = 0
     for rows in _batches(pairs, policy):
-        known.update(_values(policy, rows))
+        kept = parts.keep([row.id for row in rows], functools.partial(_plain, policy, rows))
+        known.update(_tensors(kept))
         done += len(rows)
-        rate = sum(map(len, known.values())) / (time.perf_counter() - began)
+        rate = sum(map(len, known.values())) / (time.perf_counter() - began + parts.seconds)
         tell(done, len(pairs), "pair", f"{rate:.0f} tokens/s")
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began + parts.seconds
     if module_digest(policy.model) != digest:
         raise StageError("the weights of the reference model were changed", where=order.label)
     with store.draft(order.kind, order.id) as draft:
         with writing(draft.folder):
             save(dict(sorted(known.items())), draft.folder / FILE)
         draft.write_json(SUMMARY, _summary(known, pairs, encoded, seconds, digest, order))
-        return draft.commit(config=order.config, environment=where, label=order.label, measured=[SUMMARY])
+        record = draft.commit(config=order.config, environment=where, label=order.label, measured=[SUMMARY])
+    parts.discard()
+    return record
 
 
 def _batches(pairs: Sequence[EncodedRow], policy: Policy) -> Iterator[list[EncodedRow]]:
     """Cut the rows into batches of like length."""
     costs = [len(row.prompt) + sum(len(answer.ids) for answer in (row.chosen, row.rejected) if answer) for row in pairs]
     budget = CPU_TOKENS if policy.device.type == "cpu" else _GPU_TOKENS
-    return ([pairs[place] for place in places] for places in parts(costs, budget))
+    return ([pairs[place] for place in places] for places in cut(costs, budget))
+
+
+def _plain(policy: Policy, rows: list[EncodedRow]) -> list[list[Any]]:
+    """Return each answer's key, type and values as plain JSON; as float64 the values of every type are exact."""
+    found = _values(policy, rows).items()
+    return [[key.hex(), str(value.dtype).removeprefix("torch."), value.double().tolist()] for key, value in found]
+
+
+def _tensors(plain: list[list[Any]]) -> dict[bytes, Tensor]:
+    return {
+        bytes.fromhex(key): torch.tensor(values, dtype=torch.float64).to(getattr(torch, dtype))
+        for key, dtype, values in plain
+    }
 
 
 def _values(policy: Policy, rows: list[EncodedRow]) -> dict[bytes, Tensor]:

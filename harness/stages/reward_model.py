@@ -11,7 +11,7 @@ from harness.errors import InputError
 from harness.lm.reward_model import answer_text
 from harness.lm.templates import render
 from harness.stages.rows import read
-from harness.stages.setup import REWARD_SUMMARY, environment, load_reward_model
+from harness.stages.setup import REWARD_SUMMARY, environment, load_reward_model, open_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store
+    from harness.store.parts import Parts
 
 PAIRS = "pairs.jsonl"
 
@@ -37,12 +38,15 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
     template = Template(**order.config["template"])
     rows = itertools.islice(_demonstrations(order, store), SET)
     prompts, answers = _texts(((render(template, e.fields), answer) for e, answer in rows), order)
-    summary = _summary(model.score(prompts, answers), order, model)
-    pairs = list(_scored(order, store, template, model, tell)) if "pairs" in order.parents else []
+    parts = open_parts(order, store, where)
+    summary = _summary(model.score(prompts, answers, keep=parts.keep), order, model)
+    pairs = list(_scored(order, store, template, model, tell, parts)) if "pairs" in order.parents else []
     with store.draft(order.kind, order.id) as draft:
         draft.write_json(REWARD_SUMMARY, summary)
         draft.write_jsonl(PAIRS, pairs)
-        return draft.commit(config=order.config, environment=where, label=order.label)
+        record = draft.commit(config=order.config, environment=where, label=order.label)
+    parts.discard()
+    return record
 
 
 def _demonstrations(order: Order, store: Store) -> Iterable[tuple[Example, str]]:
@@ -86,14 +90,17 @@ def _summary(scores: Sequence[float], order: Order, model: RewardModel) -> dict[
     }
 
 
-def _scored(order: Order, store: Store, template: Template, model: RewardModel, tell: Tell) -> Iterable[dict[str, Any]]:
+def _scored(
+    order: Order, store: Store, template: Template, model: RewardModel, tell: Tell, kept: Parts
+) -> Iterable[dict[str, Any]]:
     """Yield a row for each held-out pair: raw scores, and lengths in the reward model's own tokens without EOS."""
     examples = list(read(store.open("prepare", order.parents["pairs"].id)))
     for place in range(0, len(examples), _PART):
         part = examples[place : place + _PART]
         prompts = [render(template, example.fields) for example in part]
         sides = {"chosen": [e.chosen or "" for e in part], "rejected": [e.rejected or "" for e in part]}
-        both = model.score(prompts * 2, [*sides["chosen"], *sides["rejected"]])  # a prompt's two answers together
+        answers = [*sides["chosen"], *sides["rejected"]]
+        both = model.score(prompts * 2, answers, keep=kept.keep)  # a prompt's two answers together
         scores = {"chosen": both[: len(part)], "rejected": both[len(part) :]}
         lengths = {
             name: [len(ids) for ids in model.tokeniser.completions(list(map(answer_text, prompts, texts)))]

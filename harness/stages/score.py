@@ -59,7 +59,9 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
         draft.write_json(MEANS, _means(samples, result))
         draft.write_json(SUMMARY, {**_summary(config["metric"], result), "cut": services.cut})
         replace = order.runtime.get("replace", False)
-        return draft.commit(config=config, environment=environment, label=order.label, replace=replace)
+        record = draft.commit(config=config, environment=environment, label=order.label, replace=replace)
+    services.discard_parts()
+    return record
 
 
 def _registered(registration: MetricRegistration) -> dict[str, Sequence[Column]]:

@@ -16,10 +16,11 @@ from harness.lm.reward_model import RewardModel, load_head
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
+from harness.store.parts import Parts
 from harness.training.weights import align
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
@@ -59,6 +60,12 @@ def environment(order: Order) -> dict[str, Any]:
     found = fingerprint(threads=order.runtime["threads"], device=name, ranks=order.runtime["ranks"])
     own = name == "cpu" and available()
     return {**found, "kernels": "own" if own else "torch", **({"kernels_sha256": digest()} if own else {})}
+
+
+def open_parts(order: Order, store: Store, where: Mapping[str, Any]) -> Parts:
+    """Return the finished parts of a stage that was killed in this environment, and what keeps further ones."""
+    identity = {"stage": order.id, "environment": where}
+    return Parts(store.scratch(order.kind, order.id), identity, minutes=order.runtime["checkpoint_minutes"])
 
 
 def load_policy(order: Order, store: Store, parent: str, *, dropout: float = 0.0) -> Policy:

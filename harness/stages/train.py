@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from harness.stages.setup import (
     load_reward_model,
     make_room,
 )
+from harness.training.assignment import Surroundings, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
-from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.loop import train
 from harness.training.reference import FILE, Precomputed
 from harness.training.rewards import CombinedReward
 from harness.training.schedule import Curve, position_epochs
@@ -43,8 +45,11 @@ if TYPE_CHECKING:
 LOG = "train.jsonl"
 SUMMARY = "summary.json"
 
-#: Steps between two states from which a stage that was killed goes on.
+#: Steps between two states from which a stage that was killed goes on, where time does not ask for one earlier.
 _SAVE_EVERY = 500
+
+#: How much longer ranks wait for one another than the run waits for a sign of life: one may rightly be slower.
+_PATIENCE = 3
 
 
 def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | None:
@@ -53,7 +58,8 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
     where = environment(order)
     recipe = _recipe(order)
     # before anything is loaded: joining makes this rank's own GPU the current one
-    ranks = join(order.runtime["ranks"], torch.device(order.runtime["device"]))
+    patience = timedelta(minutes=_PATIENCE * order.runtime["rank_timeout_minutes"])
+    ranks = join(order.runtime["ranks"], torch.device(order.runtime["device"]), patience)
     make_room()
     policy = load_policy(order, store, "start", dropout=recipe.dropout)
     encoded = _rows(order, store, policy, recipe)
@@ -84,6 +90,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
         environment=where,
         concurrent=order.runtime["concurrent"],
         save_every=_SAVE_EVERY,
+        save_minutes=order.runtime["checkpoint_minutes"],
     )
     with stop_on_signals() as stop:
         around = Surroundings(
@@ -92,6 +99,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
             ranks=ranks,
             unfinished=store.scratch(order.kind, order.id),
             stop=stop,
+            keep=stop.asked_to_keep,
             note=lambda text: tell(0, 0, "step", text),
         )
         registration: Any = registry.resolved("method", config["method"], config["options"])

@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import shutil
+import time
 import uuid
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,10 @@ _EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 #: How libraries that write by themselves pass its words on: ``I/O error: File too large (os error 27)``.
 _PASSED_ON = re.compile(r"\(os error (\d+)\)")
+
+
+#: After this long without a change what an unfinished stage has kept counts as given up.
+_OLD_SECONDS = 60 * 24 * 3600
 
 
 class Store:
@@ -193,8 +198,22 @@ class Store:
         """Return the folder in which a long stage keeps what it goes on from; it survives a stage that was stopped."""
         return self.base / ".unfinished" / f"{kind}-{stage_id}"
 
+    def _sweep_unfinished(self) -> None:
+        for folder in (self.base / ".unfinished").glob("*-*"):
+            kind, _, stage_id = folder.name.partition("-")
+            manifest = read_manifest(self.folder(kind, stage_id), kind, stage_id)
+            done = manifest is not None and not manifest.get("let_go")
+            with contextlib.suppress(OSError):
+                if done or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+
     def sweep(self) -> int:
-        """Remove drafts whose process has ended; return how many."""
+        """Remove what ended processes have left: their drafts, and states and parts of stages that nobody goes on with.
+
+        Those are the finished stages, and what has lain untouched for long: the settings or the code behind its id may
+        have changed meanwhile. Return how many drafts there were.
+        """
+        self._sweep_unfinished()
         removed = 0
         for mark in sorted((self.base / ".drafts").glob(f"*{SUFFIX}")):
             with abandoned(mark) as left:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
+from harness.training.assignment import Surroundings
 from harness.training.distributed import Ranks
-from harness.training.loop import Segment, Surroundings
+from harness.training.loop import Segment
 from harness.training.rewards import CombinedReward, Part, TrainerState
 from harness.training.seeds import own_generators
 from harness.training.stop import Stopped

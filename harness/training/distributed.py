@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
+
+#: How long ranks wait for one another unless told otherwise.
+PATIENCE = timedelta(minutes=30)
 
 
 class Ranks:
@@ -63,15 +67,15 @@ class Ranks:
 class ManyRanks(Ranks):
     """A run of several processes, over accelerate's process group."""
 
-    def __init__(self, world: int, device: torch.device) -> None:
-        """Join the run whose processes a launcher (``torchrun``) started.
+    def __init__(self, world: int, device: torch.device, patience: timedelta) -> None:
+        """Join the run whose processes a launcher (``torchrun``) started; they wait so long for one another.
 
         Raises:
             MachineError: the launcher started another number of processes than asked for.
         """
         from accelerate import PartialState  # type: ignore[import-untyped]  # it has no types
 
-        self._state = PartialState(cpu=device.type == "cpu")
+        self._state = PartialState(cpu=device.type == "cpu", timeout=patience)
         self.rank = self._state.process_index
         self.world = self._state.num_processes
         self.device = self._state.device
@@ -140,10 +144,16 @@ class ManyRanks(Ranks):
 
 @contextlib.contextmanager
 def _alive() -> Iterator[None]:
-    """Say in one line that a process died, which the group reports as it sees it."""
+    """Say in one line that a process died or does not answer, which the group reports as it sees it."""
     try:
         yield
     except RuntimeError as error:  # torch.distributed's errors are RuntimeErrors
+        if "timed out" in str(error).lower():
+            raise MachineError(
+                f"another process of this run did not answer in time: {str(error).splitlines()[0]}",
+                where="execution.rank_timeout_minutes",
+                hint="run again to go on",
+            ) from error
         raise MachineError(
             f"another process of this run is gone: {str(error).splitlines()[0]}", hint="run again to go on"
         ) from error
@@ -172,9 +182,12 @@ def stop_together(ranks: Ranks) -> Iterator[None]:
         raise
 
 
-def join(world: int, device: torch.device) -> Ranks:
-    """Return this process's place among ``world`` processes; alone when that is 1."""
-    return ManyRanks(world, device) if world > 1 else Ranks()
+def join(world: int, device: torch.device, patience: timedelta = PATIENCE) -> Ranks:
+    """Return this process's place among ``world`` processes; alone when that is 1.
+
+    Who has waited for another process for ``patience`` raises MachineError.
+    """
+    return ManyRanks(world, device, patience) if world > 1 else Ranks()
 
 
 def launched() -> bool:

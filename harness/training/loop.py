@@ -8,9 +8,7 @@ training on from a stored checkpoint gives, bit for bit, what training in one go
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +17,7 @@ from harness.lm.encode import collate
 from harness.lm.folders import weights_digest
 from harness.training import checkpoint, memo
 from harness.training.budget import out_of_memory, token_budget
-from harness.training.distributed import Ranks, equal_everywhere, stop_together
+from harness.training.distributed import equal_everywhere, stop_together
 from harness.training.meters import Clock, PeakMemory
 from harness.training.optimiser import Optimiser
 from harness.training.order import Order
@@ -35,64 +33,18 @@ from harness.training.updates import Updater
 from harness.training.weights import align, recompute_activations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from harness.api import Method
-    from harness.benchmark.schema import Recipe
     from harness.lm.encode import EncodedRow
     from harness.lm.policy import Policy
     from harness.lm.reward_model import RewardModel
+    from harness.training.assignment import Surroundings, TrainingPlan
     from harness.training.critic import LoadRewardModel
+    from harness.training.distributed import Ranks
     from harness.training.reference import Precomputed
     from harness.training.rewards import CombinedReward
-
-#: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
-Log: TypeAlias = Callable[[Mapping[str, Any]], None]
-#: Called with (steps done, steps of the segment, steps a second).
-Tell: TypeAlias = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What a segment does."""
-
-    method: str
-    """The method's name; also the name of the share of a method that applies noise instead of a loss."""
-    recipe: Recipe
-    seed: int
-    first: Mapping[str, Any]
-    """Position of the first step, counted over the whole schedule (see :mod:`harness.training.schedule`)."""
-    last: Mapping[str, Any]
-    """The segment ends before this position."""
-    curve: Mapping[str, Any]
-    """The learning rate: see :meth:`harness.training.schedule.Curve.from_config`."""
-    previous: Path | None = None
-    """The folder of the training stage that this one goes on from; None starts the optimiser afresh."""
-    dropped: int = 0
-    """Training rows that were left out for their length; for the summary."""
-    identity: str = ""
-    """The stage's id: an unfinished state of another stage is never used."""
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    """The environment's fingerprint: an unfinished state made elsewhere is never used."""
-    concurrent: bool = False
-    """Whether other stages ran beside this one; for the timing table."""
-    save_every: int = 0
-    """Steps between two states from which an interrupted segment can go on; 0 for none but when it is stopped."""
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a segment is connected to. None of it changes a result."""
-
-    log: Log
-    tell: Tell = lambda _done, _total, _rate: None
-    ranks: Ranks = field(default_factory=Ranks)
-    unfinished: Path | None = None
-    """Folder for the states of this segment."""
-    stop: Callable[[], int] = lambda: 0
-    """Asked after each step: the number of the signal that wants an end, or 0."""
-    note: Callable[[str], None] = lambda _text: None
-    """Takes a sentence that the user should see."""
 
 
 def train(
@@ -225,6 +177,7 @@ class Segment:
         self.log: list[dict[str, Any]] = []
         self.reference_digest: str | None = None
         self.kept: Unfinished | None = None
+        self.saved = time.monotonic()
 
     def begin(self) -> None:
         """Load what the segment goes on from, and let the method prepare."""
@@ -251,15 +204,16 @@ class Segment:
     def run(self) -> None:
         """Take the steps that are left."""
         began, start = time.monotonic(), self.step
+        self.saved = began
         while self.step < self.last:
             self._take_step()
             done = self.step - start
             self.around.tell(self.step - self.first, self.last - self.first, done / max(1e-9, time.monotonic() - began))
-            number = self.ranks.worst(self.around.stop())
-            every = self.plan.save_every
-            due = every and (self.step - self.first) % every == 0
+            # one exchange for both questions: a signal outweighs a state that is due, and asks for one too
+            number, due = divmod(self.ranks.worst(2 * self.around.stop() + self._is_due()), 2)
             if self.kept is not None and self.step < self.last and (number or due):
                 self._keep()
+                self.saved = time.monotonic()
                 self.clock.lap()
             if number and self.step < self.last:
                 raise Stopped(number, self.step)
@@ -301,6 +255,13 @@ class Segment:
         row["seconds"] = self.clock.lap()
         self.step = step + 1
         self._note(row)
+
+    def _is_due(self) -> bool:
+        """Return whether this rank wants a state kept; the first one's clock counts for all."""
+        every = self.plan.save_every
+        asked = self.around.keep()
+        late = self.ranks.first and time.monotonic() - self.saved >= 60 * self.plan.save_minutes
+        return asked or late or bool(every and (self.step - self.first) % every == 0)
 
     def _own_rows(self) -> list[EncodedRow]:
         """Return the rows that this rank sees between the first and the last step."""

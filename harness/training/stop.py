@@ -1,4 +1,7 @@
-"""Stopping between two steps when the system or the user asks for it."""
+"""Stopping between two steps, or keeping the state there, when the system or the user asks for it.
+
+Which signal asks for what is said in docs/adr/signals-of-schedulers.md.
+"""
 
 from __future__ import annotations
 
@@ -28,21 +31,38 @@ class Stopped(HarnessError):
         return Stopped, (self.number, self.step)
 
 
+#: What asks for an end. The last is a scheduler's warning that it will end the job.
+END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+
+#: What asks to keep the state and to go on.
+KEEP = signal.SIGUSR1
+
+
 class StopFlag:
-    """The signal that asked for an end; 0 while none did."""
+    """What signals have asked for."""
 
     number: int = 0
+    """The first that asked for an end; 0 while none did."""
+    keep: bool = False
+    """Whether the state is to be kept, an end or not."""
 
     def __call__(self) -> int:
-        """Return the signal's number, or 0."""
+        """Return the number of the signal that asked for an end, or 0."""
         return self.number
+
+    def asked_to_keep(self) -> bool:
+        """Return whether the state was asked for since the last call."""
+        asked, self.keep = self.keep, False
+        return asked
 
 
 @contextmanager
-def stop_on_signals(*numbers: int) -> Iterator[StopFlag]:
-    """Note the first SIGTERM or SIGINT (or those given); a second one does what it always did.
+def stop_on_signals() -> Iterator[StopFlag]:
+    """Note signals in a flag, and do nothing else.
 
-    The handler sets a flag and nothing else. Outside the main thread, where Python takes no signals, nothing changes.
+    A second one does no more than the first: a scheduler signals every process of a job, and the parent of this one
+    then asks it too. Who cannot wait has SIGKILL. Outside the main thread, where Python takes no signals, nothing
+    changes.
     """
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -51,12 +71,13 @@ def stop_on_signals(*numbers: int) -> Iterator[StopFlag]:
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature of handlers
-        flag.number = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        if number == KEEP:
+            flag.keep = True
+        else:
+            flag.number = flag.number or number
 
-    for number in numbers or (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, handle)
+    for each in (*END, KEEP):
+        before[each] = signal.signal(each, handle)
     try:
         yield flag
     finally:

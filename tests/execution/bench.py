@@ -253,8 +253,8 @@ class Late:
 
     def step(self, run, batch):
         flag = Path(os.environ.get("PROBE_DIES_WITH", "none"))
-        if run.progress.step > self.begin and flag.exists():
-            flag.unlink()
+        if run.progress.step > self.begin and flag.exists() and (lives := flag.read_text()):
+            flag.write_text(lives[1:])
             os.kill(os.getpid(), signal.SIGKILL)
         return (self.eso if run.progress.step >= self.begin else self.sft).step(run, batch)
 

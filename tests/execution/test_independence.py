@@ -21,7 +21,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory, probe: dict[str, str], fin
     content = tiny(methods=[tiny()["methods"][0], *methods[:2], methods[2]], seeds=[1, 0], metrics=["length", "rouge"])
     bench = Bench(tmp_path_factory.mktemp("crowded"), content, probe)
     flag = bench.file.with_name("flag")
-    flag.touch()
+    flag.write_text("xx", encoding="utf-8")  # a stage is tried twice
     said = bench.run("--jobs", "1", code=1, PROBE_DIES_WITH=str(flag))
     bench.run("--jobs", "1")
     return bench, said
@@ -50,6 +50,7 @@ def test_sharing_the_supervised_epochs_changes_no_bit(crowded: tuple[Bench, str]
 def test_a_killed_worker_costs_its_own_cell(crowded: tuple[Bench, str]) -> None:
     said = crowded[1]
     assert said.count("failed: train") == 1
+    assert said.count("once more: train new/late/seed 1/epochs 0-2: the worker process ended with") == 1
     assert "failed: train new/late/seed 1/epochs 0-2: the worker process ended with signal SIGKILL" in said
     assert "(killed from outside, or by the system for want of memory)" in said
     for label in ("new/straight/seed 1/epochs 0-2", "new/eso/seed 1/epochs 1-2", "new/late/seed 0/epochs 0-2"):

@@ -11,7 +11,8 @@ from harness.benchmark.schema import Recipe, Reward, RewardUse
 from harness.lm.encode import collate
 from harness.lm.logprobs import score
 from harness.plugins import load_registry
-from harness.training.loop import Segment, Surroundings, TrainingPlan
+from harness.training.assignment import Surroundings, TrainingPlan
+from harness.training.loop import Segment
 from harness.training.reference import Precomputed, answer_key, save
 from harness.training.rewards import CombinedReward
 from harness.training.summary import module_digest

@@ -19,6 +19,7 @@ def order(results: Path, kind: str, config: Mapping[str, Any], **parents: Record
     named = {name: Parent(record.kind, record.id) for name, record in parents.items()}
     identity = digest([kind, config, {name: parent.id for name, parent in named.items()}])
     runtime = {"threads": 1, "device": "cpu", "ranks": 1, "concurrent": False, "sources": {}, "path": None}
+    runtime |= {"checkpoint_minutes": 10.0, "rank_timeout_minutes": 10.0}
     return Order(kind, identity, f"a {kind} stage", config, named, runtime, results)
 
 

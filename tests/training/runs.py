@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from harness.benchmark.schema import Recipe
 from harness.lm.encode import encode
 from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
+from harness.training.assignment import Surroundings, TrainingPlan
 from harness.training.distributed import Ranks
-from harness.training.loop import Surroundings, TrainingPlan, train
+from harness.training.loop import train
 from harness.training.rewards import CombinedReward, Part
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from training.rank_main import EQUAL, Shuffled
 from training.runs import Evolution, Result, go, plan
 
 from harness.errors import MachineError
-from harness.training.distributed import ManyRanks, Ranks
+from harness.training.distributed import PATIENCE, ManyRanks, Ranks
 
 HERE = Path(__file__).resolve().parent
 STARTED = 240
@@ -183,9 +183,9 @@ def test_another_number_of_processes_than_asked_for(monkeypatch: pytest.MonkeyPa
     class State:
         process_index, num_processes, device = 0, 1, torch.device("cpu")
 
-    monkeypatch.setattr("accelerate.PartialState", lambda cpu: State())  # what a wrong launcher leaves
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu, timeout: State())  # what a wrong launcher leaves
     with pytest.raises(MachineError, match="another number of processes than the run asks for, got 1; expected 2"):
-        ManyRanks(2, torch.device("cpu"))
+        ManyRanks(2, torch.device("cpu"), PATIENCE)
 
 
 def test_alone_is_a_run_of_one() -> None:

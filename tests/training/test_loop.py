@@ -563,18 +563,55 @@ def test_what_the_reference_said_survives_a_stop(tmp_path: Path) -> None:
     assert [held["role"] for held in through.summary["models_held"]] == ["policy", "reference"]
 
 
-def test_the_handler_sets_a_flag_and_the_second_signal_acts() -> None:
+def test_signals_set_flags_and_a_second_one_does_no_more() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts deaf to it
     try:
         with stop_on_signals() as stop:
-            assert stop() == 0
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stop() == signal.SIGINT
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
+            assert (stop(), stop.asked_to_keep()) == (0, False)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert (stop(), stop.asked_to_keep(), stop.asked_to_keep()) == (0, True, False)
+            for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                os.kill(os.getpid(), number)
+                assert stop() == signal.SIGUSR2
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_keeping_states_changes_neither_weights_nor_log(whole: dict[str, Any], tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "state"
+    kept: list[list[str]] = []
+
+    def keep() -> bool:
+        kept.append(sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [])
+        return len(kept) % 2 == 1
+
+    asked = go(plan(name), METHODS[name](), tmp_path / "a", unfinished=folder, keep=keep)
+    assert kept == [[], ["1"], ["1"], ["3"], ["3"], ["5"]]
+    timed = go(plan(name, save_minutes=1e-9), METHODS[name](), tmp_path / "b", unfinished=folder)
+    for result in (asked, timed):
+        assert same_bits(result.weights, whole[name].weights)
+        assert strip(result.log) == strip(whole[name].log)
+    assert not folder.exists()
+
+
+def test_a_state_is_due_by_time_whatever_the_steps(whole: dict[str, Any], tmp_path: Path) -> None:
+    class Killed(Evolution):
+        def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+            if run.progress.step == 5:
+                raise KeyboardInterrupt
+            return super().step(run, batch)
+
+    folder = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        go(plan(save_minutes=1e-9), Killed(), tmp_path / "a", unfinished=folder)
+    assert [path.name for path in folder.iterdir()] == ["5"]
+    method = Evolution()
+    result = go(plan(), method, tmp_path / "b", unfinished=folder)
+    assert len(method.seen) == 1
+    assert same_bits(result.weights, whole["evolution"].weights)
+    assert strip(result.log) == strip(whole["evolution"].log)
 
 
 def test_progress_is_told_after_each_step(tmp_path: Path) -> None:

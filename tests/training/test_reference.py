@@ -17,8 +17,9 @@ from harness.errors import StageError
 from harness.lm.encode import collate
 from harness.lm.logprobs import score
 from harness.testing.tiny import tiny_policy
+from harness.training.assignment import Surroundings
 from harness.training.distributed import Ranks
-from harness.training.loop import Segment, Surroundings
+from harness.training.loop import Segment
 from harness.training.reference import FILE, Precomputed, StoredLogProbs, answer_key, row_keys, save
 from harness.training.stop import Stopped
 from harness.training.summary import module_digest

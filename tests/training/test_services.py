@@ -10,8 +10,9 @@ from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_b
 from harness.errors import InputError, MachineError, PluginError, StageError
 from harness.lm.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
+from harness.training.assignment import Surroundings
 from harness.training.distributed import Ranks
-from harness.training.loop import Segment, Surroundings
+from harness.training.loop import Segment
 from harness.training.rewards import CombinedReward, Part
 
 if TYPE_CHECKING:
