@@ -74,7 +74,7 @@ class Confused(Supervised):
     """Fails on a model that is no Llama, which is no affair of a rehearsal."""
 
     def more(self, run: Run, batch: Batch) -> None:
-        raise ValueError(run.policy.model.config.rope_theta)
+        raise ValueError(self.__class__.__name__, run.policy.model)
 
 
 class OneArgument(Supervised):
