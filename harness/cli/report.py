@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
+from harness.cli import terminal
 from harness.errors import InputError
 
 
@@ -24,30 +26,42 @@ from harness.errors import InputError
     "--publish", "publishing", is_flag=True, help="Also write them below published/ in --results, without paths."
 )
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) instead of the tables.")
-def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: bool, as_json: bool) -> None:
-    """Write the tables of RUN again, from what is stored, and print them.
+@click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) and nothing else.")
+def command(runs: tuple[Path, ...], results: Path, publishing: bool, claims: bool, full: bool, as_json: bool) -> None:
+    """Write the tables of RUN again, from what is stored, and print the headline and what it says.
 
     RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
     computed again and no model is loaded. With --claims several runs may be named, and none means all.
     """
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from harness.report import across, claims_json, claims_text, publish, write_tables
+    from harness.report import across, brief, claims_json, claims_text, publish, write_run
 
     if claims:
         folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
         found = across(results, folders)
-        click.echo(claims_json(found) if as_json else claims_text(found))
+        click.echo(_ascii(claims_json(found)) if as_json else claims_text(found))
         return
     if len(runs) > 1:
         raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
-    text = write_tables(root, folder)
+    written = write_run(root, folder)
     if publishing:
         click.echo(f"published in {publish(root, folder)}", err=True)
-    click.echo((folder / "leaderboard.json").read_text(encoding="utf-8") if as_json else text)
+    if as_json:
+        click.echo(_ascii((folder / "leaderboard.json").read_text(encoding="utf-8")))
+    elif full:
+        click.echo(written.markdown)
+    else:
+        click.echo(brief(written, terminal.width(), terminal.shown))
+        click.echo(f"all tables here: harness report {folder} --full")
+
+
+def _ascii(text: str) -> str:
+    """Return the same JSON in ASCII: what stands for a quotation mark that a terminal lacks could end a text."""
+    return json.dumps(json.loads(text), indent=1)
 
 
 def known_runs(results: Path) -> list[Path]:

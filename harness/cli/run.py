@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from harness.cli import terminal
 from harness.cli.options import benchmark_options, open_benchmark
 from harness.errors import InputError
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
-    from harness.execution.runner import Outcome, Settings
+    from harness.execution.outcome import Outcome
+    from harness.execution.runner import Settings
     from harness.plugins import Registry
+    from harness.report.write import Written
     from harness.store import Store
 
 
@@ -46,7 +49,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Ask judges again where a reply that was paid for held no verdict; by default it is kept as missing.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print the tables and what failed, no progress.")
+@click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown, not the headline alone.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors: what failed, and what was damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
 @click.pass_obj
 def command(
@@ -58,10 +62,11 @@ def command(
     jobs: int | None,
     processes: int,
     retry_unparsed: bool,
+    full: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train, evaluate and tabulate what the benchmark FILE asks for.
+    """Train, evaluate and tabulate what the benchmark FILE asks for; print the headline and what it says.
 
     What is in the store already is not done again: running again goes on where a run was stopped.
 
@@ -72,6 +77,7 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import Settings
+    from harness.report import brief
     from harness.store import Store
 
     began = time.monotonic()
@@ -95,17 +101,20 @@ def command(
         console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
     try:
         with interruptible():
-            outcome, text = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
+            outcome, written = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
         sys.exit(error.exit_code)
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(json.dumps(_summary(outcome, folder, seconds), indent=1))
-    else:
-        click.echo(text)
-        if not quiet:
-            console.print(_closing(outcome, folder, seconds), markup=False, highlight=False, soft_wrap=True)
+        click.echo(json.dumps(_summary(outcome, written, seconds), indent=1))
+    elif not quiet:
+        console.print(_closing(outcome, seconds), markup=False, highlight=False, soft_wrap=True)
+        if full:
+            click.echo(written.markdown)
+        else:
+            click.echo(brief(written, terminal.width(), terminal.shown, heard=outcome.warned, failures=False))
+            click.echo(f"all tables here: harness report {folder} --full")
     if outcome.failures:
         sys.exit(1)
 
@@ -119,23 +128,23 @@ def _run(
     console: Console,
     *,
     quiet: bool,
-) -> tuple[Outcome, str]:
+) -> tuple[Outcome, Written]:
     """Make what is missing and write the tables; where a file proves damaged, check all and make anew what is."""
     from harness.execution.keep import set_damaged_aside
     from harness.execution.manifest import write_manifest
     from harness.execution.runner import execute
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
-    from harness.report import write_tables
+    from harness.report import write_run
     from harness.store import CorruptError
 
-    def attempt() -> tuple[Outcome, str]:
+    def attempt() -> tuple[Outcome, Written]:
         live = console.is_terminal and not quiet
         watcher = Bars(console, jobs=settings.jobs) if live else Lines(console, jobs=settings.jobs, quiet=quiet)
         with watcher if isinstance(watcher, Bars) else nullcontext():
             outcome = execute(benchmark, registry, store, settings, watcher)
         write_manifest(folder, benchmark, registry, store, outcome)
-        return outcome, write_tables(store.root, folder)
+        return outcome, write_run(store.root, folder)
 
     try:
         return attempt()
@@ -162,23 +171,24 @@ def _headline(benchmark: Benchmark, jobs: int, processes: int, device: str) -> s
     return ", ".join(parts)
 
 
-def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
+def _closing(outcome: Outcome, seconds: float) -> str:
     from harness.execution.watch import clock
 
-    text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}; tables in {folder}"
+    text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}"
     if outcome.failures:
-        first = [failure for failure in outcome.failures.values() if failure.because_of is None]
-        text += f"\n{len(outcome.failures)} stages have no result, because of:"
-        text += "".join(f"\n  {failure.stage.kind} {failure.stage.label}: {failure.message}" for failure in first)
+        text += f"; {len(outcome.failures)} have no result, for the reasons above"
     return text
 
 
-def _summary(outcome: Outcome, folder: Path, seconds: float) -> dict[str, object]:
+def _summary(outcome: Outcome, written: Written, seconds: float) -> dict[str, object]:
+    folder = written.folder
     return {
         "results": str(folder),
         "made": outcome.made,
         "reused": outcome.reused,
         "seconds": round(seconds, 1),
+        "verdict": written.document.verdict,
+        "warnings": [{"text": text, "rows": rows} for text, rows in written.results.warnings.items()],
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()

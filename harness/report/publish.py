@@ -25,8 +25,8 @@ _PATH = re.compile(
 def publish(root: Path, folder: Path) -> Path:
     """Write a run's tables and manifest below ``published/``.
 
-    Messages of failures stay behind, because they may quote a row of the data; so do case studies, unless all data are
-    generated. Of a path its last part remains.
+    Messages of failures and warnings stay behind, because they may quote a row of the data; so do case studies, unless
+    all data are generated. Of a path its last part remains.
 
     Returns:
         The folder written.
@@ -35,7 +35,8 @@ def publish(root: Path, folder: Path) -> Path:
     paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
     results = load_results(root, folder)
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    document = build(replace(results, manifest={**results.manifest, "failures": silent}), Calculated(folder))
+    told = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
+    document = build(told, Calculated(folder))
     target = root / "published" / folder.parent.name / folder.name
     write_document(Document(*(_clean(part, paths) for part in document)), target)
     found = case_studies(results) if "cases" in manifest["tables"] else None

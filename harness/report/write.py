@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.report import captions, html
+from harness.report.brief import sentences
 from harness.report.calculated import Calculated
 from harness.report.cases import case_studies, write_cases
 from harness.report.columns import Columns
@@ -54,18 +55,35 @@ class Document(NamedTuple):
     tables: list[Table]
     ending: list[str]
     head: dict[str, Any]
+    verdict: list[str]
+    """What the run says, in one or two sentences."""
+
+
+class Written(NamedTuple):
+    """What was written of a run, and what it was written from."""
+
+    markdown: str
+    document: Document
+    results: Results
+    folder: Path
 
 
 def write_tables(root: Path, folder: Path) -> str:
     """Write every form of a leaderboard into a run's ``folder``, from the store below ``root``; return the Markdown."""
+    return write_run(root, folder).markdown
+
+
+def write_run(root: Path, folder: Path) -> Written:
+    """Do as :func:`write_tables`, and return more of it."""
     results = load_results(root, folder)
     found = case_studies(results) if "cases" in results.manifest["tables"] else None
     if found is not None:
         write_cases(found, folder)
     calculated = Calculated(folder)
-    text = write_document(build(results, calculated), folder)
+    document = build(results, calculated)
+    text = write_document(document, folder)
     calculated.write()
-    return text
+    return Written(text, document, results, folder)
 
 
 def write_document(document: Document, folder: Path) -> str:
@@ -109,9 +127,8 @@ def build(results: Results, calculated: Calculated | None = None) -> Document:
     names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
     head = {name: manifest[name] for name in names}
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
-    return Document(
-        f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})", notes, tables, ending, head
-    )
+    title = f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})"
+    return Document(title, notes, tables, ending, head, sentences(columns))
 
 
 def _notes(results: Results) -> list[str]:
@@ -166,7 +183,8 @@ def _model(model: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _ending(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
-    lines = trial_lines(results)
+    lines = [f"Warning, of {', '.join(rows)}: {text}" for text, rows in results.warnings.items()]
+    lines += trial_lines(results)
     for data in manifest["datasets"]:
         name = "training rows" if data["role"] == "train" else data["label"]
         lines.append(f"{name}: {_provenance(data)}")

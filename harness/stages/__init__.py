@@ -11,7 +11,7 @@ from harness.stages.order import Order, Parent, Tell
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from harness.plugins import Registry
     from harness.store import Record
@@ -33,9 +33,12 @@ _MODULES = {
 }
 
 
-def carry_out(order: Order, tell: Tell) -> Record:
-    """Do one stage and commit it; return its record, the stored one where that is there and not to be replaced."""
-    store = Store(order.results)
+def carry_out(order: Order, tell: Tell, warned: Sequence[str] = ()) -> Record:
+    """Do one stage and commit it; return its record, the stored one where that is there and not to be replaced.
+
+    ``warned`` may grow meanwhile; what it holds in the end is kept beside the result.
+    """
+    store = Store(order.results, warned=warned)
     earlier = store.find(order.kind, order.id)
     if earlier is not None and not earlier.manifest.get("let_go") and not order.runtime.get("replace"):
         return earlier

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: What the stage warned of, where it did: a list of texts.
+WARNINGS = "warnings.json"
+
+
 class CorruptError(StageError):
     """A file of the store is not what its manifest says. The stage is moved aside, and the next run makes it anew."""
 
@@ -41,6 +45,11 @@ class Record:
     def label(self) -> str:
         """What people call the stage."""
         return str(self.manifest["label"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the stage warned of."""
+        return list(self.json(WARNINGS)) if self.holds(WARNINGS) else []
 
     def path(self, name: str) -> Path:
         """Return the path of a file, or of a folder of files, after checking its content.

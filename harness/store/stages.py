@@ -24,7 +24,7 @@ from harness.store.owners import SUFFIX, abandoned, owned
 from harness.store.records import Record, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 #: What the system says when a disk is full; libraries that write by themselves pass its words on.
@@ -34,9 +34,13 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class Store:
     """All finished stages below one folder."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the store below ``root`` (``results/``); nothing is created before the first draft."""
+    def __init__(self, root: Path, *, warned: Sequence[str] = ()) -> None:
+        """Open the store below ``root`` (``results/``); nothing is created before the first draft.
+
+        What ``warned`` holds when a draft is committed is kept in the record.
+        """
         self.root = root
+        self.warned = warned
         self.base = root / "store"
 
     def folder(self, kind: str, stage_id: str) -> Path:
