@@ -184,7 +184,7 @@ def test_weights_that_are_not_used_are_told_with_the_rows_that_start_from_them(f
     more = {f"value_head.{part}": torch.zeros(2) for part in ("bias", "weight")}
     save_file({**weights, **more}, folder / "model.safetensors", metadata={"format": "pt"})
     bench = Bench(tmp_path, tiny(models=[{"name": "odd", "path": str(folder)}]))
-    text = f"model odd ({folder}): 2 weights are not used, value_head.bias among them"
+    text = f"model in {folder}: 2 weights are not used, value_head.bias among them"
     assert warned(bench.run("--jobs", "1")) == [f"sft, eso: {text}"]
     records = [*bench.stages("train").values(), *bench.stages("generate").values()]
     assert sum(record.warnings == [text] for record in records) == 2  # the first training, and the base's answers
