@@ -103,6 +103,19 @@ class DivergedError(StageError):
     """A loss, gradient or weight was not finite."""
 
 
+def traced(message: str, place: str) -> str:
+    """Return a message with where its traceback lies."""
+    return f"{message}{_TRACED}{place})"
+
+
+def reason(message: str) -> str:
+    """Return a message without where its traceback lies, which is another place for every failure."""
+    return message.partition(_TRACED)[0]
+
+
+_TRACED = "\n  (traceback in "
+
+
 def suggest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate closest to ``name``, or None when none is close."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from harness import API_VERSION, __version__
+from harness.cli import terminal
 from harness.errors import HarnessError, InputErrors, suggest
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Application:
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Make sure that everything can be printed, the mistakes in a call too, and run."""
+        terminal.prepare()
+        return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """Return the names in the order of the table."""

@@ -73,13 +73,23 @@ def command(
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark))
     click.echo(_listing(described if every else _grouped(described)))
-    seconds = sum(row["seconds"] or 0 for row in described if row["status"] != "cached")
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
-    click.echo(f"estimated work left on one thread: {seconds / 60:.0f} min{unknown}")
+    click.echo(f"estimated work left on one thread: {_left(described)}{unknown}")
     for text in remarks:
         click.echo(f"note: {text}")
     for found in _forecasts(benchmark, registry, plan, store):
         click.echo(text_of(found))
+
+
+def _left(rows: list[dict[str, Any]]) -> str:
+    """Return how long the stages that are not cached will take, as far as that is known."""
+    seconds = [row["seconds"] for row in rows if row["status"] != "cached"]
+    if not seconds:
+        return "none"
+    if None in seconds:
+        return "unknown"
+    whole = sum(seconds)
+    return f"{whole / 60:.0f} min" if whole >= 60 else "less than a minute"
 
 
 def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Store) -> list[Forecast]:

@@ -36,7 +36,7 @@ _KINDS = click.Choice(get_args(Kind))
 def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
     """List the methods, rewards, data sets and metrics that are installed.
 
-    Each with the distribution that it comes from. A plugin that failed to load is listed with the reason.
+    Each with the distribution that it comes from, and what it is. One that failed to load is listed with the reason.
     """
     if ctx.invoked_subcommand is not None:
         return  # which takes over what was said here
@@ -46,8 +46,8 @@ def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
     if as_json:
         click.echo(json.dumps([_row(row) for row in rows], indent=2))
         return
-    columns = ["kind", "name", "distribution", "version", "where", "status"]
-    _print(columns, [[row.kind or "?", *(str(getattr(row, column)) for column in columns[1:])] for row in rows])
+    columns = ["kind", "name", "distribution", "version", "status", "summary"]
+    _print(columns, [[row.kind or "?", *(str(getattr(row, c)) for c in columns[1:-1]), _summary(row)] for row in rows])
     for row in rows:
         if row.reason:
             click.echo(f"{row.status}: {row.entry_point} of {row.provider}: {row.reason}")
@@ -94,9 +94,14 @@ def _unknown(registry: Registry, name: str, kind: Kind | None) -> PluginError:
     )
 
 
+def _summary(row: Plugin) -> str:
+    return row.registration.summary if row.registration is not None else ""
+
+
 def _row(row: Plugin) -> dict[str, Any]:
     fields = ("kind", "name", "entry_point", "distribution", "version", "where", "status")
-    return {field: getattr(row, field) for field in fields} | ({"reason": row.reason} if row.reason else {})
+    told = {field: getattr(row, field) for field in fields} | ({"reason": row.reason} if row.reason else {})
+    return told | ({"summary": _summary(row)} if row.registration is not None else {})
 
 
 def _details(row: Plugin) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
+from harness.cli import terminal
 from harness.errors import InputError
 
 
@@ -29,11 +31,12 @@ from harness.errors import InputError
     help="Make tables though some of what they come from is not in the store, or damaged: of what is there.",
 )
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) instead of the tables.")
+@click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) and nothing else.")
 def command(
-    runs: tuple[Path, ...], results: Path, publishing: bool, partial: bool, claims: bool, as_json: bool
+    runs: tuple[Path, ...], results: Path, publishing: bool, partial: bool, claims: bool, full: bool, as_json: bool
 ) -> None:
-    """Write the tables of RUN again, from what is stored, and print them.
+    """Write the tables of RUN again, from what is stored, and print the headline and what it says.
 
     RUN is BENCHMARK/PROFILE below --results, or a folder; it may be left out where there is only one. Nothing is
     computed again and no model is loaded. Where the store lacks a stage that the run has made, nothing is written
@@ -42,29 +45,41 @@ def command(
     """
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from harness.report import across, claims_json, claims_text, make_tables, publish, write_if_allowed
+    from harness.report import across, brief, claims_json, claims_text, make_tables, publish, write_if_allowed
 
     if claims:
         folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
         found = across(results, folders)
-        click.echo(claims_json(found) if as_json else claims_text(found))
+        click.echo(_ascii(claims_json(found)) if as_json else claims_text(found))
         return
     if len(runs) > 1:
         raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
     made = make_tables(root, folder, partial=partial)
-    for damage in made.shelf.damaged.values():
+    for damage in made.results.shelf.damaged.values():
         click.echo(f"warning: left out, damaged: {damage}", err=True)
-    if made.shelf.missing:
-        lacking = f"{len(made.shelf.missing)} of {len(made.shelf.asked)} stages are not in the store"
+    if made.results.shelf.missing:
+        shelf = made.results.shelf
+        lacking = f"{len(shelf.missing)} of {len(shelf.asked)} stages are not in the store"
         click.echo(f"warning: left out: {lacking}", err=True)
-    unwritten = write_if_allowed(made, folder)
+    unwritten = write_if_allowed(made)
     if publishing:
         click.echo(f"published in {publish(root, folder, partial=partial)}", err=True)
-    click.echo(made.files["leaderboard.json"] if as_json else made.text)
+    if as_json:
+        click.echo(_ascii(made.files["leaderboard.json"]))
+    elif full:
+        click.echo(made.text)
+    else:
+        click.echo(brief(made, terminal.width(), terminal.shown))
+        click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
         click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
+
+
+def _ascii(text: str) -> str:
+    """Return the same JSON in ASCII: what stands for a quotation mark that a terminal lacks could end a text."""
+    return json.dumps(json.loads(text), indent=1)
 
 
 def known_runs(results: Path) -> list[Path]:

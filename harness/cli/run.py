@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from harness.cli import terminal
 from harness.cli.options import benchmark_options, open_benchmark
 from harness.errors import InputError
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from harness.benchmark.schema import Benchmark
     from harness.cli import Application
-    from harness.execution.runner import Outcome, Settings
+    from harness.execution.outcome import Outcome
+    from harness.execution.runner import Settings
     from harness.plugins import Registry
     from harness.report import Written
     from harness.store import Store
@@ -51,7 +53,8 @@ _REPAIRS = 2
     is_flag=True,
     help="Ask judges again where a reply that was paid for held no verdict; by default it is kept as missing.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print the tables and what failed, no progress.")
+@click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown, not the headline alone.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors: what failed, and what was damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
 @click.pass_obj
 def command(
@@ -63,10 +66,11 @@ def command(
     jobs: int | None,
     processes: int,
     retry_unparsed: bool,
+    full: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Train, evaluate and tabulate what the benchmark FILE asks for.
+    """Train, evaluate and tabulate what the benchmark FILE asks for; print the headline and what it says.
 
     What is in the store already is not done again: running again goes on where a run was stopped.
 
@@ -80,7 +84,7 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import Settings
-    from harness.report import write_if_allowed
+    from harness.report import brief, write_if_allowed
     from harness.store import Store
 
     began = time.monotonic()
@@ -106,17 +110,20 @@ def command(
             if not quiet:
                 console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
             outcome, made = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
-            unwritten = write_if_allowed(made, folder)
+            unwritten = write_if_allowed(made)
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
         sys.exit(error.exit_code)
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(json.dumps(_summary(outcome, made, folder, seconds), indent=1))
-    else:
-        click.echo(made.text)
-        if not quiet:
-            console.print(_closing(outcome, folder, seconds), markup=False, highlight=False, soft_wrap=True)
+        click.echo(json.dumps(_summary(outcome, made, seconds), indent=1))
+    elif not quiet:
+        console.print(_closing(outcome, seconds), markup=False, highlight=False, soft_wrap=True)
+        if full:
+            click.echo(made.text)
+        else:
+            click.echo(brief(made, terminal.width(), terminal.shown, heard=outcome.warned, failures=False))
+            click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
         click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
     if outcome.failures:
@@ -186,10 +193,10 @@ def _headline(benchmark: Benchmark, jobs: int, processes: int, device: str) -> s
     return ", ".join(parts)
 
 
-def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
+def _closing(outcome: Outcome, seconds: float) -> str:
     from harness.execution.watch import clock
 
-    text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}; tables in {folder}"
+    text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}"
     if outcome.rebuilt:
         text += f"\n{len(outcome.rebuilt)} stages that the store had were made anew:"
         text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
@@ -198,18 +205,19 @@ def _closing(outcome: Outcome, folder: Path, seconds: float) -> str:
         text += "\nmade at the second try, because the process of the first died:"
         text += "".join(f"\n  {death.stage.kind} {death.stage.label}: {death.message}" for death in again)
     if outcome.failures:
-        first = [failure for failure in outcome.failures.values() if failure.because_of is None]
-        text += f"\n{len(outcome.failures)} stages have no result, because of:"
-        text += "".join(f"\n  {failure.stage.kind} {failure.stage.label}: {failure.message}" for failure in first)
+        text += f"; {len(outcome.failures)} have no result, for the reasons above"
     return text
 
 
-def _summary(outcome: Outcome, made: Written, folder: Path, seconds: float) -> dict[str, object]:
+def _summary(outcome: Outcome, made: Written, seconds: float) -> dict[str, object]:
+    folder = made.folder
     return {
         "results": str(folder),
         "made": outcome.made,
         "reused": outcome.reused,
         "seconds": round(seconds, 1),
+        "verdict": written.document.verdict,
+        "warnings": [{"text": text, "rows": rows} for text, rows in written.results.warnings.items()],
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()

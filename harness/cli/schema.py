@@ -21,4 +21,4 @@ def command(application: Application) -> None:
     """
     from harness.benchmark import json_schema
 
-    click.echo(json.dumps(json_schema(application.registry), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(json_schema(application.registry), indent=2))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.benchmark.schema import Benchmark, DataUse, MethodEntry
-    from harness.execution.runner import Outcome
+    from harness.execution.outcome import Outcome
     from harness.plan import Plan, Row, Stage
     from harness.plan.tuning import Tuned
     from harness.plugins import Registry

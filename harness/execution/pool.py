@@ -43,8 +43,8 @@ class Event:
 
     worker: Worker
     kind: str
-    """``progress``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent), ``stopped``, ``died``,
-    ``stalled``."""
+    """``progress`` and ``warned``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent),
+    ``stopped``, ``died``, ``stalled``."""
     body: dict[str, Any] = field(default_factory=dict)
 
 
@@ -159,7 +159,8 @@ class Worker:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TRANSFORMERS_VERBOSITY": "error",
+            "TRANSFORMERS_VERBOSITY": "warning",  # what means nothing is left out by ``hearing``
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal can show: what is printed is kept
         }
         if self.ranks > 1:
             environment |= {

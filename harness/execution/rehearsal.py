@@ -53,7 +53,7 @@ def inspect_in(
     failed = None
     while worker.stage is not None:
         for event in pool.wait(0.5):
-            if event.worker is worker and event.kind != "progress":
+            if event.worker is worker and event.kind not in {"progress", "warned"}:
                 worker.stage = None
                 failed = event.body if event.kind != "done" else None
     return failed

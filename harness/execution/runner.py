@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, InputError, MachineError, StageError, StorageError
+from harness.errors import StageError, StorageError
 from harness.execution.columns import DataColumns
+from harness.execution.concerned import rows_of, without_result
 from harness.execution.contexts import check_contexts
 from harness.execution.interrupt import EARLY, Interrupted
 from harness.execution.keep import made_before, prune, required
+from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
 from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
-from harness.plan import Plan, Stage, build_plan
+from harness.plan import Stage, build_plan
 from harness.stages import Order, Parent
 from harness.store import CorruptError, Damage
 from harness.store.files import machine_errors
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.schema import Benchmark
     from harness.execution.pool import Event
+    from harness.execution.watcher import Watcher
     from harness.plugins import Registry
     from harness.store import Store
 
@@ -41,73 +44,6 @@ _GONE = {"died", "stalled"}
 
 #: Seconds that workers have to keep what they have, where a scheduler warns of an end to come.
 _EARLY_GRACE = 600.0
-
-
-class Watcher(Protocol):
-    """Who is told how the work goes."""
-
-    def planned(self, plan: Plan, todo: list[Stage]) -> None:
-        """Say what there is to do; called again when the plan becomes clearer."""
-
-    def started(self, worker: int, stage: Stage) -> None:
-        """Say that a worker began a stage."""
-
-    def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
-        """Say how far a stage is."""
-
-    def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
-        """Say that a stage is done, or why it failed."""
-
-    def found(self, stage: Stage) -> None:
-        """Say that another run has made a stage meanwhile."""
-
-    def repairing(self, stage: Stage, message: str) -> None:
-        """Say that a stage found damage, and that what is damaged will be made anew."""
-
-    def rebuilding(self, stage: Stage, reason: str) -> None:
-        """Say that a stage is made again which was made before, and why."""
-
-    def retrying(self, stage: Stage, message: str) -> None:
-        """Say that a stage's process died, and that the stage is tried once more."""
-
-
-@dataclass
-class Failure:
-    """A stage that failed, or that cannot be done because another one failed."""
-
-    stage: Stage
-    message: str
-    exit_code: int
-    because_of: str | None = None
-    """The label of the stage that failed first."""
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """A stage that was made again."""
-
-    kind: str
-    label: str
-    reason: str
-
-
-@dataclass
-class Outcome:
-    """What came of a run."""
-
-    plan: Plan
-    failures: dict[str, Failure] = field(default_factory=dict)
-    """By the stage's key."""
-    made: int = 0
-    reused: int = 0
-    rebuilt: dict[str, Rebuilt] = field(default_factory=dict)
-    """What was made again that had been made before, by the stage's key."""
-    deaths: dict[str, Failure] = field(default_factory=dict)
-    """Stages that were tried once more because their process died, and how, by the stage's key."""
-
-    def done(self, stage: Stage) -> bool:
-        """Return whether a stage has a result."""
-        return stage.key not in self.failures
 
 
 @dataclass(frozen=True)
@@ -154,6 +90,8 @@ class _Runner:
         self.retry_before = time.time() if settings.retry_unparsed else 0.0
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.deaths: dict[str, Failure] = {}
+        self.warned: set[str] = set()
+        self.said = 0
         self.made = 0
         self.clearing = False
         """Whether what is damaged is moved out of the way as soon as it is seen."""
@@ -173,8 +111,9 @@ class _Runner:
                 self._make()
         if not self.failures and not others(self.store):
             self._prune()
-        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths)
-        _raise_if_nothing_worked(outcome)
+        told = frozenset(self.warned)
+        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths, told)
+        raise_if_nothing_worked(outcome, said=self.said)
         return outcome
 
     def _make(self) -> None:
@@ -206,7 +145,7 @@ class _Runner:
         """Let a worker check every plugin that is needed, before anything is made that rests on it."""
         failed = inspect_in(pool, self.needed, self.store.root, self.settings.threads, self.settings.blocked)
         if failed is not None:
-            raise _error(failed["exit_code"], failed["message"])
+            raise error_of(failed["exit_code"], failed["message"])
 
     def _hand_out(self, pool: Pool) -> bool:
         """Give every idle worker a stage; return whether others may have become ready without one."""
@@ -289,26 +228,32 @@ class _Runner:
         if event.kind == "progress":
             self.watcher.progress(worker.number, stage, body["done"], body["total"], body["unit"], body["note"])
             return
+        if event.kind == "warned":
+            if body["text"] not in self.warned:
+                self.warned.add(body["text"])
+                self.watcher.warned(stage, rows_of(self.plan, stage), body["text"])
+            return
         seconds = time.monotonic() - self.began[stage.key]
         worker.stage = None
         if event.kind == "done":
             self.made += 1
             self.finished.add(stage.key)
             self.again.discard(stage.key)
-            self.watcher.ended(worker.number, stage, seconds, None)
+            self.watcher.ended(worker.number, stage, seconds)
             if self._clears_up(stage):
                 self._look_again()
             return
         if event.kind not in _GONE and worker.ranks > 1 and stage.kind == "train":
             pool.replace(worker)
-        self._answer_failure(worker.number, stage, event, seconds)
+        self._answer_failure(worker.number, stage, event)
 
-    def _answer_failure(self, worker: int, stage: Stage, event: Event, seconds: float) -> None:
+    def _answer_failure(self, worker: int, stage: Stage, event: Event) -> None:
         message, exit_code = event.body["message"], event.body["exit_code"]
-        if stage.key in self.again:  # the earlier result stays
-            self.again.discard(stage.key)
-            self.watcher.ended(worker, stage, seconds, f"asked again in vain, the earlier result stays: {message}")
+        asked_again = stage.key in self.again
+        self.again.discard(stage.key)
         if self._made_elsewhere(stage):
+            if asked_again:
+                self.watcher.failed(worker, stage, f"asked again in vain, the earlier result stays: {message}", "")
             return
         if event.kind == "damaged" and self.repairs.get(stage.key, 0) < _REPAIRS:
             self.repairs[stage.key] = self.repairs.get(stage.key, 0) + 1
@@ -322,9 +267,12 @@ class _Runner:
             self.watcher.retrying(stage, message)
             return
         if (stage.kind == "prepare" and event.kind not in _GONE) or event.body.get("fatal"):
-            raise _error(exit_code, message)
+            raise error_of(exit_code, message)
+        before = set(self.failures)
         self._fail(stage, message, exit_code)
-        self.watcher.ended(worker, stage, seconds, message)
+        if self.said or not nothing_works(self.plan, self.failures):  # the only reason is raised in the end
+            self.said += 1
+            self.watcher.failed(worker, stage, message, without_result(self.plan, self.failures.keys() - before))
         if self._chooses():
             self._look_again()
 
@@ -422,20 +370,3 @@ class _Runner:
             probe = root / ".writable"
             probe.write_text("", encoding="utf-8")
             probe.unlink()
-
-
-def _error(exit_code: int, message: str) -> HarnessError:
-    """Return the error behind a message that a worker sent."""
-    kinds: dict[int, type[HarnessError]] = {2: InputError, 3: MachineError}
-    return kinds.get(exit_code, StageError)(message)
-
-
-def _raise_if_nothing_worked(outcome: Outcome) -> None:
-    """Raise the error itself where no cell of any table can exist."""
-    plan = outcome.plan
-    shown = "generate" if plan.evaluations else "train"
-    if any(stage.kind == shown and outcome.done(stage) for stage in plan.stages.values()):
-        return
-    first = next((failure for failure in outcome.failures.values() if failure.because_of is None), None)
-    if first is not None:
-        raise _error(first.exit_code, first.message)

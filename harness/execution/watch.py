@@ -12,10 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.errors import reason
 from harness.plan.estimate import Estimate
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from collections.abc import Sequence
+
+    from rich.console import OverflowMethod, RenderableType
 
     from harness.plan import Plan, Stage
 
@@ -125,6 +128,7 @@ class Lines:
         self.done: set[str] = set()
         self.paces: dict[int, Pace] = {}
         self._last: dict[int, float] = {}
+        self._reasons: dict[str, str] = {}
         self._said = time.monotonic()
 
     def planned(self, plan: Plan, todo: list[Stage]) -> None:
@@ -156,13 +160,23 @@ class Lines:
             self._last[worker] = now
             self._say(f"[{worker}] {_name(stage)}: {pace.describe(unit, note)}  ({self._whole()})")
 
-    def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
-        """Say how it ended."""
+    def ended(self, worker: int, stage: Stage, seconds: float) -> None:
+        """Say that it is done."""
         self._finished(stage)
-        if failure is not None:
-            self._insist(f"failed: {_name(stage)}: {failure}")
-        elif stage.kind in _LONG or seconds >= _QUIET or time.monotonic() - self._said >= _QUIET:
+        if stage.kind in _LONG or seconds >= _QUIET or time.monotonic() - self._said >= _QUIET:
             self._say(f"[{worker}] {_name(stage)}: done in {clock(seconds)}  ({self._whole()})")
+
+    def failed(self, worker: int, stage: Stage, message: str, lost: str) -> None:  # noqa: ARG002  # for the bars
+        """Say why it failed, each reason once, and what has no result because of it."""
+        self._finished(stage)
+        known = self._reasons.setdefault(reason(message), _name(stage))
+        if known != _name(stage):
+            message = f"as {known} did"
+        self._insist(f"failed: {_name(stage)}: {message}" + (f"\n  {lost}" if lost else ""))
+
+    def warned(self, stage: Stage, rows: Sequence[str], text: str) -> None:  # noqa: ARG002  # a stage is for others
+        """Say what a stage warned of, and which rows it concerns."""
+        self._say(f"warning: {', '.join(rows)}: {text}")
 
     def found(self, stage: Stage) -> None:
         """Count what another run has made."""
@@ -232,10 +246,19 @@ class Bars(Lines):
         super().progress(worker, stage, done, total, unit, note)
         self._stages[worker] = (stage, self.paces[worker].describe(unit, note))
 
-    def ended(self, worker: int, stage: Stage, seconds: float, failure: str | None) -> None:
+    def ended(self, worker: int, stage: Stage, seconds: float) -> None:
         """Take the stage off the worker's line."""
-        super().ended(worker, stage, seconds, failure)
+        super().ended(worker, stage, seconds)
         self._stages.pop(worker, None)
+
+    def failed(self, worker: int, stage: Stage, message: str, lost: str) -> None:
+        """Take the stage off the worker's line, and say why above the bars."""
+        super().failed(worker, stage, message, lost)
+        self._stages.pop(worker, None)
+
+    def warned(self, stage: Stage, rows: Sequence[str], text: str) -> None:  # noqa: ARG002  # as for lines
+        """Say it above the bars."""
+        self._insist(f"warning: {', '.join(rows)}: {text}")
 
     def repairing(self, stage: Stage, message: str) -> None:
         """Say what was damaged, and take the stage off its worker's line."""
@@ -248,10 +271,12 @@ class Bars(Lines):
         self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
 
     def _render(self) -> RenderableType:
+        # what stands for the one character of an ellipsis where that cannot be shown is three wide
+        overflow: OverflowMethod = "ellipsis" if self.console.encoding.startswith("utf") else "crop"
         lines = Table.grid(padding=(0, 1), expand=True)
-        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=5)
+        lines.add_column(no_wrap=True, overflow=overflow, ratio=5)
         lines.add_column(width=10)
-        lines.add_column(no_wrap=True, overflow="ellipsis", ratio=6)
+        lines.add_column(no_wrap=True, overflow=overflow, ratio=6)
         for worker, (stage, state) in sorted(self._stages.items()):
             pace = self.paces[worker]
             bar = ProgressBar(total=pace.total or None, completed=pace.done, pulse=not pace.total, width=10)

@@ -2,13 +2,12 @@
 
 It is started as ``python -m harness.execution.worker KIND…``, with the kinds of stages that are to come, and keeps its
 imports between stages. Standard output carries the events and nothing else: whatever a library prints goes to standard
-error, which the parent keeps for messages.
+error, which the parent keeps for messages; what it warns of becomes an event.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
 import sys
@@ -19,9 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, MachineError, StorageError
+from harness.errors import HarnessError, MachineError, StorageError, traced
 from harness.execution import rehearsal
 from harness.execution.alive import give_signs
+from harness.execution.hearing import Hearing
 from harness.execution.interrupt import outlive_warnings
 from harness.plan.build import CODE, code_digest
 from harness.stages import Order, carry_out, installed, load
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from harness.stages import Tell
 
 _END = object()
+#: Held by whoever writes an event: a library may warn from a thread of its own.
+_SPEAKING = threading.Lock()
 #: Seconds without an order after which a worker thinks of the next ones: its parent needs a few milliseconds for one.
 _IDLE = 0.2
 
@@ -43,7 +45,7 @@ def main() -> int:
     give_signs()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    hearing = Hearing(lambda text: _answer(events, {"event": "warned", "text": text}))
     orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
@@ -51,7 +53,7 @@ def main() -> int:
         code_digest(kind)  # of the source as it is now, which is what is imported
     while (order := _next(orders)) is not _END:
         busy.set()
-        answer = _do(Order.from_json(order), events)
+        answer = _do(Order.from_json(order), events, hearing)
         _answer(events, answer)
         if answer["event"] == "stopped" or (answer["event"] != "done" and os.environ.get("RANK", "0") != "0"):
             return 1  # rank 0 speaks for all; a rank that failed before they met must not keep it waiting
@@ -77,13 +79,14 @@ def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
     orders.put(_END)
 
 
-def _do(order: Order, events: IO[str]) -> dict[str, Any]:
+def _do(order: Order, events: IO[str], hearing: Hearing) -> dict[str, Any]:
     try:
         if order.kind == rehearsal.KIND:
             rehearsal.inspect_plugins(order.config["plugins"], installed(order.blocked))
         else:
             _check_source(order)
-            carry_out(order, _teller(events))
+            with hearing.stage() as warned:
+                carry_out(order, _teller(events), warned)
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
     except CorruptError as error:
@@ -98,8 +101,7 @@ def _do(order: Order, events: IO[str]) -> dict[str, Any]:
         raise
     except BaseException as error:  # noqa: BLE001  # a defect of the harness or a plugin: one cell fails, the others go on
         place = _keep_traceback(order, traceback.format_exc())
-        name = type(error).__name__
-        return {"event": "failed", "message": f"{name}: {error}\n  (traceback in {place})", "exit_code": 1}
+        return {"event": "failed", "message": traced(f"{type(error).__name__}: {error}", place), "exit_code": 1}
     return {"event": "done"}
 
 
@@ -142,8 +144,9 @@ def _teller(events: IO[str]) -> Tell:
 
 def _answer(events: IO[str], event: dict[str, Any]) -> None:
     try:
-        events.write(json.dumps(event) + "\n")
-        events.flush()
+        with _SPEAKING:
+            events.write(json.dumps(event) + "\n")
+            events.flush()
     except BrokenPipeError:
         os._exit(1)
 

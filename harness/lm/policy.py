@@ -292,7 +292,8 @@ def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
         )
     unexpected = sorted(info["unexpected_keys"])
     if unexpected:
-        log.warning("%s: %d weights are not used, %s among them", where, len(unexpected), unexpected[0])
+        # without the stage, so that what every stage finds is one text
+        log.warning("model in %s: %d weights are not used, %s among them", folder, len(unexpected), unexpected[0])
     return cast("PreTrainedModel", model)
 
 

@@ -25,8 +25,8 @@ _PATH = re.compile(
 def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     """Write a run's tables and manifest below ``published/``; with ``partial`` of what the store has.
 
-    Messages of failures stay behind, because they may quote a row of the data; so do case studies, unless all data are
-    generated. Of a path its last part remains.
+    Messages of failures and warnings stay behind, because they may quote a row of the data; so do case studies, unless
+    all data are generated. Of a path its last part remains.
 
     Returns:
         The folder written.
@@ -35,7 +35,8 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
     results = load_results(root, folder, partial=partial)
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    document = build(replace(results, manifest={**results.manifest, "failures": silent}), Calculated(folder))
+    told = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
+    document = build(told, Calculated(folder))
     files = document_files(Document(*(_clean(part, paths) for part in document)))
     found = case_studies(results) if "cases" in manifest["tables"] else None
     if found is not None and all(data["generated"] for data in manifest["datasets"]):
@@ -44,7 +45,7 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
         refuse_missing(results, root, folder)
     files["manifest.json"] = dump(seal(_clean(_without_private(manifest), paths)))
     target = root / "published" / folder.parent.name / folder.name
-    Written(files, results.shelf).write(target)
+    Written(files, document, results, target).write()
     return target
 
 

@@ -162,6 +162,8 @@ class Results:
     """Kind of stage (``train``, ``generate``) to every environment that one was made under."""
     shelf: Shelf
     """Where its stages lie."""
+    warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What stages warned of, to the labels of the rows (or the data) that it concerns."""
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Return :meth:`Shelf.find`."""
@@ -222,7 +224,14 @@ def load_results(
     manifest = read_manifest(folder) if manifest is None else manifest
     loader = _Loader(Shelf(Store(root), partial=partial))
     rows = [loader.row(described) for described in manifest["rows"]]
-    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf)
+    for data in manifest["datasets"]:
+        loader.listen(data["label"], loader.shelf.find("prepare", data.get("stage")))
+    several = len({row.model for row in rows}) > 1
+    warnings = {
+        text: [f"{label} ({model})" if several and model else label for label, model in concerned]
+        for text, concerned in loader.warnings.items()
+    }
+    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf, warnings)
     _refuse_mixtures(results)
     return results
 
@@ -257,6 +266,12 @@ class _Loader:
         self.signatures: dict[str, dict[str, str]] = {}
         self.settings: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.warnings: dict[str, dict[tuple[str, str], None]] = {}
+
+    def listen(self, label: str, record: Record | None, model: str = "") -> None:
+        """Note what a stage of a row, or of data, warned of."""
+        for text in record.warnings if record is not None else ():
+            self.warnings.setdefault(text, {})[label, model] = None
 
     def row(self, described: Mapping[str, Any]) -> ResultRow:
         row = ResultRow(described["label"], described["model"], described["kind"], described["method"], described)
@@ -273,6 +288,7 @@ class _Loader:
 
     def cell(self, row: ResultRow, cell: CellData, seed: int, stages: Mapping[str, Any]) -> None:
         generated = self.find("generate", stages["generate"])
+        self.listen(row.label, generated, row.model)
         if generated is None:
             cell.lacking["answers"] = NOT_STORED if stages["generate"] else FAILED
             for stage in stages["scores"].values():  # worth nothing alone, but it is counted what is not there
@@ -282,6 +298,7 @@ class _Loader:
         cell.settings.append({name: part for name, part in generated.config.items() if name != "seed"})
         for metric, stage in stages["scores"].items():
             record = self.find("score", stage)
+            self.listen(row.label, record, row.model)
             if record is None:
                 cell.lacking[metric] = NOT_STORED if stage else FAILED
             else:
@@ -290,6 +307,8 @@ class _Loader:
     def active(self, row: ResultRow, chain: Sequence[str | None]) -> Record | None:
         """Return the last stage in which the row's own method trained: not the last one under ``all_but_last``."""
         records = [self.find("train", stage) for stage in chain]
+        for record in records:
+            self.listen(row.label, record, row.model)
         own = [record for record in records if record is not None and record.config["method"] == row.method]
         return own[-1] if own and all(records) else None
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from harness.report.results import ResultRow, Results
 
 
-def summary_table(columns: Columns) -> Table:
-    """One headline number for each data set, best rows first, with what it cost."""
+def summary_columns(columns: Columns) -> list[Column]:
+    """Return the headline number on each data set, and on the first one under another decoding."""
     results = columns.results
     metric = _first_metric(results)
     datasets = [*results.datasets("in-data"), *results.datasets("cross")]
@@ -28,6 +28,14 @@ def summary_table(columns: Columns) -> Table:
     if others and results.datasets("in-data"):
         other = next((name for name in others if results.manifest["decodings"][name]["temperature"] == 0), others[0])
         shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}"))
+    return shown
+
+
+def summary_table(columns: Columns) -> Table:
+    """One headline number for each data set, best rows first, with what it cost."""
+    results = columns.results
+    datasets = [*results.datasets("in-data"), *results.datasets("cross")]
+    first, shown = results.decodings[0], summary_columns(columns)
     extra = beside_headings(datasets[0], rates=True)[1:3]
     headings = columns.headings(shown) + extra + [Heading("step", "s/step", "", 3)]
     rows = []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import InputError, StorageError
 from harness.report import captions, html
+from harness.report.brief import sentences
 from harness.report.calculated import NAME, Calculated
 from harness.report.cases import case_files, case_studies
 from harness.report.columns import Columns
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from harness.report.results import Shelf
     from harness.report.table import Table
 
 #: The tables by the names a benchmark file uses.
@@ -58,6 +58,8 @@ class Document(NamedTuple):
     tables: list[Table]
     ending: list[str]
     head: dict[str, Any]
+    verdict: list[str]
+    """What the run says, in one or two sentences."""
 
 
 class Written(NamedTuple):
@@ -65,18 +67,20 @@ class Written(NamedTuple):
 
     files: dict[str, str]
     """Name to text, in the order in which they are written."""
-    shelf: Shelf
-    """What was looked for in the store, and what of it is not there."""
+    document: Document
+    results: Results
+    folder: Path
+    """Where they belong."""
 
     @property
     def text(self) -> str:
         """The tables as Markdown."""
         return self.files["leaderboard.md"]
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Write every file; each is there as a whole, the old one or the new one."""
         for name, text in self.files.items():
-            replace_text(folder / name, text)
+            replace_text(self.folder / name, text)
 
 
 def make_tables(
@@ -99,18 +103,19 @@ def make_tables(
         refuse_missing(results, root, folder)
     found = case_studies(results) if "cases" in results.manifest["tables"] else None
     calculated = Calculated(folder)
-    files = document_files(build(results, calculated))
+    document = build(results, calculated)
+    files = document_files(document)
     if not partial:  # what only some tables ask for
         refuse_missing(results, root, folder)
     kept = calculated.text()
     cases = {} if found is None else case_files(found)
-    return Written(cases | files | ({} if kept is None else {NAME: kept}), results.shelf)
+    return Written(cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
 
 
-def write_if_allowed(made: Written, folder: Path) -> StorageError | None:
+def write_if_allowed(made: Written) -> StorageError | None:
     """Write tables; return what the system said where nothing may be written there."""
     try:
-        made.write(folder)
+        made.write()
     except StorageError as error:
         if not error.read_only:
             raise
@@ -121,7 +126,7 @@ def write_if_allowed(made: Written, folder: Path) -> StorageError | None:
 def write_tables(root: Path, folder: Path, *, partial: bool = False) -> str:
     """Write what :func:`make_tables` makes into a run's ``folder``; return the Markdown."""
     made = make_tables(root, folder, partial=partial)
-    made.write(folder)
+    made.write()
     return made.text
 
 
@@ -181,9 +186,8 @@ def build(results: Results, calculated: Calculated | None = None) -> Document:
     names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
     head = {name: manifest[name] for name in names}
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
-    return Document(
-        f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})", notes, tables, ending, head
-    )
+    title = f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})"
+    return Document(title, notes, tables, ending, head, sentences(columns))
 
 
 def _notes(results: Results) -> list[str]:
@@ -241,7 +245,8 @@ def _model(model: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _ending(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
-    lines = trial_lines(results)
+    lines = [f"Warning, of {', '.join(rows)}: {text}" for text, rows in results.warnings.items()]
+    lines += trial_lines(results)
     for data in manifest["datasets"]:
         name = "training rows" if data["role"] == "train" else data["label"]
         lines.append(f"{name}: {_provenance(data)}")

@@ -11,7 +11,7 @@ from harness.stages.order import Order, Parent, Tell
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.api.registration import Kind
     from harness.plugins import Registry
@@ -34,8 +34,11 @@ _MODULES = {
 }
 
 
-def carry_out(order: Order, tell: Tell) -> Record:
-    """Do one stage and commit it; return its record, the stored one where that is there and not to be replaced."""
+def carry_out(order: Order, tell: Tell, warned: Sequence[str] = ()) -> Record:
+    """Do one stage and commit it; return its record, the stored one where that is there and not to be replaced.
+
+    ``warned`` may grow meanwhile; what it holds in the end is kept beside the result.
+    """
     store = Store(order.results)
     earlier = store.find(order.kind, order.id)
     if earlier is not None and not earlier.manifest.get("let_go") and not order.runtime.get("replace"):
@@ -44,7 +47,7 @@ def carry_out(order: Order, tell: Tell) -> Record:
     module = import_module(_MODULES[name])
     registry = installed(order.blocked)
     made_by = [registry.find(kind, plugin).maker for kind, plugin in plugin_names(order.config)]
-    record: Record = module.run(order, Store(order.results, plugins=made_by), registry, tell)
+    record: Record = module.run(order, Store(order.results, plugins=made_by, warned=warned), registry, tell)
     return record
 
 

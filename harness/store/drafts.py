@@ -12,7 +12,7 @@ from harness.store.damage import CorruptError, Damage
 from harness.store.files import dump, machine_errors, replace_text, seal, sync, write_json, write_jsonl
 from harness.store.identity import file_digest
 from harness.store.manifest import FORMAT, MANIFEST, files
-from harness.store.records import Record
+from harness.store.records import WARNINGS, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,6 +69,9 @@ class Draft:
         """
         self.write_json("config.json", config)
         self.write_json("environment.json", environment)
+        if self._store.warned:  # which process was first to load a model decides who warns: no part of the result
+            self.write_json(WARNINGS, list(self._store.warned))
+            measured = (*measured, WARNINGS)
         with machine_errors(self.folder):
             below = sorted(self.folder.rglob("*"))
             entries = {

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from harness.store.damage import What
 
 
+#: What the stage warned of, where it did: a list of texts.
+WARNINGS = "warnings.json"
+
 _DIFFERS = "is not what was written (its sha256 differs)"
 
 
@@ -42,6 +45,11 @@ class Record:
     def label(self) -> str:
         """What people call the stage."""
         return str(self.manifest["label"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the stage warned of."""
+        return list(self.json(WARNINGS)) if self.holds(WARNINGS) else []
 
     def path(self, name: str) -> Path:
         """Return the path of a file, or of a folder of files, after checking its content.

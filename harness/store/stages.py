@@ -27,7 +27,7 @@ from harness.store.owners import SUFFIX, abandoned, owned
 from harness.store.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 #: Where plugins keep what is no stage.
@@ -47,13 +47,15 @@ _OLD_SECONDS = 60 * 24 * 3600
 class Store:
     """All finished stages below one folder."""
 
-    def __init__(self, root: Path, *, plugins: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, root: Path, *, plugins: Iterable[Mapping[str, Any]] = (), warned: Sequence[str] = ()) -> None:
         """Open the store below ``root`` (``results/``); nothing is created before the first draft.
 
-        ``plugins`` say what the stages that are written here are made by; each record names them.
+        ``plugins`` say what the stages that are written here are made by; each record names them. What ``warned`` holds
+        when a draft is committed is kept in the record.
         """
         self.plugins = tuple(plugins)
         self.root = root
+        self.warned = warned
         self.base = root / "store"
 
     def folder(self, kind: str, stage_id: str) -> Path:

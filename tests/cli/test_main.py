@@ -49,7 +49,7 @@ def test_help_lists_every_command_and_imports_none() -> None:
     for name, (_, text) in cli.COMMANDS.items():
         assert f"\n  {name} " in result.stdout
         assert text.split()[0] in result.stdout
-    assert result.stdout.splitlines()[-1] == "['harness.cli', 'harness.errors']"
+    assert result.stdout.splitlines()[-1] == "['harness.cli', 'harness.cli.terminal', 'harness.errors']"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -92,8 +92,8 @@ def test_the_list_as_json(harness: Harness) -> None:
         "status": "ok",
     }
     assert ours(result.stdout) == [
-        {"kind": "method", "name": "guest", **good},
-        {"kind": "metric", "name": "guest", **good},
+        {"kind": "method", "name": "guest", **good, "summary": "A guest method"},
+        {"kind": "metric", "name": "guest", **good, "summary": "A guest metric"},
         {
             "kind": None,
             "name": "bad",
@@ -111,9 +111,10 @@ def test_the_list_in_a_pipe_is_one_whole_line_a_row(harness: Harness) -> None:
     result = harness("plugins", COLUMNS="30")
     assert result.returncode == 0
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert lines[0] == ["kind", "name", "distribution", "version", "where", "status"]
-    assert ["metric", "guest", "good-guest", "2.1", "good_guest", "ok"] in lines
-    assert ["?", "bad", "bad-guest", "0.3", "bad_guest", "failed"] in lines
+    assert lines[0] == ["kind", "name", "distribution", "version", "status", "summary"]
+    assert ["metric", "guest", "good-guest", "2.1", "ok", "A", "guest", "metric"] in lines
+    assert ["?", "bad", "bad-guest", "0.3", "failed"] in lines
+    assert "good_guest" not in result.stdout
     assert "failed: bad of bad-guest 0.3: ModuleNotFoundError: No module named 'absent_lib'" in result.stdout
 
 

@@ -31,7 +31,7 @@ def call(*arguments: object) -> Result:
 
 def test_the_only_run_needs_no_name(run: Run) -> None:
     folder = run.write()
-    result = call("--results", run.root)
+    result = call("--results", run.root, "--full")
     assert result.exit_code == 0, result.output
     assert result.stdout.rstrip("\n") == (folder / "leaderboard.md").read_text(encoding="utf-8").rstrip("\n")
     assert not (run.root / "published").exists()
@@ -43,8 +43,17 @@ def test_a_run_is_named_by_its_place_or_its_folder(run: Run, *, elsewhere: bool)
     arguments = [folder] if elsewhere else ["small/quick", "--results", run.root]
     result = call(*arguments)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("# Small (quick)")
+    assert result.stdout.startswith("Small (quick): ROUGE-L, higher is better")
     assert "not stored" not in result.stdout
+
+
+def test_the_headline_and_what_it_says(run: Run) -> None:
+    folder = run.write()
+    lines = call("small/quick", "--results", run.root).stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["method", "eso", "sft", "base"]
+    assert lines[7] == "One seed: nothing is claimed. eso has the highest mean on in-data (+3.00 over sft)."
+    assert lines[-1] == f"all tables here: harness report {folder} --full"
+    assert len(lines) == 12
 
 
 def test_json_is_the_file(run: Run) -> None:

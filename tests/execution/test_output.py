@@ -25,28 +25,39 @@ def run(bench: Bench, *arguments: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_tables_are_printed_and_written(copied: Callable[..., Bench]) -> None:
+def test_the_headline_is_printed_and_every_table_on_request(copied: Callable[..., Bench]) -> None:
     bench = copied()
     printed, said = run(bench)
-    assert printed == bench.board("md").read_text(encoding="utf-8") + "\n"
+    folder = bench.results / "tiny" / "default"
     head, closing = said.splitlines()
     assert head.startswith("tiny (default), ")
     assert "on cpu, 1 thread each" in head
     assert closing.startswith("0 stages made, 13 taken from the store, ")
-    assert closing.endswith(f"tables in {bench.results / 'tiny' / 'default'}")
+    lines = printed.splitlines()
+    assert len(lines) <= 15
+    assert max(map(len, lines[:-4])) <= 100
+    assert lines[0] == "tiny (default): ROUGE-L, higher is better, ± to the further end of a 95 % interval."
+    assert lines[2].split() == ["method", "test", "tokens", "cut", "%", "s/step"]
+    assert {line.split()[0] for line in lines[3:6]} == {"base", "sft", "eso"}
+    assert "One seed: nothing is claimed." in printed
+    assert f"tables: {folder / 'leaderboard.md'} (.csv, .json, .tex)" in lines
+    assert f"page: {folder / 'leaderboard.html'}" in lines
+    assert lines[-1] == f"all tables here: harness report {folder} --full"
+    assert "|" not in printed
+    whole, _ = run(bench, "--full")
+    assert whole == bench.board("md").read_text(encoding="utf-8") + "\n"
 
 
 def test_quietly(copied: Callable[..., Bench]) -> None:
-    bench = copied()
-    printed, said = run(bench, "--quiet")
-    assert printed == bench.board("md").read_text(encoding="utf-8") + "\n"
-    assert said == ""
+    assert run(copied(), "--quiet") == ("", "")
 
 
 def test_as_json(copied: Callable[..., Bench]) -> None:
     bench = copied()
     printed, _ = run(bench, "--json")
     found = json.loads(printed)
+    assert found["verdict"][0] == "One seed: nothing is claimed."
+    assert found["warnings"] == []
     assert (found["made"], found["reused"], found["failures"]) == (0, 13, [])
     assert found["leaderboard"] == json.loads(bench.board("json").read_text(encoding="utf-8"))
     assert found["results"] == str(bench.results / "tiny" / "default")
@@ -76,4 +87,4 @@ def test_a_terminal_gets_a_live_display_and_is_left_clean(copied: Callable[..., 
     assert "/3 stages" in shown
     assert "\x1b[?25l" in shown  # the cursor goes
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and comes back
-    assert "# tiny (default)" in shown[shown.rindex("\x1b[?25h") :]
+    assert "tiny (default): ROUGE-L" in shown[shown.rindex("\x1b[?25h") :]

@@ -101,7 +101,7 @@ def test_training_is_told_at_its_begin_at_intervals_and_at_its_end(now: Callable
     for step in range(1, 61):
         now(step)
         watcher.progress(0, TRAIN, step, 60, "step", "loss 1.0")
-    watcher.ended(0, TRAIN, 60.0, None)
+    watcher.ended(0, TRAIN, 60.0)
     told = out.getvalue().splitlines()
     assert told[0] == "3 stages to do, 0 already in the store"
     assert told[1] == "[0] train m/eso/seed 0/epochs 4-5"
@@ -118,7 +118,7 @@ def test_many_short_stages_are_told_now_and_then(now: Callable[[float], None]) -
     for second in range(60):
         now(second)
         watcher.started(0, SCORE)
-        watcher.ended(0, SCORE, 1.0, None)
+        watcher.ended(0, SCORE, 1.0)
     assert len(out.getvalue().splitlines()) == 4
 
 
@@ -134,14 +134,32 @@ def test_failures_are_told_whole_also_quietly(now: Callable[[float], None]) -> N
     watcher, out = lines(quiet=True, width=40)
     watcher.planned(plan(), [TRAIN, SCORE])
     watcher.started(0, TRAIN)
-    watcher.ended(
-        0, TRAIN, 1.0, "/a/very/long/path/that/must/not/be/broken/in/the/middle: [bold]wrong[/bold]\n  a hint"
-    )
+    message = "/a/very/long/path/that/must/not/be/broken/in/the/middle: [bold]wrong[/bold]\n  a hint"
+    watcher.failed(0, TRAIN, message, "no result: eso")
     watcher.repairing(SCORE, "a file")
+    watcher.warned(SCORE, ["eso"], "not now")
     assert out.getvalue() == (
         "failed: train m/eso/seed 0/epochs 4-5: /a/very/long/path/that/must/not/be/broken/in/the/middle: "
-        "[bold]wrong[/bold]\n  a hint\ndamaged, made anew for score s: a file\n"
+        "[bold]wrong[/bold]\n  a hint\n  no result: eso\ndamaged, made anew for score s: a file\n"
     )
+
+
+def test_one_reason_is_told_once(now: Callable[[float], None]) -> None:
+    watcher, out = lines()
+    for worker, one in enumerate((TRAIN, GENERATE)):
+        watcher.started(worker, one)
+        watcher.failed(worker, one, "the disk of the judge is full", "")
+    told = out.getvalue().splitlines()
+    assert told[-2:] == [
+        "failed: train m/eso/seed 0/epochs 4-5: the disk of the judge is full",
+        "failed: generate g: as train m/eso/seed 0/epochs 4-5 did",
+    ]
+
+
+def test_warnings_name_their_rows(now: Callable[[float], None]) -> None:
+    watcher, out = lines()
+    watcher.warned(TRAIN, ["sft", "eso"], "2 weights are [not] used")
+    assert out.getvalue() == "warning: sft, eso: 2 weights are [not] used\n"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -167,11 +185,22 @@ def test_the_live_display_is_never_wider_than_the_terminal(now: Callable[[float]
     assert "0/3 stages" in shown[2]
     if width == 200:
         assert "step 40/100, 2.0/s, 0:30 left, sft 3.021, eso -0.132, reward 0.231 [not markup]" in shown[0]
-    bars.ended(0, TRAIN, 20.0, None)
+    bars.ended(0, TRAIN, 20.0)
     bars.repairing(GENERATE, "a file")
     out.truncate(0)
     console.print(bars._render())
     assert "train" not in out.getvalue()
+
+
+def test_a_display_without_an_ellipsis_is_not_wider_either(now: Callable[[float], None]) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="latin-1", errors="strict", write_through=True)
+    bars = Bars(Console(file=out, width=40, force_terminal=True, color_system=None, legacy_windows=False), jobs=1)
+    bars.planned(plan(), [TRAIN])
+    bars.started(0, TRAIN)
+    bars.progress(0, TRAIN, 20, 100, "step", "sft 3.021, eso -0.132, reward 0.231, and more than there is room for")
+    bars.console.print(bars._render())
+    assert max(map(len, raw.getvalue().decode("latin-1").splitlines())) <= 40
 
 
 def test_messages_stand_above_the_live_display(now: Callable[[float], None]) -> None:
@@ -181,6 +210,8 @@ def test_messages_stand_above_the_live_display(now: Callable[[float], None]) -> 
         bars.planned(plan(), [TRAIN, SCORE])
         bars.started(0, TRAIN)
         bars.progress(0, TRAIN, 0, 0, "step", "going on at step 500")
-        bars.ended(0, TRAIN, 1.0, "it broke")
+        bars.warned(TRAIN, ["eso"], "beware")
+        bars.failed(0, TRAIN, "it broke", "")
     assert "going on at step 500\n" in out.getvalue()
+    assert "warning: eso: beware\n" in out.getvalue()
     assert "failed: train m/eso/seed 0/epochs 4-5: it broke\n" in out.getvalue()

@@ -30,7 +30,7 @@ from report.synthetic import ENVIRONMENT, step, summary
 
 from harness.benchmark import load_benchmark
 from harness.execution.manifest import make_manifest, results_folder
-from harness.execution.runner import Outcome
+from harness.execution.outcome import Outcome
 from harness.plan import build_plan
 from harness.plugins import load_registry
 from harness.store import Store
