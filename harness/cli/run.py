@@ -143,7 +143,8 @@ def _run(
     """Make what is missing and the tables; where a file proves damaged, check all and make anew what is."""
     from harness.execution.keep import set_damaged_aside
     from harness.execution.manifest import make_manifest
-    from harness.execution.runner import Rebuilt, execute
+    from harness.execution.outcome import Rebuilt
+    from harness.execution.runner import execute
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
     from harness.report import make_tables
@@ -216,8 +217,8 @@ def _summary(outcome: Outcome, made: Written, seconds: float) -> dict[str, objec
         "made": outcome.made,
         "reused": outcome.reused,
         "seconds": round(seconds, 1),
-        "verdict": written.document.verdict,
-        "warnings": [{"text": text, "rows": rows} for text, rows in written.results.warnings.items()],
+        "verdict": made.document.verdict,
+        "warnings": [{"text": text, "rows": rows} for text, rows in made.results.warnings.items()],
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()

@@ -123,6 +123,8 @@ class Draft:
                     earlier.verify()
                 except CorruptError as error:
                     self._store.set_aside(error.damage)
+                except StageError:  # files of it were let go meanwhile
+                    continue
                 else:
                     return self._join(earlier, manifest, environment)
         raise MachineError("cannot put the finished stage into its place", where=str(target))

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 #: What the system says where nothing may be written.
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+#: What the system says when a disk, a quota or a limit on the size of files is exhausted.
+_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+#: How libraries that write by themselves pass its words on: ``I/O error: File too large (os error 27)``.
+_PASSED_ON = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
@@ -42,6 +50,16 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     )
     said.read_only = error.errno in _FORBIDDEN
     return said
+
+
+def exhausted(error: Exception) -> int | None:
+    """Return the system's number for what is exhausted, if that is what an error is about."""
+    if isinstance(error, OSError):
+        return error.errno if error.errno in _EXHAUSTED else None
+    passed_on = _PASSED_ON.search(str(error))  # safetensors and tokenizers raise errors of their own
+    if passed_on is not None:
+        return int(passed_on[1]) if int(passed_on[1]) in _EXHAUSTED else None
+    return next((number for number in sorted(_EXHAUSTED) if os.strerror(number) in str(error)), None)
 
 
 def dump(value: Any) -> str:

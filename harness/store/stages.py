@@ -9,9 +9,7 @@ error.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 import shutil
 import time
 import uuid
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import MachineError, StageError
 from harness.store.damage import CorruptError, Damage
 from harness.store.drafts import Draft
-from harness.store.files import cannot_write, dump, machine_errors, replace_text, seal
+from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal
 from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, read_manifest
 from harness.store.owners import SUFFIX, abandoned, owned
 from harness.store.records import Record
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
 
 #: Where plugins keep what is no stage.
 CACHE = "cache"
-
-#: What the system says when a disk, a quota or a limit on the size of files is exhausted.
-_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-#: How libraries that write by themselves pass its words on: ``I/O error: File too large (os error 27)``.
-_PASSED_ON = re.compile(r"\(os error (\d+)\)")
 
 
 #: After this long without a change what an unfinished stage has kept counts as given up.
@@ -168,7 +160,7 @@ class Store:
             except MachineError:
                 raise
             except Exception as error:
-                number = _exhausted(error)
+                number = exhausted(error)
                 if number is not None:
                     raise cannot_write(self.base, OSError(number, os.strerror(number))) from error
                 raise
@@ -226,13 +218,3 @@ class Store:
                     mark.unlink(missing_ok=True)
                     removed += 1
         return removed
-
-
-def _exhausted(error: Exception) -> int | None:
-    """Return the system's number for what is exhausted, if that is what an error is about."""
-    if isinstance(error, OSError):
-        return error.errno if error.errno in _EXHAUSTED else None
-    passed_on = _PASSED_ON.search(str(error))  # safetensors and tokenizers raise errors of their own
-    if passed_on is not None:
-        return int(passed_on[1]) if int(passed_on[1]) in _EXHAUSTED else None
-    return next((number for number in sorted(_EXHAUSTED) if os.strerror(number) in str(error)), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from harness.errors import PluginError, StageError, StorageError
-from harness.store.files import machine_errors, write_json
+from harness.store.files import cannot_write, exhausted, machine_errors, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,6 +57,9 @@ def writing(path: Path) -> Iterator[None]:
         try:
             yield
         except SafetensorError as error:
+            number = exhausted(error)
+            if number is not None:
+                raise cannot_write(path, OSError(number, os.strerror(number))) from error
             raise StorageError(f"cannot write: {error}", where=str(path), hint="is the disk full?") from error
 
 

@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import random
+import resource
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from execution.bench import KINDS, Bench
+from execution.bench import KINDS, PATIENCE, Bench
 
 from harness.cli import main
 
@@ -166,3 +168,17 @@ def test_a_finished_run_prints_its_tables_where_nothing_may_be_written(
     assert "warning: the tables are printed and not written: " in found.stderr
     assert "Read-only file system" in found.stderr
     assert everything(bench.results) == before
+
+
+def test_weights_that_are_larger_than_a_file_may_be_are_one_message(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    done = subprocess.run(
+        bench.command("--quiet"), env=bench.surroundings(HARNESS_KERNELS="torch"), capture_output=True, text=True,
+        timeout=PATIENCE, check=False, cwd=bench.folder,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("cannot write: File too large") == 1
+    assert "ulimit -f" in done.stderr
+    assert "Safetensor" not in done.stderr
+    assert "Traceback" not in done.stderr
