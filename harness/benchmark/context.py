@@ -118,6 +118,15 @@ class Context:
             return None
         return str(path)
 
+    def folder_called(self, name: str, place: Place) -> Path | None:
+        """Return the folder that ``name`` would be as a path, if it holds a model, an adapter or a tokenizer."""
+        try:
+            folder = ((self.folder if place.line else Path()) / Path(name).expanduser()).absolute()
+            files = ("config.json", "adapter_config.json", "tokenizer.json")
+            return folder if any((folder / file).is_file() for file in files) else None
+        except (OSError, RuntimeError, ValueError):  # no name of a file at all
+            return None
+
     def source(self, names: tuple[str | None, ...], own: Node | None, own_key: str) -> str | None:
         """Return where something lies: what ``sources`` says of one of its names, else the entry's own ``path``."""
         for name in names:

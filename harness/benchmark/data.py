@@ -140,7 +140,18 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
         check_label(part.values["label"], part.path("label"), problems)
     if found is None:
         return None
-    if not is_model_name(found.name):
+    folder = context.folder_called(found.name, part.at("name"))
+    if folder is not None and found.path is None and found.config is None and not _sourced(found, context):
+        short = folder.name if is_model_name(folder.name) else "NAME"
+        problems.add(
+            part.at("name"),
+            "is a folder here, and would be taken for the name of a model on the hub",
+            key=part.path("name"),
+            got=found.name,
+            expected="owner/name of a model on the hub, or a short name with path: beside it",
+            hint=f"{{name: {short}, path: {found.name}}} reads the folder",
+        )
+    elif not is_model_name(found.name):
         hint = "a folder on disk goes under path:, beside a name for the tables"
         expected = "owner/name of a model on the hub, or a short name"
         problems.add(part.at("name"), "is no name", key=part.path("name"), got=found.name, expected=expected, hint=hint)
@@ -153,6 +164,11 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     if len(problems) > before:
         return None
     return found.model_copy(update={"path": path, "label": label})
+
+
+def _sourced(found: Model, context: Context) -> bool:
+    """Whether ``sources`` say where a model lies."""
+    return bool({found.name, found.label or found.name.rpartition("/")[2]} & context.sources.keys())
 
 
 def is_model_name(name: str) -> bool:

@@ -37,6 +37,7 @@ from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from harness.plugins import Registry
@@ -142,7 +143,7 @@ class _Resolver:
         decoding = self._decoding()
         methods = self._methods(recipe_part)
         metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
-        scorer = self._scorer()
+        scorer = self._scorer({name for _, found in models if found for name in (found.name, found.label)})
         timing = check(Timing, self._part("timing"), self.problems) if "timing" in self.top.values else None
         execution = check(Execution, self._part("execution"), self.problems)
         tuned = None
@@ -318,14 +319,24 @@ class _Resolver:
         found, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
         return found, list(zip(nodes, entries, strict=True))
 
-    def _scorer(self) -> Scorer | None:
+    def _scorer(self, listed: AbstractSet[str | None]) -> Scorer | None:
         part = self._part("scorer")
         scorer = check(Scorer, part, self.problems)
         if scorer is None or scorer.model == "start":
             return scorer
         path = self.context.source((scorer.model,), None, "")
-        if path is None and not is_model_name(scorer.model):
+        place = part.at("model")
+        if path is None and scorer.model not in listed and self.context.folder_called(scorer.model, place):
+            self.problems.add(
+                place,
+                "is a folder here, and would be taken for the name of a model on the hub",
+                key=part.path("model"),
+                got=scorer.model,
+                expected="start, a name in models, a hub name, or a name that sources gives a folder",
+                hint=f"sources: {{NAME: {scorer.model}}} gives the folder a name",
+            )
+        elif path is None and not is_model_name(scorer.model):
             expected = "start, a name in models, a hub name, or a name that sources gives a folder"
             got = printable(scorer.model)
-            self.problems.add(part.at("model"), "is no model", key=part.path("model"), got=got, expected=expected)
+            self.problems.add(place, "is no model", key=part.path("model"), got=got, expected=expected)
         return scorer

@@ -12,6 +12,8 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Where a folder says which file has which weight.
+WEIGHTS_INDEX = "model.safetensors.index.json"
 #: Settings of a ``config.json`` that would load code, or weights that are not the plain ones of the folder.
 REFUSED_SETTINGS = {
     "auto_map": "code of its own, which is never run",
@@ -19,6 +21,8 @@ REFUSED_SETTINGS = {
     "transformers_weights": "weights under a name of its own",
     "fusion_config": "fused modules",
 }
+#: What to do with an adapter.
+MERGE = "merge it into its base model first (PEFT: merge_and_unload, then save_pretrained)"
 #: Parts of a config.json that change nothing about what the model computes.
 IDLE_SETTINGS = frozenset(
     {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache", "is_local"}
@@ -29,6 +33,8 @@ def check_folder(folder: Path, *, where: str) -> None:
     """Raise InputError unless ``folder`` has a configuration without code and safetensors weights."""
     if not folder.is_dir():
         raise InputError("no such folder", where=where, expected="a model in Hugging Face format")
+    if (folder / "adapter_config.json").exists():
+        raise InputError("this is an adapter, not a model", where=where, hint=MERGE)
     config = read_json(folder / "config.json", where=where)
     for name, what in REFUSED_SETTINGS.items():
         if config.get(name):
@@ -36,9 +42,8 @@ def check_folder(folder: Path, *, where: str) -> None:
     for name, value in config.items():
         if "implementation" in name and isinstance(value, str) and "/" in value:
             raise InputError(f"config.json sets {name}: code from the hub, which is never run", where=where, got=value)
-    if (folder / "adapter_config.json").exists():
-        raise InputError("this is an adapter, not a model", where=where, hint="merge it into its base model first")
-    if any((folder / name).exists() for name in ("model.safetensors", "model.safetensors.index.json")):
+    if any((folder / name).exists() for name in ("model.safetensors", WEIGHTS_INDEX)):
+        weight_files(folder, where=where)
         return
     pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
     if pickled:
@@ -85,7 +90,7 @@ def weights_digest(folder: Path | str) -> str:
     Shards, their order and the files' remarks do not count.
     """
     folder = Path(folder)
-    files = _weight_files(folder)
+    files = weight_files(folder, where=str(folder))
     found: dict[str, tuple[Path, int, Mapping[str, Any]]] = {}
     for file in files:
         start, header = _safetensors_header(file)
@@ -123,19 +128,39 @@ def config_digest(folder: Path | str) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers would load: the single one, or the shards that the index names."""
+def weight_files(folder: Path, *, where: str) -> list[Path]:
+    """Return the files that transformers would load: the single one, or the shards that the index names.
+
+    Raises:
+        InputError: there are no weights, or a shard is missing.
+    """
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        raise InputError("the model folder has no weights", where=str(folder), expected="model.safetensors")
-    shards = read_json(index, where=str(folder)).get("weight_map")
-    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
+    names = shards(folder, where=where)
     for name in names:
-        if Path(name).name != name or not (folder / name).is_file():
-            raise InputError("the index names a file that is not in the folder", where=str(index), got=name)
+        if not (folder / name).is_file():
+            raise InputError("the index names a file that is not in the folder", where=where, got=name)
     return [folder / name for name in names]
+
+
+def shards(folder: Path, *, where: str) -> list[str]:
+    """Return the names of the files that the index of a folder names, whatever they are called.
+
+    Raises:
+        InputError: the index is broken, or names what is no safetensors file beside it.
+    """
+    found = read_json(folder / WEIGHTS_INDEX, where=where).get("weight_map")
+    names = sorted(set(map(str, found.values()))) if isinstance(found, dict) else []
+    if not names:
+        raise InputError(f"{WEIGHTS_INDEX} names no file", where=where, expected="weight_map: a file for each weight")
+    for name in names:
+        if Path(name).name != name:
+            raise InputError("the index names a file that is not in the folder", where=where, got=name)
+        if not name.endswith(".safetensors"):
+            raise InputError("the index names a file that is no safetensors file", where=where, got=name)
+    return names
 
 
 def _safetensors_header(file: Path) -> tuple[int, dict[str, Any]]:

@@ -6,6 +6,7 @@ No torch is imported until weights are drawn.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from harness.errors import InputError, MachineError, suggest
 from harness.lm.architectures import check_architecture, not_loaded
-from harness.lm.folders import check_folder
+from harness.lm.folders import WEIGHTS_INDEX, check_folder, shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from harness.benchmark.schema import Model
     from harness.lm.tokenise import Tokeniser
 
-#: What a model folder needs from the hub: weights as safetensors, configuration, tokenizer; no code, no pickle.
+#: What a model folder needs from the hub: weights as safetensors, configuration, tokenizer; no code, no pickle. Shards
+#: have the names that the index gives them.
 HUB_FILES = (
-    "config.json", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", "tokenizer.json",
+    "config.json", "generation_config.json", "model.safetensors", WEIGHTS_INDEX, "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "tokenizer.model",
 )  # fmt: skip
@@ -86,7 +88,12 @@ def _fetch(spec: Model) -> Path:
     where = f"model {spec.name}"
     revision = f" at revision {spec.revision}" if spec.revision else ""
     try:
-        return Path(snapshot_download(spec.name, revision=spec.revision, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(spec.name, revision=spec.revision, allow_patterns=list(HUB_FILES)))
+        if (folder / WEIGHTS_INDEX).is_file() and not (folder / "model.safetensors").is_file():
+            names = [glob.escape(name) for name in shards(folder, where=where)]
+            folder = Path(snapshot_download(spec.name, revision=folder.name, allow_patterns=names))
+    except InputError:  # of the index
+        raise
     except errors.GatedRepoError:
         raise InputError(
             "the model is gated", where=where, hint="accept its terms on the hub and log in: hf auth login"
@@ -108,6 +115,7 @@ def _fetch(spec: Model) -> Path:
             hint=f"offline, name a local copy: -o sources.{spec.name}=PATH, or `path:` beside `name:` in the file; "
             "or fetch it once with a connection, and the hub's cache serves it from then on",
         ) from error
+    return folder
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, folder: Path | str) -> Tokeniser:
@@ -181,9 +189,7 @@ def initialise(spec: Model, tokeniser: Tokeniser, seed: int, folder: Path | str)
                 )
             except Exception as error:  # a combination of sizes that the architecture refuses, in its own words
                 what = "the model cannot be built"
-                raise not_loaded(
-                    error, what, kind=config.model_type, attention=spec.attention, where=f"model {spec.name}"
-                ) from error
+                raise not_loaded(error, what, kind=config.model_type, attention=spec.attention, where=where) from error
     _check_built(model, where)
     Policy(model, tokeniser, where=where).save(folder)
 

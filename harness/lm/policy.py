@@ -98,7 +98,7 @@ class Policy:
         set_dropout(self.model, dropout)
         _forget_padding(self.model)
         _fuse_activations(self.model)
-        _forget_generation(self.model, tokeniser)
+        _forget_generation(self.model, tokeniser, width)
         untyped.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
         untyped.eval()
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
@@ -240,12 +240,21 @@ def _fuse_activations(model: nn.Module) -> None:
                 setattr(module, name, nn.GELU())
 
 
-def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
-    """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's."""
+def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser, width: int) -> None:
+    """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's.
+
+    Further ids that end a text stay for others who load the checkpoint (chat models have several); here the
+    tokenizer's own does.
+    """
     from transformers import GenerationConfig
 
+    known: Any = getattr(model.generation_config, "eos_token_id", None)
+    listed = known if isinstance(known, list) else [known]
+    more = [id_ for id_ in listed if type(id_) is int and 0 <= id_ < width and id_ != tokeniser.eos_id]
     model.generation_config = cast("Any", GenerationConfig)(
-        bos_token_id=tokeniser.bos_id, eos_token_id=tokeniser.eos_id, pad_token_id=tokeniser.eos_id
+        bos_token_id=tokeniser.bos_id,
+        eos_token_id=[tokeniser.eos_id, *dict.fromkeys(more)] if more else tokeniser.eos_id,
+        pad_token_id=tokeniser.eos_id,
     )
     model.config.use_cache = False
 

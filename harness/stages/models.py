@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.lm.folders import MERGE
 from harness.store.identity import tree_digest
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 #: The files of a model folder that can change a result; weights in other formats are never loaded.
 PATTERNS = (
-    "config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "*.model",
+    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt",
+    "*.model",
 )  # fmt: skip
 
 
@@ -32,6 +34,8 @@ def model_identity(model: Model, path: str | None) -> dict[str, Any]:
         raise InputError(
             "no such model folder", where=path, expected=f"a folder in Hugging Face format for {model.name}"
         )
+    if (folder / "adapter_config.json").is_file():
+        raise InputError("this is an adapter, not a model", where=path, hint=MERGE)
     if not (folder / "config.json").is_file():
         raise InputError("this model folder has no config.json", where=path)
     names = _names(folder)

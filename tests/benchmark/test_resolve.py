@@ -1,15 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from benchmark.invented import SMALL
 
 from harness.benchmark.schema import Cases, Compare, Decoding, MetricUse, Recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
     from benchmark.invented import Load, Mistakes
 
 
@@ -215,3 +214,40 @@ def test_a_plugins_own_checks_are_reported_with_its_words(mistakes: Mistakes) ->
         "file.yaml:13:5: methods.fragile: the options of method fragile (invented 1.0) cannot be checked: "
         "ZeroDivisionError: size is nought"
     )
+
+
+def model_folder(folder: Path, *files: str) -> None:
+    folder.mkdir(parents=True)
+    for file in files:
+        (folder / file).write_text("{}", encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["models/qwen3", "models/my qwen", "./models/qwen3", "FOLDER/models/qwen3"])
+def test_a_folder_is_not_taken_for_a_name_on_the_hub(mistakes: Mistakes, tmp_path: Path, name: str) -> None:
+    name = name.replace("FOLDER", str(tmp_path))
+    model_folder(tmp_path / Path(name), "config.json", "model.safetensors")
+    (said,) = mistakes(SMALL.replace("[org/tiny]", f'["{name}"]'))
+    assert "is a folder here, and would be taken for the name of a model on the hub" in said
+    assert "path: " in said
+    assert "models/" in said.partition("path: ")[2]
+    (said,) = mistakes(SMALL + f'scorer: {{model: "{name}"}}\n')
+    assert "scorer.model: is a folder here" in said
+
+
+def test_an_adapter_s_folder_is_not_taken_for_a_name_either(mistakes: Mistakes, tmp_path: Path) -> None:
+    model_folder(tmp_path / "org" / "tiny", "adapter_config.json")
+    (said,) = mistakes(SMALL)
+    assert "is a folder here" in said
+
+
+def test_a_folder_that_is_named_as_one_is_read(load: Load, tmp_path: Path) -> None:
+    model_folder(tmp_path / "models" / "qwen3", "config.json")
+    model_folder(tmp_path / "data")  # holds no model
+    path = str(tmp_path / "models" / "qwen3")
+    by_path = load(
+        SMALL.replace("[org/tiny]", "[{name: models/qwen3, path: models/qwen3}]") + "scorer: {model: qwen3}\n"
+    )
+    assert by_path.models[0].path == path
+    by_source = load(SMALL.replace("[org/tiny]", "[models/qwen3]") + "sources: {models/qwen3: models/qwen3}\n")
+    assert by_source.models[0].path == path
+    assert load(SMALL.replace("org/tiny", "data")).models[0].path is None

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lm.fake_hub import COMMIT, Hub
 from lm.families import FAMILIES
+from safetensors.torch import load_file, save_file
 
 from harness.benchmark.schema import Model
 from harness.errors import InputError, MachineError
@@ -232,7 +233,9 @@ def test_a_model_of_the_hub(hub: Hub, checkpoint: Path) -> None:
     found = resolve(Model(name="org/tiny"), {})
     assert (found.origin, found.revision) == ("hub", COMMIT)
     assert weights_digest(found.folder) == weights_digest(checkpoint)
-    assert set(hub.served) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert set(hub.served) == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
     assert Policy.load(found.folder, spec=Model(name="org/tiny")).vocab_size == 320
 
 
@@ -289,4 +292,55 @@ def test_a_model_with_pickled_weights_only(hub: Hub) -> None:
     with pytest.raises(InputError, match="no weights") as caught:
         resolve(Model(name="org/tiny"), {})
     assert "only safetensors are fetched" in str(caught.value)
+    assert "pytorch_model.bin" not in hub.served
+
+
+def sharded(hub: Hub, *names: str) -> None:
+    """Cut the repository's weights into files of these names, and write their index."""
+    repository = hub.repositories["org/tiny"]
+    whole = repository / "model.safetensors"
+    weights = load_file(whole)
+    whole.unlink()
+    index = {}
+    for place, file in enumerate(names):
+        part = {name: weights[name] for name in sorted(weights)[place :: len(names)]}
+        save_file(part, repository / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, file)
+    (repository / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}), "utf-8")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        ("model.safetensors-00001-of-00002.safetensors", "model.safetensors-00002-of-00002.safetensors"),
+        ("first.safetensors", "second.safetensors"),
+    ],
+)
+def test_shards_have_the_names_that_the_index_gives(hub: Hub, checkpoint: Path, names: tuple[str, ...]) -> None:
+    sharded(hub, *names)
+    (hub.repositories["org/tiny"] / "consolidated.safetensors").write_text("not wanted", "utf-8")
+    found = resolve(Model(name="org/tiny"), {})
+    assert set(names) <= set(hub.served)
+    assert "consolidated.safetensors" not in hub.served
+    assert weights_digest(found.folder) == weights_digest(checkpoint)
+    assert Policy.load(found.folder, spec=Model(name="org/tiny")).vocab_size == 320
+    hub.stop()
+    assert resolve(Model(name="org/tiny"), {}) == found
+
+
+def test_a_shard_that_is_not_there(hub: Hub) -> None:
+    sharded(hub, "a.safetensors", "b.safetensors")
+    (hub.repositories["org/tiny"] / "b.safetensors").unlink()
+    with pytest.raises(InputError, match=r"the index names a file that is not in the folder, got 'b\.safetensors'"):
+        resolve(Model(name="org/tiny"), {})
+
+
+@pytest.mark.parametrize("name", ["../a.safetensors", "pytorch_model.bin"])
+def test_an_index_that_names_other_files(hub: Hub, name: str) -> None:
+    repository = hub.repositories["org/tiny"]
+    (repository / "model.safetensors").unlink()
+    (repository / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}), "utf-8")
+    with pytest.raises(InputError, match="the index names a file that is no"):
+        resolve(Model(name="org/tiny"), {})
     assert "pytorch_model.bin" not in hub.served

@@ -187,11 +187,14 @@ def test_the_generation_settings_of_a_checkpoint_are_ignored(folder: Path, tmp_p
     policy = Policy.load(folder, spec=SPEC)
     settings = policy.model.generation_config.to_diff_dict()
     settings.pop("transformers_version", None)
-    assert settings == {"eos_token_id": 0, "pad_token_id": 0}
+    assert settings == {"eos_token_id": [0, 7, 8], "pad_token_id": 0}
     policy.save(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text("utf-8"))
     assert not {"temperature", "top_k", "top_p", "repetition_penalty", "bad_words_ids"} & set(saved)
-    assert saved["eos_token_id"] == 0
+    assert saved["eos_token_id"] == [0, 7, 8]  # others who load it end where they did
+    again = Policy.load(tmp_path / "saved", spec=SPEC)
+    assert again.model.generation_config.eos_token_id == [0, 7, 8]
+    assert again.eos_id == policy.eos_id == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -74,7 +74,8 @@ def test_models_that_take_no_tree_give_the_same(tokeniser: Any, kind: str) -> No
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
     found = final_states(policy, prompts, completions, dropout=False)
     expected = states_alone(policy, prompts, completions).detach()
-    assert torch.allclose(found, expected, rtol=0, atol=1e-9 * float(1 + expected.abs().max()))
+    # transformers computes some norms and eager softmaxes in float32, whatever the model's type
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(1 + expected.abs().max()))
 
 
 def test_padding_is_never_read(make_policy: Make) -> None:

@@ -193,7 +193,7 @@ def test_attention_that_an_architecture_lacks_is_said_in_the_files_words(
     spec = Model(name="m", config={"model_type": kind, **settings})
     with pytest.raises(InputError) as error:
         initialise(spec, tokeniser, 0, tmp_path)
-    assert f"model m: {kind} models have no sdpa attention, got 'sdpa'; expected eager" in str(error.value)
+    assert f"model m, config: {kind} models have no sdpa attention, got 'sdpa'; expected eager" in str(error.value)
     assert "`attention:` stands beside" in str(error.value)
     assert "attn_implementation" not in str(error.value)
     initialise(spec.model_copy(update={"attention": "eager"}), tokeniser, 0, tmp_path)

@@ -57,6 +57,7 @@ def test_a_hub_model_is_its_name_and_revision() -> None:
     [
         ((), "no such model folder"),
         (("other.txt",), "has no config.json"),
+        (("adapter_config.json", "adapter_model.safetensors"), "this is an adapter, not a model\n.*merge_and_unload"),
         (("config.json",), "has no weights in safetensors format"),
         (("config.json", "pytorch_model.bin"), r"got 'pytorch_model\.bin'.*\n.*convert other formats first"),
     ],
