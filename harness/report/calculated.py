@@ -133,6 +133,7 @@ def _null(value: Any) -> Any:
 def _compared(parts: Mapping[str, Any]) -> Compared:
     pairs = {}
     for first, second, told in parts["pairs"]:
-        known = {name: math.nan if value is None else value for name, value in told.items()}
-        pairs[first, second] = Difference(**{**known, "per_seed": tuple(told["per_seed"])})
+        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in told.items()}
+        known["per_seed"] = tuple(told["per_seed"])
+        pairs[first, second] = Difference(**known)
     return Compared(parts["baseline"], pairs, parts["letters"])

@@ -165,7 +165,8 @@ class Columns:
             better = -1 if described["higher_is_better"] is False else 1
             found = {}
             for model in self.results.models:
-                matrices, ids = {}, []
+                ids: list[str] = []
+                matrices = {}
                 for row in self.results.rows:
                     data = row.cells.get((place.dataset, place.decoding))
                     if row.model == model and row.kind != "base" and data is not None:
