@@ -81,7 +81,9 @@ def student(freedom: float, level: float) -> float:
     return -float(scipy.special.stdtrit(freedom, level / 2))
 
 
-def detectable(found: Spread, seeds: int, prompts: int, *, rows: int, tests: int, share: float = SHARE) -> float:
+def detectable(
+    found: Spread, seeds: int, prompts: int, *, rows: int, tests: int, share: float = SHARE, among: float | None = None
+) -> float:
     """Return the true difference that a repetition of the run finds four times in five, in the column's own unit.
 
     Args:
@@ -91,11 +93,17 @@ def detectable(found: Spread, seeds: int, prompts: int, *, rows: int, tests: int
         rows: M, of the column; 2 where nothing is borrowed.
         tests: how many are corrected for together.
         share: of the column's variance.
+        among: degrees of freedom of a mean over prompts or groups; E - 1 unless given.
     """
     if seeds < SEEDS_FOR_CLAIMS or prompts < 2:
         return math.nan
-    normal = float(scipy.special.ndtri(1 - level_of(tests) / 2) + scipy.special.ndtri(POWER))
-    return math.sqrt(float(squared_reach(found, seeds, prompts, multiple(rows, seeds, tests, share), normal)))
+    by_prompt = of_prompts(prompts - 1 if among is None else among, tests)
+    return math.sqrt(float(squared_reach(found, seeds, prompts, multiple(rows, seeds, tests, share), by_prompt)))
+
+
+def of_prompts(freedom: float, tests: int) -> float:
+    """Return how many standard errors, of prompts, are found four times in five: t + z(0.8)."""
+    return student(freedom, level_of(tests)) + float(scipy.special.ndtri(POWER))
 
 
 def planned(components: Components, seeds: int, prompts: int, *, rows: int, tests: int) -> float:

@@ -293,7 +293,7 @@ def _judged(
     same = not np.abs(part.difference).max() > _ROUNDING * part.scale
     if margin <= _ROUNDING * part.scale:
         return _without_variance(part, said, ends, same=same)
-    size_found = detectable(shrunk, seeds, size, rows=rows, tests=tests, share=share)
+    size_found = detectable(shrunk, seeds, size, rows=rows, tests=tests, share=share, among=part.freedom)
     said = replace(said, claims=True, detectable=size_found, note=IDENTICAL if same else "")
     said = _with_ends(said, margin, ends)
     p = _adjusted(abs(said.estimate), lambda level: _margin(shrunk, part, model, level), tests)

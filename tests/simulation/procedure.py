@@ -9,8 +9,8 @@ import numpy as np
 from scipy import special
 
 from harness.report.components import grouping, spread, squared_reach, summed
-from harness.report.detectable import SHARE, freedom, level_of, multiple, student
-from harness.report.statistics import LEVEL, POWER
+from harness.report.detectable import SHARE, freedom, level_of, multiple, of_prompts, student
+from harness.report.statistics import LEVEL
 
 if TYPE_CHECKING:
     from simulation.worlds import World
@@ -39,13 +39,12 @@ def judged(tables: Array, world: World, *, every: bool = False) -> Judged:
     tests, degrees = len(family), prompts - 1 if known is None else known.freedom
     by_seed = student(freedom(seeds, rows), level_of(tests))
     by_prompt = student(degrees, level_of(tests))
-    normal = float(special.ndtri(1 - level_of(tests) / 2) + special.ndtri(POWER))
     found = []
     for i, j in family:
         values = tables[:, i] - tables[:, j]
         parts = spread(values if known is None else summed(values, known))
         shrunk = parts._replace(by_seed=(1 - SHARE) * parts.by_seed + SHARE * pool)
-        reach = (by_seed, by_prompt), (multiple(rows, seeds, tests), normal)
+        reach = (by_seed, by_prompt), (multiple(rows, seeds, tests), of_prompts(degrees, tests))
         found.append([parts.mean, *(np.sqrt(squared_reach(shrunk, seeds, prompts, *each)) for each in reach)])
     estimate, margin, size = (np.stack(part, axis=-1) for part in zip(*found, strict=True))
     return Judged(estimate, margin, size)
