@@ -154,7 +154,7 @@ class _Apart:
 
     def step(self, tokens: Tensor) -> None:
         sizes = [len(part.logits) for part in self._parts]
-        for part, some in zip(self._parts, tokens.split(sizes), strict=True):
+        for part, some in zip(self._parts, tokens.split_with_sizes(sizes), strict=True):
             part.step(some)
         self._gather()
 

@@ -301,7 +301,7 @@ def sharded(hub: Hub, *names: str) -> None:
     whole = repository / "model.safetensors"
     weights = load_file(whole)
     whole.unlink()
-    index = {}
+    index: dict[str, str] = {}
     for place, file in enumerate(names):
         part = {name: weights[name] for name in sorted(weights)[place :: len(names)]}
         save_file(part, repository / file, metadata={"format": "pt"})

@@ -52,7 +52,7 @@ def parents(store: Store, tmp_path: Path) -> dict[str, Record]:
         initialise(Model(name="m", config=config), tokeniser, 0, draft.folder / "checkpoint")
         model = draft.commit(config={}, environment={}, label="model")
     with store.draft("prepare", "rows") as draft:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"id": name, "fields": {"instruction": text}, "completion": None, "references": [], "chosen": None,
              "rejected": None, "columns": {}}
             for name, text in PROMPTS.items()
