@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.execution.runner import Outcome
+    from harness.execution.outcome import Outcome
     from harness.plan import Stage
     from harness.store import Store
 

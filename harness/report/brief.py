@@ -62,8 +62,8 @@ def sentences(columns: Columns) -> list[str]:
 def _view(columns: Columns, column: Column, model: str) -> View:
     results = columns.results
     rows = [row for row in results.rows if row.model == model]
-    baseline = next((row for row in rows if row.kind == "start"), None)
-    compared = [row for row in rows if row.kind == "method"] if baseline else []
+    baseline = next((row for row in rows if row.label == results.baseline), None)
+    compared = [row for row in rows if row.kind != "base" and row is not baseline]
     found = {row.label: _contrast(columns, column, row, baseline) for row in compared if baseline}
     return View(
         _where(column, results),
@@ -83,8 +83,11 @@ def _contrast(columns: Columns, column: Column, row: ResultRow, baseline: Result
     estimate = None if ours is None or theirs is None else mean(ours - theirs)
     if estimate is None:
         return None
-    claimed = column.comparisons[row.model].above(row.label, baseline.label)
-    return Contrast(row.label, baseline.label, estimate * column.heading.scale, claimed=claimed)
+    found, scale = column.comparisons[row.model].of(row.label, baseline.label), column.heading.scale
+    if found is None or not found.claims:
+        return Contrast(row.label, baseline.label, estimate * scale, claimed=False)
+    ends = found.low * scale, found.high * scale
+    return Contrast(row.label, baseline.label, found.estimate * scale, *ends, claimed=found.claimed)
 
 
 def _where(column: Column, results: Results) -> str:

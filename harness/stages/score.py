@@ -50,8 +50,6 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
     else:
         services = NoServices(*shared)
         environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
-    registration: Any = registry.get("metric", config["metric"])
-    registration = registration.resolved(registry.options("metric", config["metric"], options))
     declared = {part: [column.name for column in found] for part, found in _registered(registration).items()}
     result = _score(metric, samples, services, order.label, declared)
     with store.draft(order.kind, order.id) as draft:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, JsonlOptions, harness_register_datasets
+from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets
+from harness_plugins.datasets.jsonl.fields import JsonlOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

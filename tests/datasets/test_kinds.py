@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, JsonlOptions, harness_register_datasets, kind_of
-from harness_plugins.datasets.jsonl.fields import split_prompt
+from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets, kind_of
+from harness_plugins.datasets.jsonl.fields import JsonlOptions, split_prompt
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ import torch
 from training.runs import go, plan
 
 from harness.api import InputError
+from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
 from harness.lm.encode import collate, encode
 from harness.lm.logprobs import final_states
 from harness.lm.reward_model import RewardModel, answer_text, load_head
 from harness.plugins import load_registry
-from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.bradley_terry.method import BradleyTerry

@@ -8,7 +8,7 @@ import pytest
 from report.synthetic import GREEDY, T1
 from rich.cells import cell_len
 
-from harness.report import brief, write_run
+from harness.report import brief, make_tables
 from harness.report.brief import fitted
 from harness.report.table import Heading, Table, TableCell, TableRow
 
@@ -68,7 +68,7 @@ def test_control_characters_of_a_label_do_not_reach_the_terminal() -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_a_run_at_several_widths(run: Run, width: int) -> None:
     run.datasets, run.decodings, run.rows = SETS, {"t1": T1, "greedy": GREEDY}, ("base", "sft", "eso", "drl", "rrhf")
-    written = write_run(run.root, run.write())
+    written = make_tables(run.root, run.write())
     text = brief(written, width)
     *above, tables, page = text.splitlines()
     assert wide("\n".join(above)) <= width
@@ -90,7 +90,7 @@ def test_failures_are_named_once_a_reason_and_not_where_they_were_told(run: Run)
         {"stage": "tiny/eso/seed 1", "message": "the loss was not finite\n  lower it", "because_of": None},
     ]
     run.manifest = {"failures": failures}
-    written = write_run(run.root, run.write())
+    written = make_tables(run.root, run.write())
     assert brief(written, 100).count("the loss was not finite") == 1
     assert "failed: tiny/eso/seed 0: the loss was not finite\n  lower it\n" in brief(written, 100)
     assert "not finite" not in brief(written, 100, failures=False)
@@ -98,6 +98,6 @@ def test_failures_are_named_once_a_reason_and_not_where_they_were_told(run: Run)
 
 def test_a_run_for_its_timing_alone_shows_that(run: Run) -> None:
     run.metrics, run.datasets, run.decodings, run.tables = [], {}, {}, ("timing",)
-    text = brief(write_run(run.root, run.write()), 100)
+    text = brief(make_tables(run.root, run.write()), 100)
     assert "s/step" in text
     assert "tables: " in text

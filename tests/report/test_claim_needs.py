@@ -126,7 +126,7 @@ class TestARivalWithoutAValue:
         results = load_results(whole.root, folder)
         assert verdict(ABOVE, results).word == "supported"
         lost = next(row for row in results.rows if (row.label, row.model) == ("sft", "small"))
-        shutil.rmtree(results.store.folder("generate", generated(lost.described, 2, "other")))
+        shutil.rmtree(Store(whole.root).folder("generate", generated(lost.described, 2, "other")))
         finding = verdict(ABOVE, load_results(whole.root, folder))
         assert finding.because == "no claim: no value for " + ", ".join(
             f"sft with small on other {label}, seed 2 (not stored)" for label in ("ROUGE-L", "GLEU")

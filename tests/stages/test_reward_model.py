@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from stages.orders import order, silent
 
 from harness.errors import InputError
+from harness.execution.tiny import TINY, tiny_examples, tiny_policy
 from harness.lm.reward_model import RewardModel, answer_text
 from harness.plugins import load_registry
 from harness.stages import reward_model
 from harness.store import Store
-from harness.testing.tiny import TINY, tiny_examples, tiny_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

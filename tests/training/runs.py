@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark.schema import Recipe
+from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
 from harness.lm.encode import encode
-from harness.testing.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
 from harness.training.assignment import Surroundings, TrainingPlan
 from harness.training.distributed import Ranks
 from harness.training.loop import train

@@ -14,8 +14,8 @@ from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same
 
 from harness.benchmark.schema import Model
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
+from harness.execution.tiny import TINY, tiny_policy
 from harness.lm.policy import Policy
-from harness.testing.tiny import TINY, tiny_policy
 from harness.training import updates
 from harness.training.distributed import Ranks
 from harness.training.optimiser import Optimiser
