@@ -21,9 +21,11 @@ def group_column(results: Results, dataset: str) -> str | None:
 def read_groups(results: Results, dataset: str) -> Mapping[str, str] | None:
     """Return the group of each row, by its id; None where the rows are not stored."""
     name = group_column(results, dataset)
+    if name is None:
+        return None
     described = next(data for data in results.manifest["datasets"] if data["label"] == dataset)
     record = results.find("prepare", described.get("stage"))
-    if name is None or record is None:
+    if record is None:
         return None
     rows = record.jsonl("rows.jsonl")
     return {row["id"]: canonical(row["columns"].get(name, row["fields"].get(name))).decode() for row in rows}

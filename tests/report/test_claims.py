@@ -53,6 +53,38 @@ def sized(run: Run) -> Run:
     return run
 
 
+class TestGroups:
+    """Prompts that belong together are no independent witnesses of a claim."""
+
+    def test_that_are_few_decide_nothing(self, sized: Run) -> None:
+        sized.value = levels({"eso": 0.5, "sft": 0.3})
+        sized.prompts = lambda index: {"fields": {"prompt": f"p{index}"}, "columns": {"template": index % 9}}
+        assert found(sized).word == "supported"
+        sized.change = lambda manifest: manifest["config"]["evaluate"][0].update(group="template")
+        finding = found(sized)
+        assert finding.word == "undecided"
+        assert "few groups" in finding.because
+
+    def test_widen_the_interval_that_a_verdict_follows_from(self, sized: Run) -> None:
+        together = {"eso": 0.25}
+        sized.examples = 60
+        sized.value = lambda place: (
+            0.3 + together.get(place.row, 0.0) * ((place.example % 12) * 7 % 12 - 4) / 12 + noise(place, spread=0.01)
+        )
+        sized.prompts = lambda index: {"fields": {"prompt": f"p{index}"}, "columns": {"template": index % 12}}
+        plain = found(sized)
+        sized.change = lambda manifest: manifest["config"]["evaluate"][0].update(group="template")
+        grouped = found(sized)
+        assert (plain.word, grouped.word) == ("supported", "undecided")
+
+    def test_no_interval_leaves_what_a_difference_can_be(self, sized: Run) -> None:
+        sized.value = levels({"eso": 0.97, "sft": 0.03}, spread=0.4)
+        sized.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "range": [0.0, 1.0]}]}]
+        (cell,) = found(sized).cells
+        assert cell.difference is not None
+        assert -1.0 <= cell.difference.low <= cell.difference.high <= 1.0
+
+
 class TestAbove:
     def test_is_supported_by_a_large_difference(self, sized: Run) -> None:
         sized.value = levels({"eso": 0.5, "sft": 0.3})

@@ -59,10 +59,14 @@ class Measured:
     unit: str = ""
     size: float | None = None
     """The largest value of either row, without its sign: what is smaller by twelve digits is rounding."""
+    groups: Sequence[str] | None = None
+    """A key for each of the N prompts; those with the same one belong together."""
+    bounds: tuple[float, float] | None = None
+    """The least and the largest value that the difference can have."""
 
     def found(self, tests: int) -> Difference:
         """Return what it says, corrected for so many places together."""
-        return difference(self.difference, tests=tests, scale=self.size)
+        return difference(self.difference, tests=tests, groups=self.groups, scale=self.size, bounds=self.bounds)
 
     def cell(self, found: Difference, word: Word, needed: str) -> Cell:
         """Return it judged."""

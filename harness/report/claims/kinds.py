@@ -9,6 +9,8 @@ import numpy as np
 
 from harness.report.claims.evidence import Along, Cell, Finding, Measured, conclude, judge, judge_equal, judge_trend
 from harness.report.claims.needs import described_column, families, find_row, label_of
+from harness.report.columns import bounds
+from harness.report.groups import groups_of, read_groups
 from harness.report.statistics import LEVEL, Interval
 
 if TYPE_CHECKING:
@@ -185,7 +187,14 @@ def _measured(where: str, spot: Spot, results: Results, row: ResultRow, other: R
     if np.isnan(apart).all():
         return []
     size = float(np.nanmax(np.abs([ours, theirs])))
-    return [Measured(where, apart, described["scale"], described["digits"], described["unit"], size)]
+    groups = groups_of(results, spot.dataset, _ids(spot, row), read_groups(results, spot.dataset))
+    ends = bounds(described)
+    reach = None if ends is None else (ends[0] - ends[1], ends[1] - ends[0])
+    return [Measured(where, apart, described["scale"], described["digits"], described["unit"], size, groups, reach)]
+
+
+def _ids(spot: Spot, row: ResultRow) -> list[str]:
+    return row.cells[spot.dataset, spot.decoding].ids
 
 
 def _families(claim: Claim, needs: Needs, results: Results) -> Iterator[tuple[str, list[tuple[Member, ResultRow]]]]:
