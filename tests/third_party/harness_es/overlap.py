@@ -87,6 +87,6 @@ def harness_register_metrics() -> Iterable[MetricRegistration]:
             options=OverlapOptions,
             build="harness_es.overlap:OverlapMetric",
             reads=("references",),
-            columns=(Column("f1", "Token F1", higher_is_better=True, unit="%", scale=100.0),),
+            columns=(Column("f1", "Token F1", higher_is_better=True, unit="%", scale=100.0, range=(0.0, 1.0)),),
         )
     ]
