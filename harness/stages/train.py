@@ -88,6 +88,7 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record | 
         dropped=encoded.counts["dropped"],
         identity=order.id,
         environment=where,
+        speaks=config.get("trains") != "reward_model",
         concurrent=order.runtime["concurrent"],
         save_every=_SAVE_EVERY,
         save_minutes=order.runtime["checkpoint_minutes"],

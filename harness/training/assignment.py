@@ -42,6 +42,9 @@ class TrainingPlan:
     """The stage's id: an unfinished state of another stage is never used."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """The environment's fingerprint: an unfinished state made elsewhere is never used."""
+    speaks: bool = True
+    """Whether what is trained still gives a distribution over answers, which can be compared with that at the start: a
+    reward model does not."""
     concurrent: bool = False
     """Whether other stages ran beside this one; for the timing table."""
     save_every: int = 0

@@ -273,6 +273,8 @@ class Segment:
         return step in {self.first, self.last - 1} or step % self.plan.recipe.diagnose_every == 0
 
     def _probe(self) -> Probe | None:
+        if not self.plan.speaks:
+            return None
         chosen = [self.rows[place] for place in self.order.chosen("probe", ROWS)]
         lengths = [0 if row.demonstration is None else len(row.demonstration.ids) for row in chosen]
         places = fitting(lengths, self.policy.vocab_size)

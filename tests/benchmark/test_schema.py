@@ -66,7 +66,7 @@ def test_documented_defaults_are_the_real_ones() -> None:
 
 def test_the_file_and_the_resolved_form_have_the_same_keys() -> None:
     assert set(FILE_KEYS) - {"profiles"} == set(Benchmark.model_fields) - {"overrides"}
-    assert set(DATA_KEYS) == set(DataUse.model_fields) - {"options"}
+    assert set(DATA_KEYS) == set(DataUse.model_fields) - {"options", "kind"}
     assert set(METHOD_KEYS) == set(MethodEntry.model_fields) - {"options", "trials"} | {"sweep"}
     assert set(PART_KEYS) == set(RewardUse.model_fields) - {"options"}
 

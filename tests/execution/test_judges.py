@@ -136,7 +136,7 @@ def test_an_endpoint_that_fails_costs_its_cells_and_running_again_goes_on(copied
     with serving(lambda number, _asked: None if number < 10 else (503, {}, json.dumps({"error": CANARY}))) as server:
         bench = copied(metrics=["rouge", endpoint(server.url, retries=1, concurrency=2, against=["chosen"])])
         said = bench.run("--jobs", "1", code=1, **KEY)
-        assert "failed: score new/eso/seed 0/test/t1/win-rate: metric 'win-rate', judge judge-1: " in said
+        assert "failed: score new/base/seed 0/test/t1/win-rate: metric 'win-rate', judge judge-1: " in said
         assert "had no reply after 2 requests: status 503: ***" in said
         assert "run again: verdicts that were bought are kept" in said
         server.script = lambda _number, _asked: None

@@ -36,6 +36,8 @@ def warned(folder: Path, warmup: int) -> list[str]:
                     "device": "cpu",
                     "ranks": 1,
                     "concurrent": False,
+                    "checkpoint_minutes": 10.0,
+                    "rank_timeout_minutes": 10.0,
                     "sources": {},
                 }
                 order = Order(

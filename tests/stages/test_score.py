@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def run(tmp_path: Path) -> Callable[[Any], Record]:
         summary="What it is told",
         options=NoOptions,
         build="nowhere:Fixed",
+        reads=("references", "category"),
         role="score",
         columns=(Column("c", "C", higher_is_better=True),),
         corpus=(Column("whole", "Whole", higher_is_better=True), Column("w", "W", higher_is_better=True)),
@@ -73,11 +75,11 @@ def run(tmp_path: Path) -> Callable[[Any], Record]:
             def build(self, kind: str, name: str, options: Any) -> Any:
                 return metric
 
-            def get(self, kind: str, name: str) -> Any:
+            def resolved(self, kind: str, name: str, options: Any) -> Any:
                 return registration
 
-            def options(self, kind: str, name: str, options: Any) -> Any:
-                return NoOptions()
+            def find(self, kind: str, name: str) -> Any:
+                return SimpleNamespace(named="metric 'fixed'")
 
         plugins: Any = Plugins()
         config = {"metric": "fixed", "options": {}}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
-from harness.api import Batch, Completions, Prompts, Rewards
+from harness.api import Batch, Completions, Prompts, RewardRegistration, Rewards
 from harness.benchmark.schema import Reward, RewardUse
 from harness.errors import InputError, PluginError, StageError
 from harness.training.rewards import CombinedReward, Notes, Part, TrainerState
@@ -222,6 +223,12 @@ class FakeRegistry:
     def build(self, kind: str, name: str, options: dict[str, Any]) -> Any:
         assert kind == "reward"
         return gives(*([len(name) + options.get("add", 0)] * 6))
+
+    def resolved(self, kind: str, name: str, options: dict[str, Any]) -> RewardRegistration:
+        return RewardRegistration(name=name, summary="fixed", build="nowhere:fixed")
+
+    def find(self, kind: str, name: str) -> Any:
+        return SimpleNamespace(named=f"{kind} {name!r}")
 
 
 def test_building_through_the_registry() -> None:

@@ -65,7 +65,7 @@ class Hostile:
             case "garbage":
                 return "Both are fine: A is longer, B is shorter."
             case "truncated":
-                return completion(asked.verdict(), finish="length")
+                return completion(asked.verdict()[:-2], finish="length")
             case "refusal":
                 return completion(None, refusal="no")
             case "policy":
