@@ -101,8 +101,7 @@ def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Stor
     prompts: dict[str, int | None] = {}
     for use in benchmark.evaluate:
         stage = plan.evaluations[str(use.label)]
-        record = store.find("prepare", stage.id) if stage.id else None
-        prompts[str(use.label)] = record.json("provenance.json")["rows"] if record else use.limit
+        prompts[str(use.label)] = plan.row_counts.get(stage.key, use.limit)
     return forecasts(benchmark, registry, store.root, labels=labels, start=start, prompts=prompts)
 
 

@@ -125,7 +125,8 @@ def command(
             click.echo(brief(made, terminal.width(), terminal.shown, heard=outcome.warned, failures=False))
             click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
-        click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
+        what = "neither printed (--quiet) nor written" if quiet and not as_json else "printed and not written"
+        click.echo(f"warning: the {'leaderboard is' if as_json else 'tables are'} {what}: {unwritten}", err=True)
     if outcome.failures:
         sys.exit(1)
 
@@ -141,9 +142,9 @@ def _run(
     quiet: bool,
 ) -> tuple[Outcome, Written]:
     """Make what is missing and the tables; where a file proves damaged, check all and make anew what is."""
-    from harness.execution.keep import set_damaged_aside
+    from harness.execution.keep import move_aside, set_damaged_aside
     from harness.execution.manifest import make_manifest
-    from harness.execution.outcome import Rebuilt
+    from harness.execution.outcome import Outcome, Rebuilt
     from harness.execution.runner import execute
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
@@ -151,15 +152,17 @@ def _run(
     from harness.store import CorruptError
     from harness.store.files import dump
 
-    rebuilt: dict[str, Rebuilt] = {}
+    last: Outcome | None = None
 
     def attempt() -> tuple[Outcome, Written]:
+        nonlocal last
         live = console.is_terminal and not quiet
         watcher = Bars(console, jobs=settings.jobs) if live else Lines(console, jobs=settings.jobs, quiet=quiet)
         with watcher if isinstance(watcher, Bars) else nullcontext():
             outcome = execute(benchmark, registry, store, settings, watcher)
-        rebuilt.update(outcome.rebuilt)
-        outcome.rebuilt = rebuilt
+        if last is not None:
+            outcome.follow(last)
+        last = outcome
         manifest = make_manifest(benchmark, registry, store, outcome)
         made = make_tables(store.root, folder, manifest=manifest)
         return outcome, made._replace(files={"manifest.json": dump(manifest), **made.files})
@@ -169,11 +172,12 @@ def _run(
             return attempt()
         except CorruptError as error:
             plan = build_plan(benchmark, registry, store)
+            last = last or Outcome(plan)
             found = set_damaged_aside(plan, store)
-            store.set_aside(error.damage)  # unless that was done, as to every stage of the plan
+            move_aside(error.damage, store)  # unless that was done, as to every stage of the plan
             for key, damage in found.items():
                 stage = plan.stages[key]
-                rebuilt[key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
+                last.rebuilt[key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
                 console.print(f"damaged: {damage}", markup=False, highlight=False, soft_wrap=True)
     return attempt()
 
@@ -198,15 +202,15 @@ def _closing(outcome: Outcome, seconds: float) -> str:
     from harness.execution.watch import clock
 
     text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}"
+    if outcome.failures:
+        text += f"; {len(outcome.failures)} have no result, for the reasons above"
     if outcome.rebuilt:
         text += f"\n{len(outcome.rebuilt)} stages that the store had were made anew:"
         text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
-    again = [death for key, death in outcome.deaths.items() if key not in outcome.failures]
+    again = outcome.again()
     if again:
         text += "\nmade at the second try, because the process of the first died:"
         text += "".join(f"\n  {death.stage.kind} {death.stage.label}: {death.message}" for death in again)
-    if outcome.failures:
-        text += f"; {len(outcome.failures)} have no result, for the reasons above"
     return text
 
 
@@ -224,5 +228,9 @@ def _summary(outcome: Outcome, made: Written, seconds: float) -> dict[str, objec
             for failure in outcome.failures.values()
         ],
         "rebuilt": [{"kind": one.kind, "stage": one.label, "reason": one.reason} for one in outcome.rebuilt.values()],
+        "retried": [
+            {"kind": death.stage.kind, "stage": death.stage.label, "message": death.message}
+            for death in outcome.again()
+        ],
         "leaderboard": json.loads(made.files["leaderboard.json"]),
     }

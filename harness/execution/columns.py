@@ -89,7 +89,7 @@ def columns_of(record: Record) -> frozenset[str]:
     found: set[str] = set()
     for example in read(record):
         found.update(name for name, value in example.columns.items() if value is not None)
-        if example.references or example.completion is not None:
+        if example.references or example.demonstration is not None:  # as :class:`Example` has it
             found.add(REFERENCES)
     return frozenset(found)
 

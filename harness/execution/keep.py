@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.errors import StorageError
 from harness.store import Damage
 
 if TYPE_CHECKING:
@@ -83,8 +84,25 @@ def set_damaged_aside(plan: Plan, store: Store) -> dict[str, Damage]:
             if damage is not None:
                 found[stage.key] = damage
     for damage in found.values():
-        store.set_aside(damage)
+        move_aside(damage, store)
     return found
+
+
+def move_aside(damage: Damage, store: Store) -> None:
+    """Move a damaged stage out of the way, unless it is gone or whole again.
+
+    Raises:
+        StorageError: the operating system does not let it be moved.
+    """
+    if store.set_aside(damage) is not None:
+        return
+    found = store.look(damage.kind, damage.id)
+    if isinstance(found, Damage) or (found is not None and any(known.spoils for known in found.damages())):
+        raise StorageError(
+            f"a damaged stage cannot be moved aside: {damage}",
+            where=str(damage.folder),
+            hint="it needs permission to write there, or another --results DIR",
+        )
 
 
 def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:

@@ -52,7 +52,10 @@ def describe(benchmark: Benchmark, registry: Registry, store: Store, outcome: Ou
         "harness": harness.__version__,
         "config": config,
         "rows": _rows(plan, benchmark, registry, outcome),
-        "datasets": [_dataset(role, use, registry, store, stage) for role, use, stage in _uses(benchmark, plan)],
+        "datasets": [
+            _dataset(role, use, registry, store, stage if outcome.done(stage) else None)
+            for role, use, stage in _uses(benchmark, plan)
+        ],
         "decodings": config["decoding"],
         "metrics": [_metric(use.use, use.options, registry) for use in benchmark.metrics],
         "scorer": benchmark.scorer.model,
@@ -171,7 +174,8 @@ def _uses(benchmark: Benchmark, plan: Plan) -> Iterator[tuple[str, DataUse, Stag
         yield _role(use, benchmark), use, plan.evaluations[data_label(use)]
 
 
-def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: Stage) -> dict[str, Any]:
+def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: Stage | None) -> dict[str, Any]:
+    """Describe a data set; ``stage`` prepared it, and is None where that failed."""
     registration: Any = registry.get("dataset", use.dataset)
     described = {
         "label": data_label(use),
@@ -181,9 +185,9 @@ def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: S
         "generated": registration.generated,
         "licence": registration.licence,
         "fingerprint": registry.fingerprint("dataset", use.dataset),
-        "stage": stage.id,
+        "stage": stage.id if stage else None,
     }
-    record = store.find("prepare", stage.id) if stage.id else None
+    record = store.find("prepare", stage.id) if stage and stage.id else None
     if record is not None:
         provenance = record.json("provenance.json")
         described |= {"rows": provenance.pop("rows"), "sha256": provenance.pop("content"), "provenance": provenance}

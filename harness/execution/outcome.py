@@ -49,6 +49,18 @@ class Outcome:
     warned: frozenset[str] = frozenset()
     """What stages warned of in this run, and the watcher has been told."""
 
+    def follow(self, earlier: Outcome) -> None:
+        """Add what came of an earlier attempt of the same run."""
+        self.made += earlier.made
+        self.reused = max(0, self.reused - earlier.made)  # what the earlier one made is not taken from before the run
+        self.rebuilt = {**earlier.rebuilt, **self.rebuilt}
+        self.deaths = {**earlier.deaths, **self.deaths}
+        self.warned |= earlier.warned
+
+    def again(self) -> list[Failure]:
+        """Return how the processes died of stages that were done at the second try."""
+        return [death for key, death in self.deaths.items() if key not in self.failures]
+
     def done(self, stage: Stage) -> bool:
         """Return whether a stage has a result."""
         return stage.key not in self.failures

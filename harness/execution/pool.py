@@ -33,6 +33,9 @@ _KEPT_LINES = 40
 #: Seconds that rank 0 has, once another rank is gone, to say why itself.
 _LAST_WORDS = 10.0
 
+#: Events after which a worker is still at its stage, or keeps what it has and ends by itself.
+_GOES_ON = {"progress", "warned", "stopped"}
+
 #: Seconds that a worker has, once it is asked to stop, to finish its step and keep its state.
 _GRACE = 15.0
 
@@ -56,6 +59,8 @@ class Worker:
         self.number = number
         self.ranks = ranks
         self.stage: Stage | None = None
+        #: Whether it has said how the stage ended, heard or not.
+        self.answered = False
         self.alone_since: float | None = None
         self._rest = b""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
@@ -76,7 +81,7 @@ class Worker:
 
     def give(self, stage: Stage, order: Order) -> None:
         """Send an order; every rank takes part in training, rank 0 alone does the rest."""
-        self.stage = stage
+        self.stage, self.answered = stage, False
         line = json.dumps(order.to_json()) + "\n"
         for process in self.processes if order.kind == "train" else (self.lead,):
             assert process.stdin is not None
@@ -93,7 +98,9 @@ class Worker:
         if not chunk:
             return None
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [json.loads(line) for line in lines]
+        said = [json.loads(line) for line in lines]
+        self.answered = self.answered or any(one["event"] not in _GOES_ON for one in said)
+        return said
 
     def last_words(self) -> str:
         """Return why the process ended, as far as one can know."""
@@ -284,18 +291,28 @@ class Pool:
 
     def close(self) -> None:
         """End every worker; one in the middle of a stage may first keep what it has."""
-        busy = [process for worker in self.busy() for process in worker.processes]
         try:
-            for worker in self.busy():
+            for worker in self._at_work():
                 worker.ask_to_stop()
             deadline = time.monotonic() + self.grace
-            while any(process.poll() is None for process in busy) and time.monotonic() < deadline:
-                time.sleep(0.05)
+            while self._at_work() and time.monotonic() < deadline:
+                self._take_in()
         finally:  # asked a second time, it does not wait
             for worker in self.workers:
                 worker.stop()
             self.workers.clear()
             self._selector.close()
+
+    def _at_work(self) -> list[Worker]:
+        """Return the workers in the middle of a stage: one that has answered lives on, and waits for an order."""
+        busy = [worker for worker in self.busy() if not worker.answered]
+        return [worker for worker in busy if any(process.poll() is None for process in worker.processes)]
+
+    def _take_in(self) -> None:
+        """Read for a moment what workers say, so that none waits for a reader, and who has answered is known."""
+        for key, _ in self._selector.select(0.05):
+            if key.data.read() is None:
+                self._selector.unregister(key.fileobj)
 
 
 def _free_port() -> int:

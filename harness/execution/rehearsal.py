@@ -42,20 +42,28 @@ def uses(stages: Iterable[Stage]) -> list[dict[str, Any]]:
 def inspect_in(
     pool: Pool, stages: Sequence[Stage], results: Path, threads: int, blocked: tuple[str, ...]
 ) -> dict[str, Any] | None:
-    """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract."""
+    """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract.
+
+    If its process dies, perhaps for want of memory, another one inspects them once more.
+    """
     used = uses(stages)
-    worker = pool.idle() if used else None
+    order = Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": threads}, results, blocked)
+    failed = _inspect_once(pool, stages, order) if used else None
+    return _inspect_once(pool, stages, order) if failed is not None and failed["died"] else failed
+
+
+def _inspect_once(pool: Pool, stages: Sequence[Stage], order: Order) -> dict[str, Any] | None:
+    worker = pool.idle()
     if worker is None:
         return None
     pool.start(len(stages))  # the others import meanwhile
-    order = Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": threads}, results, blocked)
     worker.give(stages[0], order)
     failed = None
     while worker.stage is not None:
         for event in pool.wait(0.5):
             if event.worker is worker and event.kind not in {"progress", "warned"}:
                 worker.stage = None
-                failed = event.body if event.kind != "done" else None
+                failed = {**event.body, "died": event.kind == "died"} if event.kind != "done" else None
     return failed
 
 

@@ -11,7 +11,7 @@ from harness.execution.columns import DataColumns
 from harness.execution.concerned import rows_of, without_result
 from harness.execution.contexts import check_contexts
 from harness.execution.interrupt import EARLY, Interrupted
-from harness.execution.keep import made_before, prune, required
+from harness.execution.keep import made_before, move_aside, prune, required
 from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
@@ -19,13 +19,14 @@ from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
 from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
+from harness.execution.watcher import NO_WORKER
 from harness.plan import Stage, build_plan
 from harness.stages import Order, Parent
 from harness.store import CorruptError, Damage
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from harness.benchmark.schema import Benchmark
     from harness.execution.pool import Event
@@ -177,8 +178,9 @@ class _Runner:
     def _ready(self, running: set[str]) -> list[Stage]:
         # what is wrong with any data is said before anything is trained
         waiting = any(
-            stage.kind == "prepare" and stage.config["what"] == "rows" and stage.key not in self.finished
+            stage.kind == "prepare" and stage.config["what"] == "rows"
             for stage in self.needed
+            if stage.key not in self.finished and stage.key not in self.failures
         )
         ready = [
             stage
@@ -270,11 +272,15 @@ class _Runner:
             raise error_of(exit_code, message)
         before = set(self.failures)
         self._fail(stage, message, exit_code)
-        if self.said or not nothing_works(self.plan, self.failures):  # the only reason is raised in the end
-            self.said += 1
-            self.watcher.failed(worker, stage, message, without_result(self.plan, self.failures.keys() - before))
-        if self._chooses():
+        self._tell(worker, stage, message, before)
+        if stage.kind == "prepare" or self._chooses():  # the other data can be checked without it
             self._look_again()
+
+    def _tell(self, worker: int, stage: Stage, message: str, before: Collection[str]) -> None:
+        """Say why a stage failed and what has no result since then; an only reason is raised in the end."""
+        if self.said or not nothing_works(self.plan, self.failures):
+            self.said += 1
+            self.watcher.failed(worker, stage, message, without_result(self.plan, self.failures.keys() - set(before)))
 
     def _clears_up(self, stage: Stage) -> bool:
         """Return whether more of the plan is clear once a stage is done: it prepared data, or was the last trial."""
@@ -298,10 +304,14 @@ class _Runner:
             cause = next((self.failures[stage.key] for stage in scores if stage.key in self.failures), None)
             message = cause.message if cause else "no trial has a value to choose by"
             chains = (row.chain for row in self.plan.rows if (row.model, row.label) == (model, label))
-            for held in {stage.key: stage for chain in chains for stage in chain if stage.held}.values():
+            every = {stage.key: stage for chain in chains for stage in chain if stage.held}.values()
+            before, waiting = set(self.failures), [held for held in every if held.key not in self.failures]
+            for held in waiting:
                 if held.key not in self.failures:
                     first = (cause.because_of or cause.stage.label) if cause else None
                     self._fail(held, message, cause.exit_code if cause else 1, because_of=first)
+            if waiting:
+                self._tell(NO_WORKER, waiting[0], message, before)
 
     def _look_again(self) -> None:
         """Plan again: what was just prepared settles the ids of what depends on it, and what is damaged is gone."""
@@ -313,11 +323,11 @@ class _Runner:
     def _clear_away(self) -> None:
         """Move the stages out of the way that the plan found damaged: what is made anew needs their places."""
         for damage in self.plan.damaged.values():
-            self.store.set_aside(damage)
+            move_aside(damage, self.store)
 
     def _set_aside(self, damage: Damage) -> None:
         """Move a stage out of the way whose damage showed when it was read."""
-        self.store.set_aside(damage)
+        move_aside(damage, self.store)
         for stage in self.plan.stages.values():
             if (stage.kind, stage.id) == (damage.kind, damage.id):
                 self.rebuilt[stage.key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
@@ -336,11 +346,11 @@ class _Runner:
             if key not in self.rebuilt:
                 stage = self.plan.stages[key]
                 self.rebuilt[key] = Rebuilt(stage.kind, stage.label, reason)
-                self.watcher.rebuilding(stage, reason)
+                self.watcher.rebuilding(stage, reason, damaged=key in self.plan.damaged)
         self._check_overlap()
         self.columns.check(self.needed)
         check_contexts(self.needed, self.store)
-        self.watcher.planned(self.plan, self.needed)
+        self.watcher.planned(self.plan, [stage for stage in self.needed if stage.key not in self.failures])
         self._give_up()
 
     def _check_overlap(self) -> None:
@@ -369,4 +379,4 @@ class _Runner:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / ".writable"
             probe.write_text("", encoding="utf-8")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another run may do the same at this moment

@@ -186,9 +186,10 @@ class Lines:
         """Say what was damaged."""
         self._insist(f"damaged, made anew for {_name(stage)}: {message}")
 
-    def rebuilding(self, stage: Stage, reason: str) -> None:
+    def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:
         """Say what is made again, and why."""
-        self._insist(f"made anew: {_name(stage)}: {reason}")
+        say = self._insist if damaged else self._say
+        say(f"made anew: {_name(stage)}: {reason}")
 
     def retrying(self, stage: Stage, message: str) -> None:
         """Say why a stage is tried once more."""
@@ -260,14 +261,26 @@ class Bars(Lines):
         """Say it above the bars."""
         self._insist(f"warning: {', '.join(rows)}: {text}")
 
+    def found(self, stage: Stage) -> None:
+        """Count what another run has made, and take the stage off the line of a worker that tried to."""
+        super().found(stage)
+        self._take_off(stage)
+
     def repairing(self, stage: Stage, message: str) -> None:
         """Say what was damaged, and take the stage off its worker's line."""
         super().repairing(stage, message)
-        self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
+        self._take_off(stage)
+
+    def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:  # noqa: ARG002  # as for lines
+        """Say it above the bars."""
+        super().rebuilding(stage, reason, damaged=True)
 
     def retrying(self, stage: Stage, message: str) -> None:
         """Say why, and take the stage off its worker's line."""
         super().retrying(stage, message)
+        self._take_off(stage)
+
+    def _take_off(self, stage: Stage) -> None:
         self._stages = {worker: shown for worker, shown in self._stages.items() if shown[0].key != stage.key}
 
     def _render(self) -> RenderableType:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Stage
 
 
+#: The number told where a stage fails that was never begun.
+NO_WORKER = -1
+
+
 class Watcher(Protocol):
     """Who is told how the work goes."""
 
@@ -37,8 +41,8 @@ class Watcher(Protocol):
     def repairing(self, stage: Stage, message: str) -> None:
         """Say that a stage found damage, and that what is damaged will be made anew."""
 
-    def rebuilding(self, stage: Stage, reason: str) -> None:
-        """Say that a stage is made again which was made before, and why."""
+    def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:
+        """Say that a stage is made again which was made before, and why: it is damaged, or let go what is needed."""
 
     def retrying(self, stage: Stage, message: str) -> None:
         """Say that a stage's process died, and that the stage is tried once more."""

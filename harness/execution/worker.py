@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from harness.stages import Tell
 
 _END = object()
-#: Held by whoever writes an event: a library may warn from a thread of its own.
-_SPEAKING = threading.Lock()
+#: Held by whoever writes an event: a library may warn from a thread of its own, or in the middle of a write.
+_SPEAKING = threading.RLock()
 #: Seconds without an order after which a worker thinks of the next ones: its parent needs a few milliseconds for one.
 _IDLE = 0.2
 
@@ -143,9 +143,10 @@ def _teller(events: IO[str]) -> Tell:
 
 
 def _answer(events: IO[str], event: dict[str, Any]) -> None:
+    line = json.dumps(event) + "\n"
     try:
         with _SPEAKING:
-            events.write(json.dumps(event) + "\n")
+            events.write(line)
             events.flush()
     except BrokenPipeError:
         os._exit(1)

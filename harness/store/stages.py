@@ -195,8 +195,11 @@ class Store:
     def _sweep_unfinished(self) -> None:
         for folder in (self.base / ".unfinished").glob("*-*"):
             kind, _, stage_id = folder.name.partition("-")
-            manifest = read_manifest(self.folder(kind, stage_id), kind, stage_id)
-            done = manifest is not None and not manifest.get("let_go")
+            try:
+                found = self.described(kind, stage_id)
+            except (StageError, MachineError):  # whoever makes or reads the stage will tell
+                continue
+            done = isinstance(found, Record) and not found.manifest.get("let_go")
             with contextlib.suppress(OSError):
                 if done or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -103,6 +103,19 @@ def test_unknown_ids_are_question_marks_and_nothing_is_written(data: Path, tmp_p
     assert {stage["seconds"] for stage in stages if stage["kind"] == "train"} == {None}
 
 
+def test_damaged_data_are_said_and_no_end_of_planning(data: Path, tmp_path: Path) -> None:
+    other = Planner(tmp_path, load_registry())
+    content = small(data, seeds=[0, 1, 2])
+    other.plan(other.load(content))
+    told = json.loads(plan(other, content, "--json"))["detectable"]
+    assert told
+    for path in other.store.base.glob("prepare/*/provenance.json"):
+        path.write_bytes(path.read_bytes().replace(b'"rows": ', b'"rows":\t'))
+    again = CliRunner().invoke(main, ["plan", str(tmp_path / "bench.yaml"), "--results", str(other.store.root)])
+    assert again.exit_code == 0, again.output
+    assert "provenance.json is not what was written" in again.stderr
+
+
 def test_planning_imports_no_torch(planner: Planner, data: Path) -> None:
     path = planner.folder / "bench.yaml"
     path.write_text(json.dumps(small(data)), encoding="utf-8")

@@ -12,10 +12,13 @@ from click.testing import CliRunner
 from plan.files import Planner, small, write_rows
 
 from harness.cli import main
-from harness.cli.run import default_jobs
+from harness.cli.run import _closing, default_jobs
 from harness.errors import MachineError
 from harness.execution import device
+from harness.execution.outcome import Failure, Outcome, Rebuilt
+from harness.plan import build_plan
 from harness.plugins import load_registry
+from harness.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +74,36 @@ def test_settings_that_make_no_sense(tmp_path: Path, arguments: list[str]) -> No
     done: Any = CliRunner().invoke(main, ["run", str(path), *arguments])
     assert done.exit_code == 2
     assert arguments[0] in done.output
+
+
+def test_the_end_says_how_many_failed_before_it_lists_anything(benchmark: Benchmark, tmp_path: Path) -> None:
+    plan = build_plan(benchmark, load_registry(), Store(tmp_path))
+    failed, died, *_ = plan.stages.values()
+    outcome = Outcome(
+        plan,
+        {failed.key: Failure(failed, "broken", 1)},
+        made=7,
+        reused=2,
+        rebuilt={died.key: Rebuilt(died.kind, died.label, "a file")},
+        deaths={stage.key: Failure(stage, "killed", 1) for stage in (failed, died)},
+    )
+    first, *listed = _closing(outcome, 61).splitlines()
+    assert first == "7 stages made, 2 taken from the store, 1:01; 1 have no result, for the reasons above"
+    assert listed[1] == f"  {died.kind} {died.label}: a file"
+    assert listed[3:] == [f"  {died.kind} {died.label}: killed"]
+    assert outcome.again() == [outcome.deaths[died.key]]
+
+
+def test_a_second_attempt_adds_to_the_first(benchmark: Benchmark, tmp_path: Path) -> None:
+    plan = build_plan(benchmark, load_registry(), Store(tmp_path))
+    one, two, *_ = plan.stages.values()
+    first = Outcome(
+        plan, {}, 5, 10, {one.key: Rebuilt("k", "l", "r")}, {one.key: Failure(one, "x", 1)}, frozenset({"a"})
+    )
+    second = Outcome(plan, {}, 1, 14, {}, {two.key: Failure(two, "y", 1)}, frozenset({"b"}))
+    second.follow(first)
+    assert (second.made, second.reused, second.warned) == (6, 9, {"a", "b"})
+    assert (list(second.rebuilt), list(second.deaths)) == ([one.key], [one.key, two.key])
 
 
 def test_the_command_itself_needs_no_torch() -> None:

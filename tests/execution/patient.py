@@ -93,6 +93,14 @@ class Mortal(GeneratedInstructions):
 class Patient:
     def __init__(self, options):
         self.sft = SFT(SFTOptions())
+        if WANTED["do"] == "die in build":
+            spend_a_life()
+        if WANTED["do"] == "outlast":
+            heard = []
+            signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
+            Path(WANTED["folder"], "waiting").touch()
+            while not heard:
+                time.sleep(0.01)
 
     def setup(self, run):
         self.sft.setup(run)
@@ -124,6 +132,9 @@ class Patient:
         if os.environ.get("RANK", "0") == WANTED["rank"] and once.exists():
             once.unlink()
             os.kill(os.getpid(), signal.SIGSTOP)
+
+    def outlast(self, step):
+        pass
 
     def pace(self, step):
         time.sleep(WANTED["seconds"])

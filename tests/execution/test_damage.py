@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from execution.bench import KINDS, PATIENCE, Bench
 
 from harness.cli import main
+from harness.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +168,30 @@ def test_a_finished_run_prints_its_tables_where_nothing_may_be_written(
     assert table in found.stdout
     assert "warning: the tables are printed and not written: " in found.stderr
     assert "Read-only file system" in found.stderr
+    quiet = call(*command, "--quiet")
+    assert (quiet.exit_code, quiet.stdout) == (0, "")
+    assert "warning: the tables are neither printed (--quiet) nor written: " in quiet.stderr
     assert everything(bench.results) == before
+
+
+def test_damage_that_cannot_be_moved_aside_is_one_message(
+    copied: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = copied()
+    folder = bench.stages("generate")["new/eso/seed 0/test/t1"].folder
+    (folder / "samples.jsonl").write_bytes(b"")
+    before = everything(bench.results)
+
+    def refuse(path: Path, *_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    found = CliRunner().invoke(main, bench.command()[3:], standalone_mode=False)
+    assert isinstance(found.exception, StorageError), found.output
+    said = str(found.exception)
+    assert f"{folder}: a damaged stage cannot be moved aside: generate new/eso/seed 0/test/t1: samples.jsonl" in said
+    assert "or another --results DIR" in said
+    assert {path: content for path, content in everything(bench.results).items() if path in before} == before
 
 
 def test_weights_that_are_larger_than_a_file_may_be_are_one_message(tmp_path: Path) -> None:

@@ -55,6 +55,11 @@ def test_a_stage_that_always_dies_is_tried_twice_and_costs_its_own_cells(
     assert {kind for kind, _ in others} >= {"prepare", "train", "generate", "score"}
     board = json.loads(bench.board("json").read_text(encoding="utf-8"))
     assert board["tables"]["scores"]["rows"]
+    described = json.loads((bench.board("json").parent / "manifest.json").read_text(encoding="utf-8"))["datasets"]
+    assert {data["label"]: data["stage"] is None for data in described if data["role"] != "train"} == {
+        "test": False,
+        "mortal": True,
+    }
     assert "Failed: " in bench.board("md").read_text(encoding="utf-8")
 
 

@@ -90,7 +90,8 @@ def test_a_failed_trial_is_counted_and_not_chosen(tmp_path: Path) -> None:
 def test_a_row_fails_with_all_its_trials_and_leaves_the_others_alone(tmp_path: Path) -> None:
     rates = {"methods.eso.recipe.method_learning_rate": [1e29, 1e30]}
     bench = Bench(tmp_path, tuned(tune={"options": rates}, methods=["sft", ESO]))
-    bench.run(code=1)
+    said = bench.run(code=1)
+    assert said.count("\n  no result: eso") == 1
     rows = described(bench)
     assert (rows["eso"]["trials"], rows["eso"]["chosen"]) == (2, None)
     assert rows["eso"]["seeds"]["0"]["failed"]

@@ -144,6 +144,28 @@ def test_failures_are_told_whole_also_quietly(now: Callable[[float], None]) -> N
     )
 
 
+def test_what_was_let_go_is_no_error_to_be_told_quietly(now: Callable[[float], None]) -> None:
+    for quiet, told in ((True, ["a file"]), (False, ["a file", "let go"])):
+        watcher, out = lines(quiet=quiet)
+        watcher.rebuilding(TRAIN, "a file", damaged=True)
+        watcher.rebuilding(SCORE, "let go", damaged=False)
+        assert [line.rpartition(": ")[2] for line in out.getvalue().splitlines()] == told
+
+
+def test_bars_tell_what_was_let_go_and_forget_what_another_run_has_made(now: Callable[[float], None]) -> None:
+    out = io.StringIO()
+    bars = Bars(Console(file=out, width=80), jobs=1)
+    bars.planned(plan(), [TRAIN, SCORE])
+    bars.rebuilding(SCORE, "let go", damaged=False)
+    assert out.getvalue() == "made anew: score s: let go\n"
+    bars.started(0, TRAIN)
+    bars.found(TRAIN)
+    out.truncate(0)
+    bars.console.print(bars._render())
+    assert "train" not in out.getvalue()
+    assert "1/2 stages" in out.getvalue()
+
+
 def test_one_reason_is_told_once(now: Callable[[float], None]) -> None:
     watcher, out = lines()
     for worker, one in enumerate((TRAIN, GENERATE)):

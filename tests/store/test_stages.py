@@ -58,6 +58,23 @@ def test_nothing_is_created_by_looking(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
+def test_a_sweep_keeps_what_unfinished_stages_go_on_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folders = [store.scratch(KIND, name) for name in ("aaaa", "bbbb", "cccc", ID)]
+    for folder in folders:
+        (folder / "9").mkdir(parents=True)
+    store.folder(KIND, "bbbb").mkdir(parents=True)  # damaged: it has no manifest
+    store.folder(KIND, "cccc").mkdir(parents=True)
+    (store.folder(KIND, "cccc") / "manifest.json").write_text('{"format": 999}')
+    make(tmp_path)
+    store.sweep()
+    assert [folder.exists() for folder in folders] == [True, True, True, False]
+    store.let_go(KIND, ID, ["model.safetensors"])
+    (folders[-1] / "9").mkdir(parents=True)
+    store.sweep()
+    assert folders[-1].exists() == bool(store.open(KIND, ID).manifest.get("let_go"))
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_not_written(tmp_path: Path, bad: float) -> None:
     with Store(tmp_path).draft(KIND, ID) as draft:
