@@ -59,7 +59,7 @@ def win_rate(wins: Array, *, groups: Sequence[str] | None = None) -> tuple[Inter
     if own is None:
         return None
     found, note = own
-    low, high = wilson(found.mean, _trials((~np.isnan(wins)).any(0), groups))
+    low, high = wilson(found.mean, _trials(np.asarray((~np.isnan(wins)).any(0)), groups))
     alone = Interval(found.mean, low, high)
     if note == TWO_SEEDS or (groups is not None and not found.known):
         return found, alone

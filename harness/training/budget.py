@@ -98,8 +98,8 @@ def row_tokens(rows: Mapping[str, Any]) -> list[int]:
     total: torch.Tensor | int = 0
     for value in rows.values():
         if isinstance(value, Batch):
-            labelled = isinstance(value.completions, Completions)  # undesirable ones are no demonstrations
-            answers = value.completions if labelled else value.demonstrations
+            # undesirable completions are no demonstrations
+            answers = value.completions if isinstance(value.completions, Completions) else value.demonstrations
             total = total + value.prompts.lengths + answers.lengths.sum(1)
             if isinstance(value.pairs, Pairs):  # and no stand-in for what a method does not read
                 total = total + value.pairs.chosen.lengths.sum(1) + value.pairs.rejected.lengths.sum(1)
