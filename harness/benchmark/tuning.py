@@ -249,7 +249,7 @@ def _metric(part: Part, context: Context, metrics: Sequence[tuple[Node, MetricUs
         return None
     registration = every[name]
     columns = {each.name: each for each in (*registration.columns, *registration.corpus)}
-    column = column or registration.headline or registration.columns[0].name
+    column = column or registration.headline or (registration.columns or registration.corpus)[0].name
     if column not in columns:
         near, expected = suggest(column, columns), f"one of {', '.join(columns)}"
         what = f"metric {name} has no such column"

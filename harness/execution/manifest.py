@@ -207,7 +207,7 @@ def _metric(name: str, options: dict[str, Any], registry: Registry) -> dict[str,
         "options": options,
         "role": registration.role,
         "needs": sorted(registration.needs),
-        "headline": registration.headline or registration.columns[0].name,
+        "headline": registration.headline or (registration.columns or registration.corpus)[0].name,
         "columns": [asdict(column) for column in registration.columns],
         "corpus": [asdict(column) for column in registration.corpus],
     }

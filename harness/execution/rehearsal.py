@@ -121,7 +121,7 @@ def _rehearse(method: Method, registration: MethodRegistration, where: str) -> N
         segment = Segment(
             tiny_plan(steps=1),
             policy,
-            tiny_rows(policy),
+            tiny_rows(policy, labelled="labels" in registration.needs),
             DeclaredMethod(method, registration.needs, where),
             around=Surroundings(log=lambda _row: None),
             reward=CombinedReward([Part("probe", probe_reward)]),

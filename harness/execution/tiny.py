@@ -75,8 +75,11 @@ def _made(seed: int) -> Policy:
     return policy
 
 
-def tiny_examples() -> list[Example]:
-    """Return eight rows of unequal lengths with everything a method may ask for: answers, pairs and labels."""
+def tiny_examples(*, labelled: bool = False) -> list[Example]:
+    """Return eight rows of unequal lengths with everything a method may ask for: answers and pairs, or labels.
+
+    ``labelled`` rows are unpaired preferences: a third of their completions are desirable, and none has a pair.
+    """
     answers = ["yes", "no, never", "a", "perhaps later", "b c d", "why?", "é", "good night"]
     return [
         Example(
@@ -84,23 +87,26 @@ def tiny_examples() -> list[Example]:
             fields={"instruction": "say it" + " again" * (number % 4)},
             completion=answer,
             references=(answer, answer.upper()),
-            chosen=answer + "!",
-            rejected=answer[::-1],
-            columns={"category": "even" if number % 2 == 0 else "odd", "label": number % 3 == 0},
+            chosen=None if labelled else answer + "!",
+            rejected=None if labelled else answer[::-1],
+            label=number % 3 == 0 if labelled else None,
+            columns={"category": "even" if number % 2 == 0 else "odd"},
         )
         for number, answer in enumerate(answers)
     ]
 
 
-def tiny_batch(policy: Policy, examples: Sequence[Example] | None = None) -> Batch:
+def tiny_batch(policy: Policy, examples: Sequence[Example] | None = None, *, labelled: bool = False) -> Batch:
     """Return rows, those of :func:`tiny_examples` by default, as a training run would hand them to a method."""
-    return collate(tiny_rows(policy, examples), policy.device)
+    return collate(tiny_rows(policy, examples, labelled=labelled), policy.device)
 
 
-def tiny_rows(policy: Policy, examples: Sequence[Example] | None = None) -> Sequence[EncodedRow]:
+def tiny_rows(
+    policy: Policy, examples: Sequence[Example] | None = None, *, labelled: bool = False
+) -> Sequence[EncodedRow]:
     """Return rows, those of :func:`tiny_examples` by default, as tokens."""
     encoded = encode(
-        tiny_examples() if examples is None else examples,
+        tiny_examples(labelled=labelled) if examples is None else examples,
         policy.tokeniser,
         TEMPLATE,
         max_prompt=MAX_PROMPT,

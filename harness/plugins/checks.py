@@ -233,5 +233,13 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
     if registration.headline and registration.by_options is None:
         _check_choice(what, "headline", [registration.headline], names)
     _check_choice(what, "role", [registration.role], get_args(Role))
+    per_answer = {column.name for column in registration.columns}
+    headline = registration.headline or next(iter(per_answer), None)
+    if registration.role == "score" and registration.by_options is None and headline not in per_answer:
+        raise PluginError(
+            f"{what}: the number that stands for a score must be one of `columns`, which rows are compared by",
+            got=f"headline {headline!r}, which `corpus` has" if headline else "`corpus` alone",
+            expected="a Column in `columns`, or another role, such as role='other'",
+        )
     _check_names(what, "opponents", registration.opponents)
     _check_names(what, "retryable", registration.retryable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.errors import reason
+from harness.report.differences import TWO_SEEDS
 from harness.report.findings import Contrast, View, verdict
 from harness.report.grid import visible
 from harness.report.scores import summary_columns
@@ -85,6 +87,8 @@ def _contrast(columns: Columns, column: Column, row: ResultRow, baseline: Result
         return None
     found, scale = column.comparisons[row.model].of(row.label, baseline.label), column.heading.scale
     if found is None or not found.claims:
+        if found is not None and not math.isnan(found.estimate):
+            estimate = found.estimate  # of the prompts that both rows have complete, as the table has it
         return Contrast(row.label, baseline.label, estimate * scale, claimed=False)
     ends = found.low * scale, found.high * scale
     return Contrast(row.label, baseline.label, found.estimate * scale, *ends, claimed=found.claimed)
@@ -228,16 +232,20 @@ def _lines(text: str, show: Callable[[str], str]) -> str:
 
 
 def _head(table: Table) -> str:
-    """Say what the numbers of a table are: its title, which way is better, and what ± means."""
+    """Say what the numbers of a table are: its title, which way is better, and what stands beside them."""
     better = {h.higher_is_better for h in table.headings if h.shown} - {None}
     said = [table.title.removeprefix("At a glance: ")]
     if len(better) == 1:
         said.append("higher is better" if True in better else "lower is better")
-    some = [
-        cell for row in table.rows for cell in row.cells.values() if cell.interval is not None and cell.interval.known
-    ]
-    if some:
+    cells = [(row.cells[h.name], h) for row in table.rows for h in table.headings if h.shown and h.name in row.cells]
+    own = [cell.interval for cell, heading in cells if cell.difference is None and not heading.bare]
+    if any(interval is not None and interval.known for interval in own):
         said.append("± to the further end of a 95 % interval")
+    differences = [cell.difference for cell, _ in cells if cell.difference is not None]
+    if any(found.known for found in differences):
+        said.append("in brackets a 95 % interval of the difference")
+    if any(found.note == TWO_SEEDS for found in differences):
+        said.append("in parentheses each seed's difference")
     return ", ".join(said) + "."
 
 

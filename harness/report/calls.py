@@ -75,10 +75,12 @@ def _family(results: Results) -> str:
 
 
 def _no_claim(said: Sequence[Difference], results: Results) -> str:
-    if not said and len(results.seeds) >= SEEDS_FOR_CLAIMS:
+    if not any(pair.seeds for pair in said) and len(results.seeds) >= SEEDS_FOR_CLAIMS:
         return f"No claim: {results.baseline} or every other row has no values to compare."
     if any(pair.note == FEW_GROUPS for pair in said):
-        return f"No claim: there are fewer than {GROUPS_FOR_CLAIMS} groups of prompts."
+        return (
+            f"No claim: there are fewer than {GROUPS_FOR_CLAIMS} groups of prompts, or a few hold nearly all prompts."
+        )
     if notes := sorted({pair.note for pair in said if pair.seeds >= SEEDS_FOR_CLAIMS and pair.note}):
         return f"No claim: the differences have no interval ({', '.join(notes)})."
     count = max((pair.seeds for pair in said), default=len(results.seeds))

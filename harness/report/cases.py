@@ -93,10 +93,10 @@ def _name(row: ResultRow, results: Results) -> str:
 
 
 def _given(row: Mapping[str, Any]) -> list[Passage]:
-    """Return the data set's own answers, each text once."""
+    """Return the data set's own answers, each text once; an undesirable completion is none."""
     found: dict[str, Passage] = {}
     for key, name in _GIVEN[::-1]:
-        if row.get(key):
+        if row.get(key) and not (key == "completion" and row.get("label") is False):
             found[row[key]] = Passage(name, row[key])
     for number, text in enumerate(row.get("references") or (), start=1):
         found.setdefault(text, Passage(f"reference {number}", text))

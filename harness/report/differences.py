@@ -79,8 +79,8 @@ class Difference:
 
     def __neg__(self) -> Difference:
         """Return the difference the other way round."""
-        per_seed = tuple(-value for value in self.per_seed)
-        return replace(self, estimate=-self.estimate, low=-self.high, high=-self.low, per_seed=per_seed)
+        per_seed = tuple(0.0 - value for value in self.per_seed)  # and no -0.0
+        return replace(self, estimate=0.0 - self.estimate, low=0.0 - self.high, high=0.0 - self.low, per_seed=per_seed)
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,6 @@ class Compared:
     def claims(self) -> bool:
         """Whether any difference may be claimed."""
         return any(found.claims for found in self.pairs.values())
-
-    @property
-    def detectable(self) -> float | None:
-        """The median over the pairs of what each could have found."""
-        sizes = [found.detectable for found in self.pairs.values() if not math.isnan(found.detectable)]
-        return float(np.median(sizes)) if sizes else None
 
     def of(self, first: str, second: str) -> Difference | None:
         """Return first minus second, whichever way they were compared; None where they were not."""
@@ -135,6 +129,11 @@ class _Part(NamedTuple):
     def enough(self) -> bool:
         """Whether its variances are known, and so may be borrowed from."""
         return self.seeds >= SEEDS_FOR_CLAIMS and self.layout.shape[1] >= 2
+
+    @property
+    def few_groups(self) -> bool:
+        """Whether groups are few, or a few of them hold nearly all prompts: one that is left out changes all."""
+        return self.grouped and (self.layout.shape[1] < GROUPS_FOR_CLAIMS or self.freedom < 1)
 
 
 class _Model(NamedTuple):
@@ -200,6 +199,7 @@ def difference(
     groups: Groups = None,
     scale: float | None = None,
     bounds: tuple[float, float] | None = None,
+    binary: bool = False,
 ) -> Difference:
     """Return one difference, or any contrast of rows, with an interval of its own variances alone.
 
@@ -209,9 +209,10 @@ def difference(
         groups: a key for each of the E prompts; those with the same one belong together.
         scale: the largest value of a row, without its sign; what is smaller by twelve digits is rounding.
         bounds: the least and the largest value that the difference itself can have.
+        binary: whether it is of two rows that have nothing but 0 and 1.
     """
     part = _complete(values, groups, lambda kept: float(np.abs(kept).max()) if scale is None else scale)
-    return _judged(part, tests, bounds)
+    return _judged(part and part._replace(binary=binary), tests, bounds)
 
 
 def own_interval(
@@ -279,7 +280,7 @@ def _judged(
     said = Difference(float(np.mean(per_seed)), seeds=seeds, prompts=prompts, per_seed=per_seed)
     size = part.layout.shape[1]
     note = _lacking(part)
-    if note and not (note == ONE_SEED and size >= 2 and not (part.grouped and size < GROUPS_FOR_CLAIMS)):
+    if note and not (note == ONE_SEED and size >= 2 and not part.few_groups):
         return replace(said, note=note)
     if note == ONE_SEED:
         error = math.sqrt(float(part.layout[0].var(ddof=1)) / size)
@@ -304,7 +305,7 @@ def _lacking(part: _Part) -> str:
     """Return what there is too little of for a claim."""
     if part.seeds < SEEDS_FOR_CLAIMS:
         return ONE_SEED if part.seeds == 1 else TWO_SEEDS
-    if part.grouped and part.layout.shape[1] < GROUPS_FOR_CLAIMS:
+    if part.few_groups:
         return FEW_GROUPS
     return ONE_PROMPT if part.layout.shape[1] < 2 else ""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NUMBERS = (
-    "value", "low", "high", "ties", "missing", "seeds", "status",
+    "value", "low", "high", "letters", "missing", "seeds", "status",
     "claimed", "p", "detectable", "prompts", "by_seed", "note",
 )  # fmt: skip
 

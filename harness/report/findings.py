@@ -75,8 +75,8 @@ def verdict(views: Sequence[View], *, seeds: int) -> list[str]:
 
 
 def _nothing(seeds: int) -> str:
-    if seeds > 2:  # the run has enough, but rows failed
-        return "Too few rows have a number for three seeds: nothing is claimed."
+    if seeds > 2:  # the run has enough: rows failed, or prompts are too few or too alike
+        return "Nothing is claimed: the captions of the tables say why."
     return f"{_WORDS[seeds]} seed{'' if seeds == 1 else 's'}: nothing is claimed."
 
 
@@ -94,7 +94,9 @@ def _claims(views: Sequence[View]) -> list[str]:
             side = _side(first, ahead=ahead)
             parts.append(f"{names} {'is' if len(found) == 1 else 'are'} {side} {'it' if parts else baseline}")
     undecided = [c.row for c in first.contrasts if not c.claimed]
-    if not parts:
+    if not first.contrasts:
+        said = [f"On {first.where}, no row has a number to compare."]
+    elif not parts:
         said = [f"On {first.where}, no row can be told from {baseline}."]
     else:
         rest = f"; {listed(undecided)} cannot be told from it" if undecided else ""
@@ -112,6 +114,8 @@ def _elsewhere(first: View, others: Sequence[View], baseline: str) -> str:
     for row in main | _sides_of(rest) if rest else ():
         places: dict[bool | None, list[str]] = {True: [], False: [], None: []}
         for view in rest:
+            if not any(contrast.row == row for contrast in view.contrasts):
+                continue  # without a number nothing is told of it, not even that it is not told apart
             places[_sides(view).get(row)].append(view.where)
         known = main.get(row, True)
         parts = [

@@ -7,11 +7,12 @@ a tie and 0 for a loss; NaN where there is no verdict.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
 
+from harness.report.components import grouping
 from harness.report.differences import TWO_SEEDS, own_interval
 from harness.report.statistics import LEVEL, Interval, mean, replicates, widening
 
@@ -49,19 +50,30 @@ def win_rate(wins: Array, *, groups: Sequence[str] | None = None) -> tuple[Inter
     The unit is the prompt: draws and seeds are averaged within it before Wilson's interval counts prompts, so many
     draws never make it shorter. It knows nothing of how much seeds differ, which the interval of any mean does; and
     that has no width where every prompt is won. Each end that tables show is the further one of the two. With two seeds
-    there is none: too little is known of how much they differ.
+    there is none: too little is known of how much they differ. Nor is there one with too few groups of prompts.
+
+    Wilson's trials are groups where prompts are grouped: E²/Σn² of them, for E prompts in groups of n, since a mean of
+    values in [0, 1] has at most the variance p(1 − p) Σ(n/E)² if a group answers as one.
     """
     own = own_interval(wins, groups=groups, bounds=(0.0, 1.0))
     if own is None:
         return None
     found, note = own
-    low, high = wilson(found.mean, int((~np.isnan(wins)).any(0).sum()))
+    low, high = wilson(found.mean, _trials(np.asarray((~np.isnan(wins)).any(0)), groups))
     alone = Interval(found.mean, low, high)
-    if note == TWO_SEEDS:
+    if note == TWO_SEEDS or (groups is not None and not found.known):
         return found, alone
     if not found.known:
         return alone, alone
     return Interval(found.mean, max(0.0, min(found.low, low)), min(1.0, max(found.high, high))), alone
+
+
+def _trials(present: np.ndarray[Any, np.dtype[np.bool_]], groups: Sequence[str] | None) -> float:
+    """Return how many trials the prompts (E,) that are present are worth."""
+    if groups is None:
+        return float(present.sum())
+    sizes = grouping(np.asarray(groups)[present]).sizes
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 class Controlled(NamedTuple):
@@ -72,7 +84,7 @@ class Controlled(NamedTuple):
     """Change of the win's logit for one standard deviation more of length difference."""
 
 
-def length_controlled(wins: Array, differences: Array) -> Controlled | None:
+def length_controlled(wins: Array, differences: Array, *, grouped: bool = False) -> Controlled | None:
     """Return the length-controlled win rate with its 95 % interval.
 
     The logistic regression logit P(win) = a + b z, with z the difference in length (answer minus opponent, any unit)
@@ -80,7 +92,7 @@ def length_controlled(wins: Array, differences: Array) -> Controlled | None:
     over draws as fractional outcomes (a quasi-binomial fit); one point a prompt and seed. Dubois et al. (2024,
     "Length-controlled AlpacaEval") add terms for the difficulty of each prompt, which need the outputs of many systems.
     The interval is a crossed bootstrap: 500 replicates of seeds and prompts, each fitted anew; with two seeds there is
-    none.
+    none, nor where prompts are ``grouped``: they are drawn one by one.
 
     None where there are fewer than two prompts, or no finite fit: every answer won or lost, or a length beyond which
     every answer won.
@@ -102,7 +114,7 @@ def length_controlled(wins: Array, differences: Array) -> Controlled | None:
     drawn = _fit(outcome.reshape(-1), z.reshape(-1), weights)[:, 0]
     rates = scipy.special.expit(drawn[np.isfinite(drawn)])
     centre = float(scipy.special.expit(fitted[0]))
-    if wins.shape[0] == TOO_FEW:
+    if grouped or wins.shape[0] == TOO_FEW:
         return Controlled(Interval(centre, math.nan, math.nan), float(fitted[1]))
     low, high = np.quantile(rates, [LEVEL / 2, 1 - LEVEL / 2])
     wider = widening(np.where(present, wins, np.nan))

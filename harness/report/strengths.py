@@ -30,13 +30,13 @@ class Strengths(NamedTuple):
     because: str = ""
 
 
-def strengths(wins: Mapping[Pair, Array]) -> Strengths:
+def strengths(wins: Mapping[Pair, Array], *, grouped: bool = False) -> Strengths:
     """Fit P(i beats j) = σ(s_i − s_j) to the wins (S, N) of each pair's first player, by maximum likelihood.
 
     The model is Bradley and Terry's (1952); a tie is half a win of each. A finite fit exists if and only if the players
     cannot be cut in two groups of which one never lost a point to the other (Ford 1957). The intervals are from a
     crossed bootstrap over seeds and prompts; the same seeds and prompts are drawn for every pair, which keeps what is
-    common to them. With two seeds there are none.
+    common to them. With two seeds there are none, nor where prompts are ``grouped``: prompts are drawn one by one.
     """
     players = list(dict.fromkeys(player for pair in wins for player in pair))
     if len(players) < 3:
@@ -60,7 +60,7 @@ def strengths(wins: Mapping[Pair, Array]) -> Strengths:
         wider = max(widening(values) for pair, values in wins.items() if player in pair)
         middle = float(centre[index])
         ends = middle - wider * (middle - float(low[index])), middle + wider * (float(high[index]) - middle)
-        known = all(len(values) != TOO_FEW for values in wins.values())
+        known = not grouped and all(int((~np.isnan(values)).any(1).sum()) != TOO_FEW for values in wins.values())
         found[player] = Interval(middle, *(ends if known else (math.nan, math.nan)))
     return Strengths(found)
 

@@ -135,7 +135,7 @@ def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
         found["low"] = cell.interval.low * heading.scale
         found["high"] = cell.interval.high * heading.scale
     if cell.letters:
-        found["ties"] = cell.letters
+        found["letters"] = cell.letters
     if cell.difference is not None:
         found |= _parts(cell.difference, heading)
     if cell.missing:

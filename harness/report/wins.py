@@ -10,6 +10,7 @@ import numpy as np
 from harness.report import captions
 from harness.report.calls import claim_lines
 from harness.report.columns import Columns, beside, beside_headings, marks
+from harness.report.groups import group_column
 from harness.report.proportions import EMPTY, WIN, favours, length_controlled, win_rate
 from harness.report.rewards import accuracy_cell, trained_on_it
 from harness.report.statistics import mean
@@ -73,7 +74,7 @@ def win_table(columns: Columns) -> Table:
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     liked: list[str] = []
     for model in results.models:
-        null, flags = _null_row(results, model, listed, decoding)
+        null, flags = _null_row(columns, model, listed, decoding)
         rows.append(null)
         liked += flags
     caption = [
@@ -136,7 +137,8 @@ def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) ->
     data = row.cells.get((against.dataset, decoding))
     plain = columns.cell(row, against.column)
     wins = _matrix(columns.results, data, use, WIN + against.opponent)
-    found = win_rate(wins, groups=columns.groups(against.dataset, data.ids)) if data and wins is not None else None
+    groups = columns.groups(against.dataset, data.ids) if data else None
+    found = win_rate(wins, groups=groups) if wins is not None else None
     if data is None or wins is None or found is None:
         return {f"{name}/win": plain}
     shown, alone = found
@@ -149,7 +151,7 @@ def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) ->
     }
     lengths = _matrix(columns.results, data, use, LENGTH + against.opponent)
     if lengths is not None:
-        controlled = length_controlled(wins, lengths)
+        controlled = length_controlled(wins, lengths, grouped=groups is not None)
         cells[f"{name}/controlled"] = (
             TableCell(controlled.rate.mean, controlled.rate) if controlled else TableCell(status="no fit")
         )
@@ -164,8 +166,9 @@ def _matrix(results: Results, data: CellData | None, metric: str, column: str) -
     return data.matrix(metric, column, results.seeds) if data is not None else None
 
 
-def _null_row(results: Results, model: str, listed: Sequence[Against], decoding: str) -> tuple[TableRow, list[str]]:
+def _null_row(columns: Columns, model: str, listed: Sequence[Against], decoding: str) -> tuple[TableRow, list[str]]:
     """Return the row of the answer that says nothing, and a sentence for each judge that likes it."""
+    results = columns.results
     cells: dict[str, TableCell] = {}
     flags: list[str] = []
     for against in listed:
@@ -175,7 +178,8 @@ def _null_row(results: Results, model: str, listed: Sequence[Against], decoding:
         found = [_matrix(results, row.cells.get(place), use, EMPTY + against.opponent) for row in rows]
         # the same answer against the same opponent, whichever row it was judged beside: each verdict once
         null = _first_present([values for values in found if values is not None])
-        rate = win_rate(null) if null is not None else None
+        ids = next((row.cells[place].ids for row in rows if place in row.cells), [])
+        rate = win_rate(null, groups=columns.groups(against.dataset, ids)) if null is not None else None
         if null is None or rate is None:
             cells[f"{against.name}/win"] = TableCell(status="not judged")
             continue
@@ -216,12 +220,13 @@ def _how(results: Results) -> list[str]:
         (
             "Wins: the share of verdicts for the row, a tie counting ½, draws averaged within a prompt. ± is the "
             "distance to the further end of a 95 % interval of which each end is the further of two: that of any mean, "
-            f"for new prompts{seeds}, and Wilson's with prompts as trials, which has a width where all are won; with "
-            "two seeds there is none."
+            f"for new prompts{seeds}, and Wilson's with prompts as trials, or groups of them, which has a width "
+            "where all are won; with two seeds there is none, nor with too few groups."
         ),
         (
             "At equal length: where a logistic regression of the verdicts on the difference in length has its value "
-            "for none, with a bootstrap interval; no fit: all won or lost, or length alone decides."
+            "for none, with a bootstrap interval unless prompts are grouped; no fit: all won or lost, or length alone "
+            "decides."
         ),
         (
             "Consistent: pairs whose verdict is the same in both orders. First wins: how often the answer that the "
@@ -295,7 +300,7 @@ def strengths_table(columns: Columns) -> Table | None:
                         games[row.label, against.opponent] = wins
             if not games:
                 continue
-            found = strengths(games)
+            found = strengths(games, grouped=group_column(results, dataset) is not None)
             where = f"{label}{f' ({model})' if len(results.models) > 1 else ''}"
             lines += [f"{where}: {found.because}."] if found.because else []
             for player, strength in found.players.items():
@@ -310,8 +315,8 @@ def strengths_table(columns: Columns) -> Table | None:
         (
             "Bradley–Terry: one strength a player such that σ(difference) is the chance to win, fitted to all "
             "verdicts by maximum likelihood, a tie as half a win; logits, their mean 0. ± from a bootstrap over "
-            "prompts and seeds. Rows stand in the file's order: overlapping intervals rank nobody; the "
-            "differences of the win rates say who is told apart."
+            "prompts and seeds, unless prompts are grouped. Rows stand in the file's order: overlapping intervals rank "
+            "nobody; the differences of the win rates say who is told apart."
         ),
     )
     return Table("strengths", "Bradley–Terry strengths", tuple(headings), tuple(rows), caption)

@@ -89,6 +89,7 @@ def train_tiny(
     steps: int = STEPS,
     dropout: float = 0.0,
     interrupted: Callable[[], Method] | None = None,
+    labelled: bool = False,
 ) -> Outcome:
     """Train a method for a few steps of four rows each, in float64.
 
@@ -102,9 +103,10 @@ def train_tiny(
         dropout: of the policy's layers.
         interrupted: if given, the run is stopped after its first step and goes on from what was kept, in a new policy
             and with the method that this builds.
+        labelled: whether the rows are unpaired preferences, with labels, and not paired ones.
     """
     policy = tiny_policy(dropout=dropout)
-    rows = tiny_rows(policy)
+    rows = tiny_rows(policy, labelled=labelled)
     plan = tiny_plan(steps=steps, learning_rate=learning_rate, tokens=tokens, dropout=dropout)
     log: list[dict[str, Any]] = []
     stops = iter([15] if interrupted else [])

@@ -140,6 +140,7 @@ class _Bench:
         registry = registry_of(registration)
         resolved: Any = registry.resolved("method", registration.name, options or {})
         self.needs = resolved.needs
+        self.labelled = "labels" in self.needs
 
     def build(self) -> Method:
         method: Method = build(self.registration, self.options)
@@ -148,12 +149,12 @@ class _Bench:
     def run(self, around: Callable[[_Bench, Method], Method] | None = None, **settings: Any) -> Outcome:
         method = self.build()
         try:
-            return train_tiny(method if around is None else around(self, method), **settings)
+            return train_tiny(method if around is None else around(self, method), labelled=self.labelled, **settings)
         except UndeclaredError as error:
             broken(self.registration, f"{error.what}; expected {error.expected}")
 
     def resumed(self) -> Outcome:
-        return train_tiny(self.build(), interrupted=self.build)
+        return train_tiny(self.build(), interrupted=self.build, labelled=self.labelled)
 
     def distance(self, one: Outcome, other: Outcome) -> tuple[float, str]:
         """Return the largest difference of a weight, and its name."""

@@ -186,6 +186,8 @@ def spoilt(padded: Padded, size: int) -> Padded:
 def spoilt_batch(batch: Batch, size: int) -> Batch:
     """Return a batch with garbage in all of its padding."""
     batch = replace(batch, prompts=spoilt(batch.prompts, size), demonstrations=spoilt(batch.demonstrations, size))
+    if batch.completions is not None:
+        batch = replace(batch, completions=spoilt(batch.completions, size))
     if batch.pairs is None:
         return batch
     return replace(batch, pairs=Pairs(spoilt(batch.pairs.chosen, size), spoilt(batch.pairs.rejected, size)))

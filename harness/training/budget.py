@@ -98,7 +98,9 @@ def row_tokens(rows: Mapping[str, Any]) -> list[int]:
     total: torch.Tensor | int = 0
     for value in rows.values():
         if isinstance(value, Batch):
-            total = total + value.prompts.lengths + value.demonstrations.lengths.sum(1)
+            # undesirable completions are no demonstrations
+            answers = value.completions if isinstance(value.completions, Completions) else value.demonstrations
+            total = total + value.prompts.lengths + answers.lengths.sum(1)
             if isinstance(value.pairs, Pairs):  # and no stand-in for what a method does not read
                 total = total + value.pairs.chosen.lengths.sum(1) + value.pairs.rejected.lengths.sum(1)
         elif isinstance(value, Prompts):

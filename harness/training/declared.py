@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from harness.plugins.reading import UndeclaredError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from harness.api import Batch, Method, Pairs, Run, State
     from harness.api.registration import Need
@@ -31,6 +31,9 @@ class DeclaredMethod:
         """See :meth:`harness.api.Method.step`."""
         if batch.pairs is not None and "preferences" not in self._needs:
             batch = replace(batch, pairs=cast("Pairs", UndeclaredPairs(self._where)))
+        if "labels" not in self._needs:  # also where there are none: a rehearsal has labels only for who declares them
+            hidden: dict[str, Any] = {name: UndeclaredLabels(name, self._where) for name in ("labels", "completions")}
+            batch = replace(batch, **hidden)
         return self._method.step(self._run(run), batch)
 
     def state_dict(self) -> Mapping[str, State]:
@@ -115,6 +118,38 @@ class UndeclaredPairs:
     def __getitem__(self, rows: object) -> UndeclaredPairs:
         """Stand for some of them."""
         return self
+
+
+class UndeclaredLabels:
+    """Stands for the labels of a batch, or for their completions, that a method did not declare to need."""
+
+    def __init__(self, name: str, where: str) -> None:
+        """Stand for a field of a batch; ``where`` names the method."""
+        self._name = name
+        self._where = where
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse."""
+        if name.startswith("__"):  # Python asks for these by itself
+            raise AttributeError(name)
+        self.refuse()
+
+    def __getitem__(self, rows: object) -> UndeclaredLabels:
+        """Stand for some of them."""
+        return self
+
+    @classmethod
+    def __torch_function__(
+        cls, _function: object, _types: object, arguments: Sequence[Any], _named: object = None
+    ) -> NoReturn:
+        """Refuse what is called with them."""
+        next(part for part in arguments if isinstance(part, cls)).refuse()
+
+    def refuse(self, *_: object) -> NoReturn:
+        """Raise the error of their use."""
+        raise undeclared(f"batch.{self._name}", "labels", self._where)
+
+    __bool__ = __len__ = __iter__ = __invert__ = __and__ = __mul__ = __rmul__ = __sub__ = __rsub__ = refuse
 
 
 def undeclared(what: str, need: Need, where: str) -> UndeclaredError:

@@ -122,6 +122,11 @@ def test_ids_do_not_depend_on_the_order(tmp_path: Path) -> None:
             "a.jsonl:2: a column cannot be called 'references'",
         ),
         ({"prompt": "x", "completion": "y", "log_metric": 1}, {}, "a.jsonl:2: a column cannot be called 'log_metric'"),
+        (
+            {"prompt": "x", "completion": "y", "reward_model": {"style": "rule"}},
+            {},
+            "a.jsonl:2: a column cannot be called 'reward_model'",
+        ),
     ],
 )
 def test_a_broken_line_is_named(line: Any, options: dict[str, str], says: str, tmp_path: Path) -> None:

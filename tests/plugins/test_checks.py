@@ -143,10 +143,26 @@ def test_options_may_be_nested_and_recursive() -> None:
 
 
 def test_a_metric_may_have_corpus_numbers_or_columns_by_options_only() -> None:
-    corpus = MetricRegistration(name="bleu", summary="s", build="a:b", columns=(), corpus=(Column("b", "B"),))
+    corpus = MetricRegistration(
+        name="bleu", summary="s", build="a:b", columns=(), corpus=(Column("b", "B"),), role="other"
+    )
     check_registration("metric", corpus)
     adapter = MetricRegistration(name="evaluate", summary="s", build="a:b", columns=(), by_options=lambda _: {})
     check_registration("metric", adapter)
+
+
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [
+        ({"columns": ()}, "`corpus` alone"),
+        ({"columns": (Column("a", "A"),), "headline": "b"}, "headline 'b', which `corpus` has"),
+    ],
+)
+def test_no_corpus_number_stands_for_a_score(settings: dict[str, Any], got: str) -> None:
+    whole = MetricRegistration(name="m", summary="s", build="a:b", corpus=(Column("b", "B"),), **settings)
+    with pytest.raises(PluginError, match="the number that stands for a score must be one of `columns`") as raised:
+        check_registration("metric", whole)
+    assert got in str(raised.value)
 
 
 def test_every_key_that_a_benchmark_file_reads_is_reserved() -> None:

@@ -9,7 +9,9 @@ from report.synthetic import GREEDY, T1
 from rich.cells import cell_len
 
 from harness.report import brief, make_tables
-from harness.report.brief import fitted
+from harness.report.brief import _head, fitted
+from harness.report.differences import TWO_SEEDS, Difference
+from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
@@ -101,3 +103,29 @@ def test_a_run_for_its_timing_alone_shows_that(run: Run) -> None:
     text = brief(make_tables(run.root, run.write()), 100)
     assert "s/step" in text
     assert "tables: " in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "bare", "said"),
+    [
+        (TableCell(0.5, Interval(0.5, 0.4, 0.7)), False, "T, ± to the further end of a 95 % interval."),
+        (TableCell(0.5, Interval(0.5, 0.4, 0.7)), True, "T."),
+        (
+            TableCell(0.1, difference=Difference(0.1, -0.1, 0.3, seeds=3)),
+            False,
+            "T, in brackets a 95 % interval of the difference.",
+        ),
+        (
+            TableCell(0.1, difference=Difference(0.1, seeds=2, per_seed=(0.0, 0.2), note=TWO_SEEDS)),
+            False,
+            "T, in parentheses each seed's difference.",
+        ),
+    ],
+)
+def test_the_head_says_what_stands_beside_the_numbers_and_nothing_else(
+    cell: TableCell, said: str, *, bare: bool
+) -> None:
+    hidden = Heading("hidden", "hidden", shown=False)
+    plain = TableCell(0.5, Interval(0.5, 0.4, 0.7))
+    row = TableRow("eso", "m", {"a": cell, "hidden": plain})
+    assert _head(Table("t", "T", (Heading("a", "a", bare=bare), hidden), (row,))) == said

@@ -88,6 +88,13 @@ def test_preferences_stand_beside(study: Run) -> None:
     assert [answer["name"] for answer in found["cases"][0]["answers"][:2]] == ["reference", "rejected"]
 
 
+def test_an_undesirable_completion_is_no_reference(study: Run) -> None:
+    study.prompts = lambda index: {**prompt(index), "completion": "bad", "label": index > 0, "references": []}
+    _, found = written(study)
+    given = [case["answers"][: len(case["answers"]) - len(study.rows)] for case in found["cases"]]
+    assert given == [[], [{"name": "reference", "text": "bad"}]]
+
+
 def test_what_has_no_answer_says_why(study: Run) -> None:
     study.unfinished = {("eso", "train", "0")}
     _, found = written(study)

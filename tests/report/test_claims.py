@@ -56,6 +56,14 @@ def sized(run: Run) -> Run:
 class TestGroups:
     """Prompts that belong together are no independent witnesses of a claim."""
 
+    def test_are_what_is_wanted_where_nothing_is_decided(self) -> None:
+        generator = np.random.default_rng(3)
+        groups = [str(index % 20) for index in range(60)]
+        for centre, wanted in ((0.01, "would decide"), (-0.01, "would decide it against the claim")):
+            values = generator.normal(size=(3, 60))
+            part = replace(measured(values - values.mean() + centre), groups=groups)
+            assert judge([part]).cells[0].needed == f"more seeds, or more groups of prompts, {wanted}"
+
     def test_that_are_few_decide_nothing(self, sized: Run) -> None:
         sized.value = levels({"eso": 0.5, "sft": 0.3})
         sized.prompts = lambda index: {"fields": {"prompt": f"p{index}"}, "columns": {"template": index % 9}}
@@ -447,3 +455,9 @@ class TestTheTables:
         refused = CliRunner().invoke(main, ["report", "small/quick", "small/quick", "--results", str(sized.root)])
         assert refused.exit_code == 2
         assert "several are for --claims" in refused.stderr
+
+
+def test_zeros_against_ones_are_claimed_as_in_the_tables(sized: Run) -> None:
+    sized.examples = 90
+    sized.value = lambda place: float(place.row == "eso")
+    assert found(sized).word == "supported"

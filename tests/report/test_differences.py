@@ -264,6 +264,13 @@ class TestGroups:
         assert grouped.estimate == pytest.approx(plain.estimate)
         assert grouped.prompts == 200
 
+    def test_of_which_one_holds_nearly_all_prompts_support_no_claim(self) -> None:
+        values = 5 + np.random.default_rng(20).normal(size=(3, 100))
+        groups = np.maximum(np.arange(100) - 90, 0)  # 91 prompts and nine times one
+        for seeds, note in ((3, "few groups"), (1, "one seed")):
+            found = difference(values[:seeds], groups=groups)
+            assert (found.note, found.claimed, found.known) == (note, False, False)
+
     def test_below_ten_support_no_claim(self) -> None:
         values = 5 + np.random.default_rng(19).normal(size=(3, 90))
         few, enough = (difference(values, groups=np.arange(90) % count) for count in (9, 10))
@@ -344,3 +351,18 @@ class TestTheDetectableDifference:
 def test_a_difference_that_is_not_known_has_no_interval() -> None:
     assert not Difference(math.nan).known
     assert not Difference(math.nan).claimed
+
+
+def test_the_same_is_said_of_zeros_against_ones_alone_and_among_rows() -> None:
+    rows = {"a": np.zeros((3, 90)), "b": np.ones((3, 90))}
+    pair = compare(rows, baseline="a").pairs["b", "a"]
+    alone = difference(rows["b"] - rows["a"], binary=True)
+    assert pair.claimed
+    assert (alone.claimed, alone.low, alone.high) == (pair.claimed, pair.low, pair.high)
+    assert not difference(rows["b"] - rows["a"]).claimed
+
+
+def test_the_other_way_round_nothing_is_minus_zero() -> None:
+    found = -Difference(0.0, 0.0, 0.0, per_seed=(0.0, 1.0))
+    numbers = (found.estimate, found.low, found.high, *found.per_seed)
+    assert [math.copysign(1, number) for number in numbers] == [1, 1, 1, 1, -1]

@@ -13,6 +13,7 @@ from harness.report.calculated import Calculated
 from harness.report.columns import Columns
 from harness.report.findings import Contrast, View, listed, verdict
 from harness.report.results import load_results
+from harness.report.scores import summary_columns
 
 if TYPE_CHECKING:
     from report.synthetic import Place, Run
@@ -99,13 +100,24 @@ def test_what_is_claimed_elsewhere_alone_is_told() -> None:
     )
 
 
+def test_nothing_is_told_of_a_row_without_a_number() -> None:
+    views = [view("a", eso=UP, drl=UP), view("b", drl=DOWN)]
+    assert verdict(views, seeds=3)[1] == "But drl is below on b."
+    views = [View("a", able=True, lacking=("eso",)), view("b", eso=UP)]
+    assert verdict(views, seeds=3) == [
+        "On a, no row has a number to compare.",
+        "eso is above on b.",
+        "No number for eso on a.",
+    ]
+
+
 def test_models_are_told_apart_and_what_is_lacking_comes_last() -> None:
     first = replace(view("a", eso=UP), model="one", lacking=("drl",))
     second = replace(view("a", able=False, eso=1.0), model="two", lacking=("drl",))
     third = replace(view("b", able=False, eso=1.0, drl=0.5), model="two")
     assert verdict([first, second, third], seeds=3) == [
         "one: On a, eso (+2.5) is above sft.",
-        "two: Too few rows have a number for three seeds: nothing is claimed.",
+        "two: Nothing is claimed: the captions of the tables say why.",
         "eso has the highest mean on a (+1.0 over sft) and b (+1.0).",
         "No number for drl (one); no number for drl (two) on a.",
     ]
@@ -130,7 +142,7 @@ def test_of_a_run_with_two_seeds(run: Run) -> None:
     assert told(run) == [
         "Two seeds: nothing is claimed.",
         (
-            "eso has the highest mean on in-data at T = 1 (+3.00 over sft); no mean is higher than sft's on in-data "
+            "eso has the highest mean on in-data at T = 1 (+3.03 over sft); no mean is higher than sft's on in-data "
             "when greedy."
         ),
     ]
@@ -144,7 +156,7 @@ def test_of_a_run_with_claims_that_greedy_decoding_contradicts(run: Run) -> None
 
     run.value = value
     assert told(run) == [
-        "On in-data at T = 1, eso (+3.00) is above sft.",
+        "On in-data at T = 1, eso (+3.06, 2.53 to 3.58) is above sft.",
         "The same is claimed on tales; but eso is below on in-data when greedy.",
     ]
 
@@ -153,8 +165,8 @@ def test_of_a_run_in_which_a_row_failed(run: Run) -> None:
     run.rows, run.models = ("base", "sft", "eso", "drl"), ("one", "two")
     run.unfinished = {("drl", "train", str(seed)) for seed in run.seeds}
     assert told(run) == [
-        "one: On in-data, eso (+3.00) is above sft.",
-        "two: On in-data, eso (+3.00) is above sft.",
+        "one: On in-data, eso (+3.06, 2.53 to 3.58) is above sft.",
+        "two: On in-data, eso (+3.06, 2.53 to 3.58) is above sft.",
         "No number for drl (one) and drl (two).",
     ]
 
@@ -162,3 +174,22 @@ def test_of_a_run_in_which_a_row_failed(run: Run) -> None:
 def test_a_run_without_answers_says_nothing(run: Run) -> None:
     run.metrics, run.datasets, run.decodings = [], {}, {}
     assert told(run) == []
+
+
+def test_a_mean_without_a_claim_is_the_one_that_the_table_shows(run: Run) -> None:
+    run.seeds = (0, 1)
+
+    def value(place: Place) -> float | None:
+        if place.row == "eso" and (place.seed, place.example) == (1, 0):
+            return None  # the first prompt is not complete
+        return 0.5 if place.row == "eso" and (place.seed, place.example) == (0, 0) else plain_value(place)
+
+    run.value = value
+    columns = Columns(load_results(run.root, run.write()), Calculated())
+    (column,) = summary_columns(columns)
+    shown = column.comparisons["tiny"].of("eso", "sft")
+    assert shown is not None
+    assert f"({100 * shown.estimate:+.2f} over sft)" in sentences(columns)[1]
+    everything = (100 * (columns.mean(row, column.place) or 0) for row in columns.results.rows[1:])
+    start, eso = everything
+    assert eso - start != pytest.approx(100 * shown.estimate, abs=0.05)

@@ -206,7 +206,7 @@ def test_csv_and_json_hold_the_same_cells(full: Document) -> None:
         assert row["marks"] == ", ".join(expected["marks"])
         cell = expected["cells"][row["column"]]
         count += 1
-        for name in ("value", "low", "high", "ties", "missing", "seeds", "status"):
+        for name in ("value", "low", "high", "letters", "missing", "seeds", "status"):
             assert row[name].removeprefix("'") == str(cell.get(name, ""))
         assert row["claimed"] == {None: "", True: "yes", False: "no"}[cell.get("claimed")]
         assert row["by_seed"].removeprefix("'") == " ".join(map(str, cell.get("by_seed", ())))

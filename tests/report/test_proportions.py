@@ -161,6 +161,29 @@ TRUTH = {"a": 0.8, "b": 0.1, "c": -0.3, "d": -0.6}
 ROUND = list(itertools.combinations(TRUTH, 2))
 
 
+class TestGroups:
+    def test_count_as_trials(self) -> None:
+        wins = np.random.default_rng(1).integers(0, 2, size=(1, 20)).repeat(5, axis=1).astype(float)
+        groups = [str(index // 5) for index in range(100)]
+        found = win_rate(wins, groups=groups)
+        assert found is not None
+        assert (found[1].low, found[1].high) == wilson(float(wins.mean()), 20)
+
+    def test_of_which_there_are_few_leave_no_interval(self) -> None:
+        found = win_rate(np.ones((3, 90)), groups=[str(index % 9) for index in range(90)])
+        assert found is not None
+        assert not found[0].known
+        assert found[1].known
+
+    def test_leave_a_fit_without_an_interval(self) -> None:
+        wins, lengths = drawn(4, shape=(3, 60))
+        plain, grouped = length_controlled(wins, lengths), length_controlled(wins, lengths, grouped=True)
+        assert plain is not None
+        assert grouped is not None
+        assert (plain.rate.known, grouped.rate.known) == (True, False)
+        assert (plain.rate.mean, plain.slope) == (grouped.rate.mean, grouped.slope)
+
+
 class TestStrengths:
     @pytest.mark.parametrize(
         "pairs", [ROUND, [("a", "d"), ("b", "d"), ("c", "d")], [("a", "b"), ("b", "c"), ("c", "d")]]
@@ -195,6 +218,14 @@ class TestStrengths:
             assert first.players[name].low == pytest.approx(second.players[name].low, abs=1e-9)
         seeds = strengths({pair: values[[2, 0, 1]] for pair, values in wins.items()})
         assert seeds.players["a"].mean == pytest.approx(first.players["a"].mean)
+
+    def test_have_no_interval_with_two_seeds_or_where_prompts_are_grouped(self) -> None:
+        wins = games(TRUTH, ROUND, (3, 40))
+        assert strengths(wins).players["a"].known
+        assert not strengths(wins, grouped=True).players["a"].known
+        for values in wins.values():
+            values[1] = math.nan  # one seed of three has no verdict
+        assert not strengths(wins).players["a"].known
 
     def test_need_a_comparison_that_links_all(self) -> None:
         found = strengths(games(TRUTH, [("a", "b"), ("c", "d")]))

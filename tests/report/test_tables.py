@@ -147,7 +147,7 @@ class TestNumbers:
         cell = found["eso"]["in-data/corpus rouge.all"]
         assert cell["value"] == pytest.approx(10)
         assert cell["high"] - cell["value"] == pytest.approx(4.303 * 10 / 3**0.5, rel=1e-3)
-        assert "ties" not in cell
+        assert "letters" not in cell
         assert "low" not in found["sft"]["in-data/corpus rouge.all"]
         assert "part of no comparison: BLEU; their ± is a t interval over seeds" in said(run)
 
@@ -155,11 +155,15 @@ class TestNumbers:
 class TestClaims:
     def test_need_three_seeds(self, run: Run) -> None:
         run.seeds = (0, 1)
-        assert all("ties" not in row[SCORE] for row in cells(run).values())
+        assert all("letters" not in row[SCORE] for row in cells(run).values())
         for name in ("summary", "scores"):
             assert "No claim: with 2 seeds no difference between rows is called one" in said(run, name)
         assert "the order is no claim" in said(run, "summary")
         assert "found four times in five" not in said(run)
+
+    def test_of_rows_without_a_prompt_in_common_speak_of_no_seeds(self, run: Run) -> None:
+        run.value = lambda place: 0.5 if (place.row == "eso") == (place.example % 2 == 0) else None
+        assert "No claim: sft or every other row has no values to compare." in said(run)
 
     def test_of_one_seed_say_what_the_interval_leaves_out(self, run: Run) -> None:
         run.seeds = (7,)
@@ -189,7 +193,7 @@ class TestClaims:
 
     def test_are_differences_from_the_start_with_three(self, run: Run) -> None:
         assert cells(run)["eso"][DELTA]["claimed"] is True
-        assert all("ties" not in row[SCORE] for row in cells(run).values())
+        assert all("letters" not in row[SCORE] for row in cells(run).values())
         caption = said(run)
         assert "A difference is claimed exactly where its interval excludes 0" in caption
         assert "what is not claimed is not told apart, which does not make it equal" in caption
@@ -210,7 +214,7 @@ class TestClaims:
         run.rows = ("base", "sft", "eso", "other")
         run.change = lambda manifest: manifest["config"].update(compare={"baseline": None, "pairs": "all"})
         found = cells(run)
-        assert {name: row[SCORE].get("ties") for name, row in found.items()} == {
+        assert {name: row[SCORE].get("letters") for name, row in found.items()} == {
             "base": None, "sft": "b", "eso": "a", "other": "c",
         }  # fmt: skip
         assert found["eso"][DELTA]["claimed"] is True
@@ -228,7 +232,7 @@ class TestClaims:
     def test_order_letters_where_less_is_better(self, run: Run) -> None:
         run.change = lambda manifest: manifest["config"].update(compare={"baseline": None, "pairs": "all"})
         run.metrics = [{**METRICS[0], "columns": [{**ROUGE_L, "higher_is_better": False}]}]
-        letters = {name: row[SCORE].get("ties") for name, row in cells(run).items()}
+        letters = {name: row[SCORE].get("letters") for name, row in cells(run).items()}
         assert letters == {"base": None, "sft": "a", "eso": "b"}
         assert [row.label for row in table(run, "summary").rows] == ["base", "sft", "eso"]
 
@@ -247,7 +251,7 @@ class TestClaims:
     def test_of_one_row_alone_are_none(self, run: Run) -> None:
         run.rows = ("sft",)
         found = cells(run)["sft"]
-        assert "ties" not in found[SCORE]
+        assert "letters" not in found[SCORE]
         assert DELTA not in found
 
 
@@ -284,7 +288,7 @@ class TestGroups:
         cell = cells(run)["eso"][DELTA]
         assert (cell["note"], cell["claimed"]) == ("few groups", False)
         assert "low" not in cell
-        assert "No claim: there are fewer than 10 groups of prompts." in said(run)
+        assert "No claim: there are fewer than 10 groups of prompts, or a few hold nearly all prompts." in said(run)
 
     def test_that_are_not_stored_any_more_support_none_either(self, run: Run) -> None:
         run.change = lambda manifest: manifest["config"]["evaluate"][0].update(group="template")
@@ -639,7 +643,7 @@ def test_the_order_of_rows_and_seeds_changes_nothing_but_the_order(
         for row in plain["rows"]:
             for name, cell in row["cells"].items():
                 again = by_label[row["label"]]["cells"][name]
-                assert again.get("ties") == cell.get("ties")
+                assert again.get("letters") == cell.get("letters")
                 assert again.get("value") == (
                     pytest.approx(cell["value"]) if isinstance(cell.get("value"), float) else cell.get("value")
                 )

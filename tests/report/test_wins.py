@@ -154,6 +154,17 @@ class TestTheNullAnswer:
         assert table.rows[-1].marks == ()
         assert "favours" not in "\n".join(table.caption)
 
+    def test_counts_groups_of_prompts(self, judged: Run) -> None:
+        judged.prompts = lambda index: {"fields": {"prompt": "p"}, "columns": {"template": index // 2}}
+        judged.change = lambda manifest: manifest["config"]["evaluate"][0].update(group="template")
+        found = cells(tables(judged)["win-rates"])["(null answer)"]
+        empty = matrix(judged, "sft", "null:chosen")
+        expected = win_rate(empty, groups=[str(index // 2) for index in range(40)])
+        assert expected is not None
+        for name, interval in zip(("win", "wilson"), expected, strict=True):
+            cell = found[f"{AGAINST}/{name}"]
+            assert (cell["low"], cell["high"]) == pytest.approx((100 * interval.low, 100 * interval.high))
+
     def test_that_wins_is_flagged(self, judged: Run) -> None:
         judged.value = lambda place: float(place.example != 3) if place.column == "null:chosen" else verdict(place)
         table = tables(judged)["win-rates"]

@@ -33,6 +33,12 @@ METHODS: list[tuple[type[Any], set[Any], str]] = [
         {"reward"},
         "uses batch.pairs, and its registration does not declare that it needs 'preferences'",
     ),
+    (
+        methods.UsesLabels,
+        {"reward"},
+        "uses batch.completions, and its registration does not declare that it needs 'labels'",
+    ),
+    (methods.SumsLabels, {"reward"}, "uses batch.labels, and its registration does not declare that it needs 'labels'"),
     (methods.UsesCritic, {"reward"}, "does not declare that it needs 'critic'"),
     (methods.OldWithDropout, {"reward"}, "it takes logprobs() with dropout on where no gradient is taken"),
     (methods.LogsLastPart, {"reward"}, "smaller micro-batches change what it logs as 'logp'"),
@@ -111,6 +117,7 @@ def name_of(value: Any) -> str | None:
 
 def test_what_is_right_passes(tmp_path: Path) -> None:
     check_method(method(methods.Good, {"reward"}))
+    check_method(method(methods.UsesLabels, {"reward", "labels"}))
     check_dataset(dataset(datasets.Good), tmp_path)
     check_metric(metric(texts.Good))
     check_reward(reward(texts.good_reward, ("references",)))

@@ -70,9 +70,18 @@ def test_the_batch_has_everything_a_method_may_ask_for() -> None:
     assert len(set(batch.demonstrations.lengths.flatten().tolist())) > 4
     assert bool(batch.demonstrations.finished.all())
     assert batch.pairs is not None
+    assert (batch.labels, batch.completions) == (None, None)
+    assert set(batch.columns) == {"category", "references"}
+
+
+def test_labelled_rows_are_unpaired_preferences() -> None:
+    batch = tiny_batch(tiny_policy(), labelled=True)
+    assert batch.pairs is None
     assert batch.labels is not None
+    assert batch.completions is not None
     assert set(batch.labels.tolist()) == {True, False}
-    assert set(batch.columns) == {"category", "label", "references"}
+    assert bool((batch.completions.lengths > 0).all())
+    assert ((batch.demonstrations.lengths > 0).flatten() == batch.labels).all()
 
 
 def test_most_checks_need_no_torch() -> None:

@@ -41,6 +41,12 @@ def test_tokens_of_a_row() -> None:
     assert row_tokens({"batch": batch}) == (prompts + answers + pairs).tolist()
     assert row_tokens({"p": batch.prompts, "s": samples}) == (prompts + 2 * answers).tolist()
     assert row_tokens({"pairs": batch.pairs}) == pairs.tolist()
+
+
+def test_the_tokens_of_a_labelled_row_are_those_of_its_completion_desirable_or_not() -> None:
+    batch = tiny_batch(tiny_policy(), labelled=True)
+    assert batch.completions is not None
+    assert row_tokens({"batch": batch}) == (batch.prompts.lengths + batch.completions.lengths.sum(1)).tolist()
     assert row_tokens({"x": torch.zeros(3, 2)}) == [1, 1, 1]
 
 

@@ -63,10 +63,19 @@ class Measured:
     """A key for each of the N prompts; those with the same one belong together."""
     bounds: tuple[float, float] | None = None
     """The least and the largest value that the difference can have."""
+    binary: bool = False
+    """Whether both rows have nothing but 0 and 1."""
 
     def found(self, tests: int) -> Difference:
         """Return what it says, corrected for so many places together."""
-        return difference(self.difference, tests=tests, groups=self.groups, scale=self.size, bounds=self.bounds)
+        return difference(
+            self.difference,
+            tests=tests,
+            groups=self.groups,
+            scale=self.size,
+            bounds=self.bounds,
+            binary=self.binary,
+        )
 
     def cell(self, found: Difference, word: Word, needed: str) -> Cell:
         """Return it judged."""
@@ -205,6 +214,9 @@ def more(found: Difference, measured: Measured, *, tests: int = 1, margin: float
     room = margin - abs(found.estimate) if margin else abs(found.estimate)
     if margin and room <= 0:
         return "the measured difference is larger than the margin: more data may contradict, and cannot support"
+    if measured.groups is not None:  # how many prompts a new group would have is not known
+        wanted = "more seeds, or more groups of prompts, would decide"
+        return wanted + (" it against the claim" if found.estimate < 0 and not margin else "")
     present = measured.difference[~np.isnan(measured.difference).all(1)]
     known = spread(present[:, ~np.isnan(present).any(0)])
     wanted = enough(estimated(known, found.seeds, found.prompts), room, found.seeds, found.prompts, tests=tests)

@@ -190,7 +190,9 @@ def _measured(where: str, spot: Spot, results: Results, row: ResultRow, other: R
     groups = groups_of(results, spot.dataset, _ids(spot, row), read_groups(results, spot.dataset))
     ends = bounds(described)
     reach = None if ends is None else (ends[0] - ends[1], ends[1] - ends[0])
-    return [Measured(where, apart, described["scale"], described["digits"], described["unit"], size, groups, reach)]
+    binary = bool(np.isin(np.stack([ours, theirs])[:, ~np.isnan(apart)], (0.0, 1.0)).all())
+    unit = described["unit"]
+    return [Measured(where, apart, described["scale"], described["digits"], unit, size, groups, reach, binary)]
 
 
 def _ids(spot: Spot, row: ResultRow) -> list[str]:

@@ -126,6 +126,24 @@ class UsesPairs(Good):
         return {"chosen": run.logprobs(batch, batch.pairs.chosen, dropout=False).sum()}
 
 
+class UsesLabels(Good):
+    """Labels of completions that are not declared."""
+
+    def more(self, run: Run, batch: Batch, samples: Completions) -> dict[str, Any]:
+        assert batch.completions is not None
+        assert batch.labels is not None
+        logprobs = run.logprobs(batch, batch.completions, dropout=False).sum()
+        return {"desirable": torch.where(batch.labels[:, None], logprobs, -logprobs)}
+
+
+class SumsLabels(Good):
+    """Labels alone, not declared."""
+
+    def more(self, run: Run, batch: Batch, samples: Completions) -> dict[str, Any]:
+        assert batch.labels is not None
+        return {"desirable": torch.where(batch.labels[:, None], 1.0, 0.0)}
+
+
 class UsesCritic(Good):
     """A critic that is not declared."""
 

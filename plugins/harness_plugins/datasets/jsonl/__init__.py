@@ -31,6 +31,7 @@ _SPLITS: Final = ("train", "validation", "test")
 #: What rewards are called with besides the columns.
 _TAKEN: Final = frozenset({
     "prompts", "completions", "completion_ids", "references", "trainer_state", "log_extra", "log_metric",
+    "reward_model",
 })  # fmt: skip
 #: How many of the rows that were left out a note names.
 _NAMED: Final = 5
