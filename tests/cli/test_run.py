@@ -102,7 +102,7 @@ def test_a_second_attempt_adds_to_the_first(benchmark: Benchmark, tmp_path: Path
     )
     second = Outcome(plan, {}, 1, 14, {}, {two.key: Failure(two, "y", 1)}, frozenset({"b"}))
     second.follow(first)
-    assert (second.made, second.reused, second.warned) == (6, 9, {"a", "b"})
+    assert (second.made, second.reused, second.warned) == (6, 9, frozenset({"a", "b"}))
     assert (list(second.rebuilt), list(second.deaths)) == ([one.key], [one.key, two.key])
 
 
