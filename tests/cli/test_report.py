@@ -51,7 +51,7 @@ def test_the_headline_and_what_it_says(run: Run) -> None:
     folder = run.write()
     lines = call("small/quick", "--results", run.root).stdout.splitlines()
     assert [line.split()[0] for line in lines[2:6]] == ["method", "eso", "sft", "base"]
-    assert lines[7] == "One seed: nothing is claimed. eso has the highest mean on in-data (+3.00 over sft)."
+    assert lines[7] == "One seed: nothing is claimed. eso has the highest mean on in-data (+2.90 over sft)."
     assert lines[-1] == f"all tables here: harness report {folder} --full"
     assert len(lines) == 12
 

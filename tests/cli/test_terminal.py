@@ -127,7 +127,7 @@ def test_every_command_that_reads(call: Callable[..., subprocess.CompletedProces
     brief = call("report", "--results", "reported").stdout
     assert b'bung "eins" -> \\u65b9 (quick)' in brief
     assert b"eso - \\u65b9" in brief
-    assert b"T = 1" in brief
+    assert b"Delta sft" in brief
     assert b" ^ " in call("report", "--results", "reported", "--full").stdout
     board = json.loads(call("report", "--results", "reported", "--json").stdout)
     assert board["title"] == "Übung “eins” → 方"
