@@ -9,7 +9,7 @@ import difflib
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class HarnessError(Exception):
@@ -120,3 +120,16 @@ def suggest(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate closest to ``name``, or None when none is close."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def raise_collected(errors: Mapping[str, HarnessError]) -> None:
+    """Raise what was collected by its text, all at once; nothing where nothing was.
+
+    Raises:
+        HarnessError: the one that there is.
+        InputErrors: there are several.
+    """
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        raise InputErrors(errors.values())

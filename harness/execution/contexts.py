@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, InputError, InputErrors
+from harness.errors import HarnessError, InputError, raise_collected
 from harness.lm.encode import check_fits, check_room
 from harness.stages.checkpoints import MODEL
 from harness.store import CorruptError
@@ -35,10 +35,7 @@ def check_contexts(stages: Iterable[Stage], store: Store) -> None:
                     check_fits(prompt, answer, positions, where=f"model {model.label}")
             except InputError as error:
                 errors[str(error)] = error
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise InputErrors(errors.values())
+    raise_collected(errors)
 
 
 def _asked(stage: Stage) -> Iterator[tuple[Stage, int, int | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError, InputErrors
+from harness.errors import HarnessError, raise_collected
 from harness.execution.rehearsal import plugins_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,4 @@ def preflight(stages: Iterable[Stage], registry: Registry) -> None:
                 call(registry.options(kind, name, options))
             except HarnessError as error:
                 errors[str(error)] = error
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise InputErrors(errors.values())
+    raise_collected(errors)

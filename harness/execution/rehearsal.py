@@ -10,7 +10,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, InputErrors
+from harness.errors import HarnessError, raise_collected
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import UndeclaredError
 from harness.plugins.runtime_options import join_options
@@ -91,10 +91,7 @@ def inspect_plugins(used: Sequence[Mapping[str, Any]], registry: Registry) -> No
             _inspect(use["kind"], use["name"], use["options"], registry)
         except HarnessError as error:
             errors[str(error)] = error
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
-        raise InputErrors(errors.values())
+    raise_collected(errors)
 
 
 def _inspect(kind: Kind, name: str, options: Mapping[str, Any], registry: Registry) -> None:

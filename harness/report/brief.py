@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.report.columns import Column, Columns
     from harness.report.results import ResultRow, Results
     from harness.report.table import Heading, Table, TableCell
-    from harness.report.write import Written
+    from harness.report.written import Written
 
 #: Characters between two columns.
 _GAP = 2

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from harness.report.calculated import Calculated
 from harness.report.cases import case_files, case_studies
 from harness.report.results import load_results, read_manifest
-from harness.report.write import Document, Written, build, document_files, refuse_missing
+from harness.report.write import build, document_files, refuse_missing
+from harness.report.written import Document, Written
 from harness.store.files import dump, seal
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, StorageError
 from harness.report import captions, html
@@ -26,7 +26,7 @@ from harness.report.training import signal_table, timing_table
 from harness.report.tuning import trial_lines
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
-from harness.store.files import replace_text
+from harness.report.written import Document, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,39 +48,6 @@ TABLES: Mapping[str, Callable[[Columns], Table]] = {
     "signal": lambda columns: signal_table(columns.results),
     "claims": lambda columns: claims_table(columns.results),
 }
-
-
-class Document(NamedTuple):
-    """What every form of a leaderboard says."""
-
-    title: str
-    notes: list[str]
-    tables: list[Table]
-    ending: list[str]
-    head: dict[str, Any]
-    verdict: list[str]
-    """What the run says, in one or two sentences."""
-
-
-class Written(NamedTuple):
-    """The tables of a run as files; nothing is written before all of them could be made."""
-
-    files: dict[str, str]
-    """Name to text, in the order in which they are written."""
-    document: Document
-    results: Results
-    folder: Path
-    """Where they belong."""
-
-    @property
-    def text(self) -> str:
-        """The tables as Markdown."""
-        return self.files["leaderboard.md"]
-
-    def write(self) -> None:
-        """Write every file; each is there as a whole, the old one or the new one."""
-        for name, text in self.files.items():
-            replace_text(self.folder / name, text)
 
 
 def make_tables(

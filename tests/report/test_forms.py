@@ -22,12 +22,14 @@ from harness.report.grid import WIDTH, visible
 from harness.report.results import load_results
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow, folded, shown
-from harness.report.write import Document, build
+from harness.report.write import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from markdown_it.token import Token
+
+    from harness.report.written import Document
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=12)
 HOSTILE = st.text(st.sampled_from("ab_*`~<>|[]()!&#\\$%^{}:/@'\"=+-\n\t. 1;wé–"), max_size=14) | ANY_TEXT

@@ -16,13 +16,14 @@ from harness.report.differences import difference
 from harness.report.export import json_value
 from harness.report.results import load_results
 from harness.report.table import shown
-from harness.report.write import Document, build
+from harness.report.write import build
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.report.components import Array
     from harness.report.table import Heading, Table, TableCell
+    from harness.report.written import Document
 
 ALL = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
 SCORE = "in-data/rouge.rougeL"

@@ -1,0 +1,46 @@
+"""What a report says of a run, before any form is made of it, and the files that it comes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.store.files import replace_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.report.results import Results
+    from harness.report.table import Table
+
+
+class Document(NamedTuple):
+    """What every form of a leaderboard says."""
+
+    title: str
+    notes: list[str]
+    tables: list[Table]
+    ending: list[str]
+    head: dict[str, Any]
+    verdict: list[str]
+    """What the run says, in one or two sentences."""
+
+
+class Written(NamedTuple):
+    """The tables of a run as files; nothing is written before all of them could be made."""
+
+    files: dict[str, str]
+    """Name to text, in the order in which they are written."""
+    document: Document
+    results: Results
+    folder: Path
+    """Where they belong."""
+
+    @property
+    def text(self) -> str:
+        """The tables as Markdown."""
+        return self.files["leaderboard.md"]
+
+    def write(self) -> None:
+        """Write every file; each is there as a whole, the old one or the new one."""
+        for name, text in self.files.items():
+            replace_text(self.folder / name, text)
