@@ -124,7 +124,7 @@ def test_half_surrogates_alone_are_refused(tmp_path: Path) -> None:
         (b"9" * 5000, "mine.jsonl:1: broken JSON"),
         (b'\n["a"]\n', "mine.jsonl:2: not a JSON object, got 'list'"),
         (b'{"a": 1}\n{"a": "\xff\xfe"}', "mine.jsonl:2: not UTF-8"),
-        ("{}".encode("utf-16"), "mine.jsonl:1: not UTF-8"),
+        ("{}".encode("utf-16"), "mine.jsonl: this text is UTF-16 or UTF-32"),
         (b'{"a": 1}\n\xef\xbb\xbf{"a": 2}', "mine.jsonl:2: broken JSON"),
         (b"", "mine.jsonl: this file has no rows"),
         (b"\n \n", "mine.jsonl: this file has no rows"),
