@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe, Reward
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
+    from harness.spec.benchmark import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe, Reward
 
     Models: TypeAlias = Sequence[tuple[Node, Model | None]]
     Uses: TypeAlias = Sequence[tuple[Node, DataUse | None]]

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.api.registration import Kind, Registration
-    from harness.benchmark.schema import MetricUse
     from harness.benchmark.source import Node
     from harness.plugins import Registry
+    from harness.spec.benchmark import MetricUse
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api.registration import DATA_KINDS, DataKind, DatasetRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.problems import printable
-from harness.benchmark.schema import DataUse, Model, Recipe
 from harness.benchmark.sections import check, check_label, part_of
 from harness.errors import InputError, suggest
+from harness.spec.benchmark import DataUse, Model, Recipe
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context

@@ -12,7 +12,9 @@ from harness.api.registration import DatasetRegistration, MethodRegistration
 from harness.benchmark.data import DATA_KEYS
 from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
-from harness.benchmark.schema import (
+from harness.benchmark.scores import PART_KEYS
+from harness.benchmark.tuning import TuneKeys
+from harness.spec.benchmark import (
     Cases,
     Compare,
     DataUse,
@@ -28,8 +30,6 @@ from harness.benchmark.schema import (
     Template,
     Timing,
 )
-from harness.benchmark.scores import PART_KEYS
-from harness.benchmark.tuning import TuneKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

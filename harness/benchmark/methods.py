@@ -8,9 +8,9 @@ from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.schema import MethodEntry, Recipe
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.errors import suggest
+from harness.spec.benchmark import MethodEntry, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

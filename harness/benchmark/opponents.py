@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.schema import MethodEntry, MetricUse
     from harness.benchmark.source import Node
+    from harness.spec.benchmark import MethodEntry, MetricUse
 
 
 def check_opponents(

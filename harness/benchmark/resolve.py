@@ -12,7 +12,15 @@ from harness.benchmark.head import Head
 from harness.benchmark.methods import method
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.reward_model import reward_model
-from harness.benchmark.schema import (
+from harness.benchmark.scores import check_weights, metric, reward
+from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.benchmark.source import Node, read_file
+from harness.benchmark.sweep import MAX_ENTRIES, expand
+from harness.benchmark.template import check_template
+from harness.benchmark.tuning import Rows, check_held_out, tune
+from harness.benchmark.views import cases, check_groups, check_pareto, compare
+from harness.errors import InputError, suggest
+from harness.spec.benchmark import (
     Benchmark,
     Compare,
     Decoding,
@@ -26,14 +34,6 @@ from harness.benchmark.schema import (
     Timing,
     Tune,
 )
-from harness.benchmark.scores import check_weights, metric, reward
-from harness.benchmark.sections import Part, check, check_label, part_of
-from harness.benchmark.source import Node, read_file
-from harness.benchmark.sweep import MAX_ENTRIES, expand
-from harness.benchmark.template import check_template
-from harness.benchmark.tuning import Rows, check_held_out, tune
-from harness.benchmark.views import cases, check_groups, check_pareto, compare
-from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,13 +10,13 @@ from harness.api.registration import MethodRegistration
 from harness.benchmark.data import data_use, gives_pairs, model, provided, same_rows
 from harness.benchmark.methods import check_recipe
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.schema import DataUse, Recipe, RewardModel
 from harness.benchmark.sections import Part, check, part_of
 from harness.benchmark.source import Node
+from harness.spec.benchmark import DataUse, Recipe, RewardModel
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context
-    from harness.benchmark.schema import Model
+    from harness.spec.benchmark import Model
 
 #: Keys of the section that the harness reads; all others are options of the method that trains it.
 REWARD_MODEL_KEYS: Final = (

@@ -8,15 +8,15 @@ from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.schema import MetricUse, Reward, RewardUse
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.errors import suggest
+from harness.spec.benchmark import MetricUse, Reward, RewardUse
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.schema import MethodEntry
     from harness.benchmark.source import Node
+    from harness.spec.benchmark import MethodEntry
 
 #: Keys of a reward's entry, and of one that has parts, that the harness reads.
 PART_KEYS: Final = ("use", "label", "weight")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from harness.benchmark.problems import Problems
-    from harness.benchmark.schema import Template
     from harness.benchmark.sections import Part
+    from harness.spec.benchmark import Template
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<broken>\{[^{}]*\}?|\})")
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api.registration import MethodRegistration, MetricRegistration
 from harness.benchmark.data import same_rows
-from harness.benchmark.schema import DISPLAY, RESULT, MethodEntry, Recipe, Section, Seed, Tune, mark
 from harness.benchmark.sections import check, part_of
 from harness.benchmark.sweep import entry_label, place_value, within
 from harness.errors import suggest
+from harness.spec.benchmark import DISPLAY, RESULT, MethodEntry, Recipe, Section, Seed, Tune, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.schema import DataUse, MetricUse
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
+    from harness.spec.benchmark import DataUse, MetricUse
 
 _METHODS: Final = "methods."
 #: More configurations of one row than anybody waits for.

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from harness.benchmark.opponents import trained_rows
-from harness.benchmark.schema import Cases, Compare
 from harness.benchmark.sections import check, part_of
 from harness.errors import suggest
+from harness.spec.benchmark import Cases, Compare
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Problems
-    from harness.benchmark.schema import DataUse, Decoding, MethodEntry, MetricUse
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
+    from harness.spec.benchmark import DataUse, Decoding, MethodEntry, MetricUse
 
 #: How many prompts are shown where a file does not say.
 CASES: Final = 4

@@ -10,10 +10,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.plan import Plan
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 

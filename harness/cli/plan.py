@@ -12,12 +12,12 @@ from harness.cli.options import benchmark_options, open_benchmark, say_damage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.plan import Plan, Stage
     from harness.plan.estimate import Estimate
     from harness.plugins import Registry
     from harness.report.planned import Forecast
+    from harness.spec.benchmark import Benchmark
     from harness.store import Store
 
 #: What a stage waits for whose settings are being tuned.

@@ -20,12 +20,12 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark
     from harness.cli import Application
     from harness.execution.outcome import Outcome
     from harness.execution.runner import Settings
     from harness.plugins import Registry
     from harness.report import Written
+    from harness.spec.benchmark import Benchmark
     from harness.store import Store
 
 #: How often everything is checked again after the tables met a damaged file.

@@ -16,9 +16,9 @@ from harness.errors import HarnessError, InputError, InputErrors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.benchmark.schema import Benchmark, DataUse, Decoding, Model
     from harness.cli import Application
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark, DataUse, Decoding, Model
 
 
 @click.command("validate", short_help="Check a benchmark file and show every mistake in it.")

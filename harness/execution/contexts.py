@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
-from harness.lm.encode import check_fits, check_room
+from harness.lm.text.encode import check_fits, check_room
 from harness.stages.checkpoints import MODEL
 from harness.store import CorruptError
 

@@ -10,8 +10,8 @@ from harness.store import Damage
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from harness.benchmark.schema import Benchmark
     from harness.plan import Plan, Stage
+    from harness.spec.benchmark import Benchmark
     from harness.store import Store
 
 CHECKPOINT = "checkpoint"

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark, DataUse, MethodEntry
     from harness.execution.outcome import Outcome
     from harness.plan import Plan, Row, Stage
     from harness.plan.tuning import Tuned
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
     from harness.store import Store
 
 FORMAT = 1

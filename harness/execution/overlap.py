@@ -10,8 +10,8 @@ from harness.stages.rows import check_groups, check_overlap, check_pairs, read
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from harness.benchmark.schema import Benchmark
     from harness.plan import Plan
+    from harness.spec.benchmark import Benchmark
     from harness.store import Record, Store
 
 

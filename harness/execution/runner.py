@@ -28,10 +28,10 @@ from harness.store.files import machine_errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from harness.benchmark.schema import Benchmark
     from harness.execution.pool import Event
     from harness.execution.watcher import Watcher
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
     from harness.store import Store
 
 #: Which kinds go first when several stages are ready: what others wait for.

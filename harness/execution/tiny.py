@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.api import Example
-from harness.benchmark.schema import Model, Recipe, Template
-from harness.lm.encode import collate, encode
-from harness.lm.models import END_OF_TEXT, initialise
-from harness.lm.policy import Policy
-from harness.lm.tokenise import Tokeniser
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import END_OF_TEXT, initialise
+from harness.lm.text.encode import collate, encode
+from harness.lm.text.tokenise import Tokeniser
+from harness.spec.benchmark import Model, Recipe, Template
 from harness.training.assignment import TrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.api import Batch
-    from harness.lm.encode import EncodedRow
+    from harness.lm.text.encode import EncodedRow
 
 #: A GPT-2 with weights large enough that it has opinions.
 TINY = Model(

@@ -6,7 +6,7 @@ three families by themselves. They call the model's own modules, so adapters, ho
 recomputing activations are left to transformers. In the last layer, positions of which nobody wants the outcome give
 keys and values alone.
 
-Who walks tries first whether the walk gives what the model gives (see :func:`harness.lm.backbone.able`).
+Who walks tries first whether the walk gives what the model gives (see :func:`harness.lm.model.backbone.able`).
 """
 
 from __future__ import annotations

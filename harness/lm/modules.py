@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.layers import Apply
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 class Modules:

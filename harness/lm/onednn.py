@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Rows below which a product is a matter of reading the weight, which BLAS does as well.
 _ROWS = 2

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from harness.benchmark.schema import MethodEntry, Model
 from harness.errors import InputError
 from harness.plan.cells import data_label, row_of
 from harness.plan.graph import Plan, RewardStages, Row, RowKind, Stage, StageKind, result_settings, stage_id, stage_key
@@ -18,6 +17,7 @@ from harness.plan.reward_model import reward_settings, reward_stages
 from harness.plan.segments import NO_BOUND, method_segments, supervised_segments
 from harness.plan.tuning import Tuned, held_chain, try_out
 from harness.plugins import source_digest
+from harness.spec.benchmark import MethodEntry, Model
 from harness.stages.models import model_identity
 from harness.store import CorruptError, Damage
 from harness.training.schedule import position_epochs
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from harness.api import MethodRegistration
-    from harness.benchmark.schema import Benchmark, DataUse
     from harness.plan.segments import Segment
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark, DataUse
     from harness.store import Store
 
 #: The core's packages whose source can change what a stage of a kind computes.

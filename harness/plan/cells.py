@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.api import MetricRegistration
-    from harness.benchmark.schema import DataUse, MethodEntry, MetricUse, Model
     from harness.plan.graph import RowKind
+    from harness.spec.benchmark import DataUse, MethodEntry, MetricUse, Model
 
 
 class Builder(reward_model.Builder, Protocol):

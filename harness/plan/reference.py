@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from harness.api import MethodRegistration
-    from harness.benchmark.schema import Benchmark, MethodEntry, Model
     from harness.plan.graph import StageKind
+    from harness.spec.benchmark import Benchmark, MethodEntry, Model
 
 #: Settings of a recipe that change what a row's tokens are.
 _READ = ("max_prompt_length", "max_completion_length", "train_eos")

@@ -8,16 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.lm.folders import check_one_label
+from harness.lm.model.folders import check_one_label
 from harness.plan.graph import RewardStages, Stage, result_settings, stage_id
 from harness.stages.models import model_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.benchmark.schema import Benchmark, DataUse, Model, RewardModel
     from harness.plan.graph import StageKind
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark, DataUse, Model, RewardModel
 
 #: Settings of a recipe that reach the stage by the learning-rate curve, or mean nothing for a reward model.
 _ELSEWHERE = (

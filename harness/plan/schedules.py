@@ -10,7 +10,7 @@ from harness.training.schedule import Curve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.benchmark.schema import Benchmark
+    from harness.spec.benchmark import Benchmark
 
 
 def schedule_remarks(benchmark: Benchmark, rows: int | None = None, pairs: int | None = None) -> list[str]:

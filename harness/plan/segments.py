@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from harness.benchmark.schema import MethodEntry, Recipe
+    from harness.spec.benchmark import MethodEntry, Recipe
 
 Position: TypeAlias = dict[str, Any]
 

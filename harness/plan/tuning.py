@@ -12,19 +12,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from harness.benchmark.schema import Recipe
 from harness.benchmark.sweep import within
 from harness.plan import cells
 from harness.plan.cells import cell_of
 from harness.plan.graph import Stage, stage_key
+from harness.spec.benchmark import Recipe
 from harness.store import CorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from harness.api.registration import MetricRegistration
-    from harness.benchmark.schema import MethodEntry, Model
     from harness.plugins import Registry
+    from harness.spec.benchmark import MethodEntry, Model
     from harness.store import Damage, Store
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api.registration import Column
-    from harness.benchmark.schema import Benchmark
     from harness.plugins import Registry
     from harness.report.results import ResultRow, Results
+    from harness.spec.benchmark import Benchmark
 
 #: What is assumed of a difference where nothing is stored, as standard deviations in shares of the column's range.
 ASSUMED = {"seed": 0.01, "prompt": 0.1, "rest": 0.1}

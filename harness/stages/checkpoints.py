@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark.schema import Model, Template
 from harness.errors import StageError
+from harness.spec.benchmark import Model, Template
 from harness.stages.models import content_digest
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
@@ -45,7 +45,7 @@ def locate(order: Order, store: Store, parent: str) -> Path:
     found = record.json(MODEL)
     path = order.runtime["sources"].get(found["content"], found["path"])  # it may lie elsewhere than it did
     if path is None:
-        from harness.lm.models import resolve
+        from harness.lm.model.sources import resolve
 
         return resolve(Model(name=found["name"], revision=found["revision"]), {}).folder
     folder = Path(path).expanduser()
@@ -60,8 +60,8 @@ def locate(order: Order, store: Store, parent: str) -> Path:
 
 def _tokenizer(order: Order, store: Store, folder: Path) -> dict[str, Any]:
     """Train a byte-level BPE on the prompts of the training rows and their completions, or else chosen answers."""
-    from harness.lm.models import train_bpe
-    from harness.lm.templates import render
+    from harness.lm.model.sources import train_bpe
+    from harness.lm.text.templates import render
 
     template = Template(**order.config["template"])
     rows = store.open("prepare", order.parents["rows"].id)
@@ -72,8 +72,8 @@ def _tokenizer(order: Order, store: Store, folder: Path) -> dict[str, Any]:
 
 def _new_model(order: Order, store: Store, folder: Path) -> dict[str, Any]:
     """Draw random weights from the seed."""
-    from harness.lm.models import initialise
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.model.sources import initialise
+    from harness.lm.text.tokenise import Tokeniser
 
     tokeniser = Tokeniser.load(store.open("prepare", order.parents["tokenizer"].id).path(CHECKPOINT))
     spec = Model(name=order.label, config=order.config["config"], **order.config["model"])
@@ -83,8 +83,8 @@ def _new_model(order: Order, store: Store, folder: Path) -> dict[str, Any]:
 
 def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
     """Find a reward model on the hub or in a folder, and load it once to see that it gives one number."""
-    from harness.lm.models import resolve
-    from harness.lm.reward_model import RewardModel
+    from harness.lm.model.sources import resolve
+    from harness.lm.score.reward_model import RewardModel
 
     config, name, path = order.config, order.runtime["name"], order.runtime["path"]
     settings = {"dtype": config["dtype"], "attention": config["attention"]}
@@ -96,7 +96,7 @@ def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # 
 
 def _existing(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
     """Find a model on the hub or in a folder, and load it once to see that it is usable."""
-    from harness.lm.models import resolve
+    from harness.lm.model.sources import resolve
 
     name, path = order.runtime["name"], order.runtime["path"]
     spec = Model(name=name, path=path, revision=order.config.get("revision"), **order.config["model"])
@@ -116,8 +116,8 @@ def _tried(folder: Path, spec: Model) -> int | None:
     Raises:
         InputError: it is not fit for them.
     """
-    from harness.lm.policy import Policy
-    from harness.lm.suitability import check_suitable
+    from harness.lm.model.policy import Policy
+    from harness.lm.model.suitability import check_suitable
 
     policy = Policy.load(folder, spec=spec)
     check_suitable(policy, where=f"model {spec.name}")

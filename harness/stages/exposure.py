@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.lm.encode import Answer, collate
 from harness.lm.kept import at_once
-from harness.lm.logprobs import score, score_instead
+from harness.lm.score.logprobs import score, score_instead
+from harness.lm.text.encode import Answer, collate
 from harness.training.budget import parts, token_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.encode import EncodedRow
     from harness.lm.kept import Keep
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
+    from harness.lm.text.encode import EncodedRow
 
 
 def prefix_losses(

@@ -6,14 +6,14 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness.lm.encode import Encoded, EncodedRow, collate
-from harness.lm.sampling import sample
+from harness.lm.decode.sampling import sample
+from harness.lm.text.encode import Encoded, EncodedRow, collate
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store

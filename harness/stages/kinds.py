@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.api import DataKind, Example
-    from harness.lm.encode import EncodedRow
+    from harness.lm.text.encode import EncodedRow
 
 
 def check_kind(examples: Iterable[Example], kind: DataKind, where: str) -> None:

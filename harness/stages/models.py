@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.lm.folders import MERGE
+from harness.lm.model.folders import MERGE
 from harness.store.identity import tree_digest
 
 if TYPE_CHECKING:
-    from harness.benchmark.schema import Model
+    from harness.spec.benchmark import Model
 
 #: The files of a model folder that can change a result; weights in other formats are never loaded.
 PATTERNS = (

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.api import Example, Sample
-from harness.benchmark.schema import Template
-from harness.lm.encode import Answer, check_room, collate, collate_answers, encode
-from harness.lm.logprobs import ScoringModule, score
 from harness.lm.modules import Modules
-from harness.lm.templates import render
+from harness.lm.score.logprobs import ScoringModule, score
+from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
+from harness.lm.text.templates import render
+from harness.spec.benchmark import Template
 from harness.stages.exposure import prefix_losses
 from harness.stages.rows import read
 from harness.stages.setup import borrow_policy, environment, load_reward_model, open_parts
@@ -24,9 +24,9 @@ from harness.training.budget import parts, token_budget
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.encode import EncodedRow
-    from harness.lm.policy import Policy
-    from harness.lm.reward_model import RewardModel
+    from harness.lm.model.policy import Policy
+    from harness.lm.score.reward_model import RewardModel
+    from harness.lm.text.encode import EncodedRow
     from harness.stages.order import Order, Tell
     from harness.store import Store
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError, StageError
-from harness.lm.encode import collate
-from harness.lm.logprobs import ScoringModule, score
+from harness.lm.score.logprobs import ScoringModule, score
+from harness.lm.text.encode import collate
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 from harness.training.budget import CPU_TOKENS
 from harness.training.budget import parts as cut
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.lm.encode import Encoded, EncodedRow
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
+    from harness.lm.text.encode import Encoded, EncodedRow
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store

@@ -6,10 +6,10 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark.schema import Template
 from harness.errors import InputError
-from harness.lm.reward_model import answer_text
-from harness.lm.templates import render
+from harness.lm.score.reward_model import answer_text
+from harness.lm.text.templates import render
+from harness.spec.benchmark import Template
 from harness.stages.rows import read
 from harness.stages.setup import REWARD_SUMMARY, environment, load_reward_model, open_parts
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.api import Example
-    from harness.lm.reward_model import RewardModel
+    from harness.lm.score.reward_model import RewardModel
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from harness.benchmark.schema import Model, Template
 from harness.errors import InputError, MachineError
-from harness.lm.encode import Encoded, encode
+from harness.lm.model.policy import Policy
 from harness.lm.native.library import available, digest
-from harness.lm.policy import Policy
-from harness.lm.reward_model import RewardModel, load_head
+from harness.lm.score.reward_model import RewardModel, load_head
+from harness.lm.text.encode import Encoded, encode
+from harness.spec.benchmark import Model, Template
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.benchmark.schema import Recipe, Reward, Template
-from harness.lm.reward_model import answer_text
-from harness.lm.templates import render
+from harness.lm.score.reward_model import answer_text
+from harness.lm.text.templates import render
+from harness.spec.benchmark import Recipe, Reward, Template
 from harness.stages.kinds import taught
 from harness.stages.setup import (
     encode_rows,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from harness.api import Example, MethodRegistration
-    from harness.lm.encode import Encoded
+    from harness.lm.text.encode import Encoded
     from harness.plugins import Registry
     from harness.stages.order import Order, Tell
     from harness.store import Record, Store

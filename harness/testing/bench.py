@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Method, RewardFunction
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Steps of a run: enough for what the first one left behind to matter.
 STEPS = 2

@@ -12,7 +12,7 @@ from harness.training.distributed import Ranks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.benchmark.schema import Recipe
+    from harness.spec.benchmark import Recipe
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
 Log: TypeAlias = Callable[[Mapping[str, Any]], None]

@@ -16,7 +16,7 @@ from harness.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Tokens of one forward on a CPU. Fewer pay more for calls; more waste on padding and fall out of the caches: a step of
 #: 16 groups of Dolly prompts on a 7 M GPT-2 took 2.7 s of CPU time at 512 and 1024, 3.0 s at 2048, 3.6 s at 4096 and

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from harness.errors import InputError, PluginError, StageError
-from harness.lm import backbone
-from harness.lm.logprobs import attention, inputs, prepare, walk_through
+from harness.lm.model import backbone
+from harness.lm.score.logprobs import attention, inputs, prepare, walk_through
 from harness.training.budget import row_tokens, take_all
 from harness.training.weights import align, recompute_activations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Completions
-    from harness.lm.packing import Packed
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
+    from harness.lm.score.packing import Packed
     from harness.training.updates import Updater
 
 #: What a critic starts as.

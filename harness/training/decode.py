@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from harness.errors import MachineError
-from harness.lm.beam import beam
-from harness.lm.sampling import Drawn, sample
+from harness.lm.decode.beam import beam
+from harness.lm.decode.sampling import Drawn, sample
 from harness.training.budget import out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.api import Batch, Completions
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 Found = TypeVar("Found")
 

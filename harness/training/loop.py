@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError, MachineError, StageError
-from harness.lm.encode import collate
-from harness.lm.folders import weights_digest
+from harness.lm.model.folders import weights_digest
+from harness.lm.text.encode import collate
 from harness.training import checkpoint, memo
 from harness.training.budget import out_of_memory, token_budget
 from harness.training.distributed import equal_everywhere, stop_together
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api import Method
-    from harness.lm.encode import EncodedRow
-    from harness.lm.policy import Policy
-    from harness.lm.reward_model import RewardModel
+    from harness.lm.model.policy import Policy
+    from harness.lm.score.reward_model import RewardModel
+    from harness.lm.text.encode import EncodedRow
     from harness.training.assignment import Surroundings, TrainingPlan
     from harness.training.critic import LoadRewardModel
     from harness.training.distributed import Ranks

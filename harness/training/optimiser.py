@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from harness.benchmark.schema import Recipe
+    from harness.spec.benchmark import Recipe
 
 #: What torch keeps for each parameter.
 _STATE = ("exp_avg", "exp_avg_sq", "step")

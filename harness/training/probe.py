@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.lm.logprobs import score_logits
+from harness.lm.score.logprobs import score_logits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Demonstrations on the probe, at most.
 ROWS = 8

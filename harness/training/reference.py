@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Completions, Prompts
-    from harness.lm.encode import EncodedRow
+    from harness.lm.text.encode import EncodedRow
 
 #: The file of a stage that computed them.
 FILE = "logprobs.safetensors"

@@ -9,9 +9,9 @@ import torch
 
 from harness.api import Completions, Logits, LogProbs, Rewards
 from harness.errors import InputError, PluginError, StageError
-from harness.lm.logprobs import ScoringModule, final_states, score, score_logits
-from harness.lm.policy import WEIGHT_DTYPES
-from harness.lm.sampling import Drawn
+from harness.lm.decode.sampling import Drawn
+from harness.lm.model.policy import WEIGHT_DTYPES
+from harness.lm.score.logprobs import ScoringModule, final_states, score, score_logits
 from harness.training import critic, memo
 from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.decode import Decode
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.api import Batch
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
     from harness.training.critic import LoadRewardModel
     from harness.training.distributed import Ranks
     from harness.training.meters import Clock

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from benchmark.invented import Load, Mistakes
 
-    from harness.benchmark.schema import Benchmark
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from harness.plugins import Plugin, Registry
 
 if TYPE_CHECKING:
     from harness.api import Kind, Registration
-    from harness.benchmark.schema import Benchmark
+    from harness.spec.benchmark import Benchmark
 
 SMALL = """\
 benchmark: small

@@ -11,8 +11,8 @@ from harness.benchmark import json_schema, load_benchmark, profiles
 from harness.plugins import load_registry
 
 if TYPE_CHECKING:
-    from harness.benchmark.schema import Benchmark
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
 
 DOLLY = Path(__file__).resolve().parents[2] / "benchmarks" / "dolly.yaml"
 FIVE = ["sft", "unlikelihood", "drl", "rrhf", "eso"]

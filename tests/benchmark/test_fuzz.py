@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from harness.benchmark import load_benchmark, profiles
-from harness.benchmark.schema import Benchmark
 from harness.errors import InputError, InputErrors
+from harness.spec.benchmark import Benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from harness.plugins import load_registry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark
+    from harness.spec.benchmark import Benchmark
 
 TEST = {"dataset": "generated-instructions", "limit": 6, "label": "test"}
 

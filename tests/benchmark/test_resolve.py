@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from benchmark.invented import SMALL
 
-from harness.benchmark.schema import Cases, Compare, Decoding, MetricUse, Recipe
+from harness.spec.benchmark import Cases, Compare, Decoding, MetricUse, Recipe
 
 if TYPE_CHECKING:
     from benchmark.invented import Load, Mistakes

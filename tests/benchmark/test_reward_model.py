@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api import Kind, Registration
-    from harness.benchmark.schema import Benchmark, RewardModel
+    from harness.spec.benchmark import Benchmark, RewardModel
 
 
 class LearnOptions(Options):

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from harness.api.registration import RESERVED_KEYS
-from harness.benchmark import schema
 from harness.benchmark.data import DATA_KEYS
 from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.resolve import FILE_KEYS
-from harness.benchmark.schema import DISPLAY, RESULT, RUNTIME, Benchmark, DataUse, MethodEntry, RewardUse, Section
 from harness.benchmark.scores import PART_KEYS
+from harness.spec import benchmark as schema
+from harness.spec.benchmark import DISPLAY, RESULT, RUNTIME, Benchmark, DataUse, MethodEntry, RewardUse, Section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmark-file.md"
 

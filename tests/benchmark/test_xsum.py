@@ -13,8 +13,8 @@ from harness.plugins import load_registry
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from harness.benchmark.schema import Benchmark
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 VARIED = ("ablation-k", "ablation-coef", "ablation-schedule", "seeds")

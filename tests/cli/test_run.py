@@ -23,7 +23,7 @@ from harness.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark
+    from harness.spec.benchmark import Benchmark
 
 
 @pytest.fixture(scope="module")

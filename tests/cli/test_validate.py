@@ -12,8 +12,8 @@ from benchmark.invented import SMALL, invented_registry
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from harness.benchmark.schema import Benchmark
 from harness.cli import main
+from harness.spec.benchmark import Benchmark
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import pytest
 from execution.bench import Bench, tiny
 from execution.test_bad_input import errors
 
-from harness.benchmark.schema import Model
-from harness.lm.models import initialise, train_bpe
+from harness.lm.model.sources import initialise, train_bpe
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from execution.bench import Bench, tiny
 
-from harness.lm.reward_model import RewardModel
+from harness.lm.score.reward_model import RewardModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +82,8 @@ def test_metrics_read_the_scores_of_a_model_that_is_loaded_anew(done: Bench) -> 
     (described,) = manifest(done)["reward_models"].values()
     trained = done.store.open("train", described["train"])
     summary = done.store.open("precompute", described["statistics"]).json("summary.json")
-    from harness.benchmark.schema import Model, Template
-    from harness.lm.templates import render
+    from harness.lm.text.templates import render
+    from harness.spec.benchmark import Model, Template
     from harness.stages.rows import read
 
     model = RewardModel.trained(

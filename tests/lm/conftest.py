@@ -14,12 +14,12 @@ import pytest
 import torch
 from lm.families import FAMILIES
 
-from harness.benchmark.schema import Model
 from harness.lm import onednn
-from harness.lm.models import initialise, train_bpe
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import initialise, train_bpe
 from harness.lm.native import library
-from harness.lm.policy import Policy
-from harness.lm.tokenise import Tokeniser
+from harness.lm.text.tokenise import Tokeniser
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

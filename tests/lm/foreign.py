@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lm.ragged import sharpen
 
-from harness.lm.policy import Policy
+from harness.lm.model.policy import Policy
 
 if TYPE_CHECKING:
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
 _SHAPE = {"vocab_size": 330, "hidden_size": 32, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 _LLAMA = {

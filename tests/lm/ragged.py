@@ -11,7 +11,7 @@ from harness.api import Completions, Prompts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 def sharpen(policy: Policy, factor: float = 6.0) -> Policy:

@@ -10,13 +10,13 @@ from lm.ragged import sharpen, some_prompts
 
 from harness.api import Prompts
 from harness.errors import InputError
-from harness.lm.beam import beam
-from harness.lm.sampling import sample
+from harness.lm.decode.beam import beam
+from harness.lm.decode.sampling import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
     Make = Callable[..., Policy]
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from harness.api import Example
-from harness.benchmark.schema import Template
 from harness.errors import InputError
-from harness.lm.encode import Encoded, collate, encode
+from harness.lm.text.encode import Encoded, collate, encode
+from harness.spec.benchmark import Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
 TEMPLATE = Template(
     text="Instruction: {instruction}\nInput: {context}\nResponse:",

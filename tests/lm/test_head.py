@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from harness.lm.head import Head
+from harness.lm.decode.head import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -11,14 +11,16 @@ from lm.ragged import alone, logprobs_alone, sharpen, some_completions, some_pro
 from torch import nn
 
 from harness.api import Completions
-from harness.lm import backbone, logprobs, onednn
-from harness.lm.logprobs import ScoringModule, prepare, score, score_logits
+from harness.lm import onednn
+from harness.lm.model import backbone
+from harness.lm.score import logprobs
+from harness.lm.score.logprobs import ScoringModule, prepare, score, score_logits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lm.policy import Policy
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.model.policy import Policy
+    from harness.lm.text.tokenise import Tokeniser
 
     Make = Callable[..., Policy]
 

@@ -14,17 +14,17 @@ from lm.fake_hub import COMMIT, Hub
 from lm.families import FAMILIES
 from safetensors.torch import load_file, save_file
 
-from harness.benchmark.schema import Model
 from harness.errors import InputError, MachineError
-from harness.lm.folders import weights_digest
-from harness.lm.models import initialise, resolve, train_bpe
-from harness.lm.policy import Policy
+from harness.lm.model.folders import weights_digest
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import initialise, resolve, train_bpe
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
 TEXTS = ["the cat and the dog", "naïve café 😀", "the bird in the old garden", "a </s> <|endoftext|> b"] * 5
 
@@ -43,7 +43,7 @@ def test_training_a_tokenizer_is_deterministic_and_blind_to_order(tmp_path: Path
 
 
 def test_a_trained_tokenizer_does_not_depend_on_its_threads(tmp_path: Path) -> None:
-    script = "import sys; from harness.lm.models import train_bpe; train_bpe(sys.stdin, 300, sys.argv[1])"
+    script = "import sys; from harness.lm.model.sources import train_bpe; train_bpe(sys.stdin, 300, sys.argv[1])"
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "one")],
         input="\n".join(TEXTS), text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": "1"},

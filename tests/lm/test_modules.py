@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 def leaves(policy: Policy) -> list[nn.Module]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.lm.noise import Race, exponentials, row_keys
+from harness.lm.decode.noise import Race, exponentials, row_keys
 
 CPU = torch.device("cpu")
 GOLDEN = 0x9E3779B97F4A7C15

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.api import Completions, Prompts
-from harness.lm.packing import Packed, pack, pad
+from harness.lm.score.packing import Packed, pack, pad
 
 PROMPTS = Prompts(torch.tensor([[5, 6, 7], [8, -9, -9]]), torch.tensor([3, 1]), ("", ""))
 COMPLETIONS = Completions(

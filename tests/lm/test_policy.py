@@ -9,10 +9,10 @@ from lm.families import FAMILIES
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.benchmark.schema import Model
 from harness.errors import InputError
-from harness.lm.folders import weights_digest
-from harness.lm.policy import Policy, positions_limit
+from harness.lm.model.folders import weights_digest
+from harness.lm.model.policy import Policy, positions_limit
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

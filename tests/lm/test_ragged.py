@@ -10,16 +10,16 @@ from lm.families import FAMILIES
 from lm.ragged import sharpen, some_prompts
 from lm.test_shared_prefix import LENGTHS, assert_equal, steps
 
-from harness.lm import ragged
-from harness.lm.decoding import _Copied, decoder
+from harness.lm.decode import ragged
+from harness.lm.decode.decoder import _Copied, decoder
+from harness.lm.decode.prefix import SharedPrefix
+from harness.lm.decode.ragged import Ragged, _cut
 from harness.lm.native import library
-from harness.lm.ragged import Ragged, _cut
-from harness.lm.shared_prefix import SharedPrefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
     Make = Callable[..., Policy]
 

@@ -13,18 +13,18 @@ from lm.ragged import sharpen, some_completions, some_prompts
 from safetensors.torch import save_file
 from torch import nn
 
-from harness.benchmark.schema import Model
 from harness.errors import InputError, StageError
-from harness.lm import backbone
-from harness.lm.logprobs import ScoringModule, final_states
-from harness.lm.reward_model import TOKENS, Backbone, RewardModel, answer_text, load_head
+from harness.lm.model import backbone
+from harness.lm.score.logprobs import ScoringModule, final_states
+from harness.lm.score.reward_model import TOKENS, Backbone, RewardModel, answer_text, load_head
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from harness.api import Completions, Prompts
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
     Make = Callable[..., Policy]
 

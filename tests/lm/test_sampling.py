@@ -11,19 +11,19 @@ from lm.ragged import sharpen, some_prompts
 from scipy import stats
 
 from harness.api import Prompts
-from harness.benchmark.schema import Model
 from harness.errors import DivergedError, InputError
-from harness.lm import backbone
-from harness.lm.logprobs import score
-from harness.lm.noise import Race, row_keys
-from harness.lm.policy import Policy
-from harness.lm.sampling import Drawn, Manner, draw, sample
+from harness.lm.decode.noise import Race, row_keys
+from harness.lm.decode.sampling import Drawn, Manner, draw, sample
+from harness.lm.model import backbone
+from harness.lm.model.policy import Policy
+from harness.lm.score.logprobs import score
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
     Make = Callable[..., Policy]
 

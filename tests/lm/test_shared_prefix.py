@@ -11,19 +11,20 @@ from lm.families import FAMILIES
 from lm.foreign import make_foreign
 from lm.ragged import sharpen, some_prompts
 
-from harness.lm import backbone, shared_prefix
-from harness.lm.decoding import _Copied, decoder
+from harness.lm.decode import prefix as shared_prefix
+from harness.lm.decode.decoder import _Copied, decoder
+from harness.lm.decode.prefix import SharedPrefix, _cut
+from harness.lm.decode.sampling import sample
 from harness.lm.layers import walk_of
-from harness.lm.logprobs import score
-from harness.lm.sampling import sample
-from harness.lm.shared_prefix import SharedPrefix, _cut
+from harness.lm.model import backbone
+from harness.lm.score.logprobs import score
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.lm.decoding import Decoder
-    from harness.lm.policy import Policy
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.decode.decoder import Decoder
+    from harness.lm.model.policy import Policy
+    from harness.lm.text.tokenise import Tokeniser
 
     Make = Callable[..., Policy]
 

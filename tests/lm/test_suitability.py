@@ -9,19 +9,19 @@ import torch
 from lm.foreign import FOREIGN, make_foreign
 from lm.ragged import alone, sharpen, some_completions, some_prompts
 
-from harness.benchmark.schema import Model
 from harness.errors import InputError
-from harness.lm.decoding import _Apart, _Copied, decoder
-from harness.lm.logprobs import score
-from harness.lm.models import initialise
-from harness.lm.policy import Policy
-from harness.lm.sampling import sample
-from harness.lm.suitability import check_suitable
+from harness.lm.decode.decoder import _Apart, _Copied, decoder
+from harness.lm.decode.sampling import sample
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import initialise
+from harness.lm.model.suitability import check_suitable
+from harness.lm.score.logprobs import score
+from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
 _SHAPE = {"hidden_size": 32, "num_hidden_layers": 2}
 _ATTENTION = {**_SHAPE, "num_attention_heads": 2, "intermediate_size": 48}

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.benchmark.schema import Template
 from harness.errors import InputError
-from harness.lm.templates import parse, render, template_digest
+from harness.lm.text.templates import parse, render, template_digest
+from harness.spec.benchmark import Template
 
 DOLLY = Template(
     text="Instruction: {instruction}\nInput: {context}\nResponse:",

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from harness.lm import tree_attention
-from harness.lm.tree_attention import Forest, Tree
+from harness.lm.score import trees as tree_attention
+from harness.lm.score.trees import Forest, Tree
 
 TREES = (Tree(5, (3, 4)), Tree(1, ()), Tree(7, (6,)), Tree(2, (1, 1, 9)))
 

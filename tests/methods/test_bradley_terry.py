@@ -12,9 +12,9 @@ from training.runs import go, plan
 
 from harness.api import InputError
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
-from harness.lm.encode import collate, encode
-from harness.lm.logprobs import final_states
-from harness.lm.reward_model import RewardModel, answer_text, load_head
+from harness.lm.score.logprobs import final_states
+from harness.lm.score.reward_model import RewardModel, answer_text, load_head
+from harness.lm.text.encode import collate, encode
 from harness.plugins import load_registry
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
@@ -23,7 +23,7 @@ from harness_plugins.methods.bradley_terry.method import BradleyTerry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Rewards of the chosen and the rejected answers of two pairs.
 CHOSEN, REJECTED = torch.tensor([1.2, -0.3], dtype=torch.float64), torch.tensor([0.2, 0.5], dtype=torch.float64)
@@ -141,7 +141,7 @@ def test_training_and_use_give_one_text_one_score(tmp_path: Path) -> None:
         judged, policy.tokeniser, TEMPLATE, max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True
     ).rows
     batch = collate(again, policy.device)
-    from harness.lm.encode import _completions
+    from harness.lm.text.encode import _completions
 
     completions = _completions([row.chosen for row in again], policy.device)
     with torch.no_grad():

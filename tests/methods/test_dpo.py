@@ -18,7 +18,7 @@ from methods.preferences import PairCase, expected, random_pairs
 from pydantic import ValidationError
 
 from harness.api import InputError
-from harness.benchmark import schema
+from harness.spec import benchmark as schema
 from harness_plugins.methods.dpo.losses import pair_losses
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from methods.fake_run import FakeRun, TinyModel
 from methods.preferences import random_pairs
 from ruamel.yaml import YAML
 
-from harness.benchmark import load_benchmark, schema
+from harness.benchmark import load_benchmark
 from harness.plugins import load_registry
+from harness.spec import benchmark as schema
 
 if TYPE_CHECKING:
     from harness.plugins import Registry

@@ -15,8 +15,8 @@ from methods.cases import NAMES, make, registration
 from pydantic import TypeAdapter
 
 from harness.api import Method
-from harness.benchmark import schema
 from harness.plugins import load_registry
+from harness.spec import benchmark as schema
 
 ROOT = Path(__file__).parents[2]
 #: What every method that adds a term to the supervised one calls its weight.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from perf.workload import Task
 
-    from harness.lm.encode import EncodedRow
+    from harness.lm.text.encode import EncodedRow
 
 
 def _sorted(task: Task) -> Sequence[EncodedRow]:
@@ -22,8 +22,8 @@ def _sorted(task: Task) -> Sequence[EncodedRow]:
 
 def our_answers(folder: Path, task: Task, *, size: int = 128) -> Callable[[], None]:
     """Return what draws one answer to each prompt, ``size`` prompts at a time."""
-    from harness.lm.encode import collate
-    from harness.lm.sampling import sample
+    from harness.lm.decode.sampling import sample
+    from harness.lm.text.encode import collate
 
     policy, rows = load(folder), _sorted(task)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from harness.lm.native.library import available
-from harness.lm.tree_attention import Tree
+from harness.lm.score.trees import Tree
 
 if TYPE_CHECKING:
     from harness.training.loop import Segment

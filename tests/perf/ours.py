@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from perf.workload import NEW_TOKENS, load
 
-from harness.benchmark.schema import Recipe, Reward, RewardUse
-from harness.lm.encode import collate
-from harness.lm.logprobs import score
+from harness.lm.score.logprobs import score
+from harness.lm.text.encode import collate
 from harness.plugins import load_registry
+from harness.spec.benchmark import Recipe, Reward, RewardUse
 from harness.training.assignment import Surroundings, TrainingPlan
 from harness.training.loop import Segment
 from harness.training.reference import Precomputed, answer_key, save

@@ -40,9 +40,9 @@ from harness.store.identity import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.benchmark.schema import Benchmark
     from harness.plan import Plan, Stage
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
     from harness.store import Draft
 
 #: Steps in the log of a training stage.

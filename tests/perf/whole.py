@@ -12,14 +12,14 @@ from perf.official import Official
 from perf.workload import Task
 
 from harness.benchmark import load_benchmark
-from harness.lm.encode import encode
-from harness.lm.tokenise import Tokeniser
+from harness.lm.text.encode import encode
+from harness.lm.text.tokenise import Tokeniser
 from harness.plugins import load_registry
 from harness.stages.rows import read
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from harness.benchmark.schema import Benchmark
+    from harness.spec.benchmark import Benchmark
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "dolly.yaml"
 _METHODS = ("sft", "unlikelihood", "drl", "rrhf", "eso")

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example
-from harness.benchmark.schema import Model, Template
-from harness.lm.encode import encode
-from harness.lm.models import initialise, train_bpe
-from harness.lm.policy import Policy
-from harness.lm.tokenise import Tokeniser
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import initialise, train_bpe
+from harness.lm.text.encode import encode
+from harness.lm.text.tokenise import Tokeniser
+from harness.spec.benchmark import Model, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.lm.encode import EncodedRow
+    from harness.lm.text.encode import EncodedRow
 
 #: Eight layers of width 192 over 8,192 tokens: 5.3 million parameters.
 SHAPE: dict[str, Any] = {"model_type": "gpt2", "n_layer": 8, "n_embd": 192, "n_head": 6, "n_positions": 1024}

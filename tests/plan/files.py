@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.benchmark.schema import Benchmark
     from harness.plan import Plan
     from harness.plugins import Registry
+    from harness.spec.benchmark import Benchmark
 
 TINY_MODEL = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 96}
 

@@ -15,8 +15,8 @@ from plan.files import Planner, small, write_rows
 from pydantic import BaseModel
 
 import harness.plan.build
-from harness.benchmark.schema import Benchmark, Section
 from harness.plugins import load_registry
+from harness.spec.benchmark import Benchmark, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

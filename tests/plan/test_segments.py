@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.benchmark.schema import MethodEntry, Recipe
 from harness.errors import InputError
 from harness.plan.segments import method_segments, supervised_segments
+from harness.spec.benchmark import MethodEntry, Recipe
 from harness.training.schedule import Curve, position_epochs, position_step
 
 if TYPE_CHECKING:

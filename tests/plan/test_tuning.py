@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from plan.files import Planner, small
 
-from harness.benchmark.schema import MethodEntry, Recipe
 from harness.plan import build_plan
 from harness.plan.tuning import Trial, best
+from harness.spec.benchmark import MethodEntry, Recipe
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from report.synthetic import Place
 
 from harness.api.registration import Column, MetricRegistration
-from harness.benchmark.schema import Compare
 from harness.report.components import Components, estimated, spread
 from harness.report.detectable import planned
 from harness.report.planned import forecasts, json_of, text_of
+from harness.spec.benchmark import Compare
 
 if TYPE_CHECKING:
     from report.synthetic import Run

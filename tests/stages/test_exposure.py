@@ -9,13 +9,13 @@ import pytest
 import torch
 from lm.ragged import sharpen
 
-from harness.lm.encode import Answer, EncodedRow
+from harness.lm.text.encode import Answer, EncodedRow
 from harness.stages import exposure
 from harness.stages.exposure import prefix_losses
 from harness.testing.tiny import tiny_policy
 
 if TYPE_CHECKING:
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 PROMPTS = ([5, 9, 2], [7], [3, 3, 8, 1, 4], [6, 2])
 REFERENCES = ([4, 8, 1, 6, 2], [9, 3], [2, 2, 7], [5])

@@ -7,7 +7,7 @@ import pytest
 
 from harness.api import DataKind, Example
 from harness.errors import InputError
-from harness.lm.encode import Answer, EncodedRow
+from harness.lm.text.encode import Answer, EncodedRow
 from harness.stages.kinds import check_kind, check_taught, taught, with_reference
 
 

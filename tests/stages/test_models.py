@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from stages.orders import order
 
-from harness.benchmark.schema import Model
 from harness.errors import InputError, StageError
+from harness.spec.benchmark import Model
 from harness.stages.checkpoints import locate
 from harness.stages.models import content_digest, model_identity
 from harness.store import Store

@@ -9,10 +9,10 @@ import torch
 from stages.orders import order, silent
 
 from harness.api import Sample
-from harness.benchmark.schema import Model
 from harness.errors import InputError
-from harness.lm.models import initialise, train_bpe
-from harness.lm.policy import Policy
+from harness.lm.model.policy import Policy
+from harness.lm.model.sources import initialise, train_bpe
+from harness.spec.benchmark import Model
 from harness.stages.nll import ModelServices
 from harness.stages.setup import make_room
 from harness.store import Store

@@ -13,7 +13,7 @@ from stages.orders import order, silent
 
 from harness.errors import InputError
 from harness.execution.tiny import TINY, tiny_examples, tiny_policy
-from harness.lm.reward_model import RewardModel, answer_text
+from harness.lm.score.reward_model import RewardModel, answer_text
 from harness.plugins import load_registry
 from harness.stages import reward_model
 from harness.store import Store
@@ -116,8 +116,8 @@ def test_equal_scores_have_no_z_score(tmp_path: Path) -> None:
 
 def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_model: Path) -> None:
     """Two hundred real pairs go through: one finite score a side, the same for a pair by itself."""
-    from harness.benchmark.schema import Model
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
+    from harness.spec.benchmark import Model
 
     registry, store = load_registry(), Store(tmp_path / "results")
     options = {"train_files": [], "test_files": ["helpful-base/test"]}

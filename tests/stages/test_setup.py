@@ -9,9 +9,9 @@ import torch
 from stages.orders import order
 
 from harness.api import Prompts
-from harness.lm.policy import Policy
-from harness.lm.sampling import Drawn, sample
-from harness.lm.tokenise import Tokeniser
+from harness.lm.decode.sampling import Drawn, sample
+from harness.lm.model.policy import Policy
+from harness.lm.text.tokenise import Tokeniser
 from harness.stages import setup
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
 from harness.store import Store

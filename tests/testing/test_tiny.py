@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import harness.testing
-from harness.lm.sampling import sample
+from harness.lm.decode.sampling import sample
 from harness.testing import installed, tiny_batch, tiny_policy, tiny_tokeniser, write_distribution
 
 if TYPE_CHECKING:

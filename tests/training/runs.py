@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.benchmark.schema import Recipe
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
-from harness.lm.encode import encode
+from harness.lm.text.encode import encode
+from harness.spec.benchmark import Recipe
 from harness.training.assignment import Surroundings, TrainingPlan
 from harness.training.distributed import Ranks
 from harness.training.loop import train
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Run, State
-    from harness.lm.encode import EncodedRow
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
+    from harness.lm.text.encode import EncodedRow
     from harness.training.reference import Precomputed
 
 

@@ -11,7 +11,7 @@ from training.runs import Plain, go, plan, same_bits
 from training.test_services import services
 
 from harness.errors import PluginError, StageError
-from harness.lm.backbone import head
+from harness.lm.model.backbone import head
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.critic import Critic
 

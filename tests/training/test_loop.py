@@ -12,10 +12,10 @@ import pytest
 import torch
 from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same_bits, tiny_rows
 
-from harness.benchmark.schema import Model
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
 from harness.execution.tiny import TINY, tiny_policy
-from harness.lm.policy import Policy
+from harness.lm.model.policy import Policy
+from harness.spec.benchmark import Model
 from harness.training import updates
 from harness.training.distributed import Ranks
 from harness.training.optimiser import Optimiser

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.benchmark.schema import Recipe
 from harness.errors import StageError
+from harness.spec.benchmark import Recipe
 from harness.training.optimiser import Optimiser
 
 if TYPE_CHECKING:

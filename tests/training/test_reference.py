@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from training.runs import Plain, go, plan, same_bits, tiny_rows
 
 from harness.errors import StageError
-from harness.lm.encode import collate
-from harness.lm.logprobs import score
+from harness.lm.score.logprobs import score
+from harness.lm.text.encode import collate
 from harness.testing.tiny import tiny_policy
 from harness.training.assignment import Surroundings
 from harness.training.distributed import Ranks
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Run
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 ROWS = tiny_rows(tiny_policy())
 

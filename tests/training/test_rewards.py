@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from harness.api import Batch, Completions, Prompts, RewardRegistration, Rewards
-from harness.benchmark.schema import Reward, RewardUse
 from harness.errors import InputError, PluginError, StageError
+from harness.spec.benchmark import Reward, RewardUse
 from harness.training.rewards import CombinedReward, Notes, Part, TrainerState
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from torch import nn
 from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_bits, tiny_rows
 
 from harness.errors import InputError, MachineError, PluginError, StageError
-from harness.lm.logprobs import score
+from harness.lm.score.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.assignment import Surroundings
 from harness.training.distributed import Ranks

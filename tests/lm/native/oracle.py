@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.lm.tree_attention import Tree
+from harness.lm.score.trees import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

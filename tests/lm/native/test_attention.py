@@ -9,7 +9,7 @@ import torch
 from lm.native.oracle import TREES, attended, mask_of, states_of
 
 from harness.lm.native import attention
-from harness.lm.tree_attention import Forest, Tree
+from harness.lm.score.trees import Forest, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from stages.orders import order
 
 from harness.lm.native import library
 from harness.lm.native.activation import gelu_tanh
-from harness.lm.tree_attention import Forest, Tree
+from harness.lm.score.trees import Forest, Tree
 from harness.stages.setup import environment
 
 if TYPE_CHECKING:

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.lm import backbone, shared_prefix
-from harness.lm.head import Head
+from harness.lm.decode import prefix as shared_prefix
+from harness.lm.decode.head import Head
 from harness.lm.layers import walk_of
+from harness.lm.model import backbone
 from harness.lm.modules import Modules
 from harness.lm.native.library import TILE, States, kernels, lean, tiles, width
-from harness.lm.tree_attention import Forest, Tree
+from harness.lm.score.trees import Forest, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Tokens of one prefill: the activations of more no longer fit a processor's caches.
 _PREFILL = 1 << 13
@@ -44,12 +45,12 @@ def takes(policy: Policy) -> bool:
 
 
 class Ragged:
-    """Implements :class:`harness.lm.decoding.Decoder` for models of which :func:`takes` is true."""
+    """Implements :class:`harness.lm.decode.decoder.Decoder` for models of which :func:`takes` is true."""
 
     logits: Tensor
 
     def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> None:
-        """Prefill; the arguments are those of :func:`harness.lm.decoding.decoder`."""
+        """Prefill; the arguments are those of :func:`harness.lm.decode.decoder.decoder`."""
         parts = backbone.split(policy.model)
         walk = None if parts is None else walk_of(parts[0], Modules(policy, often=True))
         assert walk is not None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.lm import backbone, onednn
+from harness.lm import onednn
+from harness.lm.model import backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 class Head:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError
-from harness.lm import backbone
-from harness.lm.decoding import decoder
-from harness.lm.shared_prefix import probe
+from harness.lm.decode.decoder import decoder
+from harness.lm.decode.prefix import probe
+from harness.lm.model import backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 _TOKENS = 7
 

@@ -13,9 +13,10 @@ import torch
 from transformers import DynamicCache
 
 from harness.errors import InputError
-from harness.lm import backbone, ragged
-from harness.lm.head import Head
-from harness.lm.shared_prefix import SharedPrefix, probe
+from harness.lm.decode import ragged
+from harness.lm.decode.head import Head
+from harness.lm.decode.prefix import SharedPrefix, probe
+from harness.lm.model import backbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Prompts
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 
 class Decoder(Protocol):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import AttentionInterface, DynamicCache
 
-from harness.lm import backbone
-from harness.lm.head import Head
+from harness.lm.decode.head import Head
 from harness.lm.layers import walk_of
+from harness.lm.model import backbone
 from harness.lm.modules import Modules
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from harness.lm.decoding import Decoder
-    from harness.lm.policy import Policy
+    from harness.lm.decode.decoder import Decoder
+    from harness.lm.model.policy import Policy
 
 #: The name under which transformers knows :func:`_attend`.
 _NAME = "harness_shared_prefix"
@@ -38,7 +38,7 @@ _PADDED = {"cpu": 1 << 9, "cuda": 1 << 14}
 
 
 class SharedPrefix:
-    """Implements :class:`harness.lm.decoding.Decoder` for models whose attention can be replaced."""
+    """Implements :class:`harness.lm.decode.decoder.Decoder` for models whose attention can be replaced."""
 
     logits: Tensor
 

@@ -1,7 +1,7 @@
 """Sampling groups of completions: all candidates of all prompts in one batch, each row at its own temperature.
 
-A text is a function of the weights, its prompt and the coordinates of its noise (see :mod:`harness.lm.noise`); not of
-the batch it was drawn in. Settings are arguments, never a checkpoint's ``generation_config``.
+A text is a function of the weights, its prompt and the coordinates of its noise (see :mod:`harness.lm.decode.noise`);
+not of the batch it was drawn in. Settings are arguments, never a checkpoint's ``generation_config``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import DivergedError, InputError
-from harness.lm.backbone import evaluating
-from harness.lm.decoding import Decoder, check_prompts, decoder
-from harness.lm.noise import Race, row_keys
+from harness.lm.decode.decoder import Decoder, check_prompts, decoder
+from harness.lm.decode.noise import Race, row_keys
+from harness.lm.model.backbone import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Rows leave together, once no more than this share of those in the batch still runs: to leave is to copy the others.
 _LEAVE = 0.9

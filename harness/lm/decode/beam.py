@@ -19,13 +19,13 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError
-from harness.lm.backbone import evaluating
-from harness.lm.decoding import check_prompts, decoder
+from harness.lm.decode.decoder import check_prompts, decoder
+from harness.lm.model.backbone import evaluating
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 _NEVER = float("-inf")
 

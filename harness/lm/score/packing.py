@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.lm.tree_attention import Forest, Tree
+from harness.lm.score.trees import Forest, Tree
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,12 +18,12 @@ from torch import nn
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
-from harness.lm.architectures import not_loaded
-from harness.lm.folders import check_folder, check_one_label
 from harness.lm.kept import at_once
-from harness.lm.logprobs import ScoringModule, final_states
-from harness.lm.policy import WEIGHT_DTYPES, Policy, positions_limit
-from harness.lm.tokenise import Tokeniser
+from harness.lm.model.architectures import not_loaded
+from harness.lm.model.folders import check_folder, check_one_label
+from harness.lm.model.policy import WEIGHT_DTYPES, Policy, positions_limit
+from harness.lm.score.logprobs import ScoringModule, final_states
+from harness.lm.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.benchmark.schema import Model
     from harness.lm.kept import Keep
+    from harness.spec.benchmark import Model
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
 HEAD = "reward_head"

@@ -17,16 +17,16 @@ import torch
 from torch import nn
 
 from harness.errors import InputError
-from harness.lm.architectures import check_architecture, not_loaded, rotary_limit
-from harness.lm.encode import check_fits
-from harness.lm.folders import check_folder
-from harness.lm.tokenise import Tokeniser
+from harness.lm.model.architectures import check_architecture, not_loaded, rotary_limit
+from harness.lm.model.folders import check_folder
+from harness.lm.text.encode import check_fits
+from harness.lm.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from harness.benchmark.schema import Model
+    from harness.spec.benchmark import Model
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Policy:
     def load(
         cls, folder: Path | str, *, spec: Model, device: torch.device | str = "cpu", dropout: float = 0.0
     ) -> Policy:
-        """Load a local folder in Hugging Face format (see :func:`harness.lm.models.resolve` for hub names).
+        """Load a local folder in Hugging Face format (see :func:`harness.lm.model.sources.resolve` for hub names).
 
         Raises:
             InputError: no folder, no weights, only pickled weights, weights that do not fit the configuration, a

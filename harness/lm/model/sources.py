@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from harness.errors import InputError, MachineError, suggest
-from harness.lm.architectures import check_architecture, not_loaded
-from harness.lm.folders import WEIGHTS_INDEX, check_folder, shards
+from harness.lm.model.architectures import check_architecture, not_loaded
+from harness.lm.model.folders import WEIGHTS_INDEX, check_folder, shards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from harness.benchmark.schema import Model
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
+    from harness.spec.benchmark import Model
 
 #: What a model folder needs from the hub: weights as safetensors, configuration, tokenizer; no code, no pickle. Shards
 #: have the names that the index gives them.
@@ -130,7 +130,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int, folder: Path | str) -> Toke
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from harness.lm.tokenise import Tokeniser
+    from harness.lm.text.tokenise import Tokeniser
 
     if vocab_size < 257:
         raise InputError("vocab_size is too small", got=vocab_size, expected="at least 257: 256 bytes and EOS")
@@ -174,7 +174,7 @@ def initialise(spec: Model, tokeniser: Tokeniser, seed: int, folder: Path | str)
     import torch
     from transformers import AutoModelForCausalLM
 
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
     where = f"model {spec.name}, config"
     config = _configuration(spec, tokeniser, where)

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
-from harness.lm import backbone, onednn, tree_attention
+from harness.lm import onednn
 from harness.lm.layers import walk_of
+from harness.lm.model import backbone
 from harness.lm.modules import while_training
 from harness.lm.native.softmax import soften
-from harness.lm.packing import Packed, pack, pad
+from harness.lm.score import trees as tree_attention
+from harness.lm.score.packing import Packed, pack, pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.layers import Bind
-    from harness.lm.policy import Policy
+    from harness.lm.model.policy import Policy
 
 #: Rows of logits that are made at once: enough for a matrix product to be worth its weights ...
 _ROWS = 512

@@ -1,0 +1,1 @@
+"""A model with its tokenizer: where it comes from, its parts, and what it supports."""

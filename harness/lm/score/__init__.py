@@ -1,0 +1,1 @@
+"""Log-probabilities: packed rows, attention over trees, reward models."""
