@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from importlib.machinery import ModuleSpec
 
-#: Source that is read as text: the core's kernels are compiled where they run.
-_TEXTS = (".py", ".c")
-
 
 def closure_digest(roots: Iterable[str], salt: str = "") -> str:
     """Return the sha256 (64 hex digits) of the static import closure of ``roots``, which are dotted module names.
@@ -47,8 +44,8 @@ def source_digest(packages_or_modules: Iterable[str]) -> str:
             continue
         for folder in map(Path, spec.submodule_search_locations):
             for file in folder.rglob("*"):
-                if file.name.endswith((*_TEXTS, *importlib.machinery.EXTENSION_SUFFIXES)):
-                    text = file.read_bytes().replace(b"\r\n", b"\n") if file.suffix in _TEXTS else file.read_bytes()
+                if file.name.endswith((".py", *importlib.machinery.EXTENSION_SUFFIXES)):
+                    text = file.read_bytes().replace(b"\r\n", b"\n") if file.suffix == ".py" else file.read_bytes()
                     found[f"{name}:{file.relative_to(folder).as_posix()}"] = text
     return _digest("", found)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.api import Example, Sample
-from harness.lm.modules import Modules
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
 from harness.lm.text.templates import render
@@ -166,7 +165,7 @@ class ModelServices(SharedServices):
         for row in encoded:
             groups.setdefault(wanted[int(row.id)][0], []).append(row)
         ordered = sorted(groups.values(), key=_tokens, reverse=True)
-        scoring = ScoringModule(policy, Modules(policy, often=False))
+        scoring = ScoringModule(policy)
 
         def compute(part: list[list[EncodedRow]]) -> list[list[list[Any]]]:
             prompts = collate([group[0] for group in part], policy.device).prompts

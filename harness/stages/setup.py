@@ -9,7 +9,6 @@ import torch
 
 from harness.errors import InputError, MachineError
 from harness.lm.model.policy import Policy
-from harness.lm.native.library import available, digest
 from harness.lm.score.reward_model import RewardModel, load_head
 from harness.lm.text.encode import Encoded, encode
 from harness.spec.benchmark import Model, Template
@@ -57,9 +56,7 @@ def environment(order: Order) -> dict[str, Any]:
                 expected="cpu, or a GPU that PyTorch can use",
             )
         name = torch.cuda.get_device_name(device)
-    found = fingerprint(threads=order.runtime["threads"], device=name, ranks=order.runtime["ranks"])
-    own = name == "cpu" and available()
-    return {**found, "kernels": "own" if own else "torch", **({"kernels_sha256": digest()} if own else {})}
+    return fingerprint(threads=order.runtime["threads"], device=name, ranks=order.runtime["ranks"])
 
 
 def open_parts(order: Order, store: Store, where: Mapping[str, Any]) -> Parts:

@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.errors import InputError, PluginError, StageError
 from harness.lm.model import backbone
-from harness.lm.score.logprobs import attention, inputs, prepare, walk_through
+from harness.lm.score.logprobs import attention, inputs, prepare
 from harness.training.budget import row_tokens, take_all
 from harness.training.weights import align, recompute_activations
 
@@ -74,11 +74,7 @@ class Critic(nn.Module):
         """Return the values (N,) of the states that predict the N tokens of ``packed``."""
         with backbone.scoring(self.backbone, dropout=self._training_mode, attention=attention(packed)):
             with self._policy[0].autocast():
-                through = walk_through(self.backbone, packed, dropout=False)
-                if through is None:
-                    read = backbone.states(self.backbone, **inputs(packed)).flatten(0, 1)[packed.sources]
-                else:
-                    read = through()
+                read = backbone.states(self.backbone, **inputs(packed)).flatten(0, 1)[packed.sources]
             # outside autocast: a value rounded to bfloat16 would hide what one more step changed
             return cast("Tensor", self.head(read.to(next(self.head.parameters()).dtype))[:, 0])
 

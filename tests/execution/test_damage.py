@@ -199,7 +199,7 @@ def test_damage_that_cannot_be_moved_aside_is_one_message(
 def test_weights_that_are_larger_than_a_file_may_be_are_one_message(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     done = subprocess.run(
-        bench.command("--quiet"), env=bench.surroundings(HARNESS_KERNELS="torch"), capture_output=True, text=True,
+        bench.command("--quiet"), env=bench.surroundings(), capture_output=True, text=True,
         timeout=PATIENCE, check=False, cwd=bench.folder,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
     )  # fmt: skip

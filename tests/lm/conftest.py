@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from lm.families import FAMILIES
 
-from harness.lm import onednn
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise, train_bpe
-from harness.lm.native import library
 from harness.lm.text.tokenise import Tokeniser
 from harness.spec.benchmark import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 TEXTS = [
@@ -88,48 +82,6 @@ def make_policy(
         return Policy.load(folder, spec=spec, dropout=dropout)
 
     return make
-
-
-@pytest.fixture
-def onednn_from(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what sets from how many numbers of a weight on, and rows with an activation, oneDNN multiplies."""
-
-    def set_to(numbers: int, *, activated_rows: int | None = None) -> None:
-        few = numbers if activated_rows is None else 1 << 62
-        monkeypatch.setattr(onednn, "WORTH", onednn.Worth(few, numbers, numbers, activated_rows or 2))
-
-    return set_to
-
-
-@pytest.fixture
-def own_kernels() -> None:
-    """The kernels of our own; the test is skipped where none can be had, and fails where they should have compiled."""
-    if library.available():
-        return
-    if os.environ.get(library.SWITCH) == "torch":
-        pytest.skip(f"{library.SWITCH} is torch")
-    compiler = shutil.which("cc")
-    program = [compiler or "", "-fopenmp", "-xc", "-fsyntax-only", "-"]
-    if compiler and sys.platform == "linux" and subprocess.run(program, input=b"", check=False).returncode == 0:
-        pytest.fail("there is a C compiler that knows OpenMP, and the kernels cannot be compiled or loaded")
-    pytest.skip("no C compiler that knows OpenMP")
-
-
-@pytest.fixture(params=["own", "torch"])
-def each_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels of our own, and then torch's."""
-    if request.param == "torch":
-        monkeypatch.setattr(library, "_load", lambda _: None)
-    else:
-        request.getfixturevalue("own_kernels")
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """Put the number of threads back, after a test that changes it."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Policy]
 
-pytestmark = pytest.mark.usefixtures("each_kernels")
-
 
 def narrowed(policy: Policy, vocabulary: int, eos_bonus: float = 0.0) -> Policy:
     """Leave only the first few ids, EOS (0) among them."""

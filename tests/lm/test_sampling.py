@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Policy]
 
-pytestmark = pytest.mark.usefixtures("each_kernels")
 
 CPU = torch.device("cpu")
 HEAT = [0.5, 1.0, 2.0, 0.0]

@@ -15,8 +15,6 @@ from harness.lm.decode import prefix as shared_prefix
 from harness.lm.decode.decoder import _Copied, decoder
 from harness.lm.decode.prefix import SharedPrefix, _cut
 from harness.lm.decode.sampling import sample
-from harness.lm.layers import walk_of
-from harness.lm.model import backbone
 from harness.lm.score.logprobs import score
 
 if TYPE_CHECKING:
@@ -63,11 +61,7 @@ def test_every_way_gives_the_same_logits(make_policy: Make, family: str) -> None
     given = (policy, prompts.ids, prompts.lengths)
     with torch.inference_mode():
         expected = steps(policy, _Copied(*given, 3))
-        parts = backbone.split(policy.model)
-        assert parts is not None
-        assert walk_of(parts[0]) is not None
-        for walk in (True, False):
-            assert_equal(steps(policy, SharedPrefix(*given, 3, 9, walk=walk)), expected)
+        assert_equal(steps(policy, SharedPrefix(*given, 3, 9)), expected)
 
 
 @pytest.mark.parametrize(("prefill", "padded"), [(1, 0), (12, 100), (1000, 0), (1000, 4), (1000, 1000)])
@@ -122,9 +116,6 @@ def test_bfloat16_takes_the_same_way(make_policy: Make, family: str, caplog: pyt
 
 def test_another_family_goes_through_its_own_forward(tokeniser: Tokeniser) -> None:
     policy = make_foreign("llama", tokeniser)
-    parts = backbone.split(policy.model)
-    assert parts is not None
-    assert walk_of(parts[0]) is None
     prompts = some_prompts(policy, LENGTHS)
     with torch.inference_mode():
         rows = decoder(policy, prompts.ids, prompts.lengths, repeats=3, room=9)

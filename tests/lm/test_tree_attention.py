@@ -46,36 +46,3 @@ def test_values_and_gradients_are_those_under_a_mask(monkeypatch: pytest.MonkeyP
     theirs = torch.autograd.grad(expected, inputs, pull)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
-@pytest.mark.usefixtures("each_kernels")
-@pytest.mark.parametrize("groups", [4, 2])
-@pytest.mark.parametrize("small", [0, 10, 1000])
-def test_those_that_predict_find_what_they_find_among_all(
-    monkeypatch: pytest.MonkeyPatch, small: int, groups: int
-) -> None:
-    monkeypatch.setattr(tree_attention, "_SMALL", small)
-    generator = torch.Generator().manual_seed(1)
-    length = sum(tree.tokens for tree in TREES)
-    forest = Forest(TREES)
-    # the last token of each prompt, and all of its completions
-    wanted = [place for place, (tree, part, last) in enumerate(
-        (number, part, part > 0 or place == tree.prompt - 1)
-        for number, tree in enumerate(TREES)
-        for part, size in enumerate((tree.prompt, *tree.completions)) for place in range(size)
-    ) if last]  # fmt: skip
-    places = forest.predicting(torch.device("cpu"))
-    assert places.tolist() == wanted
-    query, key, value = (
-        torch.randn(length, heads, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-        for heads in (4, groups, groups)
-    )
-    every = forest(0, query, key, value, 0.3)[places]
-    some = forest(0, query[places], key, value, 0.3)
-    torch.testing.assert_close(some, every, rtol=0, atol=1e-12)
-    pull = torch.randn(some.shape, generator=generator, dtype=torch.float64)
-    for one, other in zip(
-        torch.autograd.grad(some, (query, key, value), pull), torch.autograd.grad(every, (query, key, value), pull),
-        strict=True,
-    ):  # fmt: skip
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

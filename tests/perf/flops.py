@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from harness.lm.native.library import available
 from harness.lm.score.trees import Tree
 
 if TYPE_CHECKING:
@@ -38,12 +37,10 @@ def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
 class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
-    Attention's products in each layer are those of pairs of tokens that see each other, if the kernels of our own make
-    them. Else they are n x n for a tree of n tokens under one mask, n x (prompt + n) for a completion by itself, and
-    half of n x n for what is plainly causal, whose other half is computed in vain if it is.
+    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a
+    completion by itself, and half of n x n for what is plainly causal, whose other half is computed in vain if it is.
 
-    In the last layer, the tokens of a prompt but its last give keys and values alone. There is no padding; the backward
-    pass counts as two forwards.
+    There is no padding; the backward pass counts as two forwards.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -82,14 +79,10 @@ class Count:
         logits, pair = 2 * self._width * self._vocabulary, 4 * self._width * self._layers
         total = 0
         for prompt, lengths in zip(prompts, groups, strict=True):
-            total += prompt * token + logits + pair * prompt**2 // 2 - self._left_out(prompt, prompt**2 / 2 - prompt)
+            total += prompt * token + logits + pair * prompt**2 // 2
             for steps in (length - 1 for length in lengths):
                 total += steps * (token + logits) + pair * (steps * prompt + steps * (steps + 1) // 2)
         return total
-
-    def _left_out(self, prompt: int, pairs: float = 0) -> int:
-        """Return what the last layer does not compute for a prompt: its MLP and the projection of what is attended."""
-        return int((prompt - 1) * 18 * self._width**2 + pairs * 4 * self._width)
 
     def _add(self, prompts: torch.Tensor, completions: torch.Tensor) -> None:
         inner = (completions - 1).clamp(min=0).tolist()
@@ -97,25 +90,15 @@ class Count:
             Tree(prompt, tuple(size for size in sizes if size))
             for prompt, sizes in zip(prompts.tolist(), inner, strict=True)
         ]
-        attention = 0.0
-        for tree in trees:
-            every, last = _pairs(tree)
-            attention += 4 * self._width * (every * (self._layers - 1) + last)
+        attention = 4 * self._width * self._layers * sum(map(_pairs, trees))
         linear = 24 * self._width**2 * sum(tree.tokens for tree in trees) * self._layers
-        linear -= sum(self._left_out(tree.prompt) for tree in trees)
         logits = 2 * self._width * self._vocabulary * int(completions.sum())
         self._attention += 3 * int(attention)
         self._whole += 3 * int(attention + linear + logits)
 
 
-def _pairs(tree: Tree) -> tuple[float, float]:
-    """Return of how many pairs of tokens attention makes a product: in every layer but the last, and there."""
-    several, whole = len(tree.completions) > 1, tree.tokens
-    behind = whole - tree.prompt + 1  # tokens that predict one
-    if available():
-        seen = sum(size * (tree.prompt + size / 2) for size in tree.completions)
-        return tree.prompt**2 / 2 + seen, tree.prompt + seen
+def _pairs(tree: Tree) -> float:
+    """Return of how many pairs of tokens attention makes a product in a layer."""
     if not tree.apart:
-        return (whole**2, behind * whole) if several else (whole**2 / 2, behind * whole)
-    completions = sum(size * (tree.prompt + size) for size in tree.completions)
-    return tree.prompt**2 / 2 + completions, tree.prompt + completions
+        return tree.tokens**2 / (1 if len(tree.completions) > 1 else 2)
+    return tree.prompt**2 / 2 + sum(size * (tree.prompt + size) for size in tree.completions)

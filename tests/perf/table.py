@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.lm.native.library import available
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -77,7 +75,6 @@ def machine(threads: int) -> dict[str, Any]:
         "processor": processor,
         "cores": os.cpu_count(),
         "threads": threads,
-        "kernels": "own" if available() else "torch",
         "libraries": {name: version(name) for name in libraries},
         "load": [round(number, 2) for number in os.getloadavg()],
     }
@@ -105,8 +102,7 @@ def said(conditions: Mapping[str, Any]) -> str:
     libraries = ", ".join(f"{name} {found}" for name, found in conditions["libraries"].items())
     load = ", ".join(str(number) for number in conditions["load"])
     cores = f"{conditions['cores']} cores, {conditions['threads']} threads a side"
-    kernels = {"own": "kernels of our own", "torch": "torch's kernels"}[conditions["kernels"]]
-    return f"{conditions['processor']}, {cores}; {kernels}; {libraries}; load averages at the end {load}"
+    return f"{conditions['processor']}, {cores}; {libraries}; load averages at the end {load}"
 
 
 def _number(ratio: float) -> str:

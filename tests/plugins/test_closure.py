@@ -118,18 +118,6 @@ def test_where_the_files_lie_does_not_count(tmp_path: Path, monkeypatch: pytest.
     assert len(digests) == 1
 
 
-def test_source_that_is_compiled_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "compiled").mkdir()
-    (tmp_path / "compiled" / "__init__.py").write_text("")
-    kernels = tmp_path / "compiled" / "kernels.c"
-    monkeypatch.syspath_prepend(str(tmp_path))
-    digests = []
-    for text in (b"int a;\n", b"int b;\n", b"int a;\r\n"):
-        kernels.write_bytes(text)
-        digests.append(source_digest(["compiled"]))
-    assert digests[0] == digests[2] != digests[1]
-
-
 def test_the_name_that_is_built_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "twofold.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -300,7 +300,6 @@ def test_gradient_checkpointing_changes_nothing(whole: dict[str, Any], tmp_path:
     body: Any = policy.model
     body.transformer.h[0].mlp.register_forward_hook(lambda *_: counted.append(1))
     result = go(plan("supervised", gradient_checkpointing=True), Supervised(), tmp_path, policy=policy)
-    # layers that run again are not walked through: sums in another order, whose rounding AdamW divides by little
     assert farthest(result.weights, whole["supervised"].weights) < 1e-9
     assert len(counted) > 6 + 5  # the forward of each step is run again in its backward (and the probe's are there)
     several = go(plan(gradient_checkpointing=True), Evolution(), tmp_path / "several")  # with separate backwards

@@ -13,8 +13,6 @@ import torch
 from transformers import DynamicCache
 
 from harness.errors import InputError
-from harness.lm.decode import ragged
-from harness.lm.decode.head import Head
 from harness.lm.decode.prefix import SharedPrefix, probe
 from harness.lm.model import backbone
 
@@ -53,10 +51,6 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
         repeats: rows a prompt.
         room: most tokens that :meth:`Decoder.step` will be given a row.
     """
-    if ragged.takes(policy) and backbone.able(
-        policy.model, "decoding without padding", lambda: ragged.probe(policy.without_autocast())
-    ):
-        return ragged.Ragged(policy, prompts, lengths, repeats, room)
     if backbone.able(policy.model, "shared prefix", lambda: probe(policy.without_autocast())):
         return SharedPrefix(policy, prompts, lengths, repeats, room)
     together = backbone.holds(
@@ -91,7 +85,6 @@ class _Copied:
 
     def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int = 0) -> None:  # noqa: ARG002  # a cache that grows
         self._policy = policy
-        self._head = Head(policy)
         width = int(lengths.max())
         places = torch.arange(width, device=prompts.device)
         behind = width - lengths[:, None]
@@ -105,7 +98,7 @@ class _Copied:
             cache=DynamicCache(config=policy.model.config),
             use_cache=True,
         )
-        self.logits = self._head(hidden[:, -1], None if logits is None else logits[:, -1])
+        self.logits = backbone.logits(self._policy, hidden[:, -1], None if logits is None else logits[:, -1])
         self._next = lengths[:, None]
         self.select(torch.arange(len(prompts), device=prompts.device).repeat_interleave(repeats))
 
@@ -119,7 +112,7 @@ class _Copied:
             cache=self._cache,
             use_cache=True,
         )
-        self.logits = self._head(hidden[:, -1], None if logits is None else logits[:, -1])
+        self.logits = backbone.logits(self._policy, hidden[:, -1], None if logits is None else logits[:, -1])
         self._next = self._next + 1
 
     def select(self, rows: Tensor) -> None:

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import AttentionInterface, DynamicCache
 
-from harness.lm.decode.head import Head
-from harness.lm.layers import walk_of
 from harness.lm.model import backbone
-from harness.lm.modules import Modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,15 +39,9 @@ class SharedPrefix:
 
     logits: Tensor
 
-    def __init__(
-        self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int, *, walk: bool = True
-    ) -> None:
-        """Prefill; ``walk`` says whether steps may go through :mod:`harness.lm.layers`."""
+    def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> None:
+        """Prefill."""
         self._policy = policy
-        parts = backbone.split(policy.model)
-        self._body = None if parts is None else parts[0]
-        self._walk = walk_of(self._body, Modules(policy, often=True)) if walk and self._body is not None else None
-        self._head = Head(policy)
         self._segments = []
         logits = []
         for first, stop in _cut(lengths.tolist(), prompts.device.type):
@@ -66,22 +57,16 @@ class SharedPrefix:
 
     def step(self, tokens: Tensor) -> None:
         """Feed each row a token (N,)."""
-        logits = None
-        with self._policy.autocast():
-            if self._walk is not None:
-                hidden = self._walk(tokens, self._next, self.attend)
-            else:
-                with backbone.attending(self._policy.model, _NAME):
-                    states, every, _ = backbone.forward(
-                        self._policy.model,
-                        input_ids=tokens[:, None],
-                        position_ids=self._next[:, None],
-                        cache=_NoCache(self._length),
-                        use_cache=True,
-                        **{_KEYWORD: self},
-                    )
-                hidden, logits = states[:, -1], None if every is None else every[:, -1]
-        self.logits = self._head(hidden, logits)
+        with self._policy.autocast(), backbone.attending(self._policy.model, _NAME):
+            states, every, _ = backbone.forward(
+                self._policy.model,
+                input_ids=tokens[:, None],
+                position_ids=self._next[:, None],
+                cache=_NoCache(self._length),
+                use_cache=True,
+                **{_KEYWORD: self},
+            )
+            self.logits = backbone.logits(self._policy, states[:, -1], None if every is None else every[:, -1])
         self._length += 1
         self._next = self._next + 1
 
@@ -119,7 +104,7 @@ class SharedPrefix:
             segment.inherit(sources[segment.first : segment.first + segment.count], self._length)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Implement :class:`harness.lm.layers.Attend`."""
+        """Return what the queries of a position find."""
         places = self._places
         states = (query, key, value) if places is None else self._spread(places, query, key, value)
         if len(self._segments) == 1:
@@ -151,50 +136,18 @@ class SharedPrefix:
         ids = torch.where(real, prompts[:, :width], 0)  # padding may be no id at all
         last = torch.arange(len(prompts), device=prompts.device) * width + lengths - 1
         with self._policy.autocast():
-            if self._walk is not None and backbone.attention(self._policy.model) == "sdpa":
-                seen = _Prompts(real)
-                states = self._walk(ids.flatten(), positions.flatten(), seen, wanted=last)
-                logits, written = None, seen.written
-            else:
-                states, every, cache = backbone.forward(
-                    self._policy.model,
-                    input_ids=ids,
-                    position_ids=positions,
-                    cache=DynamicCache(config=self._policy.model.config),
-                    use_cache=True,
-                )
-                states, logits = states.flatten(0, 1)[last], None if every is None else every.flatten(0, 1)[last]
-                written = [(layer.keys, layer.values) for layer in cache.layers]
+            states, every, cache = backbone.forward(
+                self._policy.model,
+                input_ids=ids,
+                position_ids=positions,
+                cache=DynamicCache(config=self._policy.model.config),
+                use_cache=True,
+            )
+            every = None if every is None else every.flatten(0, 1)[last]
+            logits = backbone.logits(self._policy, states.flatten(0, 1)[last], every)
+            written: list[Any] = [(layer.keys, layer.values) for layer in cache.layers]
         stores = [(_with_room(keys, repeats * room), _with_room(values, repeats * room)) for keys, values in written]
-        return _Segment(first, width, repeats, stores, ~real), self._head(states, logits)
-
-
-class _Prompts:
-    """Attention of prompts to themselves; padding at the right end needs no mask, what is real never looks there."""
-
-    def __init__(self, real: Tensor) -> None:
-        """Take prompts whose tokens are ``real`` (B, P), the others being padding."""
-        self._real = real
-        self.written: list[tuple[Tensor, Tensor]] = []
-        """Keys and values (B, G, P, D) of each layer."""
-
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:  # noqa: ARG002  # they come in order
-        """Implement :class:`harness.lm.layers.Attend`, for all tokens or the last of each prompt."""
-        queries, keys, values = (
-            states.view(len(self._real), -1, *states.shape[1:]).transpose(1, 2) for states in (query, key, value)
-        )
-        self.written.append((keys, values))
-        plain = len(query) == len(key)
-        found = torch.nn.functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=None if plain else self._real[:, None, None],
-            is_causal=plain,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-        return found.transpose(1, 2).reshape(len(query), -1)
+        return _Segment(first, width, repeats, stores, ~real), logits
 
 
 def _with_room(states: Tensor, more: int) -> Tensor:

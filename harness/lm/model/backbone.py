@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from harness.lm.model.policy import Policy
+
 log = logging.getLogger(__name__)
 
 #: Architectures that attend to everything before a token, place tokens by ``position_ids`` alone, and go through the
@@ -176,6 +178,12 @@ def head(model: nn.Module) -> nn.Module:
     parts = split(model)
     assert parts is not None
     return parts[1]
+
+
+def logits(policy: Policy, hidden: Tensor, known: Tensor | None) -> Tensor:
+    """Return logits (N, V) over the ids that have a token, of hidden states (N, D) or as the model made them itself."""
+    with policy.autocast():
+        return policy.restrict(head(policy.model)(hidden) if known is None else known)
 
 
 def head_weight(model: nn.Module) -> Tensor | None:

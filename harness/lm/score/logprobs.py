@@ -9,11 +9,7 @@ import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
-from harness.lm import onednn
-from harness.lm.layers import walk_of
 from harness.lm.model import backbone
-from harness.lm.modules import while_training
-from harness.lm.native.softmax import soften
 from harness.lm.score import trees as tree_attention
 from harness.lm.score.packing import Packed, pack, pad
 
@@ -22,7 +18,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.lm.layers import Bind
     from harness.lm.model.policy import Policy
 
 #: Rows of logits that are made at once: enough for a matrix product to be worth its weights ...
@@ -39,12 +34,11 @@ class ScoringModule(nn.Module):
     Whatever makes gradients happens inside ``forward``, so that a wrapper sees (and synchronises) all of it.
     """
 
-    def __init__(self, policy: Policy, bind: Bind = while_training) -> None:
-        """Take the model of ``policy`` as a submodule, and how a walk through its layers applies them."""
+    def __init__(self, policy: Policy) -> None:
+        """Take the model of ``policy`` as a submodule."""
         super().__init__()
         self.model: nn.Module = policy.model
         self._policy = [policy]  # in a list, so that it is no submodule whatever it is
-        self._bind = bind
 
     def forward(
         self,
@@ -57,29 +51,20 @@ class ScoringModule(nn.Module):
         entropy: bool = False,
         logits: bool = False,
         scores: bool = True,
-        walk: bool = True,
     ) -> dict[str, Tensor]:
-        """Score the N tokens of ``packed``; ``walk`` says whether to go through :mod:`harness.lm.layers` if possible.
+        """Score the N tokens of ``packed``.
 
         Returns:
             ``logits`` (N, V) if asked for, else ``values`` (N,) unless ``scores`` is off. If asked for, ``hidden``
             (N, D) and ``entropy`` (N,).
         """
         policy = self._policy[0]
-        parts = backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
-        through = None
-        if walk and parts is not None:
-            through = walk_through(parts[0], packed, dropout=dropout and policy.dropout > 0, bind=self._bind)
-        logits_at = None
+        backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
         with policy.autocast():
-            if through is not None:
-                with backbone.evaluating(self.model):
-                    states = through()
-            else:
-                with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)):
-                    states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
-                states = states.flatten(0, 1)[packed.sources]
-                logits_at = None if every is None else every.flatten(0, 1)[packed.sources]
+            with backbone.scoring(self.model, dropout=dropout, attention=attention(packed)):
+                states, every, _ = backbone.forward(self.model, **inputs(packed), use_cache=False)
+            states = states.flatten(0, 1)[packed.sources]
+            logits_at = None if every is None else every.flatten(0, 1)[packed.sources]
             result = {"hidden": states} if hidden else {}
             if not scores:
                 return result
@@ -201,29 +186,6 @@ def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packe
     return pad(prompts, completions)
 
 
-def walk_through(
-    body: nn.Module, packed: Packed, *, dropout: bool, bind: Bind = while_training
-) -> Callable[[], Tensor] | None:
-    """Return what makes the hidden states (N, D) that predict the tokens of ``packed``, by a walk through the layers.
-
-    None where transformers' forward is needed: of another family, for rows that are not one, with ``dropout`` at work,
-    or where activations are to be computed again.
-    """
-    forest = packed.forest
-    if forest is None or dropout or backbone.recomputes(body):
-        return None
-    walk = walk_of(body, bind)
-    if walk is None:
-        return None
-    wanted = forest.predicting(packed.input_ids.device)
-
-    def states() -> Tensor:
-        hidden = walk(packed.input_ids[0], packed.position_ids[0], forest, wanted=wanted)
-        return hidden[torch.searchsorted(wanted, packed.sources)]
-
-    return states
-
-
 def inputs(packed: Packed) -> dict[str, Any]:
     """Return what a model's forward is given of ``packed``, under transformers' names."""
     given = {"input_ids": packed.input_ids, "position_ids": packed.position_ids, "attention_mask": packed.mask}
@@ -310,12 +272,14 @@ class _LinearScores(torch.autograd.Function):
         totals: list[Tensor] = []
         spread: list[Tensor] = []
         for start in range(0, len(states), size):
-            logits = policy.restrict(_times(policy, lean[start : start + size], slim))
+            logits = policy.restrict(lean[start : start + size] @ slim.t())
             scaled = upcast(logits, dtype)
             scaled = scaled if temperature == 1 else scaled / temperature
             aimed = scaled.gather(1, targets[start : start + size, None])[:, 0]
             expected = (scaled - scaled.amax(-1, keepdim=True)).clamp_(min=-1e30) if entropy else None
-            weights, top, total = soften(scaled)  # nobody else has these numbers
+            top = scaled.amax(-1)
+            weights = scaled.sub_(top[:, None]).exp_()  # nobody else has these numbers
+            total = weights.sum(-1)
             if keep:
                 kept.append((weights, total))
             logarithm = total.log()
@@ -345,7 +309,7 @@ class _LinearScores(torch.autograd.Function):
             part = slice(start, start + size)
             aimed = targets[part, None]
             if ctx.kept is None:
-                scaled = upcast(ctx.policy.restrict(_times(ctx.policy, lean[part], slim)), ctx.dtype)
+                scaled = upcast(ctx.policy.restrict(lean[part] @ slim.t()), ctx.dtype)
                 scaled = scaled if ctx.temperature == 1 else scaled / ctx.temperature
                 weights, total = scaled.sub_(totals[part, None]).exp_(), torch.ones_like(totals[part])
             else:
@@ -368,13 +332,6 @@ class _LinearScores(torch.autograd.Function):
             weights.scatter_(1, aimed, before)  # a graph may be walked back again
         into_states = None if into_states is None else into_states.to(states.dtype)
         return into_states, into_weight, None, None, None, None, None, None
-
-
-def _times(policy: Policy, states: Tensor, weight: Tensor) -> Tensor:
-    """Return ``states`` (N, D) times ``weight`` (V, D), transposed: (N, V), without gradient."""
-    if len(states) > 1 and onednn.many_fit(weight, policy):
-        return onednn.product(states, weight.detach(), None)
-    return states @ weight.t()
 
 
 def _chunk(policy: Policy) -> int:
@@ -403,6 +360,6 @@ def _probe(policy: Policy) -> bool:
     with torch.no_grad():
         call = ScoringModule(policy)
         packed = _pack(policy, prompts, completions)
-        trees = [call(packed, dropout=False, logits=True, walk=walk)["logits"] for walk in (True, False)]
+        trees = call(packed, dropout=False, logits=True)["logits"]
         apart = call(pad(prompts, completions), dropout=False, logits=True)["logits"]
-    return all(backbone.alike(tree, apart) for tree in trees)
+    return backbone.alike(trees, apart)

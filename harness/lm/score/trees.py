@@ -13,8 +13,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from harness.lm.native.attention import Layout, attend, takes
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,48 +51,28 @@ class Forest:
 
     trees: tuple[Tree, ...]
     _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
-    _layouts: dict[bool, Layout] = field(default_factory=dict, compare=False, repr=False)
-
-    def predicting(self, device: torch.device) -> Tensor:
-        """Return the places (M,) of tokens that predict one: each prompt's last, and completions'."""
-        places: list[int] = []
-        end = 0
-        for tree in self.trees:
-            start, end = end + tree.prompt - 1, end + tree.tokens
-            places.extend(range(start, end))
-        return torch.tensor(places, device=device)
-
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:  # noqa: ARG002  # a layer is like another
-        """Implement :class:`harness.lm.layers.Attend`, for all tokens or those that are :meth:`predicting`."""
-        if takes(len(self.trees), query, key, value):
-            return attend(query, key, value, scaling, self._layout(few=len(query) != len(key)))
-        states = (rows.transpose(0, 1)[None] for rows in (query, key, value))
-        return self.attend(*states, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])[0].flatten(1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         """Return what the tokens attend to.
 
         Args:
-            query: (1, H, L, D), or (1, H, M, D) of those tokens that are :meth:`predicting`.
+            query: (1, H, L, D).
             key: (1, G, L, D).
             value: (1, G, L, D).
             options: of torch's ``scaled_dot_product_attention``.
 
         Returns:
-            (1, L, H, D) or (1, M, H, D).
+            (1, L, H, D).
         """
-        few = query.shape[2] != key.shape[2]
         pieces: Any = [piece for tree in self.trees for piece in _pieces(tree)]
-        asked: Any = [piece for tree in self.trees for piece in _pieces(tree, few=few)]
-        queries = torch.split(query, asked, dim=2)
-        keys, values = (torch.split(states, pieces, dim=2) for states in (key, value))
+        queries, keys, values = (torch.split(states, pieces, dim=2) for states in (query, key, value))
         found: list[Tensor] = []
         place = 0
         for tree in self.trees:
             count = len(_pieces(tree))
             prompt, *completions = zip(*(s[place : place + count] for s in (queries, keys, values)), strict=True)
             place += count
-            first = self._first(tree, prompt[0], few=few)
+            first = self._first(tree, prompt[0])
             found.append(_sdpa(prompt[0], prompt[1], prompt[2], **first, **options))
             for own, own_keys, own_values in completions:
                 seen = [torch.cat(states, 2) for states in zip(prompt[1:], (own_keys, own_values), strict=True)]
@@ -102,33 +80,11 @@ class Forest:
                 found.append(_sdpa(own, seen[0], seen[1], attn_mask=mask, **options))
         return torch.cat(found, 1)
 
-    def _layout(self, *, few: bool) -> Layout:
-        """Return the same for the kernel of our own; of ``few``, only tokens that predict one ask."""
-        if few not in self._layouts:
-            trees: list[tuple[int, ...]] = []
-            pieces: list[tuple[int, ...]] = []
-            token = row = 0
-            for tree in self.trees:
-                begin, left_out = len(pieces), tree.prompt - 1 if few else 0
-                pieces.append((row, left_out, tree.prompt - left_out, 0, 0))
-                row, place = row + tree.prompt - left_out, tree.prompt
-                for size in tree.completions:
-                    pieces.append((row, place, size, tree.prompt, place))
-                    row, place = row + size, place + size
-                trees.append((token, tree.tokens, begin, len(pieces)))
-                token += tree.tokens
-            self._layouts[few] = Layout(torch.tensor(trees), torch.tensor(pieces))
-        return self._layouts[few]
-
-    def _first(self, tree: Tree, query: Tensor, *, few: bool) -> dict[str, Any]:
+    def _first(self, tree: Tree, query: Tensor) -> dict[str, Any]:
         """Return how the first piece of a tree sees itself: the prompt, or all of the tree."""
         if not tree.apart and len(tree.completions) > 1:
-            return {"attn_mask": self._tree_mask(tree, query)[:, :, tree.prompt - 1 if few else 0 :]}
-        if not few:
-            return {"is_causal": True}
-        # the last token of what is attended to sees all of it
-        before = (tree.prompt if tree.apart else tree.tokens) - query.shape[2]
-        return {} if query.shape[2] == 1 else {"attn_mask": self._tail_mask(before, query.shape[2], query)}
+            return {"attn_mask": self._tree_mask(tree, query)}
+        return {"is_causal": True}
 
     def _tail_mask(self, prompt: int, own: int, like: Tensor) -> Tensor:
         """(1, 1, own, prompt + own): 0 but for what comes later."""
@@ -149,14 +105,9 @@ class Forest:
         return self._masks[tree]
 
 
-def _pieces(tree: Tree, *, few: bool = False) -> Sequence[int]:
-    """Return the sizes of what is attended to by itself: the whole tree, or its prompt and each completion.
-
-    Of ``few``, only tokens that predict one count.
-    """
-    first = tree.prompt if tree.apart else tree.tokens
-    left_out = tree.prompt - 1 if few else 0
-    return (first - left_out, *(tree.completions if tree.apart else ()))
+def _pieces(tree: Tree) -> Sequence[int]:
+    """Return the sizes of what is attended to by itself: the whole tree, or its prompt and each completion."""
+    return (tree.prompt, *tree.completions) if tree.apart else (tree.tokens,)
 
 
 def _additive(hidden: Tensor, like: Tensor) -> Tensor:
@@ -180,10 +131,6 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     forest: Forest = options[KEYWORD]
-    if not dropout:
-        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-        asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))
-        return forest(0, asked, keys, values, scaling).view(1, query.shape[2], query.shape[1], -1), None
     shared = query.shape[1] != key.shape[1]
     return forest.attend(query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=shared), None
 
