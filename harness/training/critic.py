@@ -13,7 +13,7 @@ from torch import nn
 
 from harness.errors import InputError, PluginError, StageError
 from harness.lm.model import backbone
-from harness.lm.score.logprobs import attention, inputs, prepare
+from harness.lm.score.logprobs import prepare
 from harness.training.budget import row_tokens, take_all
 from harness.training.weights import align, recompute_activations
 
@@ -66,15 +66,13 @@ class Critic(nn.Module):
         """Return (B, K, T): the value of the state before each token; 0 outside the completion."""
         packed = prepare(self._policy[0], batch.prompts, completions)
         found = self(packed)
-        batch_size, group, width = packed.shape
-        flat = found.new_zeros(batch_size * group * width).index_put((packed.places,), found)
-        return cast("Tensor", flat.view(batch_size, group, width))
+        return packed.place(found)
 
     def forward(self, packed: Packed) -> Tensor:
         """Return the values (N,) of the states that predict the N tokens of ``packed``."""
-        with backbone.scoring(self.backbone, dropout=self._training_mode, attention=attention(packed)):
+        with backbone.scoring(self.backbone, dropout=self._training_mode, attention=packed.attention):
             with self._policy[0].autocast():
-                read = backbone.states(self.backbone, **inputs(packed)).flatten(0, 1)[packed.sources]
+                read = backbone.states(self.backbone, **packed.inputs()).flatten(0, 1)[packed.sources]
             # outside autocast: a value rounded to bfloat16 would hide what one more step changed
             return cast("Tensor", self.head(read.to(next(self.head.parameters()).dtype))[:, 0])
 

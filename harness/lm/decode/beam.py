@@ -19,7 +19,8 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError
-from harness.lm.decode.decoder import check_prompts, decoder
+from harness.lm.decode.choose import decoder
+from harness.lm.decode.decoder import check_prompts
 from harness.lm.model.backbone import evaluating
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import DivergedError, InputError
-from harness.lm.decode.decoder import Decoder, check_prompts, decoder
+from harness.lm.decode.choose import decoder
+from harness.lm.decode.decoder import Decoder, check_prompts
 from harness.lm.decode.noise import Race, row_keys
 from harness.lm.model.backbone import evaluating
 

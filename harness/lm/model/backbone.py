@@ -1,14 +1,12 @@
 """A causal LM in two parts: the backbone, which gives hidden states, and the head, which makes logits of them.
 
 Apart, the head runs only where logits are wanted: the last position while sampling, the scored ones while training.
-Whether a model is nothing but head after backbone is tried, not believed: some scale or cap their logits. Whether
-its attention can be handed a mask or a cache of ours is, too.
+Whether a model is nothing but head after backbone is tried, not believed: some scale or cap their logits.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -19,20 +17,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor
 
     from harness.lm.model.policy import Policy
 
-log = logging.getLogger(__name__)
-
-#: Architectures that attend to everything before a token, place tokens by ``position_ids`` alone, and go through the
-#: attention interface of transformers. An architecture joins after a test.
-PLAIN = frozenset({"gpt2", "opt", "gpt_neox", "llama", "qwen2", "qwen3"})
-
 _parts: WeakKeyDictionary[nn.Module, tuple[nn.Module, nn.Module] | None] = WeakKeyDictionary()
-_abilities: WeakKeyDictionary[nn.Module, dict[tuple[str, str], bool]] = WeakKeyDictionary()
 _arguments: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 
@@ -134,11 +125,12 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     return _parts[model]
 
 
-def forward(model: nn.Module, **inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
+def forward(model: nn.Module, *, attention: str | None = None, **inputs: Any) -> tuple[Tensor, Tensor | None, Any]:
     """Run ``model`` without its head, where that can be had.
 
     Args:
         model: a transformers causal LM.
+        attention: the name of the attention to use, the model's own unless given.
         inputs: of its forward; ``position_ids`` are left out where the architecture has none, and ``cache`` goes by the
             name that the architecture has for it.
 
@@ -146,21 +138,22 @@ def forward(model: nn.Module, **inputs: Any) -> tuple[Tensor, Tensor | None, Any
         hidden states (R, L, D) of the last layer, after its final norm and projection; logits (R, L, V), or None
         where the head makes them of the hidden states; the cache.
     """
-    if not _takes(model, "position_ids"):
+    if not has_argument(model, "position_ids"):
         inputs.pop("position_ids", None)
-    if "cache" in inputs and not _takes(model, "cache"):  # before transformers 5.24, and in models of other people
+    if "cache" in inputs and not has_argument(model, "cache"):  # before transformers 5.24, and in others' models
         inputs["past_key_values"] = inputs.pop("cache")
     parts = split(model)
-    if parts is not None:
-        output = parts[0](**inputs)
-        return output.last_hidden_state, None, _cache(output)
-    output = model(**inputs, output_hidden_states=True)
-    return output.hidden_states[-1], output.logits, _cache(output)
+    with attending(model, attention) if attention else nullcontext():
+        if parts is not None:
+            output = parts[0](**inputs)
+            return output.last_hidden_state, None, _cache(output)
+        output = model(**inputs, output_hidden_states=True)
+        return output.hidden_states[-1], output.logits, _cache(output)
 
 
 def states(body: nn.Module, **inputs: Any) -> Tensor:
     """Return the hidden states (R, L, D) of a backbone that stands alone, as :func:`body` gives it."""
-    if not _takes(body, "position_ids"):
+    if not has_argument(body, "position_ids"):
         inputs.pop("position_ids", None)
     last: Tensor = body(**inputs, use_cache=False).last_hidden_state
     return last
@@ -168,9 +161,9 @@ def states(body: nn.Module, **inputs: Any) -> Tensor:
 
 def body(model: nn.Module) -> nn.Module | None:
     """Return a causal LM without its head, None where the architecture does not name that part."""
-    inner = _inner(model)
-    found = getattr(inner, "base_model", None)
-    return None if found is None or found is inner else cast("nn.Module", found)
+    causal = inner(model)
+    found = getattr(causal, "base_model", None)
+    return None if found is None or found is causal else cast("nn.Module", found)
 
 
 def head(model: nn.Module) -> nn.Module:
@@ -195,46 +188,19 @@ def head_weight(model: nn.Module) -> Tensor | None:
     return None if any(hooks) else parts[1].weight
 
 
-def plain(model: nn.Module) -> bool:
-    """Tell whether ``model`` belongs to :data:`PLAIN`, with no setting that makes attention special."""
-    config = _config(model)
-    kinds = set(getattr(config, "layer_types", None) or ())
-    rope = getattr(config, "rope_parameters", None) or {}
-    return (
-        getattr(config, "model_type", None) in PLAIN
-        and kinds <= {"full_attention"}
-        and rope.get("rope_type", "default") in {"default", "linear", "llama3", "yarn"}  # others look at the length
-        and attention(model) in {"sdpa", "eager"}
-    )
+def config_of(model: nn.Module) -> Any:
+    """Return the configuration of a transformers model, adapted or not; None where it has none."""
+    return getattr(inner(model), "config", None)
 
 
-def attention(model: nn.Module) -> str:
+def inner(model: nn.Module) -> Any:
+    """Return the transformers model: adapters wrap one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # a method of PEFT's class
+
+
+def attention_of(model: nn.Module) -> str:
     """Return the name of the attention that ``model`` uses."""
-    return str(getattr(_config(model), "_attn_implementation", None))
-
-
-def able(model: nn.Module, what: str, probe: Callable[[], bool]) -> bool:
-    """Tell whether ``model`` can do ``what``: it is plain, and ``probe``, which is run once, came out right.
-
-    Says once, in the log, that it cannot.
-    """
-    return holds(model, what, lambda: plain(model) and probe(), "the slower, general form is used")
-
-
-def holds(model: nn.Module, what: str, probe: Callable[[], bool], otherwise: str) -> bool:
-    """Tell whether ``probe``, which is run once for a model and an attention, came out right.
-
-    Says once, in the log, that there is no ``what``, and what happens ``otherwise``.
-    """
-    config = _config(model)
-    known = _abilities.setdefault(model, {})
-    key = (what, attention(model))
-    if key not in known:
-        known[key] = probe()
-        if not known[key]:
-            kind = getattr(config, "model_type", type(model).__name__)
-            log.warning("%s with %s attention: no %s; %s", kind, key[1], what, otherwise)
-    return known[key]
+    return str(getattr(config_of(model), "_attn_implementation", None))
 
 
 def alike(values: Tensor, expected: Tensor) -> bool:
@@ -245,20 +211,11 @@ def alike(values: Tensor, expected: Tensor) -> bool:
     return float((values - expected).abs().max()) <= bound * scale
 
 
-def _config(model: nn.Module) -> Any:
-    return getattr(_inner(model), "config", None)
-
-
-def _inner(model: nn.Module) -> Any:
-    """Return the transformers model: adapters wrap one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # a method of PEFT's class
-
-
-def _takes(model: nn.Module, name: str) -> bool:
+def has_argument(model: nn.Module, name: str) -> bool:
     """Tell whether the model's forward has an argument of this name."""
     known = _arguments.get(model)
     if known is None:
-        known = _arguments[model] = frozenset(inspect.signature(_inner(model).forward).parameters)
+        known = _arguments[model] = frozenset(inspect.signature(inner(model).forward).parameters)
     return name in known
 
 
@@ -268,9 +225,9 @@ def _cache(output: Any) -> Any:
 
 
 def _try_split(model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    inner = _inner(model)
-    backbone, output = getattr(inner, "base_model", None), inner.get_output_embeddings()
-    if backbone is None or backbone is inner or output is None:
+    causal = inner(model)
+    backbone, output = getattr(causal, "base_model", None), causal.get_output_embeddings()
+    if backbone is None or backbone is causal or output is None:
         return None
     ids = torch.tensor([[0, 1, 0], [1, 1, 0]], device=next(model.parameters()).device)
     with torch.no_grad(), evaluating(model):

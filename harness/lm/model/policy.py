@@ -99,6 +99,8 @@ class Policy:
         _forget_padding(self.model)
         _fuse_activations(self.model)
         _forget_generation(self.model, tokeniser, width)
+        if dtype == "float64":
+            _spell_out_experts(self.model)
         untyped.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
         untyped.eval()
         self.parameter_count = sum(parameter.numel() for parameter in self.model.parameters())
@@ -238,6 +240,12 @@ def _fuse_activations(model: nn.Module) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
             elif type(child) is GELUActivation and child.act is nn.functional.gelu:
                 setattr(module, name, nn.GELU())
+
+
+def _spell_out_experts(model: PreTrainedModel) -> None:
+    """Compute experts one by one, as the architecture's own file says: torch's grouped product has no float64."""
+    if getattr(model.config, "_experts_implementation", None) == "grouped_mm":
+        cast("Any", model).set_experts_implementation("eager")
 
 
 def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser, width: int) -> None:

@@ -6,18 +6,19 @@ read in its own way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from harness.errors import InputError
-from harness.lm.decode.decoder import decoder
-from harness.lm.decode.prefix import probe
+from harness.lm.decode.choose import decoder
+from harness.lm.decode.decoder import probe
 from harness.lm.model import backbone
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.lm.decode.decoder import Decoder
     from harness.lm.model.policy import Policy
 
 _TOKENS = 7
@@ -70,8 +71,7 @@ def _causal(policy: Policy) -> bool:
 
 
 def _continues(policy: Policy) -> bool:
-    def make(*arguments: Any) -> Any:
-        _, prompts, lengths, repeats, room = arguments
+    def make(policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> Decoder:
         return decoder(policy, prompts, lengths, repeats=repeats, room=room)
 
     return probe(policy, make)

@@ -1,7 +1,9 @@
-"""Attention inside prompts and completions that lie one behind the other in a single row, without a mask over all.
+"""Who sees whom among prompts and completions that lie one behind the other in a single row.
 
-A mask over a row of n tokens costs products of n x n, most of which it then throws away: completions do not see each
-other, nor one prompt another. Here a prompt attends causally to itself, and each completion to its prompt and itself.
+A prompt attends causally to itself, and each completion to its prompt and itself. One mask over a row of n tokens
+would cost products of n x n, most of them thrown away, so the row is cut. Either each prompt and each completion makes
+a product of its own, or all trees are set side by side, padded to the largest, in one product under a mask: better for
+small trees, and on a GPU, where one more product costs more than padding.
 """
 
 from __future__ import annotations
@@ -10,20 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+
+from harness.lm.attention import additive, product
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from torch import Tensor
 
-    from torch import Tensor, nn
+    from harness.lm.attention import Settings
 
-#: The name under which transformers knows :func:`_attend`.
-NAME = "harness_tree"
-#: The keyword by which it gets a :class:`Forest`.
-KEYWORD = "harness_forest"
-#: Tokens of a tree up to which one product under a mask is faster than a few small ones.
-_SMALL = 192
+#: Tokens of a tree, on average, up to which a processor is faster with one product for all trees.
+SMALL = 192
 
 
 @dataclass(frozen=True)
@@ -40,99 +38,96 @@ class Tree:
         return self.prompt + sum(self.completions)
 
     @property
-    def apart(self) -> bool:
-        """Whether its parts are attended to one by one: one completion behind a prompt is plain causal attention."""
-        return len(self.completions) > 1 and self.tokens > _SMALL
+    def pieces(self) -> tuple[int, ...]:
+        """Sizes of what makes a product by itself; one completion behind a prompt is plain causal attention."""
+        return (self.prompt, *self.completions) if len(self.completions) > 1 else (self.tokens,)
 
 
 @dataclass(frozen=True)
 class Forest:
-    """The trees of a row, one behind the other: L tokens."""
+    """The trees of a row, one behind the other: L tokens. Implements :class:`harness.lm.attention.Layout`."""
 
     trees: tuple[Tree, ...]
     _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-        """Return what the tokens attend to.
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:  # noqa: ARG002  # a layer is like another
+        """Return (1, L, H, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
+        small = sum(tree.tokens for tree in self.trees) <= SMALL * len(self.trees)
+        form = self._together if small or query.device.type != "cpu" else self._apart
+        return form(query, key, value, settings)
 
-        Args:
-            query: (1, H, L, D).
-            key: (1, G, L, D).
-            value: (1, G, L, D).
-            options: of torch's ``scaled_dot_product_attention``.
-
-        Returns:
-            (1, L, H, D).
-        """
-        pieces: Any = [piece for tree in self.trees for piece in _pieces(tree)]
-        queries, keys, values = (torch.split(states, pieces, dim=2) for states in (query, key, value))
+    def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
+        sizes = [size for tree in self.trees for size in tree.pieces]
+        pieces = zip(*(states.split_with_sizes(sizes, 2) for states in (query, key, value)), strict=True)
         found: list[Tensor] = []
-        place = 0
         for tree in self.trees:
-            count = len(_pieces(tree))
-            prompt, *completions = zip(*(s[place : place + count] for s in (queries, keys, values)), strict=True)
-            place += count
-            first = self._first(tree, prompt[0])
-            found.append(_sdpa(prompt[0], prompt[1], prompt[2], **first, **options))
-            for own, own_keys, own_values in completions:
-                seen = [torch.cat(states, 2) for states in zip(prompt[1:], (own_keys, own_values), strict=True)]
-                mask = self._tail_mask(tree.prompt, own.shape[2], query)
-                found.append(_sdpa(own, seen[0], seen[1], attn_mask=mask, **options))
-        return torch.cat(found, 1)
+            own, *prompt = next(pieces)
+            found.append(self._behind(0, own, *prompt, settings))
+            for _ in tree.pieces[1:]:
+                own, *states = next(pieces)
+                seen = [torch.cat(both, 2) for both in zip(prompt, states, strict=True)]
+                found.append(self._behind(tree.prompt, own, *seen, settings))
+        return torch.cat(found, 2).transpose(1, 2)
 
-    def _first(self, tree: Tree, query: Tensor) -> dict[str, Any]:
-        """Return how the first piece of a tree sees itself: the prompt, or all of the tree."""
-        if not tree.apart and len(tree.completions) > 1:
-            return {"attn_mask": self._tree_mask(tree, query)}
-        return {"is_causal": True}
+    def _behind(self, before: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
+        """Return what the last of some tokens find, that stand behind ``before`` others: (1, H, own, E)."""
+        own, window = query.shape[2], settings.window
+        bites = window is not None and before + own > window
+        if not (before or bites):
+            return product(query, key, value, settings, causal=True)
+        which = (before, own, window if bites else None, query.dtype)
+        if which not in self._masks:
+            places = torch.arange(before + own, device=query.device)
+            self._masks[which] = additive(_hidden(places[before:], places, which[2]), query)
+        return product(query, key, value, settings, mask=self._masks[which])
 
-    def _tail_mask(self, prompt: int, own: int, like: Tensor) -> Tensor:
-        """(1, 1, own, prompt + own): 0 but for what comes later."""
-        key = (prompt, own)
-        if key not in self._masks:
-            later = torch.ones(own, own, dtype=torch.bool, device=like.device).triu_(1)
-            self._masks[key] = _additive(torch.nn.functional.pad(later, (prompt, 0)), like)
-        return self._masks[key]
+    def _together(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
+        count, width = len(self.trees), max(tree.tokens for tree in self.trees)
+        places = self._places(width, query.device)
+        if count * width == len(places):
+            grids = [states[0].unflatten(1, (count, width)).transpose(0, 1) for states in (query, key, value)]
+        else:
+            grids = []
+            for states in (query, key, value):
+                rows = states[0].transpose(0, 1)
+                grid = rows.new_zeros(count * width, *rows.shape[1:]).index_copy(0, places, rows)
+                grids.append(grid.unflatten(0, (count, width)).transpose(1, 2))
+        window = None if settings.window is None or width <= settings.window else settings.window
+        if window is None and all(len(tree.completions) < 2 for tree in self.trees):
+            found = product(*grids, settings, causal=True)
+        else:
+            found = product(*grids, settings, mask=self._grid_mask(width, window, query))
+        return found.transpose(1, 2).flatten(0, 1)[places][None]
 
-    def _tree_mask(self, tree: Tree, like: Tensor) -> Tensor:
-        """(1, 1, L, L) of one tree: each part sees the prompt and itself."""
-        if tree not in self._masks:
-            sizes = torch.tensor((tree.prompt, *tree.completions), device=like.device)
-            part = torch.arange(len(sizes), device=like.device).repeat_interleave(sizes)
-            hidden = (part[:, None] != part) & (part > 0)
-            hidden |= torch.ones_like(hidden).triu_(1)
-            self._masks[tree] = _additive(hidden, like)
-        return self._masks[tree]
+    def _places(self, width: int, device: torch.device) -> Tensor:
+        """(L,): where tokens lie if each tree has ``width`` places."""
+        if "places" not in self._masks:
+            each = [torch.arange(tree.tokens) + number * width for number, tree in enumerate(self.trees)]
+            self._masks["places"] = torch.cat(each).to(device)
+        return self._masks["places"]
 
-
-def _pieces(tree: Tree) -> Sequence[int]:
-    """Return the sizes of what is attended to by itself: the whole tree, or its prompt and each completion."""
-    return (tree.prompt, *tree.completions) if tree.apart else (tree.tokens,)
-
-
-def _additive(hidden: Tensor, like: Tensor) -> Tensor:
-    mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-    return mask.masked_fill_(hidden, torch.finfo(like.dtype).min)[None, None]
-
-
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-    """(1, H, L, D) to (1, L, H, D)."""
-    return scaled_dot_product_attention(query, key, value, **options).transpose(1, 2)
-
-
-def _attend(
-    module: nn.Module,  # noqa: ARG001  # transformers' signature
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001  # the forest says who sees whom
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    forest: Forest = options[KEYWORD]
-    shared = query.shape[1] != key.shape[1]
-    return forest.attend(query, key, value, dropout_p=dropout, scale=scaling, enable_gqa=shared), None
+    def _grid_mask(self, width: int, window: int | None, like: Tensor) -> Tensor:
+        """(B, 1, W, W): each part sees the prompt and itself; padding sees itself, so that no softmax is empty."""
+        which = ("grid", window, like.dtype)
+        if which not in self._masks:
+            part = torch.full((len(self.trees), width), -1)
+            position = torch.zeros(len(self.trees), width, dtype=torch.int64)
+            for number, tree in enumerate(self.trees):
+                first = 0
+                for name, size in enumerate((tree.prompt, *tree.completions)):
+                    start = tree.prompt if name else 0
+                    part[number, first : first + size] = name
+                    position[number, first : first + size] = torch.arange(start, start + size)
+                    first += size
+            hidden = (part[:, :, None] != part[:, None]) & (part[:, None] != 0)
+            hidden |= _hidden(position, position, window)
+            hidden |= (part[:, :, None] == -1) & (part[:, None] != -1)
+            hidden &= ~torch.eye(width, dtype=torch.bool)
+            self._masks[which] = additive(hidden.to(like.device), like)[:, None]
+        return self._masks[which]
 
 
-AttentionInterface.register(NAME, _attend)
+def _hidden(asking: Tensor, asked: Tensor, window: int | None) -> Tensor:
+    """(…, M, N) bool: what stands later than a position (…, M) that asks, or too far before it, among (…, N)."""
+    distance = asking[..., :, None] - asked[..., None, :]
+    return distance < 0 if window is None else (distance < 0) | (distance >= window)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from lm.architectures import InFloat64, make
 from lm.families import FAMILIES
-from lm.foreign import make_foreign
 from lm.ragged import sharpen, some_prompts
 
-from harness.lm.decode import prefix as shared_prefix
-from harness.lm.decode.decoder import _Copied, decoder
+from harness.lm.decode import prefix
+from harness.lm.decode.copied import Copied
 from harness.lm.decode.prefix import SharedPrefix, _cut
 from harness.lm.decode.sampling import sample
 from harness.lm.score.logprobs import score
@@ -55,48 +55,65 @@ def assert_equal(found: list[torch.Tensor], expected: list[torch.Tensor]) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_way_gives_the_same_logits(make_policy: Make, family: str) -> None:
+def test_logits_are_those_of_rows_with_a_cache_of_their_own(make_policy: Make, family: str) -> None:
     policy = sharpen(make_policy(family))
     prompts = some_prompts(policy, LENGTHS, padding=-7)
     given = (policy, prompts.ids, prompts.lengths)
     with torch.inference_mode():
-        expected = steps(policy, _Copied(*given, 3))
+        expected = steps(policy, Copied(*given, 3))
         assert_equal(steps(policy, SharedPrefix(*given, 3, 9)), expected)
 
 
-@pytest.mark.parametrize(("prefill", "padded"), [(1, 0), (12, 100), (1000, 0), (1000, 4), (1000, 1000)])
-@pytest.mark.parametrize("worth", [0.0, 0.75, 2.0])
-def test_neither_segments_nor_places_change_a_logit(
-    make_policy: Make, monkeypatch: pytest.MonkeyPatch, prefill: int, padded: int, worth: float
+@pytest.mark.parametrize("prefill", [1, 12, 1000])
+@pytest.mark.parametrize("kind", ["gpt2", "mistral-window", "gemma2"])
+def test_neither_parts_of_a_prefill_nor_windows_change_a_logit(
+    tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch, prefill: int, kind: str
 ) -> None:
-    policy = sharpen(make_policy())
+    policy = make(kind, tokeniser)
     prompts = some_prompts(policy, LENGTHS)
-    monkeypatch.setattr(shared_prefix, "_PREFILL", {"cpu": prefill})
-    monkeypatch.setattr(shared_prefix, "_PADDED", {"cpu": padded})
-    monkeypatch.setattr(shared_prefix, "_WORTH", worth)  # rows never get places of their own, in good time, at once
-    with torch.inference_mode():
-        expected = steps(policy, _Copied(policy, prompts.ids, prompts.lengths, 3))
+    monkeypatch.setattr(prefix, "_PREFILL", {"cpu": prefill})
+    with torch.inference_mode(), InFloat64():
+        expected = steps(policy, Copied(policy, prompts.ids, prompts.lengths, 3))
         found = steps(policy, SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 9))
     assert_equal(found, expected)
 
 
 @pytest.mark.parametrize(
-    ("lengths", "prefill", "padded", "expected"),
-    [
-        ([5], 1, 0, [(0, 1)]),
-        ([5, 5, 5], 100, 0, [(0, 3)]),
-        ([9, 8, 3, 3], 100, 1, [(0, 2), (2, 4)]),
-        ([9, 8, 3, 3], 100, 13, [(0, 4)]),
-        ([4, 4, 4, 4], 8, 0, [(0, 2), (2, 4)]),
-        ([1, 9, 1], 100, 8, [(0, 2), (2, 3)]),  # no order is needed
-    ],
+    ("lengths", "expected"),
+    [([5], [(0, 1)]), ([20], [(0, 1)]), ([5, 5, 5], [(0, 2), (2, 3)]), ([20, 1, 9], [(0, 1), (1, 3)])],
 )
-def test_a_batch_is_cut_where_padding_or_size_would_be_too_much(
-    monkeypatch: pytest.MonkeyPatch, lengths: list[int], prefill: int, padded: int, expected: list[tuple[int, int]]
-) -> None:
-    monkeypatch.setattr(shared_prefix, "_PREFILL", {"cpu": prefill})
-    monkeypatch.setattr(shared_prefix, "_PADDED", {"cpu": padded})
-    assert list(_cut(lengths, "cpu")) == expected
+def test_a_batch_is_cut_where_a_prefill_would_be_too_large(lengths: list[int], expected: list[tuple[int, int]]) -> None:
+    assert [(part.start, part.stop) for part in _cut(lengths, 10)] == expected
+
+
+def test_rows_inherit_what_others_of_their_prompt_wrote(make_policy: Make) -> None:
+    policy = sharpen(make_policy())
+    prompts = some_prompts(policy, [5, 3])
+    tokens = torch.randint(1, policy.vocab_size, (4, 6), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        each = [
+            SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 4),
+            Copied(policy, prompts.ids, prompts.lengths, 3),
+        ]
+        for rows in each:
+            rows.step(tokens[0])
+            rows.step(tokens[1])
+            rows.inherit(torch.tensor([1, 1, 0, 5, 3, 3]))
+            rows.step(tokens[2])
+            rows.select(torch.tensor([0, 2, 3]))
+            rows.step(tokens[3, :3])
+    assert_equal([each[0].logits], [each[1].logits])
+
+
+def test_prompts_are_kept_once_and_the_grid_shrinks(make_policy: Make) -> None:
+    policy = make_policy()
+    prompts = some_prompts(policy, LENGTHS)
+    with torch.inference_mode():
+        rows = SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 4)
+        assert [store.shape for store in rows._stores[0]] == [(6, 2, 12 + 4 * 3, 16)] * 2
+        rows.step(torch.ones(18, dtype=torch.int64))
+        rows.select(torch.tensor([3, 5, 12]))  # two rows of the second prompt, one of the fifth
+    assert [store.shape for store in rows._stores[0]] == [(2, 2, 11 + 4 * 2, 16)] * 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -112,13 +129,3 @@ def test_bfloat16_takes_the_same_way(make_policy: Make, family: str, caplog: pyt
     assert not caplog.records  # nothing was too rough to be tried
     assert found.logprobs is not None
     torch.testing.assert_close(found.logprobs.float(), again.values.detach(), rtol=0, atol=0.2)
-
-
-def test_another_family_goes_through_its_own_forward(tokeniser: Tokeniser) -> None:
-    policy = make_foreign("llama", tokeniser)
-    prompts = some_prompts(policy, LENGTHS)
-    with torch.inference_mode():
-        rows = decoder(policy, prompts.ids, prompts.lengths, repeats=3, room=9)
-        assert isinstance(rows, SharedPrefix)
-        expected = steps(policy, _Copied(policy, prompts.ids, prompts.lengths, 3))
-        assert_equal(steps(policy, rows), expected)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from lm.families import FAMILIES
-from lm.foreign import make_foreign
-from lm.ragged import sharpen, some_prompts
+from lm.ragged import often_ending, sharpen, some_prompts
 from scipy import stats
 
 from harness.api import Prompts
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from harness.lm.text.tokenise import Tokeniser
-
     Make = Callable[..., Policy]
 
 
@@ -39,15 +35,6 @@ def names(count: int) -> list[str]:
 def drawn(policy: Policy, prompts: Prompts, ids: Sequence[str] | None = None, **options: Any) -> Drawn:
     settings: dict[str, Any] = {"temperatures": HEAT, "seed": 3, "purpose": "test", "step": 5, "max_new_tokens": 10}
     return sample(policy, prompts, names(len(prompts)) if ids is None else ids, **{**settings, **options})
-
-
-def often_ending(policy: Policy) -> Policy:
-    """Raise the logit of EOS, everywhere alike, so that rows leave at all times."""
-    restrict = policy.restrict
-    bonus = torch.zeros(policy.vocab_size, dtype=torch.float64)
-    bonus[policy.eos_id] = 5.0
-    policy.restrict = lambda logits: restrict(logits) + bonus.to(logits.dtype)  # type: ignore[method-assign]
-    return policy
 
 
 def without_cache(policy: Policy, prompts: Prompts, *, limit: int = 10, **filters: Any) -> list[list[int]]:
@@ -291,24 +278,6 @@ def test_bfloat16(make_policy: Make) -> None:
     again = score(policy, prompts, found.completions, dropout=False)
     assert found.logprobs is not None
     torch.testing.assert_close(found.logprobs.float(), again.values.detach(), rtol=0, atol=0.2)
-
-
-@pytest.mark.parametrize(
-    ("kind", "shared"),
-    [("bloom", False), ("gpt_neo", False), ("mistral", False), ("gemma2", False), ("llama", True), ("qwen2", True)],
-)
-def test_other_architectures(
-    tokeniser: Tokeniser, kind: str, caplog: pytest.LogCaptureFixture, *, shared: bool
-) -> None:
-    # eager softmaxes are computed in float32, where float64's least number is minus infinity, and padding NaN
-    policy = often_ending(make_foreign(kind, tokeniser, "float32" if kind in {"bloom", "gemma2"} else "float64"))
-    prompts = some_prompts(policy, [7, 1, 12, 4])
-    with caplog.at_level(logging.WARNING, logger="harness"):
-        found = drawn(policy, prompts)
-    said = [record for record in caplog.records if "shared prefix" in record.getMessage()]
-    assert len(said) == (0 if shared else 1)
-    assert lists(found) == without_cache(policy, prompts)
-    assert len(set(found.completions.lengths.flatten().tolist())) > 2
 
 
 def test_the_real_model(real_model: Path) -> None:

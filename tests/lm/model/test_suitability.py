@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from lm.foreign import FOREIGN, make_foreign
-from lm.ragged import alone, sharpen, some_completions, some_prompts
+from lm.architectures import FAST, GENERAL, make
+from lm.ragged import alone, some_completions, some_prompts
 
 from harness.errors import InputError
-from harness.lm.decode.decoder import _Apart, _Copied, decoder
+from harness.lm.decode.choose import decoder
+from harness.lm.decode.copied import Apart, Copied
 from harness.lm.decode.sampling import sample
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise
@@ -26,70 +27,45 @@ if TYPE_CHECKING:
 _SHAPE = {"hidden_size": 32, "num_hidden_layers": 2}
 _ATTENTION = {**_SHAPE, "num_attention_heads": 2, "intermediate_size": 48}
 
-STATEFUL: dict[str, dict[str, Any]] = {
-    "lfm2": {**_ATTENTION, "num_key_value_heads": 1, "layer_types": ["conv", "full_attention"]},
-    "mamba": {**_SHAPE, "state_size": 4},
-    "mamba2": {**_SHAPE, "state_size": 4, "num_heads": 4, "head_dim": 16, "n_groups": 1},
-    "qwen3_next": {
-        **_ATTENTION, "num_key_value_heads": 1, "head_dim": 16, "layer_types": ["linear_attention", "full_attention"],
-        "linear_num_value_heads": 2, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
-        "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16,
-    },
-    "recurrent_gemma": {**_ATTENTION, "num_hidden_layers": 3, "lru_width": 32},
-    "rwkv": {**_SHAPE, "attention_hidden_size": 32},
-}  # fmt: skip
 
-BART: dict[str, Any] = {
-    "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 2, "decoder_ffn_dim": 48,
-    "max_position_embeddings": 96, "init_std": 0.1,
-}  # fmt: skip
-
-PHI: dict[str, Any] = {
-    **_ATTENTION, "num_key_value_heads": 1, "max_position_embeddings": 96, "original_max_position_embeddings": 16,
-    "rope_parameters": {
-        "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 8, "long_factor": [4.0] * 8,
-        "factor": 6.0, "original_max_position_embeddings": 16,
-    },
-}  # fmt: skip
-
-
-def build(kind: str, settings: dict[str, Any], tokeniser: Tokeniser, **more: Any) -> Policy:
+def build(kind: str, settings: dict[str, Any], tokeniser: Tokeniser) -> Policy:
     """Make a policy around a fresh model, by transformers alone."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     ids = {"vocab_size": 330, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
-    make: Any = AutoModelForCausalLM.from_config
+    build_model: Any = AutoModelForCausalLM.from_config
     with torch.random.fork_rng():
         torch.set_rng_state(torch.Generator().manual_seed(3).get_state())
-        model = make(AutoConfig.for_model(kind, **ids, **settings), **more)
+        model = build_model(AutoConfig.for_model(kind, **ids, **settings))
     return Policy(model, tokeniser, dtype="float64")
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("kind", STATEFUL)
-def test_models_that_keep_a_state_are_refused_before_weights_are_drawn(
-    tokeniser: Tokeniser, tmp_path: Path, kind: str, attention: Any
+def test_a_model_whose_state_is_in_no_cache_is_refused_before_weights_are_drawn(
+    tokeniser: Tokeniser, tmp_path: Path, attention: Any
 ) -> None:
-    spec = Model(name="m", config={"model_type": kind, **STATEFUL[kind]}, attention=attention)
-    with pytest.raises(InputError, match="hybrid and state-space models cannot be decoded in batches") as error:
+    spec = Model(name="m", config={"model_type": "rwkv", **_SHAPE, "attention_hidden_size": 32}, attention=attention)
+    with pytest.raises(InputError, match="the state that this model keeps of a text is in no cache of transf") as error:
         initialise(spec, tokeniser, 0, tmp_path / "m")
-    assert "its layers are of kind" in str(error.value)
-    assert f"got '{kind}';" in str(error.value)
+    assert "got 'rwkv';" in str(error.value)
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("kind", ["lfm2", "mamba"])
-def test_so_they_are_in_a_folder(tokeniser: Tokeniser, tmp_path: Path, kind: str) -> None:
-    policy = build(kind, STATEFUL[kind], tokeniser)
-    policy.save(tmp_path)
-    with pytest.raises(InputError, match=f"model m .*hybrid and state-space models .*{kind}"):
+def test_so_it_is_in_a_folder(tokeniser: Tokeniser, tmp_path: Path) -> None:
+    build("rwkv", {**_SHAPE, "attention_hidden_size": 32}, tokeniser).save(tmp_path)
+    with pytest.raises(InputError, match=r"model m .*is in no cache of transformers.*rwkv"):
         Policy.load(tmp_path, spec=Model(name="m", attention="eager"))
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
+def test_one_that_keeps_it_in_its_layers_is_refused_before_training(tokeniser: Tokeniser) -> None:
+    policy = build("recurrent_gemma", {**_ATTENTION, "num_hidden_layers": 3, "lru_width": 32}, tokeniser)
+    with pytest.raises(InputError, match="decoding with kept keys and values does not give what a forward over the"):
+        check_suitable(policy, where="m")
+
+
+@pytest.mark.parametrize("kind", [*GENERAL, "mistral-window", "gemma2", "qwen3-moe"])
 def test_models_of_other_families_are_taken(tokeniser: Tokeniser, kind: str) -> None:
-    # eager softmaxes are computed in float32, where float64's least number is minus infinity, and padding NaN
-    check_suitable(make_foreign(kind, tokeniser, "float32" if kind in {"bloom", "gemma2"} else "float64"), where="m")
+    check_suitable(make(kind, tokeniser), where="m")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "opt-350m", "neox"])
@@ -100,13 +76,13 @@ def test_supported_families_are_taken(make_policy: Any, family: str) -> None:
 def test_a_model_that_counts_padding_is_decoded_one_prompt_at_a_time(
     tokeniser: Tokeniser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = sharpen(build("bart", BART, tokeniser), 2)
+    policy = make("bart", tokeniser, factor=2.0)
     check_suitable(policy, where="m")
-    assert "bart with sdpa attention: no left padding; prompts are decoded one at a time" in caplog.text
+    assert "prompts decoded one at a time, for padding is text to the model" in caplog.text
     prompts = some_prompts(policy, [9, 2, 5])
     with torch.inference_mode():
-        assert isinstance(decoder(policy, prompts.ids, prompts.lengths, repeats=2, room=4), _Apart)
-        wrong = _Copied(policy, prompts.ids, prompts.lengths, 1).logits
+        assert isinstance(decoder(policy, prompts.ids, prompts.lengths, repeats=2, room=4), Apart)
+        wrong = Copied(policy, prompts.ids, prompts.lengths, 1).logits
     answers = some_completions(policy, [[4, 2], [1, 4], [3, 3]])
     with torch.inference_mode():
         right = torch.stack([alone(policy, prompts, answers, b, 0)[0] for b in range(3)])
@@ -130,11 +106,11 @@ def test_a_model_that_counts_padding_is_decoded_one_prompt_at_a_time(
 
 
 def test_rows_that_leave_and_rows_that_inherit_are_those_of_their_prompt(tokeniser: Tokeniser) -> None:
-    policy = sharpen(build("bart", BART, tokeniser), 2)
+    policy = make("bart", tokeniser, factor=2.0)
     prompts = some_prompts(policy, [5, 3, 7])
     tokens = torch.randint(1, policy.vocab_size, (3, 6), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        rows = _Apart(policy, prompts.ids, prompts.lengths, 2, 4)
+        rows = Apart(policy, prompts.ids, prompts.lengths, 2, 4)
         rows.step(tokens[0])
         rows.inherit(torch.tensor([1, 1, 2, 2, 5, 4]))
         rows.step(tokens[1])
@@ -152,12 +128,12 @@ def test_rows_that_leave_and_rows_that_inherit_are_those_of_their_prompt(tokenis
 def test_a_context_ends_where_rotary_factors_depend_on_other_rows(
     tokeniser: Tokeniser, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy = build("phi3", PHI, tokeniser)
-    assert policy.positions_limit == 16
-    assert "rows of more than 16 tokens are refused: beyond that its rotary factors (LongRoPE)" in caplog.text
+    policy = make("phi3-long", tokeniser, factor=1.0)
+    assert policy.positions_limit == 48
+    assert "rows of more than 48 tokens are refused: beyond that its rotary factors (LongRoPE)" in caplog.text
     check_suitable(policy, where="m")
-    prompts = some_prompts(policy, [11, 3])
-    with pytest.raises(InputError, match="more than the model's context of 16"):
+    prompts = some_prompts(policy, [43, 3])
+    with pytest.raises(InputError, match="more than the model's context of 48"):
         sample(policy, prompts, ["a", "b"], temperatures=[1.0], seed=0, purpose="t", step=0, max_new_tokens=6)
     found = sample(
         policy, prompts, ["a", "b"], temperatures=[1.0], seed=0, purpose="t", step=0, max_new_tokens=5, logprobs=True
@@ -189,8 +165,8 @@ def test_a_model_that_fails_is_refused(make_policy: Any, monkeypatch: pytest.Mon
 def test_attention_that_an_architecture_lacks_is_said_in_the_files_words(
     tokeniser: Tokeniser, tmp_path: Path, kind: str
 ) -> None:
-    settings = {name: value for name, value in FOREIGN[kind].items() if not name.endswith("_token_id")}
-    spec = Model(name="m", config={"model_type": kind, **settings})
+    settings = FAST[kind] if kind in FAST else GENERAL[kind][1]
+    spec = Model(name="m", config=settings)
     with pytest.raises(InputError) as error:
         initialise(spec, tokeniser, 0, tmp_path)
     assert f"model m, config: {kind} models have no sdpa attention, got 'sdpa'; expected eager" in str(error.value)

@@ -1,0 +1,168 @@
+"""What is read off logits: log-probabilities and entropies, chunk by chunk, so that few numbers are held at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from harness.lm.model import backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.lm.model.policy import Policy
+
+#: Rows of logits that are made at once: enough for a matrix product to be worth its weights ...
+_ROWS = 512
+#: ... and so few numbers that what is made of them stays small.
+_CHUNK = 1 << 24
+#: Numbers of a softmax that are kept for the backward pass; beyond this they are made again there.
+_KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
+
+
+def token_scores(
+    policy: Policy,
+    states: Tensor,
+    logits: Tensor | None,
+    targets: Tensor,
+    temperature: float,
+    dtype: torch.dtype | None,
+    *,
+    entropy: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities (N,) of ``targets``, and entropies (N,), zeros unless asked for.
+
+    Args:
+        policy: the model.
+        states: (N, D), the hidden states that predict the targets.
+        logits: (N, V), where the model makes them itself; else None.
+        targets: (N,) int64.
+        temperature: what logits are divided by.
+        dtype: of the log-softmax; see :func:`upcast`.
+        entropy: whether entropies are wanted.
+    """
+    weight = None if logits is not None else backbone.head_weight(policy.model)
+    if weight is not None and dtype in (None, torch.float32, torch.float64):
+        numbers = len(targets) * policy.vocab_size
+        keep = torch.is_grad_enabled() and numbers <= _KEPT.get(targets.device.type, _KEPT["cpu"])
+        return cast(
+            "tuple[Tensor, Tensor]",
+            _LinearScores.apply(states, weight, targets, temperature, dtype, entropy, keep, policy),  # type: ignore[no-untyped-call]  # torch
+        )
+    values, entropies = [states.new_zeros(0)], [states.new_zeros(0)]
+    size = chunk_size(policy)
+    for start in range(0, len(targets), size):
+        part = slice(start, start + size)
+        made = backbone.logits(policy, states[part], None if logits is None else logits[part])
+        logp = (upcast(made, dtype) / temperature).log_softmax(-1)
+        values.append(logp.gather(1, targets[part, None])[:, 0])
+        entropies.append(_entropy(logp.detach()) if entropy else torch.zeros_like(values[-1]))
+    return torch.cat(values[1:] or values), torch.cat(entropies[1:] or entropies)
+
+
+class _LinearScores(torch.autograd.Function):
+    """Log-probabilities of targets under ``softmax(states @ weight.T / temperature)``, chunk by chunk.
+
+    Autograd over the same steps holds four tensors of N x V and writes six; this holds one, or none beyond a limit.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        dtype: torch.dtype | None,
+        entropy: bool,  # noqa: FBT001  # torch passes positions
+        keep: bool,  # noqa: FBT001
+        policy: Policy,
+    ) -> tuple[Tensor, Tensor]:
+        kind = states.device.type
+        compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        ctx.compute, ctx.temperature, ctx.dtype, ctx.policy = compute, temperature, dtype, policy
+        rows, columns = states.to(compute), weight.to(compute)[: policy.vocab_size]
+        size = chunk_size(policy)
+        kept: list[tuple[Tensor, Tensor]] = []
+        values: list[Tensor] = []
+        totals: list[Tensor] = []
+        entropies: list[Tensor] = []
+        for start in range(0, len(states), size):
+            logits = policy.restrict(rows[start : start + size] @ columns.t())
+            scaled = upcast(logits, dtype)
+            scaled = scaled if temperature == 1 else scaled / temperature
+            aimed = scaled.gather(1, targets[start : start + size, None])[:, 0]
+            top = scaled.amax(-1)
+            below = (scaled - top[:, None]).clamp_(min=-1e30) if entropy else None  # 0 x -inf must not spoil the sum
+            weights = scaled.sub_(top[:, None]).exp_()  # nobody else has these numbers
+            total = weights.sum(-1)
+            if keep:
+                kept.append((weights, total))
+            logarithm = total.log()
+            values.append(aimed - top - logarithm)
+            totals.append(top + logarithm)
+            if below is not None:
+                entropies.append(logarithm - torch.linalg.vecdot(weights, below) / total)
+        none = upcast(states.new_zeros(0), dtype)
+        result = torch.cat(values) if values else none
+        ctx.kept = kept if keep else None
+        ctx.save_for_backward(states, weight, targets, torch.cat(totals) if totals else none)
+        joined = torch.cat(entropies) if entropies else torch.zeros_like(result)
+        ctx.mark_non_differentiable(joined)
+        return result, joined
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, targets, totals = ctx.saved_tensors
+        rows, columns = states.to(ctx.compute), weight.to(ctx.compute)[: ctx.policy.vocab_size]
+        size = chunk_size(ctx.policy)
+        pull = gradients[0] / ctx.temperature
+        into_states = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        into_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        if into_weight is not None:
+            into_weight[len(columns) if len(rows) else 0 :] = 0  # the first chunk writes the rest
+        for place, start in enumerate(range(0, len(rows), size)):
+            part = slice(start, start + size)
+            aimed = targets[part, None]
+            if ctx.kept is None:
+                scaled = upcast(ctx.policy.restrict(rows[part] @ columns.t()), ctx.dtype)
+                scaled = scaled if ctx.temperature == 1 else scaled / ctx.temperature
+                weights, total = scaled.sub_(totals[part, None]).exp_(), torch.ones_like(totals[part])
+            else:
+                weights, total = ctx.kept[place]
+            # d log p(target) / d logits = (one-hot(target) - p) / temperature: in place, and scaled where it is narrow
+            before = weights.gather(1, aimed)
+            flow = weights.scatter_(1, aimed, before - total[:, None])
+            factor = (-pull[part] / total)[:, None]
+            if flow.dtype != ctx.compute:
+                flow, factor = (flow * factor).to(ctx.compute), torch.ones_like(factor)
+            if into_states is not None:
+                torch.mm(flow, columns, out=into_states[part]).mul_(factor)
+            if into_weight is not None:
+                out, pulled = into_weight[: len(columns)], rows[part] * factor.to(ctx.compute)
+                if out.dtype == flow.dtype:
+                    out.addmm_(flow.t(), pulled, beta=min(place, 1))
+                else:
+                    made = flow.t() @ pulled
+                    out.copy_(made) if place == 0 else out.add_(made)
+            weights.scatter_(1, aimed, before)  # a graph may be walked back again
+        into_states = None if into_states is None else into_states.to(states.dtype)
+        return into_states, into_weight, None, None, None, None, None, None
+
+
+def chunk_size(policy: Policy) -> int:
+    """Return of how many positions logits are made at once."""
+    return max(1, min(_ROWS, _CHUNK // policy.vocab_size))
+
+
+def _entropy(logp: Tensor) -> Tensor:
+    entropy: Tensor = -torch.linalg.vecdot(logp.exp(), logp.clamp(min=-1e30))  # 0 x -inf must not spoil the sum
+    return entropy
+
+
+def upcast(logits: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return logits in the type of the log-softmax: ``dtype``, or float32 at least."""
+    if dtype is not None:
+        return logits.to(dtype)
+    return logits if logits.dtype == torch.float64 else logits.float()
