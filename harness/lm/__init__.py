@@ -1,1 +1,27 @@
-"""Everything that touches token ids: tokenising, the policy, sampling, packing, log-probs."""
+"""Everything that touches token ids: tokenising, the policy, sampling, log-probabilities.
+
+``model/`` a model with its tokenizer; ``text/`` text to ids; ``score/`` log-probabilities of given answers; ``decode/``
+new answers. There are two ways through a model (:mod:`harness.lm.way`): the fast one, in which
+:mod:`harness.lm.attention` stands in for the model's own attention, and the general one for all others.
+
+From ``run.sample(…)`` to logits, on the fast way:
+
+1. ``Services.sample`` and
+2. ``Services._drawn`` (``training/services.py``): which draw of which step this is;
+3. ``Decode.draw`` (``training/decode.py``): the run's settings;
+4. ``sample`` (``decode/sampling.py``): checks, and batches of prompts of like length;
+5. ``decoder`` (``decode/choose.py``): prefills, with the decoder of the policy's way;
+6. ``_decode`` (``decode/sampling.py``): draws a token for each row, lets rows leave, and steps again;
+7. ``SharedPrefix.step`` (``decode/prefix.py``): a token for each row goes through
+8. ``backbone.forward`` (``model/backbone.py``), the model without its head; each layer's attention is
+9. ``SharedPrefix.attend``, over one copy of each prompt's keys and values, which meet queries in
+10. ``product`` (``attention.py``). The head makes logits of what comes out.
+
+From ``run.logprobs(…)`` to log-probabilities:
+
+1. ``Services.logprobs`` (``training/services.py``);
+2. ``score`` (``score/logprobs.py``): ``prepare`` lays prompts and completions out (``score/packing.py``);
+3. ``ScoringModule.forward``, which data parallelism wraps, calls ``backbone.forward``;
+4. ``Forest.attend`` (``score/trees.py``), called by each layer as above;
+5. ``token_scores`` (``score/log_softmax.py``): from hidden states to log-probabilities, a chunk of logits at a time.
+"""
