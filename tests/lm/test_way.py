@@ -163,9 +163,9 @@ def test_what_the_probe_finds_is_the_reason(
     tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str, reason: str
 ) -> None:
     policy = make("llama", tokeniser)
-    attend = Forest.attend
+    attend: Any = Forest.attend
 
-    def otherwise(self: Forest, layer: int, *states: Any) -> torch.Tensor:
+    def otherwise(self: Forest, layer: int, *states: Any) -> Any:
         if broken == "raises":
             raise RuntimeError("no such kernel\nand more")
         return attend(self, layer, *states[:3], replace(states[3], scaling=0.1) if broken == "scaling" else states[3])
@@ -188,7 +188,8 @@ def test_a_router_that_lets_rounding_decide_does_not_fool_the_probe(
 ) -> None:
     """Where two experts are as good for a token, forwards of other sizes may choose another one of them."""
     policy = make("qwen3-moe", tokeniser)
-    hesitant: Any = policy.model.base_model.layers[0].mlp.gate
+    body: Any = policy.model.base_model
+    hesitant = body.layers[0].mlp.gate
     forward, try_trees = hesitant.forward, way._try_trees
     calls: list[int] = []
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from harness.lm.score.trees import Tree
+from harness.lm.score.trees import SMALL, Tree
 
 if TYPE_CHECKING:
     from harness.training.loop import Segment
@@ -99,6 +99,8 @@ class Count:
 
 def _pairs(tree: Tree) -> float:
     """Return of how many pairs of tokens attention makes a product in a layer."""
-    if not tree.apart:
-        return tree.tokens**2 / (1 if len(tree.completions) > 1 else 2)
+    if len(tree.completions) < 2:
+        return tree.tokens**2 / 2
+    if tree.tokens <= SMALL:
+        return tree.tokens**2
     return tree.prompt**2 / 2 + sum(size * (tree.prompt + size) for size in tree.completions)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Copied:
     """Rows under left padding and a mask. Implements :class:`harness.lm.decode.decoder.Decoder`."""
 
+    logits: Tensor
+
     def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int = 0) -> None:  # noqa: ARG002  # a cache that grows
         """Prefill; the arguments are those of :func:`harness.lm.decode.choose.decoder`."""
         self._policy = policy

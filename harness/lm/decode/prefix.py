@@ -73,7 +73,7 @@ class SharedPrefix:
         """Keep the rows that the index ``rows`` names, in the order in which they stand; the grid shrinks to them."""
         self.logits, self._next = self.logits[rows], self._next[rows]
         slots = rows if self._slots is None else self._slots[rows]
-        owners, counts = (slots // self._repeats).unique_consecutive(return_counts=True)
+        owners, counts = torch.unique_consecutive(slots // self._repeats, return_counts=True)
         repeats = int(counts.max()) if len(counts) else 0
         # row i moves to slot ``place`` of its prompt, whose number among those that stay is ``prompt``
         prompt = torch.arange(len(owners), device=rows.device).repeat_interleave(counts)
@@ -95,7 +95,7 @@ class SharedPrefix:
         sources = rows.view(-1, self._repeats) % self._repeats
         owners = torch.arange(len(sources), device=rows.device)
         for store in (store for pair in self._stores for store in pair):
-            own = store[:, :, self._width :].unflatten(2, (self._room, self._repeats))[:, :, : self._written]
+            own = self._own(store)
             own.copy_(own[owners[:, None], :, :, sources].permute(0, 2, 3, 1, 4))
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
@@ -105,14 +105,23 @@ class SharedPrefix:
         here = self._width + self._written * repeats
         end = here + repeats
         for store, new in zip(self._stores[layer], (key, value), strict=True):
-            store[:, :, here:end] = new.unflatten(0, (batch, repeats)).transpose(1, 2)
+            store[:, :, here:end] = new.view(batch, repeats, *new.shape[1:]).transpose(1, 2)
         keys, values = (store[:, :, :end] for store in self._stores[layer])
         # (B K, H, D) to (B, G, K R, D): queries that use the same keys lie together
-        shared = query.shape[1] // key.shape[1]
-        asked = query.unflatten(1, (-1, shared)).unflatten(0, (batch, repeats)).transpose(1, 2).flatten(2, 3)
+        groups, shared = key.shape[1], query.shape[1] // key.shape[1]
+        asked = query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
         found = product(asked, keys, values, settings, mask=self._mask(shared, settings.window, end, query))
-        found = found.unflatten(2, (repeats, shared)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-        return (found if self._slots is None else found[self._slots])[:, None]
+        found = (
+            found.view(batch, groups, repeats, shared, -1)
+            .transpose(1, 2)
+            .reshape(batch * repeats, 1, groups * shared, -1)
+        )
+        return found if self._slots is None else found[self._slots]
+
+    def _own(self, store: Tensor) -> Tensor:
+        """(B, G, S, K, D): what rows have written."""
+        batch, groups, _, size = store.shape
+        return store[:, :, self._width :].view(batch, groups, self._room, self._repeats, size)[:, :, : self._written]
 
     def _spread(self, rows: Tensor) -> Tensor:
         """(N, …), a row each, to (B K, …), 0 where a row has left."""
@@ -126,7 +135,7 @@ class SharedPrefix:
         batch, repeats = sources.shape
         moved = store.new_empty(batch, store.shape[1], width + self._room * repeats, store.shape[3])
         moved[:, :, :width] = store[:, :, :width][owners]
-        own = store[:, :, self._width :].unflatten(2, (self._room, self._repeats))[:, :, : self._written]
+        own = self._own(store)
         mine = own[owners[:, None], :, :, sources]  # (B, K, G, S, D)
         moved[:, :, width : width + self._written * repeats] = mine.permute(0, 2, 3, 1, 4).flatten(2, 3)
         return moved

@@ -6,7 +6,7 @@ read in its own way.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -79,6 +79,6 @@ def _continues(policy: Policy) -> bool:
 
 def _logits(policy: Policy, ids: Tensor, mask: Tensor) -> Tensor:
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
-    inputs = {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
+    inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
     states, logits, _ = backbone.forward(policy.model, **inputs, use_cache=False)
     return policy.restrict(backbone.head(policy.model)(states) if logits is None else logits)

@@ -57,16 +57,16 @@ class Forest:
         return form(query, key, value, settings)
 
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
-        sizes = [size for tree in self.trees for size in tree.pieces]
-        pieces = zip(*(states.split_with_sizes(sizes, 2) for states in (query, key, value)), strict=True)
+        sizes: Any = [size for tree in self.trees for size in tree.pieces]
+        asked, keys, values = (list(torch.split(states, sizes, 2)) for states in (query, key, value))
         found: list[Tensor] = []
         for tree in self.trees:
-            own, *prompt = next(pieces)
-            found.append(self._behind(0, own, *prompt, settings))
-            for _ in tree.pieces[1:]:
-                own, *states = next(pieces)
-                seen = [torch.cat(both, 2) for both in zip(prompt, states, strict=True)]
-                found.append(self._behind(tree.prompt, own, *seen, settings))
+            first = len(found)  # the prompt
+            for place in range(first, first + len(tree.pieces)):
+                before = 0 if place == first else tree.prompt
+                if before:
+                    keys[place], values[place] = (torch.cat((s[first], s[place]), 2) for s in (keys, values))
+                found.append(self._behind(before, asked[place], keys[place], values[place], settings))
         return torch.cat(found, 2).transpose(1, 2)
 
     def _behind(self, before: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
@@ -84,20 +84,19 @@ class Forest:
     def _together(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         count, width = len(self.trees), max(tree.tokens for tree in self.trees)
         places = self._places(width, query.device)
-        if count * width == len(places):
-            grids = [states[0].unflatten(1, (count, width)).transpose(0, 1) for states in (query, key, value)]
-        else:
-            grids = []
-            for states in (query, key, value):
-                rows = states[0].transpose(0, 1)
-                grid = rows.new_zeros(count * width, *rows.shape[1:]).index_copy(0, places, rows)
-                grids.append(grid.unflatten(0, (count, width)).transpose(1, 2))
+        asked, keys, values = (self._grid(states, count, width, places) for states in (query, key, value))
         window = None if settings.window is None or width <= settings.window else settings.window
-        if window is None and all(len(tree.completions) < 2 for tree in self.trees):
-            found = product(*grids, settings, causal=True)
-        else:
-            found = product(*grids, settings, mask=self._grid_mask(width, window, query))
+        plain = window is None and all(len(tree.completions) < 2 for tree in self.trees)
+        mask = None if plain else self._grid_mask(width, window, query)
+        found = product(asked, keys, values, settings, mask=mask, causal=plain)
         return found.transpose(1, 2).flatten(0, 1)[places][None]
+
+    def _grid(self, states: Tensor, count: int, width: int, places: Tensor) -> Tensor:
+        """(1, H, L, D) to (B, H, W, D), 0 where padded."""
+        rows = states[0].transpose(0, 1)
+        if len(rows) < count * width:
+            rows = rows.new_zeros(count * width, *rows.shape[1:]).index_copy(0, places, rows)
+        return rows.view(count, width, *rows.shape[1:]).transpose(1, 2)
 
     def _places(self, width: int, device: torch.device) -> Tensor:
         """(L,): where tokens lie if each tree has ``width`` places."""

@@ -91,7 +91,7 @@ def test_rows_inherit_what_others_of_their_prompt_wrote(make_policy: Make) -> No
     prompts = some_prompts(policy, [5, 3])
     tokens = torch.randint(1, policy.vocab_size, (4, 6), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        each = [
+        each: list[Decoder] = [
             SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 4),
             Copied(policy, prompts.ids, prompts.lengths, 3),
         ]

@@ -50,7 +50,8 @@ def test_padded_rows() -> None:
         [5, 6, 7, 11, 12], [5, 6, 7, 0, 0], [5, 6, 7, 0, 0], [8, 31, 0, 0, 0], [8, 41, 42, 43, 0], [8, 51, 0, 0, 0],
     ]  # fmt: skip
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 4]] * 6
-    assert packed.forest is packed.attention is None
+    assert packed.forest is None
+    assert packed.attention is None
     tree = pack(PROMPTS, COMPLETIONS)
     assert torch.equal(packed.targets, tree.targets)
     assert torch.equal(packed.places, tree.places)
