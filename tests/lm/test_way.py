@@ -124,10 +124,8 @@ def test_the_general_way_of_a_model(tokeniser: Tokeniser, kind: str, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "mistral-window", "gemma2", "qwen3-moe"])
-def test_trees_that_are_too_large_for_one_product(
-    tokeniser: Tokeniser, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trees, "SMALL", 0)
+def test_trees_side_by_side_as_on_a_gpu(tokeniser: Tokeniser, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trees, "PIECEWISE", set())
     policy = make(kind, tokeniser)
     assert way_of(policy).name == "fast"
     assert_scores_are_those_of_rows_alone(policy, 1)

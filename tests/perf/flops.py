@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from harness.lm.score.trees import SMALL, Tree
+from harness.lm.score.trees import Tree
 
 if TYPE_CHECKING:
     from harness.training.loop import Segment
@@ -37,8 +37,8 @@ def matrix_peak(size: int = 1024, repeats: int = 8) -> float:
 class Count:
     """Counts what the log-probs that a loss asks for cost, while a step is taken.
 
-    Attention's products in each layer are n x n for a tree of n tokens under one mask, n x (prompt + n) for a
-    completion by itself, and half of n x n for what is plainly causal, whose other half is computed in vain if it is.
+    Attention's products in each layer are half of n x n for what is plainly causal, whose other half is computed in
+    vain if it is, and n x (prompt + n) for each completion of several.
 
     There is no padding; the backward pass counts as two forwards.
     """
@@ -101,6 +101,4 @@ def _pairs(tree: Tree) -> float:
     """Return of how many pairs of tokens attention makes a product in a layer."""
     if len(tree.completions) < 2:
         return tree.tokens**2 / 2
-    if tree.tokens <= SMALL:
-        return tree.tokens**2
     return tree.prompt**2 / 2 + sum(size * (tree.prompt + size) for size in tree.completions)

@@ -1,9 +1,9 @@
 """Who sees whom among prompts and completions that lie one behind the other in a single row.
 
 A prompt attends causally to itself, and each completion to its prompt and itself. One mask over a row of n tokens
-would cost products of n x n, most of them thrown away, so the row is cut. Either each prompt and each completion makes
-a product of its own, or all trees are set side by side, padded to the largest, in one product under a mask: better for
-small trees, and on a GPU, where one more product costs more than padding.
+would cost products of n x n, most of them thrown away, so the row is cut. On a processor each prompt and each
+completion makes a product of its own. On a GPU, where one more product costs more than padding, all trees are set
+side by side, padded to the largest, in one product under a mask.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from harness.lm.attention import Settings
 
-#: Tokens of a tree, on average, up to which a processor is faster with one product for all trees.
-SMALL = 192
+#: Devices on which each piece of a tree makes a product of its own.
+PIECEWISE = frozenset({"cpu"})
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Forest:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:  # noqa: ARG002  # a layer is like another
         """Return (1, L, H, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
-        small = sum(tree.tokens for tree in self.trees) <= SMALL * len(self.trees)
-        form = self._together if small or query.device.type != "cpu" else self._apart
+        form = self._apart if query.device.type in PIECEWISE else self._together
         return form(query, key, value, settings)
 
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:

@@ -48,11 +48,11 @@ def defined(
 @pytest.mark.parametrize("settings", [Settings(0.3), Settings(0.3, window=4), Settings(0.5, window=3, softcap=0.7)])
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("forest", [SEVERAL, SINGLE, ALIKE, SAME])
-@pytest.mark.parametrize("small", [0, 1000])
+@pytest.mark.parametrize("piecewise", [True, False])
 def test_values_and_gradients_are_those_of_the_definition(
-    monkeypatch: pytest.MonkeyPatch, small: int, forest: tuple[Tree, ...], groups: int, settings: Settings
+    monkeypatch: pytest.MonkeyPatch, forest: tuple[Tree, ...], groups: int, settings: Settings, *, piecewise: bool
 ) -> None:
-    monkeypatch.setattr(trees, "SMALL", small)
+    monkeypatch.setattr(trees, "PIECEWISE", {"cpu"} if piecewise else set())
     generator = torch.Generator().manual_seed(0)
     length = sum(tree.tokens for tree in forest)
 
@@ -70,7 +70,9 @@ def test_values_and_gradients_are_those_of_the_definition(
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
-def test_masks_are_made_once_for_all_layers() -> None:
+@pytest.mark.parametrize("piecewise", [True, False])
+def test_masks_are_made_once_for_all_layers(monkeypatch: pytest.MonkeyPatch, *, piecewise: bool) -> None:
+    monkeypatch.setattr(trees, "PIECEWISE", {"cpu"} if piecewise else set())
     forest = Forest(SEVERAL)
     states = [torch.zeros(1, 2, sum(tree.tokens for tree in SEVERAL), 4) for _ in range(3)]
     forest.attend(0, states[0], states[1], states[2], Settings(1.0))
