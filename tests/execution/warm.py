@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve()
 #: What imports, or what they load, may read; a run for which one of these differs is a cold one.
-READ_ONCE = ("HF_", "HARNESS_", "TORCH", "TRANSFORMERS", "OMP_", "MKL_", "LD_", "LANG", "LC_", "PYTHONIO", "PYTHONUTF8")
+READ_ONCE = ("HF_", "HARNESS_STRICT", "TORCH", "TRANSFORMERS", "OMP_", "MKL_", "LD_", "LANG", "LC_", "PYTHONIO")
 #: Orphans of a process's children become its own.
 _SUBREAPER = 36
 #: File descriptors are moved above this number before they get the ones that they should have.
@@ -94,6 +94,7 @@ def warm() -> Warm:
     """Return the one of this test process."""
     if not _warm:
         _warm.append(Warm())
+        atexit.register(_warm[0].close)
     return _warm[0]
 
 
