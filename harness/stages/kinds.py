@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.api import DATA_KINDS
 from harness.errors import InputError
+from harness.spec.results.train import TaughtRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,16 +95,13 @@ def check_taught(examples: Iterable[Example], where: str) -> None:
     )
 
 
-def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], dict[str, int]]:
+def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], TaughtRows]:
     """Return the rows that supervised training learns from, and what becomes of all.
-
-    The counts: ``completion`` and ``chosen``, which answer is learnt; ``undesirable`` and ``without``, rows left out
-    because their completion is marked so, or because there is none.
 
     Raises:
         InputError: no row is left.
     """
-    counts = Counter({"completion": 0, "chosen": 0, "undesirable": 0, "without": 0})
+    counts: Counter[str] = Counter()
     kept = []
     for row in rows:
         answer = row.demonstration
@@ -121,7 +119,7 @@ def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], di
             got=_left_out(counts),
             expected="rows with a completion, or with a chosen answer",
         )
-    return kept, dict(counts)
+    return kept, TaughtRows(**{name: counts[name] for name in TaughtRows.model_fields})
 
 
 def _left_out(counts: Mapping[str, int]) -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Completions
-    from harness.plugins import Registry
-    from harness.spec.benchmark import Reward
+    from harness.plugins.registry import Registry
+    from harness.spec.reward import Reward
 
 #: A reward model as a reward sees it: prompts and completions to scores.
 Scores: TypeAlias = Callable[[Sequence[str], Sequence[str]], Sequence[float]]

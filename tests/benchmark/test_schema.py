@@ -15,7 +15,9 @@ from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.resolve import FILE_KEYS
 from harness.benchmark.scores import PART_KEYS
 from harness.spec import benchmark as schema
-from harness.spec.benchmark import DISPLAY, RESULT, RUNTIME, Benchmark, DataUse, MethodEntry, RewardUse, Section
+from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
+from harness.spec.reward import RewardUse
+from harness.spec.section import DISPLAY, RESULT, RUNTIME, Section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmark-file.md"
 

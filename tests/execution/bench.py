@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from execution import warm
 
-from harness.store import Store
 from harness.store.manifest import files
+from harness.store.stages import Store
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:

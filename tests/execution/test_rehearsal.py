@@ -11,7 +11,7 @@ from execution.bench import Bench, tiny
 from harness.api import MethodRegistration, MetricRegistration, Options, RewardRegistration
 from harness.errors import InputErrors, PluginError
 from harness.execution.rehearsal import inspect_plugins
-from harness.plugins import Plugin, Registry
+from harness.plugins.registry import Plugin, Registry
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from methods.preferences import random_pairs
 from ruamel.yaml import YAML
 
 from harness.benchmark import load_benchmark
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.spec import benchmark as schema
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "paper-and-code.md"
 

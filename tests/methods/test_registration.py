@@ -15,7 +15,7 @@ from methods.cases import NAMES, make, registration
 from pydantic import TypeAdapter
 
 from harness.api import Method
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.spec import benchmark as schema
 
 ROOT = Path(__file__).parents[2]

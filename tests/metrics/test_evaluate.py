@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from harness.api import Column, InputError, MachineError, MetricRegistration, StageError
 from harness.errors import PluginError
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
 from harness_plugins.metrics.evaluate import EvaluateOptions, local_digest
 from harness_plugins.metrics.evaluate_module import EvaluateModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
 HEAD = """
 import datasets

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import PluginError
-from harness.plugins import Registry, source_digest
-from harness.plugins.closure import closure_digest
+from harness.plugins.closure import closure_digest, source_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
     Add = Callable[..., None]
     Load = Callable[..., Registry]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.report.results import ResultRow, Results, load_results
 
 ROOT = Path(__file__).resolve().parents[2]

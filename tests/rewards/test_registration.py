@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import RewardRegistration
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.testing import check_reward
 
 ROOT = Path(__file__).resolve().parents[2]

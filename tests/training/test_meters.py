@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import Completions, Rewards
-from harness.training.meters import PHASES, Clock, PeakMemory, Signal, quartiles, step_seconds
+from harness.spec.results.train import PHASES
+from harness.training.meters import Clock, PeakMemory, Signal, quartiles, step_seconds
 
 CPU = torch.device("cpu")
 
