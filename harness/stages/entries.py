@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
-from harness.plugins.closure import source_digest
+from harness.plugins.closure import Sources
+from harness.spec.stages.kinds import AnyStageConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +30,23 @@ ENTRIES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
+def roots(kind: str) -> tuple[str, str]:
+    """Return the modules that a stage of a kind begins in: the one that runs it, and the one of what it is asked."""
+    return ENTRIES[kind], _asked()[kind]
+
+
+@functools.cache
+def _asked() -> dict[str, str]:
+    union, *_ = get_args(AnyStageConfig)
+    return {config.model_fields["kind"].default: config.__module__ for config in get_args(union)}
+
+
 @functools.cache
 def code_digest(kind: str) -> str:
     """Return the digest of the source that stages of a kind run, as it was when this process first asked."""
-    assert kind in ENTRIES
-    return source_digest(("harness.api", "harness.lm", "harness.training", "harness.stages"))
+    return _sources().digest(roots(kind))
+
+
+@functools.cache
+def _sources() -> Sources:
+    return Sources()

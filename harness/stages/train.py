@@ -16,8 +16,8 @@ from harness.lm.text.templates import render
 from harness.spec.results.precompute import LOGPROBS, ReferenceSummary
 from harness.spec.results.train import OPTIMIZER, ReferenceCost, TrainStep, TrainSummary
 from harness.stages.judge import load_reward_backbone, load_reward_model
-from harness.stages.kinds import taught
 from harness.stages.setup import encode_rows, environment, lend_policy, load_policy, make_room
+from harness.stages.taught import taught
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join

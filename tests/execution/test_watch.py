@@ -79,7 +79,7 @@ def test_two_workers_are_expected_to_take_half_the_time() -> None:
 
 def test_the_time_left_is_unknown_while_sizes_are(now: Callable[[float], None]) -> None:
     left = TimeLeft()
-    other = stage("train", "unknown")
+    other = stage(configs.train_config(), "unknown")
     left.plan(plan(), [TRAIN, other])
     assert str(left) == "time left unknown"
     SECONDS[other.key] = 5.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.plan import Plan
+    from harness.plan import Plan, Stage
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
@@ -50,6 +50,11 @@ def write_rows(folder: Path, *, train: int = 4, test: int = 3) -> Path:
         rows = [{"prompt": f"What is {split} {n}?", "completion": f"It is {n} of {split}."} for n in range(count)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
+
+
+def asked(stage: Stage) -> Any:
+    """Return what a stage is asked, for a test that knows of which kind it is."""
+    return stage.config
 
 
 @dataclass

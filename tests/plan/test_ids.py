@@ -18,6 +18,7 @@ import harness.plan.planner
 from harness.plugins.loader import load_registry
 from harness.spec.benchmark import Benchmark
 from harness.spec.section import Section
+from harness.stages.entries import code_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -362,7 +363,7 @@ def test_the_source_of_the_core_and_of_each_plugin_is_part_of_ids(
             changed = {label for label, known_id in planner.ids(base).items() if known.get(label) != known_id}
         assert changed
         assert all(label.startswith(stages) or stages != "score" for label in changed)
-    usual_code = harness.plan.planner.code_digest
+    usual_code = code_digest
     for kind in ("rows", "train", "generate", "score"):
         with monkeypatch.context() as patch:
             patch.setattr(harness.plan.planner, "code_digest", lambda k, w=kind: "0" * 64 if k == w else usual_code(k))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, asked, small
 
 from harness.errors import InputError
 from harness.plan import build_plan
@@ -38,7 +38,7 @@ def test_one_for_all_rows_and_seeds(planner: Planner, data: Path) -> None:
     made = [stage for stage in plan.stages.values() if "reward model" in stage.label]
     assert made == [stages.model, stages.statistics]
     assert stages.model.kind == "train"
-    assert stages.model.config.seed == 0
+    assert asked(stages.model).seed == 0
     first = next(row for row in plan.rows if (row.label, row.seed) == ("sft", 0))
     assert stages.model.parents["start"] is first.checkpoint
     assert {stage.parents["reward_model"].key for stage in asking(plan)} == {stages.model.key}
@@ -56,7 +56,7 @@ def test_one_for_each_model(planner: Planner, data: Path) -> None:
     for row in plan.rows:
         for cell in row.cells:
             assert cell.scores["reward-model"].parents["reward_model"] is plan.reward_models[row.model].model
-    one, two = (stages.model.config.loading.dtype for stages in plan.reward_models.values())
+    one, two = (asked(stages.model).loading.dtype for stages in plan.reward_models.values())
     assert (one, two) == ("float32", "float64")
 
 
@@ -64,9 +64,9 @@ def test_it_starts_where_the_file_says(planner: Planner, data: Path) -> None:
     plan = planner.plan(planner.load(judged(data, {"start": "base"})))
     (stages,) = plan.reward_models.values()
     assert stages.model.parents["start"].config.kind == "new-model"
-    assert stages.model.parents["start"].config.seed == 0
-    assert stages.model.config.fresh_optimizer
-    assert (stages.model.config.first, stages.model.config.last) == (Position(epochs=0), Position(epochs=1))
+    assert asked(stages.model.parents["start"]).seed == 0
+    assert asked(stages.model).fresh_optimizer
+    assert (asked(stages.model).first, asked(stages.model).last) == (Position(epochs=0), Position(epochs=1))
 
 
 def test_what_does_not_ask_it_does_not_know_it(planner: Planner, data: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, asked, small
 
 from harness.plan import build_plan
 from harness.plan.graph import Trial
@@ -83,7 +83,7 @@ def test_the_metric_that_the_file_names_decides(metric: str, chosen: float, plan
     tune = {"options": {"methods.eso.coef": [0.5, 0.1, 2]}, "metric": metric}
     benchmark = planner.load(tuned(data, metrics=["rouge", "diversity"], tune=tune))
     stages = trial_stages(planner.plan(benchmark), "eso")
-    assert {stage.config.metric.name for stage in stages} == {metric.partition(".")[0]}
+    assert {asked(stage).metric.name for stage in stages} == {metric.partition(".")[0]}
     for stage, whole, words, repeated in zip(stages, (0.1, 0.4, 0.2), (0.1, 0.2, 0.3), (0.0, 0.5, 0.2), strict=True):
         score(planner, stage, whole, rouge1=words, repetition=repeated, distinct1=repeated)  # less repetition is better
     assert build_plan(benchmark, planner.registry, planner.store).tuned["new", "eso"].settings == {"coef": chosen}

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", bound=StageConfig)
 
 
-def request(results: Path, config: Config, runtime: Runtime | None = None, **parents: Record) -> StageRequest[Config]:
+def request(results: Path, config: Config, **parents: Record) -> StageRequest[Config]:
     """Return a request whose id is that of its settings and parents."""
     named = {name: Parent(record.kind, record.id) for name, record in parents.items()}
     identity = digest([config.to_json(), {name: parent.id for name, parent in named.items()}])
-    return StageRequest(identity, f"a {config.family} stage", config, named, runtime or Runtime(), results)
+    return StageRequest(identity, f"a {config.family} stage", config, named, Runtime(), results)
 
 
 def silent(done: int, total: int, unit: str, note: str) -> None:

@@ -171,8 +171,8 @@ def test_other_weights_than_those_of_the_start_are_refused(stored: Precomputed, 
 
 def test_a_reference_model_that_is_another_is_refused(stored: Precomputed) -> None:
     segment = Segment(
-        plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print), judges=Judges(precomputed=stored),
-        load_reference=lambda: tiny_policy(1),
+        plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print),
+        judges=Judges(precomputed=stored, load_reference=lambda: tiny_policy(1)),
     )  # fmt: skip
     batch = collate(ROWS[:2])
     with pytest.raises(StageError, match="is not the one whose log-probs were stored"):
