@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api import Example
 from harness.errors import InputError, suggest
 from harness.spec.results.prepare import DataProvenance, DataRow
 from harness.stages import kinds
@@ -17,7 +18,6 @@ from harness.store.identity import canonical, rows_digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.api import Example
     from harness.plugins.registry import Registry
     from harness.spec.stages.prepare import RowsConfig
     from harness.stages.request import StageRequest, Tell
@@ -115,7 +115,7 @@ def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], 
 
 def read(record: Record) -> Iterator[Example]:
     """Read back the rows of a prepared split."""
-    return (row.example for row in record.lines(DataRow))
+    return (Example(**dict(row)) for row in record.lines(DataRow))
 
 
 def _check(rows: list[dict[str, Any]], label: str) -> None:

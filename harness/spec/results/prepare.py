@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from harness.api import DataKind, Example
+from harness.api.registration import DataKind
 from harness.spec.results.base import ResultFile, ResultLine
 
 #: The folder with a model in Hugging Face format; training stages have one too.
@@ -24,11 +24,6 @@ class DataRow(ResultLine):
     rejected: str | None = None
     columns: dict[str, Any] = {}
     label: bool | None = None
-
-    @property
-    def example(self) -> Example:
-        """The row as plugins see it."""
-        return Example(**dict(self))
 
 
 class DataProvenance(ResultFile):
