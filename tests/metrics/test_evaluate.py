@@ -365,7 +365,7 @@ def test_our_evaluate_metric_comes_back_through_the_other_adapter(
 ) -> None:
     (tmp_path / "round_trip.py").write_text(
         "import evaluate\n"
-        "from harness.plugins import load_registry\n"
+        "from harness.plugins.loader import load_registry\n"
         "from importlib.metadata import EntryPoint\n"
         "from harness_plugins.metrics import as_evaluate\n\n"
         "point = EntryPoint('metric-rouge', 'harness_plugins.metrics.rouge', 'harness')\n"
