@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import StorageError
-from harness.spec.results.precompute import LOGPROBS
-from harness.spec.results.prepare import CHECKPOINT
-from harness.spec.results.train import MODULES, OPTIMIZER
+from harness.spec.results.files import CHECKPOINT, LOGPROBS, MODULES, OPTIMIZER
 from harness.spec.stages.train import TrainConfig
 from harness.store.damage import Damage
 

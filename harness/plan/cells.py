@@ -9,8 +9,7 @@ from harness.errors import InputError
 from harness.plan.graph import Cell, Row, Stage
 from harness.plan.reward_stages import reward_model_use
 from harness.plugins.runtime_options import split_options
-from harness.spec.runtime import Runtime
-from harness.spec.stages.base import Asking, Loading, PluginUse
+from harness.spec.stages.base import Asking, Loading
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from harness.plan.planner import Planner
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
     from harness.spec.model import Model
+    from harness.spec.runtime import Runtime
+    from harness.spec.stages.kinds import AnyStageConfig
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ def cell_of(
             parents["scorer"] = answerer.scorer
         if "reward_model" in registration.needs:
             parents |= planner.reward_models[answerer.model.shown].parents
-        asking = _asking(planner, answerer.model, use) if registration.needs else None
-        judged = "reward_model" in registration.needs
-        scores[metric.use] = _score(planner, metric, answerer.model, asking, parents, judged=judged)
+        scores[metric.use] = _score(planner, metric, answerer, use, parents)
     return Cell(data_label(use), decoding, answers, scores)
 
 
@@ -111,13 +110,22 @@ def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
     return Answerer(answerer.model, label, answerer.seed, found, answerer.scorer)
 
 
-def _score(
-    planner: Planner, use: MetricUse, model: Model, asking: Asking | None, parents: dict[str, Stage], *, judged: bool
-) -> Stage:
-    chosen, runtime = split_options(planner.registry.options("metric", use.use, use.options))
-    metric: PluginUse = planner.plugin("metric", use.use, chosen)
-    config: ScoreConfig | ModelScoreConfig = ScoreConfig(metric=metric)
-    if asking is not None:
-        reward_model = reward_model_use(planner.benchmark, model) if judged else None
-        config = ModelScoreConfig(metric=metric, asking=asking, reward_model=reward_model)
-    return planner.add(f"{parents['samples'].label}/{use.use}", config, parents, Runtime(options=runtime))
+def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:
+    place = (answerer.model.shown, data.overlong, use.use)
+    if place not in planner.scored:
+        planner.scored[place] = _scoring(planner, use, answerer.model, data)
+    config, runtime = planner.scored[place]
+    return planner.add(f"{parents['samples'].label}/{use.use}", config, parents, runtime)
+
+
+def _scoring(planner: Planner, use: MetricUse, model: Model, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
+    """Return how a metric reads the answers of a model to a data set."""
+    registration: Any = planner.registry.get("metric", use.use)
+    options = planner.registry.options("metric", use.use, use.options)
+    needs = registration.resolved(options).needs
+    chosen, ignored = split_options(options)
+    metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
+    if not needs:
+        return ScoreConfig(metric=metric), runtime
+    reward_model = reward_model_use(planner.benchmark, model) if "reward_model" in needs else None
+    return ModelScoreConfig(metric=metric, asking=_asking(planner, model, data), reward_model=reward_model), runtime

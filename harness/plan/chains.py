@@ -8,7 +8,6 @@ from harness.errors import InputError
 from harness.plan.reference import reference_parents
 from harness.plan.reward_stages import reward_model_use
 from harness.plan.segments import method_segments, supervised_segments
-from harness.spec.runtime import Runtime
 from harness.spec.stages.base import Loading
 from harness.spec.stages.train import CombinedRewardUse, RewardPart, TrainConfig
 
@@ -65,7 +64,7 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
         reward=_reward(planner, trained.reward_weights) if "reward" in registration.needs else None,
         reward_model=reward_model_use(planner.benchmark, model) if judged else None,
     )
-    runtime = Runtime(
+    runtime = planner.runtime(
         tokens_per_micro_batch=entry.recipe.tokens_per_micro_batch,
         gradient_checkpointing=entry.recipe.gradient_checkpointing,
     )

@@ -54,7 +54,13 @@ class Planner:
     reward_models: dict[str, RewardStages] = field(default_factory=dict)
     preferences: list[Stage] = field(default_factory=list)
     """The rows that must have a chosen and a rejected answer."""
+    scored: dict[tuple[str, str, str], tuple[AnyStageConfig, Runtime]] = field(default_factory=dict)
+    """How a metric reads answers, by model, treatment of long prompts and metric: the same for all rows and seeds."""
     _data: dict[str, Stage] = field(default_factory=dict)
+    _configs: dict[int, tuple[AnyStageConfig, AnyStageConfig, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._plain = self.runtime()
 
     def method(self, name: str) -> MethodRegistration:
         """Return the registration of a method."""
@@ -80,8 +86,7 @@ class Planner:
         ``content`` stands for it in its children's ids; where that is known only afterwards, ``content_of`` is the file
         of the stage that says it. Without either it is the id.
         """
-        config = config.model_copy(update={"code": code_digest(config.kind)})
-        asked = config_digest(config)
+        config, asked = self._whole(config)
         key = stage_key(asked, parents)
         if key in self.stages:
             return self.stages[key]
@@ -94,10 +99,21 @@ class Planner:
         if isinstance(record, Damage):
             self.damaged[key] = record.known_as(label)
         done = record is not None and key not in self.damaged
-        execution = self.benchmark.execution
-        how = (runtime or Runtime()).model_copy(update={"device": execution.device, "threads": execution.threads})
-        self.stages[key] = Stage(label, config, dict(parents), how, key, identity, content, done)
+        self.stages[key] = Stage(label, config, dict(parents), runtime or self._plain, key, identity, content, done)
         return self.stages[key]
+
+    def _whole(self, config: AnyStageConfig) -> tuple[AnyStageConfig, str]:
+        """Return a configuration with the digest of its code, and its own; stages that ask alike share one object."""
+        known = self._configs.get(id(config))
+        if known is None:
+            whole = config.model_copy(update={"code": code_digest(config.kind)})
+            known = self._configs[id(config)] = (config, whole, config_digest(whole))  # kept, so that its id stays its
+        return known[1], known[2]
+
+    def runtime(self, **settings: Any) -> Runtime:
+        """Return how a stage's work is done, as far as the file says it."""
+        execution = self.benchmark.execution
+        return Runtime(device=execution.device, threads=execution.threads, **settings)
 
     def _content(
         self, key: str, record: Record | Damage | None, file: type[ContentFile]
@@ -138,7 +154,7 @@ class Planner:
             train_on_reference=use.train_on_reference,
         )
         label = f"{use.dataset}/{use.split}"
-        return self.add(label, config, {}, Runtime(path=use.path), content_of=DataProvenance)
+        return self.add(label, config, {}, self.runtime(path=use.path), content_of=DataProvenance)
 
     def model(self, model: Model, seed: int) -> Stage:
         """Return the stage that provides the untrained checkpoint; new models have one for each seed."""
@@ -153,7 +169,7 @@ class Planner:
             return self.add(f"{model.shown}/weights/seed {seed}", drawn, {"tokenizer": tokenizer})
         source = model_source(model, model.path)
         config = ModelConfig(source=source, loading=Loading.of(model))
-        return self.existing(model.shown, config, Runtime(path=model.path, name=model.name))
+        return self.existing(model.shown, config, self.runtime(path=model.path, name=model.name))
 
     def existing(self, label: str, config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Stage:
         """Return the stage that finds a model; what a folder holds is known now, what the hub has only then."""

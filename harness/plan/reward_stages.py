@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from harness.lm.model.folders import check_one_label
 from harness.plan.graph import RewardStages, Stage, config_digest, stage_id
-from harness.spec.runtime import Runtime
 from harness.spec.schedule import Curve, Position
 from harness.spec.stages.base import Loading, RewardModelUse
 from harness.spec.stages.precompute import RewardStatisticsConfig
@@ -81,7 +80,7 @@ def _trained(planner: Planner, section: RewardModel, model: Model, parents: dict
         template=planner.benchmark.template,
         loading=Loading.of(model),
     )
-    runtime = Runtime(
+    runtime = planner.runtime(
         tokens_per_micro_batch=recipe.tokens_per_micro_batch, gradient_checkpointing=recipe.gradient_checkpointing
     )
     label = f"{model.shown}/reward model/epochs 0-{recipe.epochs}"
@@ -95,4 +94,4 @@ def _existing(planner: Planner, model: Model) -> Stage:
     if model.path is not None:
         check_one_label(Path(model.path).expanduser(), where=f"{where} ({model.path})")
     config = ClassifierConfig(source=source, loading=Loading.of(model))
-    return planner.existing(f"{model.shown} (reward model)", config, Runtime(path=model.path, name=model.name))
+    return planner.existing(f"{model.shown} (reward model)", config, planner.runtime(path=model.path, name=model.name))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import StageError
 from harness.spec.model import Model
-from harness.spec.results.prepare import CHECKPOINT, PreparedModel
+from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.prepare import PreparedModel
 from harness.spec.stages.prepare import ClassifierConfig, HubSource, NewModelConfig, TokenizerConfig
 from harness.stages.models import content_digest
 from harness.stages.rows import read

@@ -9,8 +9,8 @@ import torch
 from harness.errors import InputError
 from harness.lm.model.policy import Policy
 from harness.lm.score.reward_model import RewardModel, load_head
+from harness.spec.results.files import MODULES
 from harness.spec.results.precompute import RewardStatistics
-from harness.spec.results.train import MODULES
 from harness.stages.checkpoints import locate
 
 if TYPE_CHECKING:

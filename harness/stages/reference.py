@@ -15,7 +15,8 @@ import torch
 from harness.errors import InputError, StageError
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import collate
-from harness.spec.results.precompute import LOGPROBS, PairRows, ReferenceSummary
+from harness.spec.results.files import LOGPROBS
+from harness.spec.results.precompute import PairRows, ReferenceSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 from harness.training.budget import CPU_TOKENS
 from harness.training.budget import parts as cut

@@ -13,8 +13,9 @@ import torch
 
 from harness.lm.score.reward_model import answer_text
 from harness.lm.text.templates import render
-from harness.spec.results.precompute import LOGPROBS, ReferenceSummary
-from harness.spec.results.train import OPTIMIZER, ReferenceCost, TrainStep, TrainSummary
+from harness.spec.results.files import LOGPROBS, OPTIMIZER
+from harness.spec.results.precompute import ReferenceSummary
+from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
 from harness.stages.judge import load_reward_backbone, load_reward_model
 from harness.stages.setup import encode_rows, environment, lend_policy, load_policy, make_room
 from harness.stages.taught import taught

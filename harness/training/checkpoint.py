@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from harness.errors import PluginError, StageError, StorageError
-from harness.spec.results.train import METHOD, METHOD_TENSORS, MODULES, OPTIMIZER
+from harness.spec.results.files import METHOD, METHOD_TENSORS, MODULES, OPTIMIZER
 from harness.store.files import cannot_write, exhausted, machine_errors, write_json
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 from harness.errors import InputError, MachineError, StageError
 from harness.lm.model.folders import weights_digest
 from harness.lm.text.encode import collate
-from harness.spec.results.prepare import CHECKPOINT
+from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.training import checkpoint, memo
 from harness.training.budget import out_of_memory, token_budget

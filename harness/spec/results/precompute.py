@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 from harness.spec.results.base import ResultPart, ResultFile, ResultLine
-
-#: Keys, lengths and values of reference log-probs; see :mod:`harness.training.reference`.
-LOGPROBS: Final = "logprobs.safetensors"
 
 
 class PairRows(ResultPart):

@@ -7,9 +7,6 @@ from typing import Any, ClassVar
 from harness.api.registration import DataKind
 from harness.spec.results.base import ResultFile, ResultLine
 
-#: The folder with a model in Hugging Face format; training stages have one too.
-CHECKPOINT = "checkpoint"
-
 
 class DataRow(ResultLine):
     """One row of a data set: an :class:`harness.api.Example` as JSON has it."""

@@ -6,12 +6,6 @@ from typing import ClassVar, Final, Literal, TypeAlias
 
 from harness.spec.results.base import ResultPart, ResultFile, ResultLine
 
-#: Files beside ``checkpoint/``: moments, modules that a method added, and what the method keeps.
-OPTIMIZER: Final = "optimizer.safetensors"
-MODULES: Final = "modules.safetensors"
-METHOD: Final = "method.json"
-METHOD_TENSORS: Final = "method.safetensors"
-
 Phase: TypeAlias = Literal["sampling", "reward", "forward_backward", "optimiser", "other"]
 #: What the seconds of a step are split into.
 PHASES: Final[tuple[Phase, ...]] = ("sampling", "reward", "forward_backward", "optimiser", "other")
