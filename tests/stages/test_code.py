@@ -141,7 +141,7 @@ def test_comments_docstrings_and_layout_change_nothing(copies: list[Path]) -> No
         ("harness.plan.build", set()),
         ("harness.lm.decode.sampling", {"generate", "train"}),
         ("harness.training.loop", {"train"}),
-        ("harness.spec.results.train", {"train"}),
+        ("harness.spec.results.train", {"train", "reference-logprobs"}),
         ("harness.spec.benchmark", set()),
         ("harness.api.types", set(ENTRIES)),
     ],
