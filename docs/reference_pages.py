@@ -24,7 +24,7 @@ from harness.api.registration import (
 )
 from harness.cli import COMMANDS, main
 from harness.cli.plugins import option_rows
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

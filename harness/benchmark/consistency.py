@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from harness.benchmark.problems import Place
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
-    from harness.spec.benchmark import DataUse, Decoding, MethodEntry, MetricUse, Model, Recipe, Reward
+    from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
+    from harness.spec.decoding import Decoding
+    from harness.spec.model import Model
+    from harness.spec.recipe import Recipe
+    from harness.spec.reward import Reward
 
     Models: TypeAlias = Sequence[tuple[Node, Model | None]]
     Uses: TypeAlias = Sequence[tuple[Node, DataUse | None]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.api.registration import Kind, Registration
     from harness.benchmark.source import Node
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import MetricUse
 
 

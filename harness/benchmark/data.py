@@ -11,7 +11,9 @@ from harness.benchmark.overlay import as_mapping
 from harness.benchmark.problems import printable
 from harness.benchmark.sections import check, check_label, part_of
 from harness.errors import InputError, suggest
-from harness.spec.benchmark import DataUse, Model, Recipe
+from harness.spec.benchmark import DataUse
+from harness.spec.model import Model
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context

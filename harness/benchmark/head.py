@@ -7,7 +7,8 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator
 
-from harness.spec.benchmark import DISPLAY, RESULT, Benchmark, Section, Seed, Table, mark
+from harness.spec.benchmark import Benchmark, Table
+from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DEFAULTS: Final = Benchmark.model_fields

@@ -14,22 +14,11 @@ from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.scores import PART_KEYS
 from harness.benchmark.tuning import TuneKeys
-from harness.spec.benchmark import (
-    Cases,
-    Compare,
-    DataUse,
-    Decoding,
-    Execution,
-    MethodEntry,
-    Model,
-    Recipe,
-    Reward,
-    RewardModel,
-    RewardUse,
-    Scorer,
-    Template,
-    Timing,
-)
+from harness.spec.benchmark import Cases, Compare, DataUse, Execution, MethodEntry, RewardModel, Scorer, Timing
+from harness.spec.decoding import Decoding
+from harness.spec.model import Model, Template
+from harness.spec.recipe import Recipe
+from harness.spec.reward import Reward, RewardUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +26,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.api.registration import Kind, Registration
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 Json: TypeAlias = dict[str, Any]
 

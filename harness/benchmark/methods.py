@@ -10,7 +10,8 @@ from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.errors import suggest
-from harness.spec.benchmark import MethodEntry, Recipe
+from harness.spec.benchmark import MethodEntry
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

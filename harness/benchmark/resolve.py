@@ -20,27 +20,18 @@ from harness.benchmark.template import check_template
 from harness.benchmark.tuning import Rows, check_held_out, tune
 from harness.benchmark.views import cases, check_groups, check_pareto, compare
 from harness.errors import InputError, suggest
-from harness.spec.benchmark import (
-    Benchmark,
-    Compare,
-    Decoding,
-    Execution,
-    MethodEntry,
-    MetricUse,
-    Recipe,
-    Reward,
-    Scorer,
-    Template,
-    Timing,
-    Tune,
-)
+from harness.spec.benchmark import Benchmark, Compare, Execution, MethodEntry, MetricUse, Scorer, Timing, Tune
+from harness.spec.decoding import Decoding
+from harness.spec.model import Template
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
+    from harness.spec.reward import Reward
 
 Found = TypeVar("Found")
 

@@ -12,11 +12,12 @@ from harness.benchmark.methods import check_recipe
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.sections import Part, check, part_of
 from harness.benchmark.source import Node
-from harness.spec.benchmark import DataUse, Recipe, RewardModel
+from harness.spec.benchmark import DataUse, RewardModel
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
 #: Keys of the section that the harness reads; all others are options of the method that trains it.
 REWARD_MODEL_KEYS: Final = (

@@ -10,7 +10,8 @@ from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.errors import suggest
-from harness.spec.benchmark import MetricUse, Reward, RewardUse
+from harness.spec.benchmark import MetricUse
+from harness.spec.reward import Reward, RewardUse
 
 if TYPE_CHECKING:
     from harness.benchmark.context import Context

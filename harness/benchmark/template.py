@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from harness.benchmark.problems import Problems
     from harness.benchmark.sections import Part
-    from harness.spec.benchmark import Template
+    from harness.spec.model import Template
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<broken>\{[^{}]*\}?|\})")
 

@@ -12,7 +12,9 @@ from harness.benchmark.data import same_rows
 from harness.benchmark.sections import check, part_of
 from harness.benchmark.sweep import entry_label, place_value, within
 from harness.errors import suggest
-from harness.spec.benchmark import DISPLAY, RESULT, MethodEntry, Recipe, Section, Seed, Tune, mark
+from harness.spec.benchmark import MethodEntry, Tune
+from harness.spec.recipe import Recipe
+from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from harness.benchmark.problems import Problems
     from harness.benchmark.sections import Part
     from harness.benchmark.source import Node
-    from harness.spec.benchmark import DataUse, Decoding, MethodEntry, MetricUse
+    from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
+    from harness.spec.decoding import Decoding
 
 #: How many prompts are shown where a file does not say.
 CASES: Final = 4

@@ -24,7 +24,7 @@ from harness.errors import HarnessError, InputErrors, suggest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 #: Module and one-line help by command, in the order of ``harness --help``.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -55,7 +55,7 @@ class Application:
 
         Whether a failure matters is seen later: a file that uses what the plugin might have offered is an error.
         """
-        from harness.plugins import load_registry
+        from harness.plugins.loader import load_registry
 
         registry = load_registry(blocked=self.blocked)
         for row in registry.failures:

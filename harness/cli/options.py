@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from harness.cli import Application
     from harness.plan import Plan
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
 Command = TypeVar("Command", bound="Callable[..., Any]")

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from harness.cli import Application
     from harness.plan import Plan, Stage
     from harness.plan.estimate import Estimate
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.report.planned import Forecast
     from harness.spec.benchmark import Benchmark
-    from harness.store import Store
+    from harness.store.stages import Store
 
 #: What a stage waits for whose settings are being tuned.
 CHOSEN_LATER = "chosen after tuning"
@@ -53,7 +53,7 @@ def command(
     from harness.plan.estimate import Estimate
     from harness.plan.schedules import schedule_remarks
     from harness.report.planned import json_of, text_of
-    from harness.store import Store
+    from harness.store.stages import Store
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)

@@ -19,12 +19,13 @@ from harness.api.registration import (
 )
 from harness.cli import Application
 from harness.errors import PluginError, suggest
-from harness.plugins import Plugin, Registry, load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from harness.api.registration import Registration
+    from harness.plugins.registry import Plugin, Registry
 
 _KINDS = click.Choice(get_args(Kind))
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from harness.cli import Application
     from harness.execution.outcome import Outcome
-    from harness.execution.runner import Settings
-    from harness.plugins import Registry
+    from harness.execution.runner import RunSettings
+    from harness.plugins.registry import Registry
     from harness.report import Written
     from harness.spec.benchmark import Benchmark
-    from harness.store import Store
+    from harness.store.stages import Store
 
 #: How often everything is checked again after the tables met a damaged file.
 _REPAIRS = 2
@@ -83,9 +83,9 @@ def command(
     from harness.execution.device import resolve_device
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
-    from harness.execution.runner import Settings
+    from harness.execution.runner import RunSettings
     from harness.report import brief, write_if_allowed
-    from harness.store import Store
+    from harness.store.stages import Store
 
     began = time.monotonic()
     benchmark, registry = open_benchmark(application, file, profile, overrides)
@@ -93,7 +93,7 @@ def command(
         what, hint = "what is timed is made one stage at a time", "leave --jobs out"
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
     device = resolve_device(benchmark.execution.device)
-    settings = Settings(
+    settings = RunSettings(
         jobs=jobs or default_jobs(benchmark, device, processes),
         ranks=processes,
         device=device,
@@ -135,7 +135,7 @@ def _run(
     benchmark: Benchmark,
     registry: Registry,
     store: Store,
-    settings: Settings,
+    settings: RunSettings,
     folder: Path,
     console: Console,
     *,
@@ -149,7 +149,7 @@ def _run(
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
     from harness.report import make_tables
-    from harness.store import CorruptError
+    from harness.store.damage import CorruptError
     from harness.store.files import dump
 
     last: Outcome | None = None

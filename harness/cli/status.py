@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from harness.cli import Application
     from harness.plan import Plan, Row, Stage
-    from harness.store import Damage
+    from harness.store.damage import Damage
     from harness.store.verify import Verified
 
 
@@ -47,7 +47,7 @@ def command(
     Nothing is changed: what is damaged counts as not done, and harness run makes it anew.
     """
     from harness.plan import build_plan
-    from harness.store import Store
+    from harness.store.stages import Store
     from harness.store.verify import verify as check
 
     benchmark, registry = open_benchmark(application, file, profile, overrides)

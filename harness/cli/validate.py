@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.cli import Application
-    from harness.plugins import Registry
-    from harness.spec.benchmark import Benchmark, DataUse, Decoding, Model
+    from harness.plugins.registry import Registry
+    from harness.spec.benchmark import Benchmark, DataUse
+    from harness.spec.decoding import Decoding
+    from harness.spec.model import Model
 
 
 @click.command("validate", short_help="Check a benchmark file and show every mistake in it.")

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from harness.plan import Stage
-    from harness.plugins import Registry
-    from harness.store import Record, Store
+    from harness.plugins.registry import Registry
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
 #: What a metric may lack on some data sets, as long as it has it on one: its values are then missing there.
 REFERENCES = "references"

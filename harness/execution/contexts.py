@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
 from harness.lm.text.encode import check_fits, check_room
-from harness.stages.checkpoints import MODEL
-from harness.store import CorruptError
+from harness.spec.results.prepare import PreparedModel
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.score import ModelScoreConfig
+from harness.spec.stages.train import TrainConfig
+from harness.store.damage import CorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from harness.plan import Stage
-    from harness.store import Store
+    from harness.store.stages import Store
 
 
 def check_contexts(stages: Iterable[Stage], store: Store) -> None:
@@ -41,14 +44,13 @@ def check_contexts(stages: Iterable[Stage], store: Store) -> None:
 def _asked(stage: Stage) -> Iterator[tuple[Stage, int, int | None]]:
     """Yield untrained models that a stage reads with, the longest prompt, and the answer, None where it may be cut."""
     config = stage.config
-    if stage.kind == "train":
-        recipe = config["recipe"]
-        longest = max(recipe["max_completion_length"], recipe.get("generate_length") or 0)
-        yield _root(stage), recipe["max_prompt_length"], longest
-    elif stage.kind == "generate":
-        yield _root(stage.parents["checkpoint"]), config["max_prompt_length"], config["decoding"]["max_new_tokens"]
-    elif stage.kind == "score" and "scorer" in stage.parents:
-        yield _root(stage.parents["scorer"]), config["max_prompt_length"], None
+    if isinstance(config, TrainConfig):
+        yield _root(stage), config.recipe.max_prompt_length, config.longest_answer
+    elif isinstance(config, GenerateConfig):
+        checkpoint = stage.parents["checkpoint"]
+        yield _root(checkpoint), config.asking.max_prompt_length, config.decoding.max_new_tokens
+    elif isinstance(config, ModelScoreConfig) and "scorer" in stage.parents:
+        yield _root(stage.parents["scorer"]), config.asking.max_prompt_length, None
 
 
 def _root(stage: Stage) -> Stage:
@@ -64,7 +66,7 @@ def _positions(model: Stage, store: Store, known: dict[str, int | None]) -> int 
         known[model.key] = None
         if model.done and model.id:
             try:
-                known[model.key] = store.open(model.kind, model.id).json(MODEL).get("positions")
+                known[model.key] = store.open(model.kind, model.id).read(PreparedModel).positions
             except CorruptError:  # it is made anew, and asked then
                 del known[model.key]
                 return None

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import StorageError
-from harness.store import Damage
+from harness.spec.results.files import CHECKPOINT, LOGPROBS, MODULES, OPTIMIZER
+from harness.spec.stages.train import TrainConfig
+from harness.store.damage import Damage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from harness.plan import Plan, Stage
     from harness.spec.benchmark import Benchmark
-    from harness.store import Store
-
-CHECKPOINT = "checkpoint"
-OPTIMIZER = ("optimizer.safetensors", "modules.safetensors")
-LOGPROBS = "logprobs.safetensors"
+    from harness.store.stages import Store
 
 #: The kinds of stages that may have let files go.
 _MAY_LACK = frozenset({"train", "precompute"})
@@ -45,9 +43,9 @@ def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
     if stage.parents[parent].kind == "precompute":
         return (LOGPROBS,) if parent == "reference_logprobs" else ()
     if parent == "reward_model":
-        return (CHECKPOINT, OPTIMIZER[1])
-    goes_on = stage.kind == "train" and parent == "start" and not stage.config["fresh_optimizer"]
-    return (CHECKPOINT, OPTIMIZER[0]) if goes_on else (CHECKPOINT,)
+        return (CHECKPOINT, MODULES)
+    goes_on = isinstance(stage.config, TrainConfig) and parent == "start" and not stage.config.fresh_optimizer
+    return (CHECKPOINT, OPTIMIZER) if goes_on else (CHECKPOINT,)
 
 
 def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
@@ -125,10 +123,10 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
         if stage.kind == "precompute":
             gone = (LOGPROBS,) if policy == "none" else ()
         elif policy == "none" or stage.key not in ends | starts | rewards:
-            gone = (CHECKPOINT, *OPTIMIZER)
+            gone = (CHECKPOINT, OPTIMIZER, MODULES)
         elif stage.key in rewards:
-            gone = OPTIMIZER[:1]  # its head is one of its modules
+            gone = (OPTIMIZER,)  # its head is one of its modules
         elif stage.key not in starts:
-            gone = OPTIMIZER
+            gone = (OPTIMIZER, MODULES)
         if gone:
             store.let_go(stage.kind, stage.id, gone)

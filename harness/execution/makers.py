@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.execution.outcome import Outcome
     from harness.plan import Stage
-    from harness.store import Store
+    from harness.store.stages import Store
 
 
 def makers(outcome: Outcome, store: Store) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from pydantic_core import to_jsonable_python
 import harness
 from harness.execution.makers import makers
 from harness.plan.cells import data_label
+from harness.spec.results.prepare import DataProvenance
 from harness.store.files import seal
 from harness.store.identity import digest
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from harness.execution.outcome import Outcome
     from harness.plan import Plan, Row, Stage
-    from harness.plan.tuning import Tuned
-    from harness.plugins import Registry
+    from harness.plan.graph import Tuned
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
-    from harness.store import Store
+    from harness.store.stages import Store
 
 FORMAT = 1
 
@@ -189,8 +190,9 @@ def _dataset(role: str, use: DataUse, registry: Registry, store: Store, stage: S
     }
     record = store.find("prepare", stage.id) if stage and stage.id else None
     if record is not None:
-        provenance = record.json("provenance.json")
-        described |= {"rows": provenance.pop("rows"), "sha256": provenance.pop("content"), "provenance": provenance}
+        found = record.read(DataProvenance)
+        provenance = found.model_dump(mode="json", exclude={"rows", "content"})
+        described |= {"rows": found.rows, "sha256": found.content, "provenance": provenance}
     return described
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.spec.benchmark import Benchmark
-    from harness.store import Record, Store
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
 
 def check_prepared(plan: Plan, store: Store, benchmark: Benchmark, failed: Collection[str]) -> bool:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import MachineError, StageError
 from harness.execution.alive import VARIABLE, Listener
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.plan import Stage
-    from harness.stages import Order
 
 #: Lines of a worker's standard error kept for the message of a stage that killed it.
 _KEPT_LINES = 40
@@ -38,6 +37,17 @@ _GOES_ON = {"progress", "warned", "stopped"}
 
 #: Seconds that a worker has, once it is asked to stop, to finish its step and keep its state.
 _GRACE = 15.0
+
+
+class Request(Protocol):
+    """What a worker is told."""
+
+    @property
+    def kind(self) -> str:
+        """``train`` goes to every rank."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
 
 
 @dataclass
@@ -79,11 +89,11 @@ class Worker:
             raise
         self.lead = self.processes[0]
 
-    def give(self, stage: Stage, order: Order) -> None:
-        """Send an order; every rank takes part in training, rank 0 alone does the rest."""
+    def give(self, stage: Stage, request: Request) -> None:
+        """Send a request; every rank takes part in training, rank 0 alone does the rest."""
         self.stage, self.answered = stage, False
-        line = json.dumps(order.to_json()) + "\n"
-        for process in self.processes if order.kind == "train" else (self.lead,):
+        line = json.dumps(request.to_json()) + "\n"
+        for process in self.processes if request.kind == "train" else (self.lead,):
             assert process.stdin is not None
             try:
                 process.stdin.write(line.encode())
@@ -279,7 +289,7 @@ class Pool:
             worker.ask_to_keep()
 
     def replace(self, worker: Worker) -> None:
-        """End a worker whose ranks may be out of step; the next order gets a new one."""
+        """End a worker whose ranks may be out of step; the next request gets a new one."""
         self._selector.unregister(worker.lead.stdout)  # type: ignore[arg-type]  # rank 0's output is always a pipe
         self.workers.remove(worker)
         worker.stop()
@@ -304,7 +314,7 @@ class Pool:
             self._selector.close()
 
     def _at_work(self) -> list[Worker]:
-        """Return the workers in the middle of a stage: one that has answered lives on, and waits for an order."""
+        """Return the workers in the middle of a stage: one that has answered lives on, and waits for a request."""
         busy = [worker for worker in self.busy() if not worker.answered]
         return [worker for worker in busy if any(process.poll() is None for process in worker.processes)]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from harness.plan import Stage
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 
 def preflight(stages: Iterable[Stage], registry: Registry) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.store import Store
+    from harness.store.stages import Store
 
 
 @contextlib.contextmanager

@@ -8,56 +8,75 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from harness.api.registration import Kind
 from harness.errors import HarnessError, raise_collected
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import UndeclaredError
 from harness.plugins.runtime_options import join_options
-from harness.stages import Order
+from harness.spec.section import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from harness.api import Method, MethodRegistration
-    from harness.api.registration import Kind
     from harness.execution.pool import Pool
     from harness.plan import Stage
-    from harness.plugins import Registry
-
-#: The order of what is inspected, as a worker is told.
-KIND = "inspect"
+    from harness.plugins.registry import Registry
 
 
-def uses(stages: Iterable[Stage]) -> list[dict[str, Any]]:
-    """Return kind, name and options of every plugin that stages use, each once."""
+class UsedPlugin(Frozen):
+    """A plugin with the options that a run uses it with."""
+
+    kind: Kind
+    name: str
+    options: dict[str, Any]
+
+
+class InspectionRequest(Frozen):
+    """What a worker is told that is to inspect plugins."""
+
+    used: tuple[UsedPlugin, ...]
+    results: Path
+    blocked: tuple[str, ...]
+    kind: Literal["inspection"] = "inspection"
+    label: Literal["plugins"] = "plugins"
+    id: Literal[""] = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+def uses(stages: Iterable[Stage]) -> list[UsedPlugin]:
+    """Return every plugin that stages use, each once with the same options."""
     found = {}
     for stage in stages:
         for kind, name, options in plugins_of(stage):
-            found[json.dumps([kind, name, options], sort_keys=True)] = {"kind": kind, "name": name, "options": options}
+            asked = json.dumps([kind, name, options], sort_keys=True)
+            found[asked] = UsedPlugin(kind=kind, name=name, options=options)
     return list(found.values())
 
 
-def inspect_in(
-    pool: Pool, stages: Sequence[Stage], results: Path, threads: int, blocked: tuple[str, ...]
-) -> dict[str, Any] | None:
+def inspect_in(pool: Pool, stages: Sequence[Stage], results: Path, blocked: tuple[str, ...]) -> dict[str, Any] | None:
     """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract.
 
     If its process dies, perhaps for want of memory, another one inspects them once more.
     """
     used = uses(stages)
-    order = Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": threads}, results, blocked)
-    failed = _inspect_once(pool, stages, order) if used else None
-    return _inspect_once(pool, stages, order) if failed is not None and failed["died"] else failed
+    request = InspectionRequest(used=tuple(used), results=results, blocked=blocked)
+    failed = _inspect_once(pool, stages, request) if used else None
+    return _inspect_once(pool, stages, request) if failed is not None and failed["died"] else failed
 
 
-def _inspect_once(pool: Pool, stages: Sequence[Stage], order: Order) -> dict[str, Any] | None:
+def _inspect_once(pool: Pool, stages: Sequence[Stage], request: InspectionRequest) -> dict[str, Any] | None:
     worker = pool.idle()
     if worker is None:
         return None
     pool.start(len(stages))  # the others import meanwhile
-    worker.give(stages[0], order)
+    worker.give(stages[0], request)
     failed = None
     while worker.stage is not None:
         for event in pool.wait(0.5):
@@ -69,16 +88,11 @@ def _inspect_once(pool: Pool, stages: Sequence[Stage], order: Order) -> dict[str
 
 def plugins_of(stage: Stage) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
     """Yield kind, name and options of every plugin that a stage uses."""
-    config: Mapping[str, Any] = stage.config
-    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
-    for kind in kinds:
-        if kind in config:
-            yield kind, config[kind], join_options(config["options"], stage.runtime.get("options", {}))
-    for part in config.get("reward", {}).get("parts", ()):
-        yield "reward", part["use"], part["options"]
+    for kind, plugin in stage.config.plugins():
+        yield kind, plugin.name, join_options(plugin.options, stage.runtime.options)
 
 
-def inspect_plugins(used: Sequence[Mapping[str, Any]], registry: Registry) -> None:
+def inspect_plugins(used: Iterable[UsedPlugin], registry: Registry) -> None:
     """Build every plugin, check it against its protocol and let methods rehearse.
 
     Raises:
@@ -88,7 +102,7 @@ def inspect_plugins(used: Sequence[Mapping[str, Any]], registry: Registry) -> No
     errors: dict[str, HarnessError] = {}
     for use in used:
         try:
-            _inspect(use["kind"], use["name"], use["options"], registry)
+            _inspect(use.kind, use.name, use.options, registry)
         except HarnessError as error:
             errors[str(error)] = error
     raise_collected(errors)
@@ -107,7 +121,7 @@ def _inspect(kind: Kind, name: str, options: Mapping[str, Any], registry: Regist
 def _rehearse(method: Method, registration: MethodRegistration, where: str) -> None:
     """Raise UndeclaredError where a method uses what it does not declare in its setup or its first step."""
     from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
-    from harness.training.assignment import Surroundings
+    from harness.training.assignment import Judges, RunContext
     from harness.training.declared import DeclaredMethod
     from harness.training.loop import Segment
     from harness.training.rewards import CombinedReward, Part
@@ -120,9 +134,8 @@ def _rehearse(method: Method, registration: MethodRegistration, where: str) -> N
             policy,
             tiny_rows(policy, labelled="labels" in registration.needs),
             DeclaredMethod(method, registration.needs, where),
-            around=Surroundings(log=lambda _row: None),
-            reward=CombinedReward([Part("probe", probe_reward)]),
-            load_reference=tiny_policy,
+            context=RunContext(log=lambda _row: None),
+            judges=Judges(reward=CombinedReward([Part("probe", probe_reward)]), load_reference=tiny_policy),
         )
         with own_generators(policy.device):
             segment.begin()

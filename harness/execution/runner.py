@@ -21,8 +21,9 @@ from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.execution.watcher import NO_WORKER
 from harness.plan import Stage, build_plan
-from harness.stages import Order, Parent
-from harness.store import CorruptError, Damage
+from harness.spec.stages.prepare import RowsConfig
+from harness.stages.request import Parent, StageRequest
+from harness.store.damage import CorruptError, Damage
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 
     from harness.execution.pool import Event
     from harness.execution.watcher import Watcher
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
-    from harness.store import Store
+    from harness.spec.stages.kinds import AnyStageConfig
+    from harness.store.stages import Store
 
 #: Which kinds go first when several stages are ready: what others wait for.
 _PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
@@ -48,7 +50,7 @@ _EARLY_GRACE = 600.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """How to run; nothing here changes a result."""
 
     jobs: int
@@ -62,7 +64,7 @@ class Settings:
     """Asked all the time: whether what is being made is to keep its state now."""
 
 
-def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: Settings, watcher: Watcher) -> Outcome:
+def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: RunSettings, watcher: Watcher) -> Outcome:
     """Make every missing stage of the benchmark and return what came of it.
 
     Raises:
@@ -75,7 +77,7 @@ def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: Se
 
 class _Runner:
     def __init__(
-        self, benchmark: Benchmark, registry: Registry, store: Store, settings: Settings, watcher: Watcher
+        self, benchmark: Benchmark, registry: Registry, store: Store, settings: RunSettings, watcher: Watcher
     ) -> None:
         self.benchmark = benchmark
         self.registry = registry
@@ -118,7 +120,7 @@ class _Runner:
         return outcome
 
     def _make(self) -> None:
-        kinds = sorted({stage.kind for stage in self.needed})
+        kinds = sorted({stage.config.kind for stage in self.needed})
         settings, stall = self.settings, 60 * self.benchmark.execution.rank_timeout_minutes
         pool = Pool(settings.jobs, threads=settings.threads, ranks=settings.ranks, kinds=kinds, stall_seconds=stall)
         try:
@@ -129,7 +131,7 @@ class _Runner:
                 if not pool.busy():
                     break
                 for event in pool.wait(0.5):
-                    self._hear(pool, event)
+                    self._on_event(pool, event)
                 if settings.keep():
                     pool.keep()
         except Interrupted as error:
@@ -144,7 +146,7 @@ class _Runner:
 
     def _inspect(self, pool: Pool) -> None:
         """Let a worker check every plugin that is needed, before anything is made that rests on it."""
-        failed = inspect_in(pool, self.needed, self.store.root, self.settings.threads, self.settings.blocked)
+        failed = inspect_in(pool, self.needed, self.store.root, self.settings.blocked)
         if failed is not None:
             raise error_of(failed["exit_code"], failed["message"])
 
@@ -161,7 +163,7 @@ class _Runner:
                 return False
             self.began[stage.key] = time.monotonic()
             self.watcher.started(worker.number, stage)
-            worker.give(stage, self._order(stage))
+            worker.give(stage, self._request(stage))
         return False
 
     def _made_elsewhere(self, stage: Stage) -> bool:
@@ -171,14 +173,14 @@ class _Runner:
             return False
         self.finished.add(stage.key)
         self.watcher.found(stage)
-        if self._clears_up(stage):
-            self._look_again()
+        if self._settles_ids(stage):
+            self._replan()
         return True
 
     def _ready(self, running: set[str]) -> list[Stage]:
         # what is wrong with any data is said before anything is trained
         waiting = any(
-            stage.kind == "prepare" and stage.config["what"] == "rows"
+            isinstance(stage.config, RowsConfig)
             for stage in self.needed
             if stage.key not in self.finished and stage.key not in self.failures
         )
@@ -194,15 +196,14 @@ class _Runner:
         ]
         return sorted(ready, key=lambda stage: _PRIORITY[stage.kind])
 
-    def _order(self, stage: Stage) -> Order:
+    def _request(self, stage: Stage) -> StageRequest[AnyStageConfig]:
         assert stage.id is not None
         parents = {}
         for name, parent in stage.parents.items():
             current = self.plan.stages[parent.key]
             assert current.id is not None
             parents[name] = Parent(current.kind, current.id)
-        runtime = {
-            **stage.runtime,
+        known = {
             "device": self.settings.device,
             "threads": self.settings.threads,
             "ranks": self.settings.ranks if stage.kind == "train" else 1,
@@ -213,16 +214,17 @@ class _Runner:
             "checkpoint_minutes": self.benchmark.execution.checkpoint_minutes,
             "rank_timeout_minutes": self.benchmark.execution.rank_timeout_minutes,
         }
-        return Order(
-            stage.kind, stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
+        runtime = stage.runtime.model_copy(update=known)
+        return StageRequest(
+            stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
         )
 
     def _sources(self) -> dict[str, str]:
         """Return where models lie on disk, by the digest of their content."""
         stages = self.plan.stages.values()
-        return {stage.content: path for stage in stages if stage.content and (path := stage.runtime.get("path"))}
+        return {stage.content: path for stage in stages if stage.content and (path := stage.runtime.path)}
 
-    def _hear(self, pool: Pool, event: Event) -> None:
+    def _on_event(self, pool: Pool, event: Event) -> None:
         worker, body = event.worker, event.body
         stage = worker.stage
         if stage is None:
@@ -242,8 +244,8 @@ class _Runner:
             self.finished.add(stage.key)
             self.again.discard(stage.key)
             self.watcher.ended(worker.number, stage, seconds)
-            if self._clears_up(stage):
-                self._look_again()
+            if self._settles_ids(stage):
+                self._replan()
             return
         if event.kind not in _GONE and worker.ranks > 1 and stage.kind == "train":
             pool.replace(worker)
@@ -262,7 +264,7 @@ class _Runner:
             self.watcher.repairing(stage, message)
             damage = event.body["damage"]
             self._set_aside(Damage(folder=self.store.folder(damage["kind"], damage["id"]), **damage))
-            self._look_again()
+            self._replan()
             return
         if event.kind == "died" and stage.key not in self.deaths:  # killed from outside, perhaps for want of memory
             self.deaths[stage.key] = Failure(stage, message, exit_code)
@@ -274,7 +276,7 @@ class _Runner:
         self._fail(stage, message, exit_code)
         self._tell(worker, stage, message, before)
         if stage.kind == "prepare" or self._chooses():  # the other data can be checked without it
-            self._look_again()
+            self._replan()
 
     def _tell(self, worker: int, stage: Stage, message: str, before: Collection[str]) -> None:
         """Say why a stage failed and what has no result since then; an only reason is raised in the end."""
@@ -282,7 +284,7 @@ class _Runner:
             self.said += 1
             self.watcher.failed(worker, stage, message, without_result(self.plan, self.failures.keys() - set(before)))
 
-    def _clears_up(self, stage: Stage) -> bool:
+    def _settles_ids(self, stage: Stage) -> bool:
         """Return whether more of the plan is clear once a stage is done: it prepared data, or was the last trial."""
         scores = {s.key for tuned in self.plan.tuned.values() for trial in tuned.trials for s in trial.scores}
         return stage.kind == "prepare" or (stage.key in scores and self._chooses())
@@ -295,7 +297,7 @@ class _Runner:
             for tuned in self.plan.tuned.values()
         )
 
-    def _give_up(self) -> None:
+    def _fail_untunable(self) -> None:
         """Let the rows fail that no trial has left anything to choose for."""
         for (model, label), tuned in self.plan.tuned.items():
             if not tuned.over or tuned.chosen is not None:
@@ -313,7 +315,7 @@ class _Runner:
             if waiting:
                 self._tell(NO_WORKER, waiting[0], message, before)
 
-    def _look_again(self) -> None:
+    def _replan(self) -> None:
         """Plan again: what was just prepared settles the ids of what depends on it, and what is damaged is gone."""
         self.plan = build_plan(self.benchmark, self.registry, self.store, failed=self.failures.keys())
         self._mark_needed()
@@ -351,7 +353,7 @@ class _Runner:
         self.columns.check(self.needed)
         check_contexts(self.needed, self.store)
         self.watcher.planned(self.plan, [stage for stage in self.needed if stage.key not in self.failures])
-        self._give_up()
+        self._fail_untunable()
 
     def _check_overlap(self) -> None:
         """Refuse overlapping data before anything is trained on it."""
@@ -362,7 +364,7 @@ class _Runner:
         except CorruptError as error:
             self.watcher.repairing(self.plan.train, str(error))
             self._set_aside(error.damage)
-            self._look_again()
+            self._replan()
 
     def _fail(self, stage: Stage, message: str, exit_code: int, *, because_of: str | None = None) -> None:
         self.failures[stage.key] = Failure(stage, message, exit_code, because_of)

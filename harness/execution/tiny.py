@@ -13,7 +13,9 @@ from harness.lm.model.policy import Policy
 from harness.lm.model.sources import END_OF_TEXT, initialise
 from harness.lm.text.encode import collate, encode
 from harness.lm.text.tokenise import Tokeniser
-from harness.spec.benchmark import Model, Recipe, Template
+from harness.spec.model import Model, Template
+from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.schedule import Curve, Position
 from harness.training.assignment import TrainingPlan
 
 if TYPE_CHECKING:
@@ -126,10 +128,8 @@ def tiny_plan(
     """
     return TrainingPlan(
         method="under-test",
-        recipe=Recipe(
-            epochs=2,
+        recipe=StepSettings(
             batch_size=4,
-            generate_length=8,
             max_prompt_length=MAX_PROMPT,
             max_completion_length=MAX_COMPLETION,
             diagnose_every=2,
@@ -138,19 +138,20 @@ def tiny_plan(
             # denominator, and rounding errors of weights without a gradient would become steps; so would clipping hide
             epsilon=1.0,
             max_grad_norm=0.0,
-            tokens_per_micro_batch=tokens,
         ),
+        sampling=Sampling(generate_length=8),
+        tokens_per_micro_batch=tokens,
         seed=0,
-        first={"step": 0},
-        last={"step": steps},
-        curve={
-            "kind": "constant",
-            "peak": learning_rate,
-            "floor": 0.0,
-            "warmup_steps": 0,
-            "first": {"step": 0},
-            "last": {"step": steps},
-        },
+        first=Position(steps=0),
+        last=Position(steps=steps),
+        curve=Curve(
+            kind="constant",
+            peak=learning_rate,
+            floor=0.0,
+            warmup_steps=0,
+            first=Position(steps=0),
+            last=Position(steps=steps),
+        ),
     )
 
 

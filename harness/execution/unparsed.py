@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.stages.score import SUMMARY
+from harness.spec.results.score import ScoreSummary
+from harness.spec.stages.score import Scoring
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.plugins import Registry
-    from harness.store import Store
+    from harness.plugins.registry import Registry
+    from harness.store.stages import Store
 
 
 def unparsed(plan: Plan, registry: Registry, store: Store) -> set[str]:
     """Return the keys of the finished stages with a count, of those that a metric calls ``retryable``, above 0."""
     found = set()
     for stage in plan.stages.values():
-        if stage.kind != "score" or not stage.done or stage.id is None:
+        if not isinstance(stage.config, Scoring) or not stage.done or stage.id is None:
             continue
-        registration: Any = registry.get("metric", stage.config["metric"])
+        registration: Any = registry.get("metric", stage.config.metric.name)
         if not registration.retryable:
             continue
         record = store.find(stage.kind, stage.id)
-        corpus = record.json(SUMMARY)["corpus"] if record is not None else {}
+        corpus = record.read(ScoreSummary).corpus if record is not None else {}
         if any(corpus.get(name, 0) > 0 for name in registration.retryable):
             found.add(stage.key)
     return found

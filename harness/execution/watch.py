@@ -186,7 +186,7 @@ class Lines:
         """Say what was damaged."""
         self._insist(f"damaged, made anew for {_name(stage)}: {message}")
 
-    def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:
+    def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:  # as for lines
         """Say what is made again, and why."""
         say = self._insist if damaged else self._say
         say(f"made anew: {_name(stage)}: {reason}")
@@ -252,7 +252,7 @@ class Bars(Lines):
         super().ended(worker, stage, seconds)
         self._stages.pop(worker, None)
 
-    def failed(self, worker: int, stage: Stage, message: str, lost: str) -> None:
+    def failed(self, worker: int, stage: Stage, message: str, lost: str) -> None:  # for the bars
         """Take the stage off the worker's line, and say why above the bars."""
         super().failed(worker, stage, message, lost)
         self._stages.pop(worker, None)

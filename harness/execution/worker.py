@@ -1,4 +1,4 @@
-"""A worker process: reads orders, one JSON object a line, and answers with events in the same form.
+"""A worker process: reads requests, one JSON object a line, and answers with events in the same form.
 
 It is started as ``python -m harness.execution.worker KIND…``, with the kinds of stages that are to come, and keeps its
 imports between stages. Standard output carries the events and nothing else: whatever a library prints goes to standard
@@ -16,26 +16,27 @@ import traceback
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from harness.errors import HarnessError, MachineError, StorageError, traced
 from harness.execution import rehearsal
 from harness.execution.alive import give_signs
 from harness.execution.hearing import Hearing
 from harness.execution.interrupt import outlive_warnings
-from harness.plan.build import CODE, code_digest
-from harness.stages import Order, carry_out, installed, load
-from harness.store import CorruptError
+from harness.stages.entries import ENTRIES, code_digest
+from harness.stages.request import StageRequest
+from harness.stages.run import installed, load, run_stage
+from harness.store.damage import CorruptError
 from harness.training.stop import Stopped
 
 if TYPE_CHECKING:
-    from harness.api.registration import Kind
-    from harness.stages import Tell
+    from harness.spec.stages.kinds import AnyStageConfig
+    from harness.stages.request import Tell
 
 _END = object()
 #: Held by whoever writes an event: a library may warn from a thread of its own, or in the middle of a write.
 _SPEAKING = threading.RLock()
-#: Seconds without an order after which a worker thinks of the next ones: its parent needs a few milliseconds for one.
+#: Seconds without an request after which a worker thinks of the next ones: its parent needs a few milliseconds for one.
 _IDLE = 0.2
 
 
@@ -46,14 +47,14 @@ def main() -> int:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     hearing = Hearing(lambda text: _answer(events, {"event": "warned", "text": text}))
-    orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     busy = threading.Event()
-    threading.Thread(target=_read, args=(orders, busy), daemon=True).start()
-    for kind in CODE:
+    threading.Thread(target=_read, args=(requests, busy), daemon=True).start()
+    for kind in ENTRIES:
         code_digest(kind)  # of the source as it is now, which is what is imported
-    while (order := _next(orders)) is not _END:
+    while (request := _next(requests)) is not _END:
         busy.set()
-        answer = _do(Order.from_json(order), events, hearing)
+        answer = _do(_parse(request), events, hearing)
         _answer(events, answer)
         if answer["event"] == "stopped" or (answer["event"] != "done" and os.environ.get("RANK", "0") != "0"):
             return 1  # rank 0 speaks for all; a rank that failed before they met must not keep it waiting
@@ -61,32 +62,41 @@ def main() -> int:
     return 0
 
 
-def _next(orders: queue.SimpleQueue[Any]) -> Any:
-    """Return the next order; where none comes at once, import meanwhile what later ones need."""
+def _next(requests: queue.SimpleQueue[Any]) -> Any:
+    """Return the next request; where none comes at once, import meanwhile what later ones need."""
     try:
-        return orders.get(timeout=_IDLE)
+        return requests.get(timeout=_IDLE)
     except queue.Empty:
         load(sys.argv[1:])
-        return orders.get()
+        return requests.get()
 
 
-def _read(orders: queue.SimpleQueue[Any], busy: threading.Event) -> None:
-    """Queue the orders; when the parent is gone, so is the reason to go on."""
+def _read(requests: queue.SimpleQueue[Any], busy: threading.Event) -> None:
+    """Queue the requests; when the parent is gone, so is the reason to go on."""
     for line in sys.stdin:
-        orders.put(json.loads(line))
+        requests.put(json.loads(line))
     if busy.is_set():
         os._exit(1)
-    orders.put(_END)
+    requests.put(_END)
 
 
-def _do(order: Order, events: IO[str], hearing: Hearing) -> dict[str, Any]:
+Request: TypeAlias = "StageRequest[AnyStageConfig] | rehearsal.InspectionRequest"
+
+
+def _parse(message: dict[str, Any]) -> Request:
+    if message.get("kind") == "inspection":
+        return rehearsal.InspectionRequest.model_validate(message)
+    return StageRequest.from_json(message)
+
+
+def _do(request: Request, events: IO[str], hearing: Hearing) -> dict[str, Any]:
     try:
-        if order.kind == rehearsal.KIND:
-            rehearsal.inspect_plugins(order.config["plugins"], installed(order.blocked))
+        if isinstance(request, rehearsal.InspectionRequest):
+            rehearsal.inspect_plugins(request.used, installed(request.blocked))
         else:
-            _check_source(order)
+            _check_source(request)
             with hearing.stage() as warned:
-                carry_out(order, _teller(events), warned)
+                run_stage(request, _teller(events), warned)
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}
     except CorruptError as error:
@@ -100,7 +110,7 @@ def _do(order: Order, events: IO[str], hearing: Hearing) -> dict[str, Any]:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001  # a defect of the harness or a plugin: one cell fails, the others go on
-        place = _keep_traceback(order, traceback.format_exc())
+        place = _keep_traceback(request, traceback.format_exc())
         return {"event": "failed", "message": traced(f"{type(error).__name__}: {error}", place), "exit_code": 1}
     return {"event": "done"}
 
@@ -109,26 +119,27 @@ class SourceChanged(MachineError):
     """What a stage would compute with is not what its id was made from."""
 
 
-def _check_source(order: Order) -> None:
+def _check_source(request: StageRequest[AnyStageConfig]) -> None:
     """Refuse to put the work of edited or upgraded code under the id of what was there when the run was planned."""
-    config, registry = order.config, installed(order.blocked)
-    kinds: tuple[Kind, ...] = ("dataset", "method", "metric")
-    used: list[tuple[Kind, str, str]] = [(k, config[k], config["plugin"]) for k in kinds if k in config]
-    used += [("reward", part["use"], part["plugin"]) for part in config.get("reward", {}).get("parts", ())]
-    changed = [f"{kind} {name!r}" for kind, name, known in used if registry.fingerprint(kind, name) != known]
-    if config["code"] != code_digest(order.kind):
+    config, registry = request.config, installed(request.blocked)
+    changed = [
+        f"{kind} {use.name!r}"
+        for kind, use in config.plugins()
+        if registry.fingerprint(kind, use.name) != use.fingerprint
+    ]
+    if config.code != code_digest(config.kind):
         changed.append("the harness")
     if changed:
         raise SourceChanged(f"the source of {' and '.join(changed)} has changed since this run began", hint="run again")
 
 
-def _keep_traceback(order: Order, text: str) -> str:
+def _keep_traceback(request: Request, text: str) -> str:
     """Return where the traceback lies, below the results: messages stand in tables, which tell no one's folders."""
-    below = Path("store") / ".failed" / f"{order.kind}-{order.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
-    path = order.results / below
+    below = Path("store") / ".failed" / f"{request.kind}-{request.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
+    path = request.results / below
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{order.label}\n{text}", encoding="utf-8")
+        path.write_text(f"{request.label}\n{text}", encoding="utf-8")
     except OSError:
         sys.stderr.write(text)
         return "the log"

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
-from harness.plan import reward_model
-from harness.plan.graph import Cell, RewardStages, Row, Stage, result_settings
-from harness.plan.reward_model import reward_settings
+from harness.plan.graph import Cell, Row, Stage
+from harness.plan.reward_stages import reward_model_use
 from harness.plugins.runtime_options import split_options
+from harness.spec.stages.base import Asking, Loading
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from pydantic import BaseModel
-
-    from harness.api import MetricRegistration
     from harness.plan.graph import RowKind
-    from harness.spec.benchmark import DataUse, MethodEntry, MetricUse, Model
+    from harness.plan.planner import Planner
+    from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
+    from harness.spec.model import Model
+    from harness.spec.runtime import Runtime
+    from harness.spec.stages.kinds import AnyStageConfig
 
 
-class Builder(reward_model.Builder, Protocol):
-    """What plans the rest: see :mod:`harness.plan.build`."""
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers: one seed of a row."""
 
-    checkpoints: dict[tuple[str, str, int], Stage]
-    reward_models: dict[str, RewardStages]
+    model: Model
+    label: str
+    """The row's."""
+    seed: int
+    checkpoint: Stage
+    scorer: Stage
+    """The fixed model under which the likelihood of answers is measured."""
 
 
 def data_label(use: DataUse) -> str:
@@ -33,117 +43,89 @@ def data_label(use: DataUse) -> str:
 
 
 def row_of(
-    builder: Builder,
-    model: Model,
-    seed: int,
-    entry: MethodEntry | None,
-    kind: RowKind,
-    chain: tuple[Stage, ...],
-    checkpoint: Stage,
-    scorer: Stage,
+    planner: Planner, answerer: Answerer, entry: MethodEntry | None, kind: RowKind, chain: tuple[Stage, ...]
 ) -> Row:
     """Return one seed of a row: ``entry``, or the untrained model, with a cell for each data set and decoding."""
-    benchmark = builder.benchmark
-    label = entry.label if entry else "base"
+    benchmark = planner.benchmark
     cells = tuple(
-        cell_of(builder, model, label, seed, use, decoding, checkpoint, scorer)
-        for use in benchmark.evaluate
-        for decoding in benchmark.decoding
+        cell_of(planner, answerer, use, decoding) for use in benchmark.evaluate for decoding in benchmark.decoding
     )
-    method = entry.use if entry else None
-    return Row(label, kind, method, model.label or model.name, seed, chain, checkpoint, cells)
+    method, model = entry.use if entry else None, answerer.model.shown
+    return Row(answerer.label, kind, method, model, answerer.seed, chain, answerer.checkpoint, cells)
 
 
 def cell_of(
-    builder: Builder,
-    model: Model,
-    label: str,
-    seed: int,
-    use: DataUse,
-    decoding: str,
-    checkpoint: Stage,
-    scorer: Stage,
-    metrics: Sequence[MetricUse] | None = None,
+    planner: Planner, answerer: Answerer, use: DataUse, decoding: str, metrics: Sequence[MetricUse] | None = None
 ) -> Cell:
     """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
-    benchmark, registry = builder.benchmark, builder.registry
-    answers = _answers(builder, model, label, seed, use, decoding, checkpoint)
+    benchmark, registry = planner.benchmark, planner.registry
+    answers = _answers(planner, answerer, use, decoding)
     scores = {}
     for metric in benchmark.metrics if metrics is None else metrics:
         registration: Any = registry.get("metric", metric.use)
-        options = registry.options("metric", metric.use, metric.options)
-        registration = registration.resolved(options)
+        registration = registration.resolved(registry.options("metric", metric.use, metric.options))
         asks = registration.needs or registration.role == "judge"
         if asks and decoding != next(iter(benchmark.decoding)):
             continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
-        opponents = {
-            f"opponent:{other}": _answers(
-                builder, model, other, seed, use, decoding, _checkpoint(builder, model, other, seed)
-            )
-            for other in registration.opponents
-        }
-        scores[metric.use] = _score(builder, model, registration, options, use, answers, scorer, opponents)
+        parents = {"samples": answers, "rows": answers.parents["rows"]}
+        for label in registration.opponents:
+            parents[f"opponent:{label}"] = _answers(planner, _opponent(planner, answerer, label), use, decoding)
+        if "policy" in registration.needs:
+            parents["policy"] = answerer.checkpoint
+        if "scorer" in registration.needs:
+            parents["scorer"] = answerer.scorer
+        if "reward_model" in registration.needs:
+            parents |= planner.reward_models[answerer.model.shown].parents
+        scores[metric.use] = _score(planner, metric, answerer, use, parents)
     return Cell(data_label(use), decoding, answers, scores)
 
 
-def _answers(
-    builder: Builder, model: Model, label: str, seed: int, use: DataUse, decoding: str, checkpoint: Stage
-) -> Stage:
-    return builder.add(
-        "generate",
-        f"{model.label or model.name}/{label}/seed {seed}/{data_label(use)}/{decoding}",
-        {
-            **_asked(builder, model, use),
-            "decoding": result_settings(builder.benchmark.decoding[decoding]),
-            "seed": seed,
-        },
-        {"checkpoint": checkpoint, "rows": builder.data(use)},
+def _answers(planner: Planner, answerer: Answerer, use: DataUse, decoding: str) -> Stage:
+    return planner.add(
+        f"{answerer.model.shown}/{answerer.label}/seed {answerer.seed}/{data_label(use)}/{decoding}",
+        GenerateConfig(
+            asking=_asking(planner, answerer.model, use),
+            decoding=planner.benchmark.decoding[decoding],
+            seed=answerer.seed,
+        ),
+        {"checkpoint": answerer.checkpoint, "rows": planner.data(use)},
     )
 
 
-def _asked(builder: Builder, model: Model, use: DataUse) -> dict[str, Any]:
+def _asking(planner: Planner, model: Model, use: DataUse) -> Asking:
     """Return how a model is asked."""
-    return {
-        "template": result_settings(builder.benchmark.template),
-        "max_prompt_length": builder.benchmark.recipe.max_prompt_length,
-        "overlong": use.overlong,
-        "model": {"dtype": model.dtype, "attention": model.attention},
-    }
+    return Asking(
+        template=planner.benchmark.template,
+        max_prompt_length=planner.benchmark.recipe.max_prompt_length,
+        overlong=use.overlong,
+        loading=Loading.of(model),
+    )
 
 
-def _checkpoint(builder: Builder, model: Model, label: str, seed: int) -> Stage:
-    """Return what the answers of another row come from."""
-    found = builder.checkpoints.get((model.label or model.name, label, seed))
+def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
+    """Return the same seed of another row, whose answers a metric compares with."""
+    found = planner.checkpoints.get((answerer.model.shown, label, answerer.seed))
     if found is None:  # said by the checks of the file, unless its plugins changed meanwhile
         raise InputError(f"a metric compares with the row {label!r}, and there is none", where="metrics")
-    return found
+    return Answerer(answerer.model, label, answerer.seed, found, answerer.scorer)
 
 
-def _score(
-    builder: Builder,
-    model: Model,
-    registration: MetricRegistration,
-    options: BaseModel,
-    use: DataUse,
-    answers: Stage,
-    scorer: Stage,
-    opponents: Mapping[str, Stage],
-) -> Stage:
-    chosen, runtime = split_options(options)
-    config: dict[str, Any] = {
-        "metric": registration.name,
-        "options": chosen,
-        "plugin": builder.registry.fingerprint("metric", registration.name),
-    }
-    parents = {"samples": answers, "rows": answers.parents["rows"], **opponents}
-    if registration.needs:
-        config |= _asked(builder, model, use)
-    if "policy" in registration.needs:
-        parents["policy"] = answers.parents["checkpoint"]
-    if "scorer" in registration.needs:
-        parents["scorer"] = scorer
-    if "reward_model" in registration.needs:
-        config["reward_model"] = reward_settings(builder.benchmark, model)
-        parents |= builder.reward_models[model.label or model.name].parents
-    label = f"{answers.label}/{registration.name}"
-    return builder.add("score", label, config, parents, {"options": runtime} if runtime else {})
+def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:
+    place = (answerer.model.shown, data.overlong, use.use)
+    if place not in planner.scored:
+        planner.scored[place] = _scoring(planner, use, answerer.model, data)
+    config, runtime = planner.scored[place]
+    return planner.add(f"{parents['samples'].label}/{use.use}", config, parents, runtime)
+
+
+def _scoring(planner: Planner, use: MetricUse, model: Model, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
+    """Return how a metric reads the answers of a model to a data set."""
+    registration: Any = planner.registry.get("metric", use.use)
+    options = planner.registry.options("metric", use.use, use.options)
+    needs = registration.resolved(options).needs
+    chosen, ignored = split_options(options)
+    metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
+    if not needs:
+        return ScoreConfig(metric=metric), runtime
+    reward_model = reward_model_use(planner.benchmark, model) if "reward_model" in needs else None
+    return ModelScoreConfig(metric=metric, asking=_asking(planner, model, data), reward_model=reward_model), runtime

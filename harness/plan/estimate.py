@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.training.schedule import position_step
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.precompute import ReferenceConfig
+from harness.spec.stages.prepare import NewModelConfig, RowsConfig, TokenizerConfig
+from harness.spec.stages.score import Scoring
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,90 +58,70 @@ class Estimate:
 
     def tokens(self, stage: Stage) -> int | None:
         """Return how many tokens go through the model; None while the number of rows is unknown."""
-        rows = self._rows(stage)
+        rows, config = self._rows(stage), stage.config
         if rows is None:
             return None
-        config = stage.config
-        if stage.kind == "train":
-            steps, prompts, prompt, answer = self._training(stage, rows)
+        if isinstance(config, TrainConfig):
+            steps, prompts, prompt, answer = _training(config, rows)
             return int(steps * prompts * (prompt + answer * (_trained_answers(stage) + _candidates(config))))
-        if _of_pairs(stage):
-            return int(rows * self._pair(stage))
-        if stage.kind == "generate":
-            return int(self._answers(stage, rows) * self._decoding(stage)["max_new_tokens"] * 2 * _FILLED)
+        if isinstance(config, ReferenceConfig):
+            return int(rows * _pair(config))
+        if isinstance(config, GenerateConfig):
+            return int(rows * config.draws * config.decoding.max_new_tokens * 2 * _FILLED)
         return rows
 
     def seconds(self, stage: Stage) -> float | None:
         """Return a rough time on one processor thread; None while the number of rows is unknown."""
-        rows = self._rows(stage)
+        rows, config = self._rows(stage), stage.config
         if rows is None:
             return None
         size = self._size(stage)
-        if stage.kind == "train":
-            steps, prompts, prompt, answer = self._training(stage, rows)
-            candidates = _candidates(stage.config)
+        if isinstance(config, TrainConfig):
+            steps, prompts, prompt, answer = _training(config, rows)
+            candidates = _candidates(config)
             trained = prompts * (prompt + answer * _trained_answers(stage))
             step = _STEP * size.layers + 6.0 * size.parameters * trained / _SPEED
             sampled = prompts * candidates * answer
             positions = 2 * answer if candidates else 0.0
             return _load(size) + steps * (step + _decode(size, positions, sampled))
-        if stage.kind == "generate":
-            answers, longest = self._answers(stage, rows), int(self._decoding(stage)["max_new_tokens"])
+        if isinstance(config, GenerateConfig):
+            answers, longest = rows * config.draws, config.decoding.max_new_tokens
             batches = max(1.0, answers / 512)
             return _load(size) + _decode(size, batches * longest, answers * longest * 2 * _FILLED)
-        if _of_pairs(stage):
-            return _load(size) + 2.0 * size.parameters * rows * self._pair(stage) / _SPEED
-        if stage.kind == "score":
-            samples = self._answers(stage.parents["samples"], rows)
-            length = 2 * _FILLED * float(self._decoding(stage.parents["samples"])["max_new_tokens"])
+        if isinstance(config, ReferenceConfig):
+            return _load(size) + 2.0 * size.parameters * rows * _pair(config) / _SPEED
+        answered = stage.parents["samples"].config if isinstance(config, Scoring) else None
+        if isinstance(answered, GenerateConfig):
+            samples = rows * answered.draws
+            length = 2 * _FILLED * float(answered.decoding.max_new_tokens)
             asked = len({"policy", "scorer"} & stage.parents.keys())
             return _STAGE + samples * 2e-4 + asked * (_load(size) + 2.0 * size.parameters * samples * length / _SPEED)
         return _load(size) + rows * 1e-3
 
     def disk(self, stage: Stage) -> int:
         """Return roughly how many bytes stay on disk."""
-        if stage.kind == "train":
+        config = stage.config
+        if isinstance(config, TrainConfig):
             return self._size(stage).parameters * 12
-        if stage.kind == "prepare" and stage.config["what"] != "rows":
-            return self._size(stage).parameters * 4 if stage.config["what"] == "new-model" else 0
+        if isinstance(config, NewModelConfig):
+            return self._size(stage).parameters * 4
+        if stage.kind == "prepare" and not isinstance(config, RowsConfig):
+            return 0
         rows = self._rows(stage) or 0
-        if _of_pairs(stage):
-            return int(rows * 2 * (4 * _FILLED * stage.config["recipe"]["max_completion_length"] + 24))
-        return rows * (800 if stage.kind == "prepare" else 300)
-
-    def _training(self, stage: Stage, rows: int) -> tuple[float, int, float, float]:
-        """Return steps, prompts a step, and the usual length of prompts and answers in tokens."""
-        recipe: Mapping[str, Any] = stage.config["recipe"]
-        prompts = int(recipe["batch_size"])
-        each = max(1, rows // prompts)
-        first, last = (position_step(stage.config[name], each) for name in ("first", "last"))
-        longest = recipe.get("generate_length") or recipe["max_completion_length"]
-        return max(0, last - first), prompts, _FILLED * recipe["max_prompt_length"], _FILLED * longest
-
-    def _pair(self, stage: Stage) -> float:
-        """Return the usual tokens of a prompt with two answers."""
-        recipe = stage.config["recipe"]
-        return float(_FILLED * (recipe["max_prompt_length"] + 2 * recipe["max_completion_length"]))
-
-    def _decoding(self, stage: Stage) -> Mapping[str, Any]:
-        decoding: Mapping[str, Any] = stage.config["decoding"]
-        return decoding
-
-    def _answers(self, stage: Stage, rows: int) -> int:
-        decoding = self._decoding(stage)
-        return rows * int(decoding["draws"] if decoding["temperature"] else 1)
+        if isinstance(config, ReferenceConfig):
+            return int(rows * 2 * (4 * _FILLED * config.recipe.max_completion_length + 24))
+        return rows * (800 if isinstance(config, RowsConfig) else 300)
 
     def _rows(self, stage: Stage) -> int | None:
         source = stage.parents.get("rows", stage)
-        if source.config.get("what", "rows") != "rows":
+        if not isinstance(source.config, RowsConfig):
             return 0  # a model, which needs no data
-        limit = source.config.get("limit")
         known = self._plan.row_counts.get(source.key)
-        return known if known is not None or limit is None else int(limit)
+        return source.config.limit if known is None else known
 
     def _size(self, stage: Stage) -> Size:
         model: Stage | None = stage
-        while model is not None and (model.kind != "prepare" or model.config["what"] == "rows"):
+        while model is not None and (model.kind != "prepare" or isinstance(model.config, RowsConfig)):
             parents = model.parents
             model = (
                 parents.get("start")
@@ -145,11 +129,25 @@ class Estimate:
                 or parents.get("samples")
                 or parents.get("reward_model")
             )
-        if model is None or model.config["what"] == "tokenizer":
+        if model is None or isinstance(model.config, TokenizerConfig):
             return Size(0, 0)
         if model.key not in self._sizes:
             self._sizes[model.key] = _size(model)
         return self._sizes[model.key]
+
+
+def _training(config: TrainConfig, rows: int) -> tuple[float, int, float, float]:
+    """Return steps, prompts a step, and the usual length of prompts and answers in tokens."""
+    recipe = config.recipe
+    each = max(1, rows // recipe.batch_size)
+    steps = config.last.step(each) - config.first.step(each)
+    longest = (config.sampling and config.sampling.generate_length) or recipe.max_completion_length
+    return max(0, steps), recipe.batch_size, _FILLED * recipe.max_prompt_length, _FILLED * longest
+
+
+def _pair(config: ReferenceConfig) -> float:
+    """Return the usual tokens of a prompt with two answers."""
+    return float(_FILLED * (config.recipe.max_prompt_length + 2 * config.recipe.max_completion_length))
 
 
 def _load(size: Size) -> float:
@@ -162,32 +160,29 @@ def _decode(size: Size, positions: float, tokens: float) -> float:
     return positions * _POSITION * size.layers + tokens * (_TOKEN + 2.0 * size.parameters / _SPEED)
 
 
-def _candidates(config: Mapping[str, Any]) -> int:
+def _candidates(config: TrainConfig) -> int:
     """Return how many answers a method samples for a prompt, as far as its options tell."""
-    options = config.get("options", {})
-    temperatures = options.get("temperatures")
+    temperatures = config.method.options.get("temperatures")
     if isinstance(temperatures, (list, tuple)):
         return len(temperatures)
-    return 2 if config.get("reward") else 0
+    return 2 if config.reward is not None else 0
 
 
 def _trained_answers(stage: Stage) -> int:
     """Return how many answers of a prompt are trained on: the demonstration and the candidates, or a pair."""
-    return 2 if "reference_logprobs" in stage.parents else 1 + _candidates(stage.config)
-
-
-def _of_pairs(stage: Stage) -> bool:
-    return stage.kind == "precompute" and stage.config["what"] == "reference-logprobs"
+    if "reference_logprobs" in stage.parents or not isinstance(stage.config, TrainConfig):
+        return 2
+    return 1 + _candidates(stage.config)
 
 
 def _size(model: Stage) -> Size:
-    config = model.config.get("config")
-    if config:
+    if isinstance(model.config, NewModelConfig):
+        config, tokenizer = model.config.architecture, model.parents["tokenizer"].config
         width = _setting(config, "n_embd", "hidden_size") or 768
         layers = _setting(config, "n_layer", "num_hidden_layers") or 12
-        vocabulary = model.parents["tokenizer"].config["vocab_size"]
+        vocabulary = tokenizer.vocab_size if isinstance(tokenizer, TokenizerConfig) else 0
         return Size(12 * layers * width**2 + vocabulary * width, layers)
-    path = model.runtime.get("path")
+    path = model.runtime.path
     if path:
         weights = sum(p.stat().st_size for p in Path(path).expanduser().glob("*.safetensors")) // 4
         return Size(weights, max(2, round(weights ** (1 / 3) / 40)))

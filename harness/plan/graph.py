@@ -8,6 +8,7 @@ weights of a model), the content's digest takes the parent's place. Until that c
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,12 +17,12 @@ from harness.store.identity import digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pydantic import BaseModel
+    from harness.spec.benchmark import MethodEntry
+    from harness.spec.runtime import Runtime
+    from harness.spec.stages.base import StageFamily
+    from harness.spec.stages.kinds import AnyStageConfig
+    from harness.store.damage import Damage
 
-    from harness.plan.tuning import Tuned
-    from harness.store import Damage
-
-StageKind: TypeAlias = Literal["prepare", "train", "precompute", "generate", "score"]
 RowKind: TypeAlias = Literal["base", "start", "method"]
 
 
@@ -29,13 +30,12 @@ RowKind: TypeAlias = Literal["base", "start", "method"]
 class Stage:
     """One unit of work."""
 
-    kind: StageKind
     label: str
     """For people; part of no id."""
-    config: Mapping[str, Any]
+    config: AnyStageConfig
     """Everything that can change the result, parents aside."""
     parents: Mapping[str, Stage]
-    runtime: Mapping[str, Any]
+    runtime: Runtime
     """How to do the work: paths, device, micro-batches. Part of no id."""
     key: str
     id: str | None
@@ -46,34 +46,40 @@ class Stage:
     """Whether it waits for a choice among trials, which may change what is asked of it."""
 
     @property
+    def kind(self) -> StageFamily:
+        """Where the store keeps it."""
+        return self.config.family
+
+    @property
     def short(self) -> str:
         """The first characters of the id, ``?`` while it is unknown."""
         return self.id[:12] if self.id else "?"
 
 
-def stage_key(kind: str, config: Mapping[str, Any], parents: Mapping[str, Stage]) -> str:
-    """Return the name of a request: settings, and what was asked of the parents."""
-    return digest([kind, config, {name: parent.key for name, parent in parents.items()}])
+def config_digest(config: AnyStageConfig) -> str:
+    """Return the sha256 of all that a stage's configuration says."""
+    return digest(config.to_json())
 
 
-def stage_id(kind: str, config: Mapping[str, Any], parents: Mapping[str, Stage]) -> str | None:
-    """Return the sha256 of settings and parents' contents; None while a parent's content is unknown."""
-    contents = {name: parent.content for name, parent in parents.items()}
-    if any(content is None for content in contents.values()):
-        return None
-    return digest({"kind": kind, "config": config, "parents": contents})
+def stage_key(config: str, parents: Mapping[str, Stage], among: Sequence[Sequence[str]] = ()) -> str:
+    """Return the name of a request: the digest of its configuration, and what was asked of the parents.
+
+    ``among`` are the keys of the chains that the request is still to be chosen from.
+    """
+    keys = {name: parent.key for name, parent in parents.items()}
+    return _combined(config, keys | ({"chosen among": digest(among)} if among else {}))
 
 
-def result_settings(section: BaseModel, *, leave_out: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the fields of a section of the benchmark file that can change a result, as JSON values."""
-    fields = type(section).model_fields
-    whole = section.model_dump(mode="json")
-    chosen = {}
-    for name, info in fields.items():
-        extra = info.json_schema_extra
-        if name not in leave_out and isinstance(extra, dict) and extra.get("changes") == "result":
-            chosen[name] = whole[name]
-    return chosen
+def stage_id(config: str, parents: Mapping[str, Stage]) -> str | None:
+    """Return the sha256 of a configuration's digest and parents' contents; None while a parent's content is unknown."""
+    contents = {name: parent.content for name, parent in parents.items() if parent.content is not None}
+    return _combined(config, contents) if len(contents) == len(parents) else None
+
+
+def _combined(config: str, parents: Mapping[str, str]) -> str:
+    """Return the sha256 of a configuration's digest and of one for each parent; a plan asks for thousands."""
+    named = "".join(f"{len(name)}:{name}={value};" for name, value in sorted(parents.items()))
+    return hashlib.sha256(f"{config};{named}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,39 @@ class RewardStages:
     def parents(self) -> dict[str, Stage]:
         """Return what a stage that uses the reward model has among its parents."""
         return {"reward_model": self.model, "reward_statistics": self.statistics}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of a row, tried on the validation rows."""
+
+    settings: Mapping[str, Any]
+    entry: MethodEntry
+    scores: tuple[Stage, ...]
+    """One a seed."""
+    score: float | None
+    """The mean over the seeds; None before all are scored, or where one has failed or has no value."""
+    over: bool
+    """Whether nothing more will come of it: it is scored, or has failed."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The trials of one row of one model."""
+
+    trials: tuple[Trial, ...]
+    chosen: int | None
+    """Which trial the row goes on with; None until all are over, and where every one has failed."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the choice is made, or cannot be made any more."""
+        return all(trial.over for trial in self.trials)
+
+    @property
+    def settings(self) -> Mapping[str, Any] | None:
+        """The chosen settings."""
+        return None if self.chosen is None else self.trials[self.chosen].settings
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.plan.segments import NO_BOUND, method_segments
-from harness.training.schedule import Curve
+from harness.plan.segments import method_segments
+from harness.training.schedule import LearningRate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.spec.benchmark import Benchmark
+
+
+#: More steps than any epoch has.
+_NO_BOUND = 2**53
 
 
 def schedule_remarks(benchmark: Benchmark, rows: int | None = None, pairs: int | None = None) -> list[str]:
@@ -31,9 +35,9 @@ def _rows(benchmark: Benchmark, rows: int | None) -> Iterator[tuple[str, str]]:
     known = benchmark.train.limit if rows is None else rows
     for entry in benchmark.methods:
         recipe = entry.recipe
-        each = NO_BOUND if known is None else known // recipe.batch_size
+        each = _NO_BOUND if known is None else known // recipe.batch_size
         for segment in method_segments(entry, benchmark.recipe):
-            yield from ((entry.label, text) for text in Curve.from_config(segment.curve, each).shortfalls())
+            yield from ((entry.label, text) for text in LearningRate.of(segment.curve, each).shortfalls())
         if recipe.method_warmup_steps and entry.start == "branch" and recipe.method_schedule == "continue":
             yield (
                 entry.label,
@@ -50,7 +54,7 @@ def _reward_model(benchmark: Benchmark, pairs: int | None) -> Iterator[tuple[str
         return
     recipe, use = section.recipe, section.train or benchmark.train
     known = use.limit if pairs is None else pairs
-    each = NO_BOUND if known is None else known // recipe.batch_size
+    each = _NO_BOUND if known is None else known // recipe.batch_size
     last = each * recipe.epochs
-    curve = Curve(recipe.schedule, recipe.learning_rate, recipe.min_learning_rate, recipe.warmup_steps, 0, last)
+    curve = LearningRate(recipe.schedule, recipe.learning_rate, recipe.min_learning_rate, recipe.warmup_steps, 0, last)
     yield from (("reward model", text) for text in curve.shortfalls())

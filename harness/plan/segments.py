@@ -1,25 +1,23 @@
 """A run's schedule: which method trains from where to where, and on which learning-rate curve.
 
-Positions are counted from the first step of the shared schedule (:func:`harness.training.schedule.position_step` has
-their forms); they become step numbers when the rows are known.
+Positions are counted from the first step of the shared schedule; they become step numbers when the rows are known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from harness.errors import InputError
+from harness.spec.schedule import Curve, Position
 
 if TYPE_CHECKING:
-    from harness.spec.benchmark import MethodEntry, Recipe
+    from harness.spec.benchmark import MethodEntry
+    from harness.spec.recipe import Recipe
 
-Position: TypeAlias = dict[str, Any]
+_BEGIN = Position(epochs=0)
 
-_BEGIN: Position = {"epoch": 0}
-
-#: Steps that no run reaches.
-NO_BOUND = 2**53
+_CurveKind: TypeAlias = Literal["cosine", "linear", "constant"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,8 @@ class Segment:
     first: Position
     last: Position
     """The segment ends before this position."""
-    curve: dict[str, Any]
-    """``kind``, ``peak``, ``floor``, ``warmup_steps`` and the positions ``first`` and ``last`` that the curve spans;
-    and ``then``, a second curve that holds from the position ``switch`` on, where the segment may reach over that."""
+    curve: Curve
+    """With a second curve only where the segment may reach over the switch."""
     fresh: bool = False
     """Whether optimiser moments start from zero."""
 
@@ -73,26 +70,29 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
                 expected=f"method_epochs below epochs, which are {recipe.epochs}",
             )
         return _join(recipe, [(True, _BEGIN, cut), (False, cut, end)])
-    begin = {"step": entry.active} if isinstance(entry.active, int) else cut
+    begin = Position(steps=entry.active) if isinstance(entry.active, int) else cut
     return _join(recipe, [(False, _BEGIN, begin), (True, begin, end)])
 
 
 def _end(recipe: Recipe) -> Position:
-    cut = _cut(recipe)
-    return _behind(cut, recipe.epochs - cut["epoch"], recipe.max_steps)
+    cut = _cut_epoch(recipe)
+    return _behind(_cut(recipe), recipe.epochs - cut, recipe.max_steps)
 
 
 def _behind(start: Position, epochs: int, steps: int | None) -> Position:
     """Return the position so many epochs behind another, or so many steps if they are fewer."""
-    if steps is None and "epoch" in start:
-        return {"epoch": start["epoch"] + epochs}
-    # as many steps as no epoch has, where there is no bound
-    return {"behind": start, "epochs": epochs, "steps": NO_BOUND if steps is None else steps}
+    if steps is None and start.epoch is not None:
+        return Position(epochs=start.epoch + epochs)
+    return Position(behind=start, epochs=epochs, steps=steps)
+
+
+def _cut_epoch(recipe: Recipe) -> int:
+    """Return the epoch in which the method epochs begin; 0 where there are no others."""
+    return max(0, recipe.epochs - recipe.method_epochs)
 
 
 def _cut(recipe: Recipe) -> Position:
-    """Return where the method epochs begin; 0 where there are no others."""
-    return {"epoch": max(0, recipe.epochs - recipe.method_epochs)}
+    return Position(epochs=_cut_epoch(recipe))
 
 
 def _join(recipe: Recipe, parts: list[tuple[bool, Position, Position]]) -> tuple[Segment, ...]:
@@ -104,7 +104,7 @@ def _join(recipe: Recipe, parts: list[tuple[bool, Position, Position]]) -> tuple
     )
 
 
-def _part(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
+def _part(recipe: Recipe, first: Position, last: Position) -> Curve:
     """Return the curve of a part of one schedule.
 
     A part that lies on one side of the cut needs that side alone; which side a step number lies on is not known before
@@ -117,11 +117,12 @@ def _part(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
     else:
         before = _whole(recipe, recipe.learning_rate, cut)
         behind = _own(recipe, cut, end)
-    if before == behind or last.get("epoch", recipe.epochs) <= cut["epoch"]:
+    ends = recipe.epochs if last.epoch is None else last.epoch
+    if before == behind or ends <= _cut_epoch(recipe):
         return before
-    if first.get("epoch", 0) >= cut["epoch"]:
+    if (first.epoch or 0) >= _cut_epoch(recipe):
         return behind
-    return {**before, "switch": cut, "then": behind}
+    return before.model_copy(update={"switch": cut, "then": behind})
 
 
 def _peak(recipe: Recipe) -> float:
@@ -129,20 +130,14 @@ def _peak(recipe: Recipe) -> float:
     return recipe.learning_rate if recipe.method_learning_rate is None else recipe.method_learning_rate
 
 
-def _whole(recipe: Recipe, peak: float, last: Position) -> dict[str, Any]:
+def _whole(recipe: Recipe, peak: float, last: Position) -> Curve:
     return _curve(recipe, recipe.schedule, peak, recipe.warmup_steps, _BEGIN, last)
 
 
-def _own(recipe: Recipe, first: Position, last: Position) -> dict[str, Any]:
+def _own(recipe: Recipe, first: Position, last: Position) -> Curve:
     return _curve(recipe, recipe.restart_schedule, _peak(recipe), recipe.method_warmup_steps, first, last)
 
 
-def _curve(recipe: Recipe, kind: str, peak: float, warmup: int, first: Position, last: Position) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "peak": peak,
-        "floor": recipe.min_learning_rate,
-        "warmup_steps": warmup,
-        "first": first,
-        "last": last,
-    }
+def _curve(recipe: Recipe, kind: _CurveKind, peak: float, warmup: int, first: Position, last: Position) -> Curve:
+    floor = recipe.min_learning_rate
+    return Curve(kind=kind, peak=peak, floor=floor, warmup_steps=warmup, first=first, last=last)

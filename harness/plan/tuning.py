@@ -9,75 +9,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from harness.benchmark.sweep import within
-from harness.plan import cells
-from harness.plan.cells import cell_of
-from harness.plan.graph import Stage, stage_key
-from harness.spec.benchmark import Recipe
-from harness.store import CorruptError
+from harness.plan.cells import Answerer, cell_of
+from harness.plan.chains import chain_of
+from harness.plan.graph import Stage, Trial, Tuned, config_digest, stage_key
+from harness.spec.recipe import Recipe
+from harness.spec.results.score import ScoreSummary
+from harness.store.damage import CorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from harness.api.registration import MetricRegistration
-    from harness.plugins import Registry
-    from harness.spec.benchmark import MethodEntry, Model
-    from harness.store import Damage, Store
+    from harness.plan.planner import Planner
+    from harness.plugins.registry import Registry
+    from harness.spec.benchmark import MethodEntry
+    from harness.spec.model import Model
 
 
-class Builder(cells.Builder, Protocol):
-    """What is being planned: see :mod:`harness.plan.build`."""
-
-    store: Store
-    stages: dict[str, Stage]
-    failed: Collection[str]
-
-    def chain(self, model: Model, entry: MethodEntry, seed: int) -> tuple[Stage, ...]:
-        """Return the training stages of a row for one seed."""
-
-    def spoilt(self, stage: Stage, damage: Damage) -> Stage:
-        """Take back that a stage without children is done."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One configuration of a row, tried on the validation rows."""
-
-    settings: Mapping[str, Any]
-    entry: MethodEntry
-    scores: tuple[Stage, ...]
-    """One a seed."""
-    score: float | None
-    """The mean over the seeds; None before all are scored, or where one has failed or has no value."""
-    over: bool
-    """Whether nothing more will come of it: it is scored, or has failed."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """The trials of one row of one model."""
-
-    trials: tuple[Trial, ...]
-    chosen: int | None
-    """Which trial the row goes on with; None until all are over, and where every one has failed."""
-
-    @property
-    def over(self) -> bool:
-        """Whether the choice is made, or cannot be made any more."""
-        return all(trial.over for trial in self.trials)
-
-    @property
-    def settings(self) -> Mapping[str, Any] | None:
-        """The chosen settings."""
-        return None if self.chosen is None else self.trials[self.chosen].settings
-
-
-def try_out(builder: Builder, model: Model, entry: MethodEntry, scorer: Stage) -> Tuned:
+def try_out(planner: Planner, model: Model, entry: MethodEntry, scorer: Stage) -> Tuned:
     """Add the stages of a row's trials, and choose where the store has all their scores."""
-    benchmark = builder.benchmark
+    benchmark = planner.benchmark
     tune, validation = benchmark.tune, benchmark.validation
     assert tune is not None
     assert validation is not None  # checked with the file
@@ -86,19 +40,20 @@ def try_out(builder: Builder, model: Model, entry: MethodEntry, scorer: Stage) -
     decoding = next(iter(benchmark.decoding))
     trials = []
     for settings in entry.trials:
-        tried = configured(entry, settings, builder.registry)
+        tried = configured(entry, settings, planner.registry)
         scores, values = [], []
         for seed in tune.seeds:
-            checkpoint = builder.chain(model, tried, seed)[-1]
-            cell = cell_of(builder, model, tried.label, seed, validation, decoding, checkpoint, scorer, (use,))
-            stage, value = _value(builder, cell.scores[name], column)
+            checkpoint = chain_of(planner, model, tried, seed)[-1]
+            answerer = Answerer(model, tried.label, seed, checkpoint, scorer)
+            cell = cell_of(planner, answerer, validation, decoding, (use,))
+            stage, value = _value(planner, cell.scores[name], column)
             scores.append(stage)
             values.append(value)
         score = math.fsum(v for v in values if v is not None) / len(values) if None not in values else None
-        over = all(stage.done or stage.key in builder.failed for stage in scores)
+        over = all(stage.done or stage.key in planner.failed for stage in scores)
         trials.append(Trial(settings, tried, tuple(scores), score, over))
-    registration: Any = builder.registry.get("metric", name)
-    higher = higher_is_better(registration.resolved(builder.registry.options("metric", name, use.options)), column)
+    registration: Any = planner.registry.get("metric", name)
+    higher = higher_is_better(registration.resolved(planner.registry.options("metric", name, use.options)), column)
     chosen = best(trials, higher=higher) if all(trial.over for trial in trials) else None
     return Tuned(tuple(trials), chosen)
 
@@ -140,40 +95,38 @@ def best(trials: Sequence[Trial], *, higher: bool) -> int | None:
     return min(tied, key=lambda found: (found[1] if numeric else (), found[0]))[0]
 
 
-def _value(builder: Builder, stage: Stage, column: str) -> tuple[Stage, float | None]:
+def _value(planner: Planner, stage: Stage, column: str) -> tuple[Stage, float | None]:
     """Return what a score stage says of a column: its mean, or its number for all answers.
 
     A stage that cannot be read counts as not done, so that nothing is chosen without it.
     """
-    record = builder.store.find(stage.kind, stage.id) if stage.id and stage.done else None
+    record = planner.store.find(stage.kind, stage.id) if stage.id and stage.done else None
     if record is None:
         return stage, None
     try:
-        summary = record.json("metrics.json")
+        return stage, record.read(ScoreSummary).of(column)
     except CorruptError as error:
-        return builder.spoilt(stage, error.damage), None
-    value = summary["columns"].get(column, {}).get("mean", summary["corpus"].get(column))
-    return stage, None if value is None else float(value)
+        return planner.spoilt(stage, error.damage), None
 
 
-def held_chain(builder: Builder, model: Model, entry: MethodEntry, tuned: Tuned, seed: int) -> tuple[Stage, ...]:
+def held_chain(planner: Planner, model: Model, entry: MethodEntry, tuned: Tuned, seed: int) -> tuple[Stage, ...]:
     """Return the training stages of a row whose settings are not chosen yet.
 
     What all its trials would do alike is settled; the rest is held. Trials that nobody asked for leave no stage behind.
     """
-    before = dict(builder.stages)
+    before = dict(planner.stages)
     label = {"label": entry.label}
-    chains = [builder.chain(model, trial.entry.model_copy(update=label), seed) for trial in tuned.trials]
-    every = builder.stages
+    chains = [chain_of(planner, model, trial.entry.model_copy(update=label), seed) for trial in tuned.trials]
+    every = planner.stages
     common = set.intersection(*({stage.key for stage in _above(chain)} for chain in chains))
-    builder.stages = before
+    planner.stages = before
     for key, stage in every.items():
         if key in common:
-            builder.stages.setdefault(key, stage)
+            planner.stages.setdefault(key, stage)
     keys = [[stage.key for stage in chain] for chain in chains]
     renamed = (f"/{tuned.trials[0].entry.label}/", f"/{entry.label}/")  # the first trial may have named them
     held: dict[str, Stage] = {}
-    return tuple(_hold(builder, stage, common, keys, renamed, held) for stage in chains[0])
+    return tuple(_hold(planner, stage, common, keys, renamed, held) for stage in chains[0])
 
 
 def _above(stages: Iterable[Stage]) -> Iterable[Stage]:
@@ -183,7 +136,7 @@ def _above(stages: Iterable[Stage]) -> Iterable[Stage]:
 
 
 def _hold(
-    builder: Builder,
+    planner: Planner,
     stage: Stage,
     settled: Collection[str],
     among: list[list[str]],
@@ -195,12 +148,12 @@ def _hold(
         return stage
     if stage.key not in held:
         parents = {
-            name: _hold(builder, parent, settled, among, renamed, held) for name, parent in stage.parents.items()
+            name: _hold(planner, parent, settled, among, renamed, held) for name, parent in stage.parents.items()
         }
-        key = stage_key(stage.kind, {**stage.config, "chosen_among": among}, parents)
+        key = stage_key(config_digest(stage.config), parents, among)
         label = stage.label.replace(*renamed)
         made = dataclasses.replace(
             stage, label=label, parents=parents, key=key, id=None, content=None, done=False, held=True
         )
-        held[stage.key] = builder.stages.setdefault(key, made)
+        held[stage.key] = planner.stages.setdefault(key, made)
     return held[stage.key]

@@ -1,7 +1,1 @@
-"""Discovery, validation and listing of plugins, over pluggy. There is no global registry: who needs one loads one."""
-
-from harness.plugins.closure import source_digest
-from harness.plugins.loader import load_registry
-from harness.plugins.registry import Plugin, Registry
-
-__all__ = ["Plugin", "Registry", "load_registry", "source_digest"]
+"""The plugins of this process: found, checked, looked up and told apart by what they compute with."""

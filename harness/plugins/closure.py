@@ -1,154 +1,156 @@
-"""Digests of source code: what a plugin's or the core's modules compute with, found without importing them.
+"""Digests of source code: what a plugin or a stage computes with, found without importing it.
 
-A plugin's closure is every module of its own top-level package that its roots import, directly or not, together with
+A closure is every module of its roots' own top-level packages that the roots import, directly or not, together with
 the packages they lie in, whose ``__init__`` runs first. Imports are read from the syntax tree, those inside functions
 included and those under ``if TYPE_CHECKING:`` left out, so that nothing heavy is loaded to plan a run. Data files and
 imports by computed name are not seen: a registration lists such modules in ``modules``.
+
+A module counts with its syntax tree: comments, docstrings, layout, what only type checkers read and ``__version__`` are
+no part of it. What has no source in Python counts with its bytes.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.machinery
 import importlib.util
+from dataclasses import dataclass
 from importlib.abc import InspectLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import PluginError
+from harness.plugins.syntax import SyntaxCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
+
+    from harness.plugins.syntax import Imported
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of a closure."""
+
+    name: str
+    digest: str
+    imports: tuple[Imported, ...]
+    package: bool
+
+    def relative_to(self, level: int) -> str:
+        """Return the package that so many leading dots mean here."""
+        parts = self.name.split(".") if self.package else self.name.split(".")[:-1]
+        return ".".join(parts[: len(parts) - level + 1])
+
+
+class Sources:
+    """Modules by name, each read once, as they were when they were first asked for."""
+
+    def __init__(self, path: Sequence[str] | None = None) -> None:
+        """Look for top-level packages in the folders ``path``; where Python looks for them if that is None."""
+        self._path = path
+        self._specs: dict[str, ModuleSpec | None] = {}
+        self._modules: dict[str, Module | None] = {}
+        self._syntax = SyntaxCache()
+
+    def digest(self, roots: Iterable[str], salt: str = "") -> str:
+        """Return the sha256 (64 hex digits) of the closure of ``roots``, which are dotted module names.
+
+        Raises PluginError when the source of a root cannot be found or read.
+        """
+        total = hashlib.sha256(salt.encode() + b"\0")
+        for name, module in sorted(self.closure(roots).items()):
+            total.update(f"{name}\0{module.digest}\n".encode())
+        return total.hexdigest()
+
+    def closure(self, roots: Iterable[str]) -> dict[str, Module]:
+        """Return the modules of the closure of ``roots`` by name; see :meth:`digest`."""
+        roots = set(roots)
+        inside = {root.partition(".")[0] for root in roots}
+        found: dict[str, Module] = {}
+        seen: set[str] = set()
+        waiting = sorted(roots)
+        while waiting:
+            name = waiting.pop()
+            if name in seen or name.partition(".")[0] not in inside:
+                continue
+            seen.add(name)
+            module = self._module(name)
+            if module is None:
+                if name in roots:
+                    raise PluginError(f"cannot find the source of module {name!r}")
+                continue  # `from package import thing`: a class or a constant, which lies in a module already seen
+            found[name] = module
+            waiting.extend(_parents(name))
+            waiting.extend(self._named(module, inside))
+        self._syntax.save()
+        return found
+
+    def _named(self, module: Module, inside: set[str]) -> Iterator[str]:
+        """Yield the names of all modules that a module may import."""
+        for level, base, names in module.imports:
+            start = base
+            if level:
+                above = module.relative_to(level)
+                start = f"{above}.{base}" if above and base else above or base
+            if not start or start.partition(".")[0] not in inside:
+                continue
+            yield start
+            spec = self._locate(start) if names else None
+            if spec is not None and spec.submodule_search_locations is not None:  # a name may be a module of it
+                yield from (f"{start}.{name}" for name in names)
+
+    def _module(self, name: str) -> Module | None:
+        if name not in self._modules:
+            spec = self._locate(name)
+            self._modules[name] = None if spec is None else self._read(name, spec)
+        return self._modules[name]
+
+    def _locate(self, name: str) -> ModuleSpec | None:
+        """Find a module without importing the packages it lies in, as ``importlib.util.find_spec`` would."""
+        if name not in self._specs:
+            above, _, _ = name.rpartition(".")
+            if not above:
+                self._specs[name] = self._top(name)
+            else:
+                package = self._locate(above)
+                places = None if package is None else package.submodule_search_locations
+                self._specs[name] = (
+                    None if places is None else importlib.machinery.PathFinder.find_spec(name, list(places))
+                )
+        return self._specs[name]
+
+    def _top(self, name: str) -> ModuleSpec | None:
+        if self._path is not None:
+            return importlib.machinery.PathFinder.find_spec(name, list(self._path))
+        try:
+            return importlib.util.find_spec(name)
+        except ValueError:  # a module made by hand has no spec
+            return None
+
+    def _read(self, name: str, spec: ModuleSpec) -> Module:
+        package = spec.submodule_search_locations is not None
+        try:
+            if spec.origin is None or spec.origin == "built-in":  # a namespace package has no source
+                return Module(name, hashlib.sha256(b"").hexdigest(), (), package)
+            content = Path(spec.origin).read_bytes() if spec.origin.endswith(".py") else None
+            if content is None and isinstance(spec.loader, InspectLoader):
+                text = spec.loader.get_source(name)
+                content = None if text is None else text.encode()
+            if content is None:
+                return Module(name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest(), (), package)
+            known = self._syntax.read(content)
+        except (OSError, ImportError, SyntaxError, ValueError) as error:
+            raise PluginError(f"cannot read the source of module {name!r}: {error}") from error
+        return Module(name, known.digest, known.imports, package)
 
 
 def closure_digest(roots: Iterable[str], salt: str = "") -> str:
-    """Return the sha256 (64 hex digits) of the static import closure of ``roots``, which are dotted module names.
-
-    Raises PluginError when the source of a root cannot be found or read.
-    """
-    found = _closure(sorted(set(roots)))
-    return _digest(salt, found)
-
-
-def source_digest(packages_or_modules: Iterable[str]) -> str:
-    """Return the sha256 (64 hex digits) of all the source of some packages (with everything below) and modules."""
-    found: dict[str, bytes] = {}
-    for name in packages_or_modules:
-        spec = _locate(name)
-        if spec is None:
-            raise PluginError(f"cannot find the source of module {name!r}")
-        if not spec.submodule_search_locations:
-            found[name] = _content(name, spec)
-            continue
-        for folder in map(Path, spec.submodule_search_locations):
-            for file in folder.rglob("*"):
-                if file.name.endswith((".py", *importlib.machinery.EXTENSION_SUFFIXES)):
-                    text = file.read_bytes().replace(b"\r\n", b"\n") if file.suffix == ".py" else file.read_bytes()
-                    found[f"{name}:{file.relative_to(folder).as_posix()}"] = text
-    return _digest("", found)
-
-
-def _digest(salt: str, found: dict[str, bytes]) -> str:
-    total = hashlib.sha256(salt.encode() + b"\0")
-    for name in sorted(found):
-        total.update(f"{name}\0{hashlib.sha256(found[name]).hexdigest()}\n".encode())
-    return total.hexdigest()
-
-
-def _closure(roots: list[str]) -> dict[str, bytes]:
-    inside = {root.partition(".")[0] for root in roots}
-    found: dict[str, bytes] = {}
-    seen: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name.partition(".")[0] not in inside:
-            continue
-        seen.add(name)
-        spec = _locate(name)
-        if spec is None:
-            if name in roots:
-                raise PluginError(f"cannot find the source of module {name!r}")
-            continue  # `from package import thing`: a class or a constant, which lies in a module already seen
-        found[name] = _content(name, spec)
-        waiting.extend(_parents(name))
-        if spec.origin is not None and spec.origin.endswith(".py"):
-            package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-            waiting.extend(_imports(name, found[name], package))
-    return found
+    """Return :meth:`Sources.digest` of what is installed now."""
+    return Sources().digest(roots, salt)
 
 
 def _parents(name: str) -> Iterator[str]:
     while name := name.rpartition(".")[0]:
         yield name
-
-
-def _locate(name: str) -> ModuleSpec | None:
-    """Find a module without importing the packages it lies in, as ``importlib.util.find_spec`` would."""
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # a module made by hand has no spec
-        return None
-    path = top
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        path = f"{path}.{part}"
-        spec = importlib.machinery.PathFinder.find_spec(path, list(spec.submodule_search_locations))
-    return spec
-
-
-def _content(name: str, spec: ModuleSpec) -> bytes:
-    """Return the source with one kind of line end; a compiled module's bytes; nothing for a namespace package."""
-    if spec.origin is None or spec.origin == "built-in":
-        return b""
-    try:
-        text = spec.loader.get_source(name) if isinstance(spec.loader, InspectLoader) else None
-        return Path(spec.origin).read_bytes() if text is None else text.encode()
-    except (OSError, ImportError, SyntaxError) as error:
-        raise PluginError(f"cannot read the source of module {name!r}: {error}") from error
-
-
-def _imports(name: str, source: bytes, package: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise PluginError(f"cannot read the source of module {name!r}: {error}") from error
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and _type_checking(node.test):
-            waiting.extend(node.orelse)
-            continue
-        waiting.extend(ast.iter_child_nodes(node))
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".")
-                parts = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parts, base] if base else parts)
-            if base:
-                yield base
-                yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Call) and (literal := _imported_by_call(node)):
-            yield literal
-
-
-def _type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
-
-
-def _imported_by_call(node: ast.Call) -> str | None:
-    """Return the name in ``import_module("package.module")``, when it is written out."""
-    called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    if called not in {"import_module", "__import__"} or not node.args or not isinstance(node.args[0], ast.Constant):
-        return None
-    value = node.args[0].value
-    return value if isinstance(value, str) and not value.startswith(".") else None

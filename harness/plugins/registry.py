@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.api.registration import DatasetRegistration, RewardRegistration
 from harness.errors import HarnessError, PluginError, suggest
-from harness.plugins.closure import closure_digest, source_digest
+from harness.plugins.closure import Sources
 from harness.plugins.protocols import check_members
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Registry:
             (row.kind, row.name): row for row in self.plugins if row.kind is not None and row.registration is not None
         }
         self._fingerprints: dict[tuple[str, str], str] = {}
+        self._sources = Sources()
 
     @property
     def failures(self) -> tuple[Plugin, ...]:
@@ -163,16 +164,11 @@ class Registry:
         if key not in self._fingerprints:
             row = self.find(kind, name)
             try:
-                self._fingerprints[key] = _fingerprint(self.get(kind, name))
+                self._fingerprints[key] = _fingerprint(self.get(kind, name), self._sources)
             except PluginError as error:
                 error.where = row.named
                 raise
         return self._fingerprints[key]
-
-    @staticmethod
-    def source_digest(packages_or_modules: Iterable[str]) -> str:
-        """Return the digest of the core's own source (see :func:`harness.plugins.source_digest`)."""
-        return source_digest(packages_or_modules)
 
     def _might_have_offered(self, kind: Kind, name: str) -> str | None:
         """Name the plugins that are missing: the one that is called like what is sought, else all that may be it."""
@@ -213,7 +209,7 @@ def _bind(function: Callable[..., Any], options: BaseModel) -> Callable[..., Any
     return functools.partial(function, **values) if values else function
 
 
-def _fingerprint(registration: Registration) -> str:
+def _fingerprint(registration: Registration, sources: Sources) -> str:
     roots = set(registration.modules)
     if isinstance(registration.build, str):
         roots.add(registration.build.partition(":")[0])
@@ -233,4 +229,4 @@ def _fingerprint(registration: Registration) -> str:
         for model in registration.options.__mro__
         if issubclass(model, BaseModel) and not model.__module__.startswith(("harness.", "pydantic."))
     }
-    return closure_digest(roots, salt)
+    return sources.digest(roots, salt)

@@ -141,15 +141,13 @@ def cut_lines(results: Results, datasets: Sequence[str], decoding: str) -> list[
             if summary is None:
                 continue
             where = f"{dataset} with {model}" if len(results.models) > 1 else dataset
-            if summary["prompts_cut"]:
+            if summary.prompts_cut:
                 said.append(
-                    f"{where}: {summary['prompts_cut']} of {summary['n']} prompts were cut from the left of their "
+                    f"{where}: {summary.prompts_cut} of {summary.n} prompts were cut from the left of their "
                     "context to fit."
                 )
-            if summary["prompts_dropped"]:
-                said.append(
-                    f"{where}: {summary['prompts_dropped']} prompts did not fit and were left out, for all rows."
-                )
+            if summary.prompts_dropped:
+                said.append(f"{where}: {summary.prompts_dropped} prompts did not fit and were left out, for all rows.")
     return said
 
 
@@ -161,7 +159,7 @@ def read_lines(results: Results, datasets: Sequence[str], decoding: str, role: s
             cells = [row.cells.get((dataset, decoding)) for row in results.rows]
             for name, what in (("cut", "texts were cut at the end"), ("prompts_cut", "prompts were cut on the left")):
                 counts = [
-                    (scored.cut.get(name, 0), scored.cut.get("texts", 0))
+                    (getattr(scored.cut, name), scored.cut.texts)
                     for cell in cells
                     if cell is not None
                     for scored in cell.scores.get(metric["use"], {}).values()

@@ -10,6 +10,8 @@ from harness.report import captions
 from harness.report.html import render, visible_lines
 from harness.report.markdown import escaped
 from harness.report.results import FAILED, NOT_EVALUATED, NOT_STORED
+from harness.spec.results.generate import Answer
+from harness.spec.results.prepare import DataRow
 from harness.store.files import dump
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def case_studies(results: Results) -> Cases | None:
     )
     if record is None:
         return Cases(title, (f"{wanted['dataset']}: its rows are not stored.",), ())
-    rows = {row["id"]: row for row in record.jsonl("rows.jsonl")}
+    rows = {row.id: row for row in record.lines(DataRow)}
     chosen = list(wanted["ids"]) or list(rows)[: wanted["count"]]
     notes = [f"No row of {wanted['dataset']} has the id {name}." for name in chosen if name not in rows]
     there = [name for name in chosen if name in rows]
@@ -75,7 +77,7 @@ def case_studies(results: Results) -> Cases | None:
     cases = [
         Case(
             name,
-            tuple(Passage(field, text) for field, text in rows[name]["fields"].items() if text),
+            tuple(Passage(field, text) for field, text in rows[name].fields.items() if text),
             (*_given(rows[name]), *(Passage(label, *found[name]) for label, found in answers.items())),
         )
         for name in there
@@ -92,13 +94,14 @@ def _name(row: ResultRow, results: Results) -> str:
     return f"{row.label} ({row.model})" if len(results.models) > 1 else row.label
 
 
-def _given(row: Mapping[str, Any]) -> list[Passage]:
+def _given(row: DataRow) -> list[Passage]:
     """Return the data set's own answers, each text once; an undesirable completion is none."""
     found: dict[str, Passage] = {}
     for key, name in _GIVEN[::-1]:
-        if row.get(key) and not (key == "completion" and row.get("label") is False):
-            found[row[key]] = Passage(name, row[key])
-    for number, text in enumerate(row.get("references") or (), start=1):
+        answer: str | None = getattr(row, key)
+        if answer and not (key == "completion" and row.label is False):
+            found[answer] = Passage(name, answer)
+    for number, text in enumerate(row.references, start=1):
         found.setdefault(text, Passage(f"reference {number}", text))
     order = [name for _, name in _GIVEN]
     return sorted(
@@ -118,7 +121,7 @@ def _answers(
     record = results.find("generate", stage)
     if record is None:
         return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))
-    found = {answer["id"]: answer["text"] for answer in record.jsonl("samples.jsonl") if answer["draw"] == 0}
+    found = {answer.id: answer.text for answer in record.lines(Answer) if answer.draw == 0}
     return {name: (found[name], True) if name in found else ("the prompt did not fit", False) for name in ids}
 
 

@@ -245,10 +245,10 @@ def beside(row: ResultRow, dataset: str, decoding: str) -> dict[str, TableCell]:
         return {heading.name: TableCell(status=status) for heading in beside_headings(dataset, rates=True)}
     answers = max(data.answers, 1)
     return {
-        f"{dataset}/n": TableCell(float(next(iter(data.summaries.values()))["n"])),
-        f"{dataset}/length": TableCell(data.total("tokens") / answers),
-        f"{dataset}/truncated": TableCell(data.total("truncated") / answers),
-        f"{dataset}/empty": TableCell(data.total("empty") / answers),
+        f"{dataset}/n": TableCell(float(next(iter(data.summaries.values())).n)),
+        f"{dataset}/length": TableCell(data.total(lambda s: s.tokens) / answers),
+        f"{dataset}/truncated": TableCell(data.total(lambda s: s.truncated) / answers),
+        f"{dataset}/empty": TableCell(data.total(lambda s: s.empty) / answers),
     }
 
 

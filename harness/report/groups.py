@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.spec.results.prepare import DataRow
 from harness.store.identity import canonical
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def read_groups(results: Results, dataset: str) -> Mapping[str, str] | None:
     record = results.find("prepare", described.get("stage"))
     if record is None:
         return None
-    rows = record.jsonl("rows.jsonl")
-    return {row["id"]: canonical(row["columns"].get(name, row["fields"].get(name))).decode() for row in rows}
+    rows = record.lines(DataRow)
+    return {row.id: canonical(row.columns.get(name, row.fields.get(name))).decode() for row in rows}
 
 
 def groups_of(results: Results, dataset: str, ids: Sequence[str], known: Mapping[str, str] | None) -> list[str] | None:

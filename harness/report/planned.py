@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api.registration import Column
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.report.results import ResultRow, Results
     from harness.spec.benchmark import Benchmark
 

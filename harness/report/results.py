@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from harness.errors import InputError, StageError
-from harness.store import CorruptError, Damage, Store
+from harness.spec.results.generate import GenerateSummary
+from harness.spec.results.score import CutTexts, ScoreMeans, ScoreSummary
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.train import TrainConfig
+from harness.store.damage import CorruptError, Damage
 from harness.store.files import is_whole
+from harness.store.records import CONFIG, ENVIRONMENT
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.report.statistics import Array
-    from harness.store import Record
+    from harness.store.records import Record
 
 FORMAT = 1
 
@@ -38,9 +44,8 @@ class Scored(NamedTuple):
     """Answers without a value."""
     notes: Mapping[str, int] = MappingProxyType({})
     """What the metric says of some answers, to how many it holds for."""
-    cut: Mapping[str, int] = MappingProxyType({})
-    """Of the ``texts`` that a model read for it, how many were ``cut``, or stood behind a prompt that was
-    (``prompts_cut``)."""
+    cut: CutTexts = CutTexts()
+    """Of the texts that a model read for it."""
 
 
 @dataclass
@@ -48,10 +53,10 @@ class CellData:
     """One row's answers on one data set under one decoding, all seeds."""
 
     ids: list[str] = field(default_factory=list)
-    summaries: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    summaries: dict[int, GenerateSummary] = field(default_factory=dict)
     """Seed to what its ``generate`` stage counted."""
-    settings: list[Mapping[str, Any]] = field(default_factory=list)
-    """The configuration of each ``generate`` stage, without the seed."""
+    settings: list[GenerateConfig] = field(default_factory=list)
+    """What each ``generate`` stage was asked, the seed apart."""
     scores: dict[str, dict[int, Scored]] = field(default_factory=dict)
     """Metric, then seed."""
     lacking: dict[str, str] = field(default_factory=dict)
@@ -75,14 +80,14 @@ class CellData:
         """Return how many answers have no value, over all seeds and draws."""
         return sum(part.missing.get(column, 0) for part in self.scores.get(metric, {}).values())
 
-    def total(self, name: str) -> float:
+    def total(self, count: Callable[[GenerateSummary], float]) -> float:
         """Return a count of the summaries, over all seeds."""
-        return float(sum(summary[name] for summary in self.summaries.values()))
+        return float(sum(map(count, self.summaries.values())))
 
     @property
     def answers(self) -> int:
         """How many answers there are, over all seeds and draws."""
-        return sum(summary["n"] * summary["draws"] for summary in self.summaries.values())
+        return sum(summary.n * summary.draws for summary in self.summaries.values())
 
 
 @dataclass
@@ -264,7 +269,7 @@ class _Loader:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.signatures: dict[str, dict[str, str]] = {}
-        self.settings: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.asked: dict[tuple[str, str], str] = {}
         self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.warnings: dict[str, dict[tuple[str, str], None]] = {}
 
@@ -294,8 +299,8 @@ class _Loader:
             for stage in stages["scores"].values():  # worth nothing alone, but it is counted what is not there
                 self.find("score", stage)
             return
-        cell.summaries[seed] = generated.json("summary.json")
-        cell.settings.append({name: part for name, part in generated.config.items() if name != "seed"})
+        cell.summaries[seed] = generated.read(GenerateSummary)
+        cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
         for metric, stage in stages["scores"].items():
             record = self.find("score", stage)
             self.listen(row.label, record, row.model)
@@ -309,16 +314,18 @@ class _Loader:
         records = [self.find("train", stage) for stage in chain]
         for record in records:
             self.listen(row.label, record, row.model)
-        own = [record for record in records if record is not None and record.config["method"] == row.method]
+        own = [
+            record for record in records if record is not None and record.read(TrainConfig).method.name == row.method
+        ]
         return own[-1] if own and all(records) else None
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Find a stage and note the environment it was made under."""
         record = self.shelf.find(kind, stage)
         if record is not None and kind != "score":
-            key = kind, record.digest("environment.json")
+            key = kind, record.digest(ENVIRONMENT)
             if key not in self.environments:
-                self.environments[key] = record.json("environment.json")
+                self.environments[key] = record.json(ENVIRONMENT)
         return record
 
     def made(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -327,27 +334,27 @@ class _Loader:
         return {kind: [found for (of, _), found in self.environments.items() if of == kind] for kind in kinds}
 
     def scored(self, model: str, metric: str, cell: CellData, record: Record) -> Scored:
-        means, summary = record.json("means.json"), record.json("metrics.json")
-        cell.ids = cell.ids or means["ids"]
-        if means["ids"] != cell.ids:
+        means, summary = record.read(ScoreMeans), record.read(ScoreSummary)
+        cell.ids = cell.ids or means.ids
+        if means.ids != cell.ids:
             raise StageError("two scores of a row are of different prompts", where=record.label)
         known = self.signatures.setdefault(model, {})
-        if known.setdefault(metric, summary["signature"]) != summary["signature"]:
+        if known.setdefault(metric, summary.signature) != summary.signature:
             raise StageError(
                 "rows scored by different versions of a metric cannot stand in one table",
                 where=record.label,
-                got=summary["signature"],
+                got=summary.signature,
                 expected=known[metric],
             )
-        config = record.config
-        if self.settings.setdefault((model, metric), config) != config:
+        asked = record.digest(CONFIG)
+        if self.asked.setdefault((model, metric), asked) != asked:
             raise StageError("rows scored under different settings cannot stand in one table", where=record.label)
         return Scored(
-            {name: _numbers(values) for name, values in means["columns"].items()},
-            summary["corpus"],
-            {name: counts["missing"] for name, counts in summary["columns"].items()},
-            summary.get("notes", {}),
-            summary.get("cut", {}),
+            {name: _numbers(values) for name, values in means.columns.items()},
+            summary.corpus,
+            {name: counts.missing for name, counts in summary.columns.items()},
+            summary.notes,
+            summary.cut,
         )
 
 
@@ -357,7 +364,7 @@ def _numbers(values: list[float | None]) -> Array:
 
 def _refuse_mixtures(results: Results) -> None:
     """Refuse rows whose prompts, templates or decoding differ within one column of a table."""
-    expected: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    expected: dict[tuple[str, str, str], GenerateConfig] = {}
     prompts: dict[tuple[str, str, str], list[str]] = {}
     for row in results.rows:
         for (dataset, decoding), cell in row.cells.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy
@@ -12,13 +12,13 @@ from harness.report.proportions import wilson
 from harness.report.results import FAILED, NOT_STORED
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
+from harness.spec.results.precompute import PairScores, RewardStatistics
+from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.report.results import ResultRow, Results
     from harness.report.statistics import Array
-    from harness.store import Record
+    from harness.store.records import Record
 
 #: Bins of predicted probability, from ½ to 1: a pair and its mirror image say the same.
 BINS = 10
@@ -54,11 +54,11 @@ def statistics_of(results: Results, model: str) -> Record | None:
 
 def read_pairs(record: Record) -> Pairs | None:
     """Return the scores of the held-out pairs; None where the file names none."""
-    rows = list(record.jsonl("pairs.jsonl")) if record.holds("pairs.jsonl") else []
+    rows = list(record.lines(PairScores))
     if not rows:
         return None
-    columns = ("chosen", "rejected", "chosen_tokens", "rejected_tokens")
-    return Pairs(*(np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in columns))
+    numbers = [(row.chosen, row.rejected, row.chosen_tokens, row.rejected_tokens) for row in rows]
+    return Pairs(*np.array(numbers, dtype=np.float64).T)
 
 
 def accuracy(pairs: Pairs) -> Interval:
@@ -116,8 +116,8 @@ def _why(results: Results, model: str) -> str:
 
 def trained_on_it(row: ResultRow) -> bool:
     """Return whether a row's own training held a reward model."""
-    held = (part for record in row.training.values() for part in record.json("summary.json")["models_held"])
-    return any(part["role"] == "reward" for part in held)
+    held = (part for record in row.training.values() for part in record.read(TrainSummary).models_held)
+    return any(part.role == "reward" for part in held)
 
 
 def reward_model_table(results: Results) -> Table:
@@ -142,7 +142,7 @@ def reward_model_table(results: Results) -> Table:
             cells = {heading.name: TableCell(status=_why(results, model)) for heading in headings[:7]}
             rows.append(TableRow(label, model, cells))
             continue
-        summary = record.json("summary.json")
+        summary = record.read(RewardStatistics)
         pairs = read_pairs(record)
         cells = {"normalise": TableCell(_normalised(summary))}
         if pairs is None:
@@ -192,11 +192,11 @@ def _bin(part: Bin) -> str:
     return f"{100 * part.predicted:.0f} → {100 * part.observed:.0f} % ({part.pairs})"
 
 
-def _normalised(summary: Mapping[str, Any]) -> str:
-    how = str(summary.get("normalise") or "none")
+def _normalised(summary: RewardStatistics) -> str:
+    how = summary.normalise
     if how == "none":
         return how
-    text = f"{how}: mean {summary['mean']:.3f}"
+    text = f"{how}: mean {summary.mean:.3f}"
     if how == "zscore":
-        text += f", sd {summary['sd']:.3f}"
-    return f"{text}, of {summary['n']} demonstrations"
+        text += f", sd {summary.sd:.3f}"
+    return f"{text}, of {summary.n} demonstrations"

@@ -107,7 +107,7 @@ def decoding_table(columns: Columns) -> Table:
         for decoding in results.decodings:
             data = row.cells.get((dataset, decoding))
             seeds = list(data.summaries.values()) if data else []
-            entropy = sum(seed["entropy"] for seed in seeds) / len(seeds) if seeds else None
+            entropy = sum(seed.entropy for seed in seeds) / len(seeds) if seeds else None
             why = of_all(no_answers(row, seed, dataset, decoding) for seed in results.seeds) if not seeds else ""
             cells[f"{dataset}/{decoding}/entropy"] = TableCell(entropy, status=why)
         rows.append(TableRow(row.label, row.model, cells, marks(row)))

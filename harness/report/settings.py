@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report.captions import settings_text
 from harness.report.plugins import makers
 from harness.report.table import Heading, Table, TableCell, TableRow
+from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.report.results import ResultRow, Results
 
 #: Bytes in a megabyte, as disks and papers count.
@@ -59,19 +58,18 @@ def _cells(row: ResultRow, results: Results) -> dict[str, TableCell]:
         cells["recipe"] = TableCell(settings_text(recipe))
     if made_by := makers(results, row.label, row.method):
         cells["plugin"] = TableCell(made_by)
-    summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
+    summaries = [record.read(TrainSummary) for _, record in sorted(row.training.items())]
     if summaries:
         cells["models"] = TableCell("; ".join(dict.fromkeys(held_text(summary) for summary in summaries)))
-        held = summaries[0]["models_held"]
+        held = summaries[0].models_held
         cells["held"] = TableCell(float(len(held)))
-        cells["parameters"] = TableCell(float(sum(part["parameters"] for part in held)))
-        cells["bytes"] = TableCell(float(sum(part["bytes"] for part in held)))
+        cells["parameters"] = TableCell(float(sum(part.parameters for part in held)))
+        cells["bytes"] = TableCell(float(sum(part.bytes for part in held)))
     return cells
 
 
-def held_text(summary: Mapping[str, Any]) -> str:
+def held_text(summary: TrainSummary) -> str:
     """Return the models of one training stage: role, parameters and bytes of each."""
     return ", ".join(
-        f"{part['role']} {part['parameters'] / 1e6:.1f}M ({part['bytes'] / _MEGABYTE:.0f} MB)"
-        for part in summary["models_held"]
+        f"{part.role} {part.parameters / 1e6:.1f}M ({part.bytes / _MEGABYTE:.0f} MB)" for part in summary.models_held
     )

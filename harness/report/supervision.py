@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.spec.results.train import TrainSummary
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.report.results import Results
+    from harness.spec.results.train import TaughtRows
 
 
 def supervision_lines(results: Results) -> list[str]:
@@ -16,7 +19,7 @@ def supervision_lines(results: Results) -> list[str]:
     said: dict[str, dict[str, list[str]]] = {}
     for row in results.rows:
         for record in row.training.values():
-            counts = record.json("summary.json").get("trained_on")
+            counts = record.read(TrainSummary).trained_on
             if counts is not None:
                 text = taught(counts, use)
                 models = said.setdefault(text, {}).setdefault(row.label, [])
@@ -29,7 +32,7 @@ def supervision_lines(results: Results) -> list[str]:
     return lines
 
 
-def taught(counts: Mapping[str, int], use: Mapping[str, Any]) -> str:
+def taught(counts: TaughtRows, use: Mapping[str, Any]) -> str:
     """Return what the counts of a training summary say, given how the file uses the training data."""
     completions = "the demonstrations"
     if use.get("kind") == "unpaired_preferences":
@@ -37,16 +40,16 @@ def taught(counts: Mapping[str, int], use: Mapping[str, Any]) -> str:
     elif use.get("train_on_reference") and use.get("kind") == "references":
         completions = f"reference {use['train_on_reference']}"
     parts = []
-    if counts["completion"]:
-        parts.append(f"{completions} of {_count(counts['completion'], 'row')}")
-    if counts["chosen"]:
-        parts.append(f"the chosen answers of {_count(counts['chosen'], 'pair')}")
+    if counts.completion:
+        parts.append(f"{completions} of {_count(counts.completion, 'row')}")
+    if counts.chosen:
+        parts.append(f"the chosen answers of {_count(counts.chosen, 'pair')}")
     text = " and ".join(parts)
     left = []
-    if counts["undesirable"]:
-        left.append(f"{_count(counts['undesirable'], 'row')} with an undesirable completion")
-    if counts["without"]:
-        left.append(f"{_count(counts['without'], 'row')} without a demonstration")
+    if counts.undesirable:
+        left.append(f"{_count(counts.undesirable, 'row')} with an undesirable completion")
+    if counts.without:
+        left.append(f"{_count(counts.without, 'row')} without a demonstration")
     return f"{text}; it left out {' and '.join(left)}" if left else text
 
 

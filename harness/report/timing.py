@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics as stats
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report.table import Heading, TableCell
+from harness.spec.recipe import Sampling
+from harness.spec.results.train import PHASES, Quartiles, StepSeconds, TrainStep, TrainSummary
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.report.results import Results
-    from harness.store import Record
+    from harness.store.records import Record
 
 SIZES = (
     Heading("batch", "batch", "", 0),
@@ -28,43 +31,42 @@ def warmup_steps(results: Results) -> int:
     return int(timing["warmup_steps"]) if timing else 0
 
 
-def measured(record: Record, warmup: int) -> dict[str, Any]:
+def measured(record: Record, warmup: int) -> TrainSummary:
     """Return a training stage's summary without its first steps; with all where that would leave none."""
-    summary: dict[str, Any] = record.json("summary.json")
-    log = list(record.jsonl("train.jsonl"))[warmup:] if warmup > 0 else []
+    summary = record.read(TrainSummary)
+    log = list(record.lines(TrainStep))[warmup:] if warmup > 0 else []
     if not log:
         return summary
-    phases = list(log[0]["seconds"])
-    laps = {phase: [row["seconds"][phase] for row in log] for phase in phases}
-    laps["total"] = [sum(row["seconds"].values()) for row in log]
-    return {
-        **summary,
+    laps = {phase: [step.seconds[phase] for step in log] for phase in PHASES}
+    phases = {phase: _quartiles(laps[phase]) for phase in PHASES}
+    timed = {
         "steps": len(log),
-        "step_seconds": {name: _quartiles(values) for name, values in laps.items()},
-        "seconds": {phase: sum(laps[phase]) for phase in phases},
-        "tokens_generated": sum(row["tokens"]["generated"] for row in log),
-        "tokens_trained": sum(row["tokens"]["trained"] for row in log),
-        "reward_calls": sum(row["reward"]["calls"] for row in log if "reward" in row),
+        "step_seconds": StepSeconds(**phases, total=_quartiles([step.total_seconds for step in log])),
+        "seconds": {phase: sum(laps[phase]) for phase in PHASES},
+        "tokens_generated": sum(step.tokens.generated for step in log),
+        "tokens_trained": sum(step.tokens.trained for step in log),
+        "reward_calls": sum(step.reward.calls for step in log if step.reward is not None),
     }
+    return summary.model_copy(update=timed)
 
 
-def _quartiles(values: Sequence[float]) -> dict[str, float]:
+def _quartiles(values: Sequence[float]) -> Quartiles:
     """Return the quartiles as the summary has them: linear between order statistics."""
     q1, median, q3 = stats.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return {"q1": q1, "median": median, "q3": q3}
+    return Quartiles(q1=q1, median=median, q3=q3)
 
 
 def size_cells(records: Sequence[Record]) -> dict[str, TableCell]:
     """Return the cells under :data:`SIZES`: what a row's own training was told, and the mean length of its samples."""
-    recipe: Mapping[str, Any] = records[0].config["recipe"]
-    lengths = [
-        row["samples"]["mean_length"] for record in records for row in record.jsonl("train.jsonl") if "samples" in row
-    ]
-    stops = "suppressed" if recipe.get("suppress_stops") else "natural"
+    config = records[0].read(TrainConfig)
+    steps = [step for record in records for step in record.lines(TrainStep)]
+    lengths = [step.samples.mean_length for step in steps if step.samples is not None]
+    sampling = config.sampling or Sampling()
+    stops = "suppressed" if sampling.suppress_stops else "natural"
     return {
-        "batch": TableCell(recipe["batch_size"]),
-        "prompt": TableCell(recipe["max_prompt_length"]),
-        "completion": TableCell(recipe.get("generate_length") or recipe["max_completion_length"]),
+        "batch": TableCell(config.recipe.batch_size),
+        "prompt": TableCell(config.recipe.max_prompt_length),
+        "completion": TableCell(sampling.generate_length or config.recipe.max_completion_length),
         "sampled": TableCell(stats.fmean(lengths) if lengths else None),
         "stops": TableCell(stops if lengths else "samples nothing"),
     }
@@ -77,7 +79,7 @@ def lines(results: Results) -> list[str]:
         row.label
         for row in results.rows
         for record in row.training.values()
-        if record.json("summary.json")["steps"] <= warmup
+        if record.read(TrainSummary).steps <= warmup
     ]
     text = f"The first {warmup} steps of each row's own training are left out of every number but the peak."
     if short:

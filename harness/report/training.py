@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import statistics as stats
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report import timing
 from harness.report.absent import no_training, of_all
 from harness.report.table import Heading, Table, TableCell, TableRow
+from harness.spec.results.train import PHASES, TrainStep, TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
     from harness.report.results import ResultRow, Results
-    from harness.store import Record
-
-PHASES = ("sampling", "reward", "forward_backward", "optimiser", "other")
+    from harness.spec.results.train import Phase, StepRewards
+    from harness.store.records import Record
 
 
 def inactive_mark(row: ResultRow) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def inactive_mark(row: ResultRow) -> tuple[str, ...]:
 
 
 def _moved(row: ResultRow, record: Record) -> bool:
-    active: Mapping[str, bool] = record.json("summary.json")["active"]
+    active = record.read(TrainSummary).active
     shared = row.described.get("shared_terms", ())
     own = {name: moved for name, moved in active.items() if name not in shared}
     return any((own or active).values())
@@ -44,7 +44,7 @@ def no_training_at_all(row: ResultRow, results: Results) -> str:
 
 def step_seconds(row: ResultRow) -> float | None:
     """Return the median seconds a step, averaged over seeds, of the stage in which a row's method is active."""
-    medians = [record.json("summary.json")["step_seconds"]["total"]["median"] for record in row.training.values()]
+    medians = [record.read(TrainSummary).step_seconds.total.median for record in row.training.values()]
     return stats.fmean(medians) if medians else None
 
 
@@ -73,7 +73,7 @@ def timing_table(results: Results) -> Table:
         cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if summaries:
             cells = _timing_cells(summaries) | (timing.size_cells(records) if timed else {})
-            beside += [_name(row, results)] if any(summary["concurrent"] for summary in summaries) else []
+            beside += [_name(row, results)] if any(summary.concurrent for summary in summaries) else []
         rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = [
         (
@@ -99,42 +99,43 @@ def _evaluation(results: Results) -> list[str]:
     """Say how fast the rows answered."""
     rates = []
     for row in results.rows:
-        seconds = sum(cell.total("seconds") for cell in row.cells.values())
+        seconds = sum(cell.total(lambda s: s.seconds) for cell in row.cells.values())
         if seconds:
-            tokens = sum(cell.total("tokens") for cell in row.cells.values())
+            tokens = sum(cell.total(lambda s: s.tokens) for cell in row.cells.values())
             rates.append(f"{_name(row, results)} {tokens / seconds:.0f}")
     return [f"Tokens sampled a second in evaluation: {', '.join(rates)}."] if rates else []
 
 
-def _timing_cells(summaries: list[dict[str, Any]]) -> dict[str, TableCell]:
-    def mean(read: Callable[[dict[str, Any]], float]) -> TableCell:
+def _timing_cells(summaries: list[TrainSummary]) -> dict[str, TableCell]:
+    def mean(read: Callable[[TrainSummary], float]) -> TableCell:
         return TableCell(stats.fmean(read(summary) for summary in summaries))
 
-    def phase(name: str) -> TableCell:
-        return mean(lambda summary: summary["step_seconds"].get(name, {}).get("median", 0.0))
+    def phase(name: Phase) -> TableCell:
+        return mean(lambda summary: summary.step_seconds.of(name).median)
 
-    def every(read: Callable[[dict[str, Any]], str]) -> TableCell:
+    def every(read: Callable[[TrainSummary], str]) -> TableCell:
         return TableCell("; ".join(dict.fromkeys(read(summary) for summary in summaries)))
 
-    quartiles = [stats.fmean(summary["step_seconds"]["total"][name] for summary in summaries) for name in ("q1", "q3")]
+    totals = [summary.step_seconds.total for summary in summaries]
+    low, high = stats.fmean(total.q1 for total in totals), stats.fmean(total.q3 for total in totals)
     return {
-        "total": mean(lambda s: s["step_seconds"]["total"]["median"]),
-        "quartiles": TableCell(f"{quartiles[0]:.3f}–{quartiles[1]:.3f}"),
+        "total": mean(lambda s: s.step_seconds.total.median),
+        "quartiles": TableCell(f"{low:.3f}–{high:.3f}"),
         **{name: phase(name) for name in PHASES},
-        "steps": mean(lambda s: s["steps"]),
-        "generated": mean(lambda s: s["tokens_generated"]),
-        "rate": mean(lambda s: (s["tokens_generated"] + s["tokens_trained"]) / max(sum(s["seconds"].values()), 1e-9)),
-        "reward_calls": mean(lambda s: s["reward_calls"]),
-        "memory": mean(lambda s: s["peak_memory_bytes"] / 1e6),
+        "steps": mean(lambda s: s.steps),
+        "generated": mean(lambda s: s.tokens_generated),
+        "rate": mean(lambda s: (s.tokens_generated + s.tokens_trained) / max(sum(s.seconds.values()), 1e-9)),
+        "reward_calls": mean(lambda s: s.reward_calls),
+        "memory": mean(lambda s: s.peak_memory_bytes / 1e6),
         "models": every(_models),
         "device": every(_device),
     }
 
 
-def _models(summary: Mapping[str, Any]) -> str:
+def _models(summary: TrainSummary) -> str:
     """Name what was held in memory; a reference model whose log-probs were stored was not."""
-    held = [f"{model['role']} {model['parameters'] / 1e6:.1f}M" for model in summary["models_held"]]
-    asked = "reference_logprobs" in summary and not any(m["role"] == "reference" for m in summary["models_held"])
+    held = [f"{model.role} {model.parameters / 1e6:.1f}M" for model in summary.models_held]
+    asked = summary.reference_logprobs and not any(model.role == "reference" for model in summary.models_held)
     return ", ".join([*held, *(["reference log-probs computed beforehand"] if asked else [])])
 
 
@@ -142,8 +143,8 @@ def _beforehand(rows: Iterable[ResultRow], results: Results) -> list[str]:
     """Say what the reference log-probs cost that rows found stored."""
     costs = []
     for row in rows:
-        summaries = [record.json("summary.json") for _, record in sorted(row.training.items())]
-        seconds = [s["reference_logprobs"]["seconds"] for s in summaries if "reference_logprobs" in s]
+        found = [record.read(TrainSummary).reference_logprobs for _, record in sorted(row.training.items())]
+        seconds = [cost.seconds for cost in found if cost is not None]
         if seconds:
             costs.append(f"{_name(row, results)} {stats.fmean(seconds):.1f}")
     if not costs:
@@ -156,9 +157,9 @@ def _beforehand(rows: Iterable[ResultRow], results: Results) -> list[str]:
     ]
 
 
-def _device(summary: Mapping[str, Any]) -> str:
-    text = f"{summary['device']}, {summary['threads']} thread{'s' if summary['threads'] > 1 else ''}"
-    return text + (f", {summary['ranks']} processes" if summary["ranks"] > 1 else "")
+def _device(summary: TrainSummary) -> str:
+    text = f"{summary.device}, {summary.threads} thread{'s' if summary.threads > 1 else ''}"
+    return text + (f", {summary.ranks} processes" if summary.ranks > 1 else "")
 
 
 def signal_table(results: Results) -> Table:
@@ -180,7 +181,7 @@ def signal_table(results: Results) -> Table:
     for row in results.rows:
         if row.kind == "base":
             continue
-        logs = [list(record.jsonl("train.jsonl")) for _, record in sorted(row.training.items())]
+        logs = [list(record.lines(TrainStep)) for _, record in sorted(row.training.items())]
         cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if logs:
             cells = _signal_cells(logs, row.described.get("shared_terms", ()))
@@ -208,74 +209,70 @@ def _inactive_lines(results: Results) -> list[str]:
         if not inactive_mark(row):
             continue
         still = [record for _, record in sorted(row.training.items()) if not _moved(row, record)]
-        rewards = [step.get("reward") or {} for record in still for step in record.jsonl("train.jsonl")]
-        groups = [step.get("groups") or {} for record in still for step in record.jsonl("train.jsonl")]
-        if any(rewards) and not any("mean" in reward for reward in rewards):
+        steps = [step for record in still for step in record.lines(TrainStep)]
+        rewards = [step.reward for step in steps if step.reward is not None]
+        groups = [step.groups for step in steps if step.groups is not None]
+        if rewards and all(reward.mean is None for reward in rewards):
             why = "no sample had a reward"
-        elif any(groups) and all(group.get("count") == group.get("without_spread") for group in groups if group):
+        elif groups and all(group.count == group.without_spread for group in groups):
             why = "all candidates of every prompt had the same reward"
         else:
             continue
-        notes = [reward["notes"] for reward in rewards if reward.get("notes")]
+        notes = [reward.notes for reward in rewards if reward.notes]
         shares = {name: stats.fmean(note.get(name, 0.0) for note in notes) for note in notes for name in note}
         why += "".join(f"; {name} {value:.3g}" for name, value in shares.items() if "share of samples" in name)
         said.setdefault(why, []).append(_name(row, results))
     return [f"Inactive: {', '.join(rows)}: {why}." for why, rows in said.items()]
 
 
-def _signal_cells(logs: list[list[dict[str, Any]]], shared: Iterable[str]) -> dict[str, TableCell]:
+def _signal_cells(logs: list[list[TrainStep]], shared: Iterable[str]) -> dict[str, TableCell]:
     def mean(numbers: Iterable[float | None]) -> TableCell:
         present = [number for number in numbers if number is not None]
         return TableCell(stats.fmean(present) if present else None)
 
-    def part(step: Mapping[str, Any], *names: str) -> float | None:
-        value: Any = step
-        for name in names:
-            value = value.get(name) if isinstance(value, dict) else None
-        return None if value is None else float(value)
-
-    def share(step: Mapping[str, Any], above: str, count: str, whole: str) -> float | None:
-        found = step.get(above) or {}
-        total = found.get(whole)
-        return (found.get(count) or 0.0) / total if total else None
-
     steps = [step for log in logs for step in log]
     shared = set(shared)
-    norms = [step["grad_norms"] for step in steps if step.get("grad_norms")]
-    groups = [step for step in steps if len(step.get("reward", {}).get("by_candidate", ())) != 1]  # one is no group
+    rewards = [step.reward for step in steps if step.reward is not None]
+    grouped = [step for step in steps if step.reward is None or not _alone(step.reward)]
+    groups = [step.groups for step in grouped if step.groups is not None and step.groups.count]
+    samples = [step.samples for step in steps if step.samples is not None]
+    drawn = [sample for sample in samples if sample.count]
+    ends = [next((step.kl for step in reversed(log) if step.kl is not None), None) for log in logs]
     return {
-        "supervised_norm": mean(v for norm in norms for name, v in norm.items() if name in shared),
-        "method_norm": mean(_own_norm(step, shared) for step in steps if step.get("grad_norms")),
-        "reward": mean(part(step, "reward", "mean") for step in steps),
-        "reward_sd": mean(part(step, "reward", "sd") for step in groups),
-        "by_candidate": TableCell(_by_candidate(steps)),
-        "without_spread": mean(share(step, "groups", "without_spread", "count") for step in groups),
-        "empty": mean(share(step, "samples", "empty", "count") for step in steps),
-        "truncated": mean(share(step, "samples", "truncated", "count") for step in steps),
-        "length": mean(part(step, "samples", "mean_length") for step in steps),
-        "entropy": mean(part(step, "samples", "entropy") for step in steps),
-        "kl": mean(next((kl for step in reversed(log) if (kl := part(step, "kl")) is not None), None) for log in logs),
+        "supervised_norm": mean(v for step in steps for name, v in (step.grad_norms or {}).items() if name in shared),
+        "method_norm": mean(_own_norm(step, shared) for step in steps),
+        "reward": mean(reward.mean for reward in rewards),
+        "reward_sd": mean(step.reward.sd for step in grouped if step.reward is not None),
+        "by_candidate": TableCell(_by_candidate(rewards)),
+        "without_spread": mean(group.without_spread / group.count for group in groups),
+        "empty": mean(sample.empty / sample.count for sample in drawn),
+        "truncated": mean(sample.truncated / sample.count for sample in drawn),
+        "length": mean(sample.mean_length for sample in samples),
+        "entropy": mean(sample.entropy for sample in samples),
+        "kl": mean(ends),
     }
 
 
-def _own_norm(step: Mapping[str, Any], shared: Collection[str]) -> float | None:
+def _alone(reward: StepRewards) -> bool:
+    """Return whether each prompt had one candidate, which is no group."""
+    return len(reward.by_candidate or ()) == 1
+
+
+def _own_norm(step: TrainStep, shared: Collection[str]) -> float | None:
     """Return the norm of the gradient of a method's own shares together: no mean over them, nor a sum of norms."""
-    norms: Mapping[str, float] = step["grad_norms"]
+    norms = step.grad_norms or {}
     own = [name for name in norms if name not in shared]
     if len(own) < 2:
         return norms[own[0]] if own else None
     others = [name for name in norms if name in shared]
     if not others:
-        return float(step["grad_norm"])
-    without = step.get("grad_norms_without", {})
-    return without.get(others[0]) if len(others) == 1 else None
+        return step.grad_norm
+    return (step.grad_norms_without or {}).get(others[0]) if len(others) == 1 else None
 
 
-def _by_candidate(steps: list[dict[str, Any]]) -> str | None:
-    """Return the mean reward of each candidate; a candidate that never had one is a dash."""
-    groups = [step.get("reward", {}).get("by_candidate", []) for step in steps]
-    texts = []
-    for index in range(max((len(group) for group in groups), default=0)):
-        present = [group[index] for group in groups if len(group) > index and group[index] is not None]
-        texts.append(f"{stats.fmean(present):.3f}" if present else "–")
-    return " / ".join(texts) or None
+def _by_candidate(rewards: Iterable[StepRewards]) -> str | None:
+    """Return the mean reward of each candidate."""
+    groups = [reward.by_candidate for reward in rewards if reward.by_candidate]
+    longest = max(map(len, groups), default=0)
+    means = [stats.fmean(group[index] for group in groups if len(group) > index) for index in range(longest)]
+    return " / ".join(f"{mean:.3f}" for mean in means) or None

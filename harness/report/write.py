@@ -27,12 +27,14 @@ from harness.report.tuning import trial_lines
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
 from harness.report.written import Document, Written
+from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from harness.report.table import Table
+    from harness.spec.results.train import RowsUsed
 
 #: The tables by the names a benchmark file uses.
 TABLES: Mapping[str, Callable[[Columns], Table]] = {
@@ -179,17 +181,19 @@ def _notes(results: Results) -> list[str]:
 
 def _rows_used(results: Results) -> str:
     """Say how many training rows were left out for their length, model by model where that differs."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, RowsUsed] = {}
     for row in results.rows:
         for record in row.training.values():
-            summary = record.json("summary.json")
-            counts.setdefault(row.model, dict(summary["rows"]))
-            if "trained_on" in summary:  # rows that are short enough and taught nothing are told of elsewhere
-                counts[row.model]["used"] = sum(summary["trained_on"].values())
+            summary = record.read(TrainSummary)
+            used, taught = summary.rows, summary.trained_on
+            if taught is not None:  # rows that are short enough and taught nothing are told of elsewhere
+                used = used.model_copy(update={"used": sum(dict(taught).values())})
+            if taught is not None or row.model not in counts:
+                counts[row.model] = used
     said = [
-        f"{rows['used']}{f' for {model}' if len(counts) > 1 else ''}"
+        f"{rows.used}{f' for {model}' if len(counts) > 1 else ''}"
         for model, rows in counts.items()
-        if rows["dropped_overlong"]
+        if rows.dropped_overlong
     ]
     return f" (of which {', '.join(said)} used: the others are longer than the recipe's limits)" if said else ""
 

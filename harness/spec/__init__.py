@@ -1,1 +1,1 @@
-"""What rooms say to each other, as pydantic classes: a benchmark's file, and soon a stage's request and results."""
+"""What rooms say to each other, as pydantic classes: the benchmark file, the stages, and what they leave behind."""

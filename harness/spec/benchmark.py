@@ -8,62 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from harness.api.registration import DataKind
-
-#: Marks of a field: what it can change.
-RESULT = {"changes": "result"}
-RUNTIME = {"changes": "runtime"}
-DISPLAY = {"changes": "display"}
-
-
-def mark(kind: dict[str, str], default: Any = ..., **rest: Any) -> Any:
-    """Return a pydantic field that carries its classification."""
-    return Field(default, json_schema_extra=kind, **rest)  # type: ignore[arg-type]  # pydantic wants JsonValue
-
-
-#: A decay rate of the optimiser's running means.
-Decay: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-#: What all random numbers of a run are derived from.
-Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Model(Section):
-    """A causal language model: ``name`` on the hub, a local ``path``, or a ``config`` for random weights."""
-
-    name: str = mark(DISPLAY)
-    """Hub name, or for a local or new model the name that tables show."""
-    label: str | None = mark(DISPLAY, None)
-    path: str | None = mark(RUNTIME, None)
-    """A local folder in Hugging Face format; its content, not its path, is part of the id."""
-    revision: str | None = mark(RESULT, None)
-    """Hub commit; the resolved one is recorded."""
-    config: dict[str, Any] | None = mark(RESULT, None)
-    """Arguments of a transformers configuration, ``model_type`` among them: weights are drawn at random."""
-    vocab_size: PositiveInt | None = mark(RESULT, None)
-    """For a new model: entries of the byte-level BPE that is trained on the training split."""
-    dtype: Literal["float32", "float64", "bfloat16"] = mark(RESULT, "float32")
-    """bfloat16 means autocast over float32 master weights; float64 is for tests."""
-    attention: Literal["sdpa", "eager"] = mark(RESULT, "sdpa")
-
-
-class Template(Section):
-    """How a row becomes a prompt. Its sha256 is recorded and tables refuse to mix templates."""
-
-    text: str = mark(RESULT)
-    """With ``{field}`` for a field of the row (``instruction``, ``context``, …)."""
-    text_without_context: str | None = mark(RESULT, None)
-    """Used instead where the ``truncate`` field is empty."""
-    truncate: str = mark(RESULT, "context")
-    """The field that is cut from its left end until an over-long test prompt fits."""
+from harness.spec.decoding import Decoding
+from harness.spec.model import Model, Template
+from harness.spec.recipe import Recipe
+from harness.spec.reward import Reward
+from harness.spec.section import DISPLAY, RESULT, RUNTIME, Section, Seed, mark
 
 
 class DataUse(Section):
@@ -91,76 +43,6 @@ class DataUse(Section):
     """What the rows are. No key of a file: the data set says it, by its options and its content."""
 
 
-class RewardUse(Section):
-    """One part of the reward."""
-
-    use: str = mark(RESULT)
-    options: dict[str, Any] = mark(RESULT, {})
-    label: str = mark(DISPLAY, "")
-    weight: float = mark(RESULT, 1.0)
-
-
-class Reward(Section):
-    """The reward of the on-policy methods: one part or several."""
-
-    parts: tuple[RewardUse, ...] = mark(RESULT)
-    aggregate: Literal["before", "after"] = mark(RESULT, "before")
-    """Weighted sum before the group mean is taken off, or each part normalised within its group (mean, sd) first."""
-
-
-class Recipe(Section):
-    """How every run is trained; the same for all methods unless an entry or a named preset says otherwise."""
-
-    epochs: PositiveInt = mark(RESULT, 5)
-    """All epochs, the method's included."""
-    method_epochs: PositiveInt = mark(RESULT, 1)
-    """The last epochs, in which a method is active."""
-    max_steps: PositiveInt | None = mark(RESULT, None)
-    """Most steps of the method epochs, for every row alike: the schedule then ends with them. The shared start before
-    them is not cut."""
-    method_schedule: Literal["continue", "restart"] = mark(RESULT, "continue")
-    """``continue``: one schedule over all epochs (the paper). ``restart``: the method epochs have their own."""
-    batch_size: PositiveInt = mark(RESULT, 16)
-    """Prompts per optimiser step, over all ranks."""
-    learning_rate: PositiveFloat = mark(RESULT, 1e-4)
-    method_learning_rate: NonNegativeFloat | None = mark(RESULT, None)
-    """Peak rate of the method epochs; ``learning_rate`` where None."""
-    min_learning_rate: NonNegativeFloat = mark(RESULT, 0.0)
-    """What cosine and linear schedules end at."""
-    schedule: Literal["cosine", "linear", "constant"] = mark(RESULT, "cosine")
-    restart_schedule: Literal["cosine", "linear", "constant"] = mark(RESULT, "linear")
-    """The schedule of the method epochs under ``method_schedule: restart``."""
-    warmup_steps: NonNegativeInt = mark(RESULT, 0)
-    method_warmup_steps: NonNegativeInt = mark(RESULT, 0)
-    """Warm-up of a schedule that the method epochs have to themselves (``restart``, or ``start: after``)."""
-    optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
-    """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
-    betas: tuple[Decay, Decay] = mark(RESULT, (0.9, 0.999))
-    epsilon: PositiveFloat = mark(RESULT, 1e-8)
-    weight_decay: NonNegativeFloat = mark(RESULT, 0.05)
-    max_grad_norm: NonNegativeFloat = mark(RESULT, 1.0)
-    """0 turns clipping off."""
-    dropout: float = mark(RESULT, 0.0, ge=0.0, lt=1.0)
-    """Set on every dropout of the model."""
-    max_prompt_length: PositiveInt = mark(RESULT, 512)
-    max_completion_length: PositiveInt = mark(RESULT, 128)
-    """Longest demonstration and longest sampled completion, in tokens, EOS included."""
-    generate_length: PositiveInt | None = mark(RESULT, None)
-    """Longest completion that a method samples; ``max_completion_length`` where None."""
-    suppress_stops: bool = mark(RESULT, False)
-    """A method's sampling never draws EOS, so that all its completions are as long as the limit (a timing's worst
-    case); evaluation draws it as ever."""
-    train_eos: bool = mark(RESULT, True)
-    """Whether the EOS after a demonstration is a target."""
-    diagnose_every: PositiveInt = mark(RESULT, 10)
-    """Steps between measurements of each term's gradient norm and of the KL to the start on the probe."""
-    gradient_checkpointing: bool = mark(RUNTIME, False)
-    tokens_per_micro_batch: PositiveInt | None = mark(RUNTIME, None)
-    """Upper bound of the tokens in one forward; found from the device where None."""
-    keep: Literal["all", "final", "none"] = mark(RUNTIME, "final")
-    """Which checkpoints stay once every stage that needs them is done."""
-
-
 class RewardModel(Section):
     """What judges answers by preferences: trained from this benchmark's own checkpoint, or a model that exists.
 
@@ -183,18 +65,6 @@ class RewardModel(Section):
     normalise: Literal["none", "shift", "zscore"] = mark(RESULT, "none")
     """What is done to its scores wherever they are used: nothing, minus the mean, or that over the standard deviation;
     both over the demonstrations of the first training rows."""
-
-
-class Decoding(Section):
-    """One way to decode at evaluation; nothing is taken from a checkpoint's generation_config."""
-
-    temperature: NonNegativeFloat = mark(RESULT, 1.0)
-    """0 is greedy."""
-    top_k: NonNegativeInt = mark(RESULT, 0)
-    top_p: float = mark(RESULT, 1.0, gt=0.0, le=1.0)
-    max_new_tokens: PositiveInt = mark(RESULT, 128)
-    draws: PositiveInt = mark(RESULT, 1)
-    """Answers per prompt; averaged within a prompt before anything else."""
 
 
 Active: TypeAlias = Literal["last", "all_but_last", "all"] | Annotated[int, Field(ge=0)]

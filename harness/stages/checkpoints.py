@@ -3,111 +3,121 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from harness.errors import StageError
-from harness.spec.benchmark import Model, Template
+from harness.spec.model import Model
+from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.prepare import PreparedModel
+from harness.spec.stages.prepare import ClassifierConfig, HubSource, NewModelConfig, TokenizerConfig
 from harness.stages.models import content_digest
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
-    from harness.stages.order import Order, Tell
-    from harness.store import Record, Store
+    from harness.plugins.registry import Registry
+    from harness.spec.runtime import Runtime
+    from harness.spec.stages.base import StageConfig
+    from harness.spec.stages.prepare import ModelConfig
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
-CHECKPOINT = "checkpoint"
-MODEL = "model.json"
+AnyModelConfig: TypeAlias = "TokenizerConfig | NewModelConfig | ModelConfig | ClassifierConfig"
 
 
-def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
+def run(
+    request: StageRequest[AnyModelConfig],
+    store: Store,
+    registry: Registry,  # noqa: ARG001  # the common signature
+    tell: Tell,
+) -> Record:
     """Train a tokenizer, draw random weights, or find a model that exists."""
-    known = {"tokenizer": _tokenizer, "new-model": _new_model, "model": _existing, "classifier": _classifier}
-    make = known[order.config["what"]]
     tell(0, 0, "file", "")
-    with store.draft(order.kind, order.id) as draft:
-        described = make(order, store, draft.folder / CHECKPOINT)
-        draft.write_json(MODEL, described)
-        environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
-        return draft.commit(config=order.config, environment=environment, label=order.label)
+    with store.draft(request.kind, request.id) as draft:
+        draft.write(_prepare(request, store, draft.folder / CHECKPOINT))
+        environment = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
+        config = request.config.to_json()
+        return store.commit(draft, config=config, environment=environment, label=request.label)
 
 
-def locate(order: Order, store: Store, parent: str) -> Path:
+def _prepare(request: StageRequest[AnyModelConfig], store: Store, folder: Path) -> PreparedModel:
+    config = request.config
+    if isinstance(config, TokenizerConfig):
+        return _tokenizer(config, store.open("prepare", request.parents["rows"].id), folder)
+    if isinstance(config, NewModelConfig):
+        tokenizer = store.open("prepare", request.parents["tokenizer"].id).path(CHECKPOINT)
+        return _new_model(config, request.label, tokenizer, folder)
+    return _existing(config, request.runtime)
+
+
+def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Path:
     """Return the folder with a parent's weights: its own, or the outside one that it found.
 
     Raises:
         StageError: an outside folder is gone, or is not what it was.
     """
-    wanted = order.parents[parent]
+    wanted = request.parents[parent]
     record = store.open(wanted.kind, wanted.id)
     if record.holds(CHECKPOINT):
         return record.path(CHECKPOINT)
-    found = record.json(MODEL)
-    path = order.runtime["sources"].get(found["content"], found["path"])  # it may lie elsewhere than it did
+    found = record.read(PreparedModel)
+    path = request.runtime.sources.get(found.content or "", found.path)  # it may lie elsewhere than it did
     if path is None:
         from harness.lm.model.sources import resolve
 
-        return resolve(Model(name=found["name"], revision=found["revision"]), {}).folder
+        return resolve(Model(name=found.name or "", revision=found.revision), {}).folder
     folder = Path(path).expanduser()
-    if not folder.is_dir() or content_digest(folder) != found["content"]:
+    if not folder.is_dir() or content_digest(folder) != found.content:
         raise StageError(
             "the model that was prepared is not there any more, or has changed",
             where=str(folder),
-            hint=f"put it back, or say where it lies with -o sources.{found['name']}=PATH",
+            hint=f"put it back, or say where it lies with -o sources.{found.name}=PATH",
         )
     return folder
 
 
-def _tokenizer(order: Order, store: Store, folder: Path) -> dict[str, Any]:
+def _tokenizer(config: TokenizerConfig, rows: Record, folder: Path) -> PreparedModel:
     """Train a byte-level BPE on the prompts of the training rows and their completions, or else chosen answers."""
     from harness.lm.model.sources import train_bpe
     from harness.lm.text.templates import render
 
-    template = Template(**order.config["template"])
-    rows = store.open("prepare", order.parents["rows"].id)
-    texts = (text for e in read(rows) for text in (render(template, e.fields), e.completion or e.chosen or ""))
-    train_bpe(texts, order.config["vocab_size"], folder)
-    return {"trained": "on the training rows"}
+    texts = (text for e in read(rows) for text in (render(config.template, e.fields), e.completion or e.chosen or ""))
+    train_bpe(texts, config.vocab_size, folder)
+    return PreparedModel(trained="on the training rows")
 
 
-def _new_model(order: Order, store: Store, folder: Path) -> dict[str, Any]:
+def _new_model(config: NewModelConfig, label: str, tokenizer: Path, folder: Path) -> PreparedModel:
     """Draw random weights from the seed."""
     from harness.lm.model.sources import initialise
     from harness.lm.text.tokenise import Tokeniser
 
-    tokeniser = Tokeniser.load(store.open("prepare", order.parents["tokenizer"].id).path(CHECKPOINT))
-    spec = Model(name=order.label, config=order.config["config"], **order.config["model"])
-    initialise(spec, tokeniser, order.config["seed"], folder)
-    return {"trained": "not at all", "positions": _tried(folder, spec)}
+    spec = config.loading.model(label, config=config.architecture)
+    initialise(spec, Tokeniser.load(tokenizer), config.seed, folder)
+    return PreparedModel(trained="not at all", positions=_tried(folder, spec))
 
 
-def _classifier(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
-    """Find a reward model on the hub or in a folder, and load it once to see that it gives one number."""
-    from harness.lm.model.sources import resolve
-    from harness.lm.score.reward_model import RewardModel
-
-    config, name, path = order.config, order.runtime["name"], order.runtime["path"]
-    settings = {"dtype": config["dtype"], "attention": config["attention"]}
-    spec = Model(name=name, path=path, revision=config.get("revision"), **settings)
-    found = resolve(spec, {})
-    RewardModel.classifier(found.folder, spec=spec, max_prompt=None)
-    return {"name": name, "path": path, "revision": found.revision, "content": content_digest(found.folder)}
-
-
-def _existing(order: Order, store: Store, folder: Path) -> dict[str, Any]:  # noqa: ARG001  # the common signature
+def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> PreparedModel:
     """Find a model on the hub or in a folder, and load it once to see that it is usable."""
     from harness.lm.model.sources import resolve
 
-    name, path = order.runtime["name"], order.runtime["path"]
-    spec = Model(name=name, path=path, revision=order.config.get("revision"), **order.config["model"])
+    revision = config.source.revision if isinstance(config.source, HubSource) else None
+    spec = config.loading.model(runtime.name or "", path=runtime.path, revision=revision)
     found = resolve(spec, {})
-    return {
-        "name": name,
-        "path": path,
-        "revision": found.revision,
-        "content": content_digest(found.folder),
-        "positions": _tried(found.folder, spec),
-    }
+    positions = None
+    if isinstance(config, ClassifierConfig):
+        from harness.lm.score.reward_model import RewardModel
+
+        RewardModel.classifier(found.folder, spec=spec, max_prompt=None)  # it gives one number
+    else:
+        positions = _tried(found.folder, spec)
+    return PreparedModel(
+        name=runtime.name,
+        path=runtime.path,
+        revision=found.revision,
+        content=content_digest(found.folder),
+        positions=positions,
+    )
 
 
 def _tried(folder: Path, spec: Model) -> int | None:

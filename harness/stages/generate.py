@@ -8,52 +8,64 @@ from typing import TYPE_CHECKING, Any
 
 from harness.lm.decode.sampling import sample
 from harness.lm.text.encode import Encoded, EncodedRow, collate
+from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.lm.model.policy import Policy
-    from harness.plugins import Registry
-    from harness.stages.order import Order, Tell
-    from harness.store import Record, Store
+    from harness.plugins.registry import Registry
+    from harness.spec.stages.generate import GenerateConfig
+    from harness.stages.request import StageRequest, Tell
     from harness.store.parts import Parts
-
-SAMPLES = "samples.jsonl"
-SUMMARY = "summary.json"
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
 #: Keys and values that one batch may hold, in numbers; what bounds the memory of decoding.
 _CACHE_NUMBERS = 2**27
 
 
-def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
+def run(
+    request: StageRequest[GenerateConfig],
+    store: Store,
+    registry: Registry,  # noqa: ARG001  # the common signature
+    tell: Tell,
+) -> Record:
     """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
-    config, decoding = order.config, order.config["decoding"]
-    where = environment(order)
-    policy = borrow_policy(order, store, "checkpoint")
-    limit = decoding["max_new_tokens"]
-    longest = config["max_prompt_length"]
+    config, asking = request.config, request.config.asking
+    where = environment(request)
+    policy = borrow_policy(request, store, "checkpoint", asking.loading)
+    limit = config.decoding.max_new_tokens
     encoded = encode_rows(
-        order, store, policy, max_prompt=longest, max_completion=limit, training=False, overlong=config["overlong"]
+        request,
+        store,
+        policy,
+        asking.template,
+        max_prompt=asking.max_prompt_length,
+        max_completion=limit,
+        training=False,
+        overlong=asking.overlong,
     )
-    draws = decoding["draws"] if decoding["temperature"] > 0 else 1
-    parts = open_parts(order, store, where)
+    parts = open_parts(request, store, where)
     began = time.perf_counter()
     answers: dict[str, list[dict[str, Any]]] = {}
     total = len(encoded)
-    for rows in _batches(encoded, policy, draws, limit):
+    for rows in _batches(encoded, policy, config.draws, limit):
         ids = [row.id for row in rows]
         # by batches as they are cut, so that each is drawn in the company that it would have in one go
-        drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config, draws))
+        drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config))
         answers.update(zip(ids, drawn, strict=True))
         rate = sum(a["tokens"] for group in answers.values() for a in group) / _seconds(parts, began)
         tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")
     seconds = _seconds(parts, began)
-    samples = [answer for row in encoded.rows for answer in answers[row.id]]
-    with store.draft(order.kind, order.id) as draft:
-        draft.write_jsonl(SAMPLES, samples)
-        draft.write_json(SUMMARY, _summary(samples, encoded, draws, seconds, order))
-        record = draft.commit(config=config, environment=where, label=order.label, measured=[SUMMARY])
+    samples = [Answer(**answer) for row in encoded.rows for answer in answers[row.id]]
+    with store.draft(request.kind, request.id) as draft:
+        draft.write_lines(Answer, samples)
+        draft.write(_summary(samples, encoded, seconds, request))
+        record = store.commit(
+            draft, config=config.to_json(), environment=where, label=request.label, measured=[GenerateSummary.file]
+        )
     parts.discard()
     return record
 
@@ -75,21 +87,21 @@ def _batches(encoded: Encoded, policy: Policy, draws: int, limit: int) -> Iterat
         ordered = ordered[size:]
 
 
-def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> list[list[dict[str, Any]]]:
-    """Return the answers to each row, a draw after the other."""
-    decoding = config["decoding"]
+def _answer(policy: Policy, rows: list[EncodedRow], config: GenerateConfig) -> list[list[dict[str, Any]]]:
+    """Return the answers to each row, a draw after the other, as plain JSON."""
+    decoding, draws = config.decoding, config.draws
     batch = collate(rows, policy.device)
     drawn = sample(
         policy,
         batch.prompts,
         batch.ids,
-        temperatures=[decoding["temperature"]] * draws,
-        seed=config["seed"],
+        temperatures=[decoding.temperature] * draws,
+        seed=config.seed,
         purpose="evaluate",
         step=0,
-        max_new_tokens=decoding["max_new_tokens"],
-        top_k=decoding["top_k"],
-        top_p=decoding["top_p"],
+        max_new_tokens=decoding.max_new_tokens,
+        top_k=decoding.top_k,
+        top_p=decoding.top_p,
     )
     done = drawn.completions
     lengths = done.answer_lengths.cpu()
@@ -113,20 +125,20 @@ def _answer(policy: Policy, rows: list[EncodedRow], config: Any, draws: int) -> 
 
 
 def _summary(
-    samples: list[dict[str, Any]], encoded: Encoded, draws: int, seconds: float, order: Order
-) -> dict[str, Any]:
-    tokens = sum(answer["tokens"] for answer in samples)
-    return {
-        "n": len(encoded),
-        "draws": draws,
-        "prompts_cut": encoded.counts.get("cut", 0),
-        "prompts_dropped": encoded.counts.get("dropped", 0),
-        "truncated": sum(not answer["finished"] for answer in samples),
-        "empty": sum(answer["tokens"] == 0 for answer in samples),
-        "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / seconds if seconds else 0.0,
-        "entropy": sum(answer["entropy"] for answer in samples) / len(samples),
-        "peak_memory_bytes": peak_memory(order.runtime["device"]),
-        "concurrent": order.runtime["concurrent"],
-    }
+    samples: list[Answer], encoded: Encoded, seconds: float, request: StageRequest[GenerateConfig]
+) -> GenerateSummary:
+    tokens = sum(answer.tokens for answer in samples)
+    return GenerateSummary(
+        n=len(encoded),
+        draws=request.config.draws,
+        prompts_cut=encoded.counts.get("cut", 0),
+        prompts_dropped=encoded.counts.get("dropped", 0),
+        truncated=sum(not answer.finished for answer in samples),
+        empty=sum(answer.tokens == 0 for answer in samples),
+        tokens=tokens,
+        seconds=seconds,
+        tokens_per_second=tokens / seconds if seconds else 0.0,
+        entropy=sum(answer.entropy for answer in samples) / len(samples),
+        peak_memory_bytes=peak_memory(request.runtime.device),
+        concurrent=request.runtime.concurrent,
+    )

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from harness.api import DATA_KINDS
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from harness.api import DataKind, Example
-    from harness.lm.text.encode import EncodedRow
 
 
 def check_kind(examples: Iterable[Example], kind: DataKind, where: str) -> None:
@@ -92,37 +88,3 @@ def check_taught(examples: Iterable[Example], where: str) -> None:
         expected="a completion, or a chosen and a rejected answer",
         hint=f"train_on_reference: 1 trains on the first reference: {referenced} rows have one" if referenced else None,
     )
-
-
-def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], dict[str, int]]:
-    """Return the rows that supervised training learns from, and what becomes of all.
-
-    The counts: ``completion`` and ``chosen``, which answer is learnt; ``undesirable`` and ``without``, rows left out
-    because their completion is marked so, or because there is none.
-
-    Raises:
-        InputError: no row is left.
-    """
-    counts = Counter({"completion": 0, "chosen": 0, "undesirable": 0, "without": 0})
-    kept = []
-    for row in rows:
-        answer = row.demonstration
-        if answer is None or not len(answer.ids):
-            counts["undesirable" if row.label is False else "without"] += 1
-            continue
-        # a completion that repeats the preferred answer is that answer
-        same = row.chosen is not None and np.array_equal(answer.ids, row.chosen.ids)
-        counts["chosen" if same else "completion"] += 1
-        kept.append(row)
-    if not kept:
-        raise InputError(
-            "there is nothing to train on: no row that is short enough has a demonstration",
-            where=where,
-            got=_left_out(counts),
-            expected="rows with a completion, or with a chosen answer",
-        )
-    return kept, dict(counts)
-
-
-def _left_out(counts: Mapping[str, int]) -> str:
-    return f"{counts['undesirable']} undesirable rows and {counts['without']} without an answer"

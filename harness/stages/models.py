@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.lm.model.folders import MERGE
+from harness.spec.stages.prepare import FolderSource, HubSource
 from harness.store.identity import tree_digest
 
 if TYPE_CHECKING:
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
 #: The files of a model folder that can change a result; weights in other formats are never loaded.
 PATTERNS = (
@@ -21,14 +22,14 @@ PATTERNS = (
 )  # fmt: skip
 
 
-def model_identity(model: Model, path: str | None) -> dict[str, Any]:
+def model_source(model: Model, path: str | None) -> FolderSource | HubSource:
     """Return a digest of a local folder's content, or the hub's name and revision.
 
     Raises:
         InputError: for a path that is no folder with a configuration and safetensors weights.
     """
     if path is None:
-        return {"name": model.name, "revision": model.revision}
+        return HubSource(name=model.name, revision=model.revision)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise InputError(
@@ -48,7 +49,7 @@ def model_identity(model: Model, path: str | None) -> dict[str, Any]:
             expected="*.safetensors",
             hint="convert other formats first: they can run code when loaded" if others else None,
         )
-    return {"files": content_digest(folder)}
+    return FolderSource(files=content_digest(folder))
 
 
 @functools.cache

@@ -13,10 +13,11 @@ from harness.api import Example, Sample
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
 from harness.lm.text.templates import render
-from harness.spec.benchmark import Template
+from harness.spec.results.score import CutTexts
 from harness.stages.exposure import prefix_losses
+from harness.stages.judge import load_reward_model
 from harness.stages.rows import read
-from harness.stages.setup import borrow_policy, environment, load_reward_model, open_parts
+from harness.stages.setup import borrow_policy, environment, open_parts
 from harness.stages.shared import SharedServices
 from harness.training.budget import parts, token_budget
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
     from harness.lm.text.encode import EncodedRow
-    from harness.stages.order import Order, Tell
-    from harness.store import Store
+    from harness.spec.stages.score import ModelScoreConfig
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.stages import Store
 
 
 #: A column of our own: whether the text of a row was cut.
@@ -38,18 +40,23 @@ class ModelServices(SharedServices):
     """Implements :class:`harness.api.MetricServices` with the stage's parents."""
 
     def __init__(
-        self, order: Order, store: Store, tell: Tell, samples: Sequence[Sample], read: Callable[[str], list[Sample]]
+        self,
+        request: StageRequest[ModelScoreConfig],
+        store: Store,
+        tell: Tell,
+        samples: Sequence[Sample],
+        read: Callable[[str], list[Sample]],
     ) -> None:
         """Load nothing yet."""
-        super().__init__(order, store, tell, samples, read)
-        self.environment = environment(order)
-        self.cut: dict[str, int] = {}
-        """Of the texts whose likelihood was asked (``texts``), how many were cut on their right (``cut``), and how many
-        stand behind a prompt that was cut on its left (``prompts_cut``), each once for every draw."""
-        self._parts = open_parts(order, store, self.environment)
+        super().__init__(request, store, tell, samples, read)
+        self.environment = environment(request)
+        self._config = request.config
+        self.cut = CutTexts()
+        """Of the texts whose likelihood was asked."""
+        self._parts = open_parts(request, store, self.environment)
         self._policies: dict[str, Policy] = {}
         self._reward_model: RewardModel | None = None
-        scorer = order.parents.get("scorer")
+        scorer = request.parents.get("scorer")
         #: The stage that made the scorer: a name that follows its content, and no label of somebody's file.
         self.scorer_label = f"{scorer.kind}-{scorer.id[:12]}" if scorer else ""
 
@@ -86,8 +93,10 @@ class ModelServices(SharedServices):
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Return the reward model's score of each text as an answer to its sample's prompt."""
         if self._reward_model is None:
-            self._reward_model = load_reward_model(self._order, self._store)
-        template = Template(**self._order.config["template"])
+            use = self._config.reward_model
+            assert use is not None  # planned for whatever declares that it needs one
+            self._reward_model = load_reward_model(self._request, self._store, use)
+        template = self._config.asking.template
         examples = self._examples()
         prompts = [render(template, examples[sample.id].fields) for sample in samples]
         return self._reward_model.score(prompts, texts, keep=self._parts.keep)
@@ -106,22 +115,21 @@ class ModelServices(SharedServices):
         return [known.get(pair, (0.0, 0)) for pair in asked]
 
     def _examples(self) -> dict[str, Example]:
-        return {e.id: e for e in read(self._store.open("prepare", self._order.parents["rows"].id))}
+        return {e.id: e for e in read(self._store.open("prepare", self._request.parents["rows"].id))}
 
     def _encode(self, policy: Policy, rows: list[Example], *, eos: bool) -> list[EncodedRow]:
         """Tokenise rows as they were for the answers; a completion may take all the context that its prompt leaves."""
-        config = self._order.config
-        longest = config["max_prompt_length"]
-        check_room(policy.positions_limit, longest, where=self._order.label)
+        longest = self._config.asking.max_prompt_length
+        check_room(policy.positions_limit, longest, where=self._request.label)
         encoded = encode(
             rows,
             policy.tokeniser,
-            Template(**config["template"]),
+            self._config.asking.template,
             max_prompt=longest,
             max_completion=sys.maxsize,
             training=False,
             train_eos=eos,
-            where=self._order.label,
+            where=self._request.label,
         )
         return [_fitting(row, policy.positions_limit) for row in encoded.rows]
 
@@ -129,16 +137,15 @@ class ModelServices(SharedServices):
         """Count the cuts of rows, each as often as its id was ``asked`` for."""
         prompts = {row.id for row in encoded if row.cut}
         texts = {row.id for row in encoded if row.completion is not None and row.columns[_CUT]}
-        for name, found in (
-            ("texts", len(asked)),
-            ("cut", sum(row in texts for row in asked)),
-            ("prompts_cut", sum(row in prompts for row in asked)),
-        ):
-            self.cut[name] = self.cut.get(name, 0) + found
+        self.cut = CutTexts(
+            texts=self.cut.texts + len(asked),
+            cut=self.cut.cut + sum(row in texts for row in asked),
+            prompts_cut=self.cut.prompts_cut + sum(row in prompts for row in asked),
+        )
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
-            self._policies[parent] = borrow_policy(self._order, self._store, parent)
+            self._policies[parent] = borrow_policy(self._request, self._store, parent, self._config.asking.loading)
         return self._policies[parent]
 
     def _score(

@@ -15,11 +15,13 @@ import torch
 from harness.errors import InputError, StageError
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import collate
+from harness.spec.results.files import LOGPROBS
+from harness.spec.results.precompute import PairRows, ReferenceSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 from harness.training.budget import CPU_TOKENS
 from harness.training.budget import parts as cut
 from harness.training.checkpoint import writing
-from harness.training.reference import FILE, answer_key, save
+from harness.training.reference import answer_key, save
 from harness.training.summary import module_digest
 
 if TYPE_CHECKING:
@@ -28,36 +30,42 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import Encoded, EncodedRow
-    from harness.plugins import Registry
-    from harness.stages.order import Order, Tell
-    from harness.store import Record, Store
-
-SUMMARY = "summary.json"
+    from harness.lm.text.encode import EncodedRow
+    from harness.plugins.registry import Registry
+    from harness.spec.stages.precompute import ReferenceConfig
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
 #: Tokens of one forward on a GPU. Fixed, not found from the memory that is free: a sum's last bit depends on the batch,
 #: and the stage must give the same bits whenever it is made.
 _GPU_TOKENS = 16384
 
 
-def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  # noqa: ARG001  # the common signature
+def run(
+    request: StageRequest[ReferenceConfig],
+    store: Store,
+    registry: Registry,  # noqa: ARG001  # the common signature
+    tell: Tell,
+) -> Record:
     """Score every pair of the training rows without dropout, and store a value a token."""
-    where, recipe = environment(order), order.config["recipe"]
-    policy = borrow_policy(order, store, "start")
+    where, config = environment(request), request.config
+    policy = borrow_policy(request, store, "start", config.loading)
     encoded = encode_rows(
-        order,
+        request,
         store,
         policy,
-        max_prompt=recipe["max_prompt_length"],
-        max_completion=recipe["max_completion_length"],
+        config.template,
+        max_prompt=config.recipe.max_prompt_length,
+        max_completion=config.recipe.max_completion_length,
         training=True,
-        train_eos=recipe["train_eos"],
+        train_eos=config.recipe.train_eos,
     )
     pairs = [row for row in encoded.rows if row.chosen is not None and row.rejected is not None]
     if not pairs:
-        raise InputError("no training row has a chosen and a rejected answer", where=order.label)
+        raise InputError("no training row has a chosen and a rejected answer", where=request.label)
     digest = module_digest(policy.model)
-    parts = open_parts(order, store, where)
+    parts = open_parts(request, store, where)
     began = time.perf_counter()
     known: dict[bytes, Tensor] = {}
     done = 0
@@ -69,12 +77,26 @@ def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:  
         tell(done, len(pairs), "pair", f"{rate:.0f} tokens/s")
     seconds = time.perf_counter() - began + parts.seconds
     if module_digest(policy.model) != digest:
-        raise StageError("the weights of the reference model were changed", where=order.label)
-    with store.draft(order.kind, order.id) as draft:
+        raise StageError("the weights of the reference model were changed", where=request.label)
+    with store.draft(request.kind, request.id) as draft:
         with writing(draft.folder):
-            save(dict(sorted(known.items())), draft.folder / FILE)
-        draft.write_json(SUMMARY, _summary(known, pairs, encoded, seconds, digest, order))
-        record = draft.commit(config=order.config, environment=where, label=order.label, measured=[SUMMARY])
+            save(dict(sorted(known.items())), draft.folder / LOGPROBS)
+        draft.write(
+            ReferenceSummary(
+                pairs=len(pairs),
+                answers=len(known),
+                tokens=(tokens := sum(map(len, known.values()))),
+                seconds=seconds,
+                tokens_per_second=tokens / seconds if seconds else 0.0,
+                weights_sha256=digest,
+                rows=PairRows(dropped_overlong=encoded.counts["dropped"], without_pair=len(encoded) - len(pairs)),
+                peak_memory_bytes=peak_memory(request.runtime.device),
+                concurrent=request.runtime.concurrent,
+            )
+        )
+        record = store.commit(
+            draft, config=config.to_json(), environment=where, label=request.label, measured=[ReferenceSummary.file]
+        )
     parts.discard()
     return record
 
@@ -110,26 +132,4 @@ def _values(policy: Policy, rows: list[EncodedRow]) -> dict[bytes, Tensor]:
         for place, row in enumerate(rows)
         for k, answer in enumerate((row.chosen, row.rejected))
         if answer is not None
-    }
-
-
-def _summary(
-    known: dict[bytes, Tensor],
-    pairs: Sequence[EncodedRow],
-    encoded: Encoded,
-    seconds: float,
-    digest: str,
-    order: Order,
-) -> dict[str, Any]:
-    tokens = sum(len(value) for value in known.values())
-    return {
-        "pairs": len(pairs),
-        "answers": len(known),
-        "tokens": tokens,
-        "seconds": seconds,
-        "tokens_per_second": tokens / seconds if seconds else 0.0,
-        "weights_sha256": digest,
-        "rows": {"dropped_overlong": encoded.counts["dropped"], "without_pair": len(encoded) - len(pairs)},
-        "peak_memory_bytes": peak_memory(order.runtime["device"]),
-        "concurrent": order.runtime["concurrent"],
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api import Example
 from harness.errors import InputError, suggest
+from harness.spec.results.prepare import DataProvenance, DataRow
 from harness.stages import kinds
 from harness.store.environment import fingerprint
 from harness.store.identity import canonical, rows_digest
@@ -17,56 +18,74 @@ from harness.store.identity import canonical, rows_digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.plugins import Registry
-    from harness.stages.order import Order, Tell
-    from harness.store import Record, Store
+    from harness.plugins.registry import Registry
+    from harness.spec.stages.prepare import RowsConfig
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
-ROWS = "rows.jsonl"
-PROVENANCE = "provenance.json"
 
-
-def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
+def run(request: StageRequest[RowsConfig], store: Store, registry: Registry, tell: Tell) -> Record:
     """Fetch or make the data, read the split and store its rows; their digest is the stage's content."""
-    config = order.config
-    dataset = registry.build("dataset", config["dataset"], config["options"])
-    source = Path(order.runtime["path"]).expanduser() if order.runtime.get("path") else None
-    tell(0, 0, "row", f"preparing {order.label}")
-    with store.draft(order.kind, order.id) as draft:
+    config = request.config
+    dataset = registry.build("dataset", config.dataset.name, config.dataset.options)
+    source = Path(request.runtime.path).expanduser() if request.runtime.path else None
+    tell(0, 0, "row", f"preparing {request.label}")
+    with store.draft(request.kind, request.id) as draft:
         upstream = draft.folder / "upstream"
         upstream.mkdir()
         provenance = dataset.prepare(source, upstream)
-        examples = list(itertools.islice(dataset.load(upstream, config["split"]), config["limit"]))
+        examples = list(itertools.islice(dataset.load(upstream, config.split), config.limit))
+        said = list(provenance.notes)
         if (notes := getattr(dataset, "notes", None)) is not None:
-            said = tuple(notes(upstream, config["split"]))
-            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, *said))
-        if config.get("kind"):
-            kinds.check_kind(examples, config["kind"], order.label)
-        if config.get("train_on_reference"):
-            examples, note = kinds.with_reference(examples, config["train_on_reference"], order.label)
-            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
-        if config.get("pair_with"):
-            paired, note = other_rows(examples, order.label)
+            said += notes(upstream, config.split)
+        if config.rows_are is not None:
+            kinds.check_kind(examples, config.rows_are, request.label)
+        if config.train_on_reference is not None:
+            examples, note = kinds.with_reference(examples, config.train_on_reference, request.label)
+            said.append(note)
+        if config.pair_with is not None:
+            paired, note = other_rows(examples, request.label)
             examples = list(paired)
-            provenance = dataclasses.replace(provenance, notes=(*provenance.notes, note))
-        rows = [_stored(example) for example in examples]
+            said.append(note)
         shutil.rmtree(upstream)
-        _check(rows, order.label)
-        try:
-            content = rows_digest(rows)
-        except (TypeError, ValueError) as error:
-            raise _no_json(rows, order.label, error) from error
-        draft.write_jsonl(ROWS, rows)
-        known = {"content": content, "rows": len(rows), "kind": config.get("kind")}
-        draft.write_json(PROVENANCE, {**known, **dataclasses.asdict(provenance)})
-        tell(len(rows), len(rows), "row", f"preparing {order.label}")
-        environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
-        return draft.commit(config=config, environment=environment, label=order.label)
+        rows = _stored(examples, request.label)
+        content = _content(rows, request.label)
+        draft.write_jsonl(DataRow.file, rows)
+        draft.write(
+            DataProvenance(
+                content=content,
+                rows=len(rows),
+                kind=config.rows_are,
+                origin=provenance.origin,
+                revision=provenance.revision,
+                sha256=provenance.sha256,
+                notes=tuple(said),
+            )
+        )
+        tell(len(rows), len(rows), "row", f"preparing {request.label}")
+        environment = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
+        return store.commit(draft, config=config.to_json(), environment=environment, label=request.label)
 
 
-def _stored(example: Example) -> dict[str, Any]:
+def _stored(examples: list[Example], label: str) -> list[dict[str, Any]]:
+    """Return rows as JSON has them."""
+    rows = [_plain(example) for example in examples]
+    _check(rows, label)
+    return rows
+
+
+def _plain(example: Example) -> dict[str, Any]:
     """Return a row as JSON has it; a label stands in those rows alone that have one."""
     row = dataclasses.asdict(example)
     return row if example.label is not None else {name: value for name, value in row.items() if name != "label"}
+
+
+def _content(rows: list[dict[str, Any]], label: str) -> str:
+    try:
+        return rows_digest(rows)
+    except (TypeError, ValueError) as error:
+        raise _no_json(rows, label, error) from error
 
 
 def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], str]:
@@ -96,8 +115,7 @@ def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], 
 
 def read(record: Record) -> Iterator[Example]:
     """Read back the rows of a prepared split."""
-    for row in record.jsonl(ROWS):
-        yield Example(**{**row, "references": tuple(row["references"])})
+    return (Example(**dict(row)) for row in record.lines(DataRow))
 
 
 def _check(rows: list[dict[str, Any]], label: str) -> None:

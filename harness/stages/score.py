@@ -4,60 +4,84 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from harness.api import Example, Metric, MetricResult, Sample
+from harness.api import Example, Metric, MetricResult, MetricServices, Sample
 from harness.errors import StageError, suggest
 from harness.plugins.reading import shown_samples
 from harness.plugins.runtime_options import join_options
+from harness.spec.results.generate import Answer
+from harness.spec.results.score import AnswerValues, ColumnSummary, CutTexts, ScoreMeans, ScoreSummary
 from harness.stages.rows import read
 from harness.stages.shared import SharedServices
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.api import Column, MetricRegistration
-    from harness.plugins import Registry
-    from harness.stages.order import Order, Tell
-    from harness.store import Record, Store
+    from harness.plugins.registry import Registry
+    from harness.spec.stages.score import ScoreConfig, Scoring
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.records import Record
+    from harness.store.stages import Store
 
-VALUES = "values.jsonl"
-SUMMARY = "metrics.json"
-MEANS = "means.json"
+MakeServices: TypeAlias = "Callable[[StageRequest[Any], Store, Tell, Sequence[Sample], Read], Services]"
+Read: TypeAlias = "Callable[[str], list[Sample]]"
 
 
-def run(order: Order, store: Store, registry: Registry, tell: Tell) -> Record:
-    """Score the answers and store one value a sample and column; a missing value stays missing."""
-    config = order.config
-    options = join_options(config["options"], order.runtime.get("options", {}))
-    metric = registry.build("metric", config["metric"], options)
-    registration: Any = registry.resolved("metric", config["metric"], options)
-    where = registry.find("metric", config["metric"]).named
+class Services(MetricServices, Protocol):
+    """What a metric may ask for, and what a stage asks of that in the end."""
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """The fingerprint to store beside the result."""
+
+    @property
+    def cut(self) -> CutTexts:
+        """How many texts were cut that a model read."""
+
+    def discard_parts(self) -> None:
+        """Remove what was kept in case that the stage is killed: it is done."""
+
+
+def run(request: StageRequest[ScoreConfig], store: Store, registry: Registry, tell: Tell) -> Record:
+    """Score the answers by a metric that reads them alone."""
+    return score_answers(request, store, registry, tell, NoModels)
+
+
+def score_answers(
+    request: StageRequest[Scoring], store: Store, registry: Registry, tell: Tell, make: MakeServices
+) -> Record:
+    """Score the answers and store one value a sample and column; a missing value stays missing.
+
+    ``make`` gives the services that the metric may ask.
+    """
+    use = request.config.metric
+    options = join_options(use.options, request.runtime.options)
+    metric = registry.build("metric", use.name, options)
+    registration: Any = registry.resolved("metric", use.name, options)
+    where = registry.find("metric", use.name).named
 
     def shown(parent: str = "samples") -> list[Sample]:
-        return list(shown_samples(read_samples(order, store, parent), registration, where))
+        return list(shown_samples(read_samples(request, store, parent), registration, where))
 
     samples = shown()
     tell(0, len(samples), "answer", "")
-    needs_model = {"policy", "scorer", "reward_model"} & set(order.parents)
-    shared = (order, store, tell, samples, shown)
-    if needs_model:
-        from harness.stages.nll import ModelServices
-
-        services: Any = ModelServices(*shared)
-        environment = services.environment
-    else:
-        services = NoServices(*shared)
-        environment = fingerprint(threads=order.runtime["threads"], device="cpu", ranks=1)
+    services = make(request, store, tell, samples, shown)
     declared = {part: [column.name for column in found] for part, found in _registered(registration).items()}
-    result = _score(metric, samples, services, order.label, declared)
-    with store.draft(order.kind, order.id) as draft:
-        draft.write_jsonl(VALUES, _rows(samples, result))
-        draft.write_json(MEANS, _means(samples, result))
-        draft.write_json(SUMMARY, {**_summary(config["metric"], result), "cut": services.cut})
-        replace = order.runtime.get("replace", False)
-        record = draft.commit(config=config, environment=environment, label=order.label, replace=replace)
+    result = _score(metric, samples, services, request.label, declared)
+    with store.draft(request.kind, request.id) as draft:
+        draft.write_lines(AnswerValues, _values_of(samples, result))
+        draft.write(_means(samples, result))
+        draft.write(_summary(use.name, result, services.cut))
+        record = store.commit(
+            draft,
+            config=request.config.to_json(),
+            environment=services.environment,
+            label=request.label,
+            replace=request.runtime.replace,
+        )
     services.discard_parts()
     return record
 
@@ -66,22 +90,21 @@ def _registered(registration: MetricRegistration) -> dict[str, Sequence[Column]]
     return {"values": registration.columns, "corpus": registration.corpus}
 
 
-def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sample]:
+def read_samples(request: StageRequest[Scoring], store: Store, parent: str = "samples") -> list[Sample]:
     """Join the stored answers of a parent with their rows, by id."""
-    rows: dict[str, Example] = {e.id: e for e in read(store.open("prepare", order.parents["rows"].id))}
-    answers = store.open("generate", order.parents[parent].id).jsonl("samples.jsonl")
+    rows: dict[str, Example] = {e.id: e for e in read(store.open("prepare", request.parents["rows"].id))}
     samples = []
-    for answer in answers:
-        example = rows[answer["id"]]
+    for answer in store.open("generate", request.parents[parent].id).lines(Answer):
+        example = rows[answer.id]
         references = example.references or ((example.demonstration,) if example.demonstration is not None else ())
         samples.append(
             Sample(
-                id=answer["id"],
-                draw=answer["draw"],
+                id=answer.id,
+                draw=answer.draw,
                 prompt="\n".join(text for text in example.fields.values() if text),
-                text=answer["text"],
-                tokens=answer["tokens"],
-                finished=answer["finished"],
+                text=answer.text,
+                tokens=answer.tokens,
+                finished=answer.finished,
                 references=references,
                 columns={**example.columns, "fields": example.fields},
             )
@@ -89,11 +112,18 @@ def read_samples(order: Order, store: Store, parent: str = "samples") -> list[Sa
     return samples
 
 
-class NoServices(SharedServices):
+class NoModels(SharedServices):
     """For metrics that registered no need of a model."""
 
     scorer_label = ""
-    cut: ClassVar[dict[str, int]] = {}
+
+    def __init__(
+        self, request: StageRequest[Scoring], store: Store, tell: Tell, samples: Sequence[Sample], read: Read
+    ) -> None:
+        """Serve what needs no model."""
+        super().__init__(request, store, tell, samples, read)
+        self.environment = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
+        self.cut = CutTexts()
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Refuse."""
@@ -114,13 +144,13 @@ class NoServices(SharedServices):
     def _refusal(self, need: str, count: int) -> StageError:
         return StageError(
             f"the metric asked for a model for {count} answers",
-            where=self._order.label,
+            where=self._request.label,
             expected=f"needs={{{need!r}}} in its registration",
         )
 
 
 def _score(
-    metric: Metric, samples: list[Sample], services: Any, label: str, declared: Mapping[str, Sequence[str]]
+    metric: Metric, samples: list[Sample], services: Services, label: str, declared: Mapping[str, Sequence[str]]
 ) -> MetricResult:
     """Ask the metric; what it gives is what it declared, and a finite number for each answer or none.
 
@@ -165,10 +195,10 @@ def _score(
 
 
 def _values(column: str, values: Any, samples: list[Sample], label: str) -> list[float | None]:
-    """Return the values of a column, which may come in anything that has an order."""
+    """Return the values of a column, which may come in anything that has an request."""
     if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(values, Iterable):
         what = f"column {column!r} of the metric is no list"
-        raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their order")
+        raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their request")
     listed = list(values)
     if len(listed) != len(samples):
         raise StageError(
@@ -198,18 +228,13 @@ def _kind(value: Any) -> str:
     return "None" if value is None else type(value).__name__
 
 
-def _rows(samples: list[Sample], result: MetricResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": sample.id,
-            "draw": sample.draw,
-            "values": {c: float(v) for c, values in result.values.items() if (v := values[index]) is not None},
-        }
-        for index, sample in enumerate(samples)
-    ]
+def _values_of(samples: list[Sample], result: MetricResult) -> Iterator[AnswerValues]:
+    for index, sample in enumerate(samples):
+        values = {c: float(v) for c, values in result.values.items() if (v := values[index]) is not None}
+        yield AnswerValues(id=sample.id, draw=sample.draw, values=values)
 
 
-def _means(samples: list[Sample], result: MetricResult) -> dict[str, Any]:
+def _means(samples: list[Sample], result: MetricResult) -> ScoreMeans:
     """Return each example's mean over its draws, by column: what reports read instead of every value."""
     places: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
@@ -221,15 +246,20 @@ def _means(samples: list[Sample], result: MetricResult) -> dict[str, Any]:
             present = [float(value) for index in indices if (value := values[index]) is not None]
             means.append(math.fsum(present) / len(present) if present else None)
         columns[column] = means
-    return {"ids": list(places), "columns": columns}
+    return ScoreMeans(ids=list(places), columns=columns)
 
 
-def _summary(name: str, result: MetricResult) -> dict[str, Any]:
+def _summary(name: str, result: MetricResult, cut: CutTexts) -> ScoreSummary:
     columns = {}
     for column, values in result.values.items():
         present = [float(value) for value in values if value is not None]
-        columns[column] = {"present": len(present), "missing": len(values) - len(present)}
-        if present:
-            columns[column]["mean"] = math.fsum(present) / len(present)  # type: ignore[assignment]  # counts and a mean
-    found = {"metric": name, "signature": result.signature, "corpus": dict(result.corpus), "columns": columns}
-    return found | ({"notes": dict(result.notes)} if result.notes else {})
+        mean = math.fsum(present) / len(present) if present else None
+        columns[column] = ColumnSummary(present=len(present), missing=len(values) - len(present), mean=mean)
+    return ScoreSummary(
+        metric=name,
+        signature=result.signature,
+        corpus={column: float(number) for column, number in result.corpus.items()},
+        columns=columns,
+        notes=dict(result.notes),
+        cut=cut,
+    )

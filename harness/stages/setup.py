@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from harness.errors import InputError, MachineError
+from harness.errors import MachineError
 from harness.lm.model.policy import Policy
-from harness.lm.score.reward_model import RewardModel, load_head
 from harness.lm.text.encode import Encoded, encode
-from harness.spec.benchmark import Model, Template
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
@@ -24,28 +21,25 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.api import Example
-    from harness.stages.order import Order
-    from harness.store import Store
+    from harness.spec.model import Template
+    from harness.spec.stages.base import Loading, StageConfig
+    from harness.stages.request import StageRequest
+    from harness.store.stages import Store
 
 #: Models that are kept between stages: a score may ask the policy and the scorer.
 _KEPT = 2
 _kept: dict[tuple[str, ...], Policy] = {}
 
-#: Where a training stage leaves the modules that its method added.
-MODULES = "modules.safetensors"
-#: Where the statistics of a reward model's scores stand.
-REWARD_SUMMARY = "summary.json"
 
-
-def environment(order: Order) -> dict[str, Any]:
+def environment(request: StageRequest[StageConfig]) -> dict[str, Any]:
     """Fix threads and deterministic kernels, and return the fingerprint to store beside the result.
 
     Raises:
         MachineError: a device that this machine does not have.
     """
-    torch.set_num_threads(order.runtime["threads"])
+    torch.set_num_threads(request.runtime.threads)
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports the compiler first
-    device = order.runtime["device"]
+    device = request.runtime.device
     name = "cpu"
     if device != "cpu":
         if not torch.cuda.is_available():
@@ -56,36 +50,38 @@ def environment(order: Order) -> dict[str, Any]:
                 expected="cpu, or a GPU that PyTorch can use",
             )
         name = torch.cuda.get_device_name(device)
-    return fingerprint(threads=order.runtime["threads"], device=name, ranks=order.runtime["ranks"])
+    return fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
 
 
-def open_parts(order: Order, store: Store, where: Mapping[str, Any]) -> Parts:
+def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[str, Any]) -> Parts:
     """Return the finished parts of a stage that was killed in this environment, and what keeps further ones."""
-    identity = {"stage": order.id, "environment": where}
-    return Parts(store.scratch(order.kind, order.id), identity, minutes=order.runtime["checkpoint_minutes"])
+    identity = {"stage": request.id, "environment": where}
+    return Parts(store.scratch(request.kind, request.id), identity, minutes=request.runtime.checkpoint_minutes)
 
 
-def load_policy(order: Order, store: Store, parent: str, *, dropout: float = 0.0) -> Policy:
-    """Load a parent's checkpoint as the stage's configuration wants it, for a stage that may change it."""
-    spec = Model(name=order.label, **order.config["model"])
-    policy = Policy.load(locate(order, store, parent), spec=spec, device=order.runtime["device"], dropout=dropout)
+def load_policy(
+    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, dropout: float = 0.0
+) -> Policy:
+    """Load a parent's checkpoint for a stage that may change it."""
+    spec = loading.model(request.label)
+    policy = Policy.load(locate(request, store, parent), spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
     return policy
 
 
-def borrow_policy(order: Order, store: Store, parent: str) -> Policy:
+def borrow_policy(request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading) -> Policy:
     """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
-    made_by = order.parents[parent]
-    key = _key(order, made_by.kind, made_by.id)
+    made_by = request.parents[parent]
+    key = _key(request, made_by.kind, made_by.id, loading)
     policy = _kept.pop(key, None)
     if policy is None:
         make_room(_KEPT - 1)
-        policy = load_policy(order, store, parent)
+        policy = load_policy(request, store, parent, loading)
     _kept[key] = policy
     return policy
 
 
-def lend_policy(order: Order, policy: Policy) -> None:
+def lend_policy(request: StageRequest[StageConfig], policy: Policy, loading: Loading) -> None:
     """Keep what a training stage has just written for the stages that read it next.
 
     ``policy`` must be what :func:`load_policy` would give of the checkpoint; it is no longer the stage's.
@@ -94,7 +90,7 @@ def lend_policy(order: Order, policy: Policy) -> None:
     model.zero_grad(set_to_none=True)
     model.eval()
     make_room(_KEPT - 1)
-    _kept[_key(order, order.kind, order.id)] = policy
+    _kept[_key(request, request.kind, request.id, loading)] = policy
 
 
 def make_room(most: int = 0) -> None:
@@ -103,59 +99,15 @@ def make_room(most: int = 0) -> None:
         del _kept[next(iter(_kept))]
 
 
-def _key(order: Order, kind: str, id_: str) -> tuple[str, ...]:
-    return kind, id_, json.dumps(order.config["model"], sort_keys=True), str(order.runtime["device"])
-
-
-def load_reward_model(order: Order, store: Store) -> RewardModel:
-    """Load the stage's reward model, with the normalisation that its statistics say."""
-    settings = order.config["reward_model"]
-    longest = settings["max_prompt_length"]
-    spec = Model(name="reward model", dtype=settings["dtype"], attention=settings["attention"])
-    device, folder = order.runtime["device"], locate(order, store, "reward_model")
-    parent = order.parents["reward_model"]
-    if parent.kind == "train":
-        head = store.open(parent.kind, parent.id).path(MODULES)
-        model = RewardModel.trained(folder, head, spec=spec, max_prompt=longest, device=device)
-    else:
-        model = RewardModel.classifier(folder, spec=spec, max_prompt=longest, device=device)
-    if "reward_statistics" in order.parents:
-        parent = order.parents["reward_statistics"]
-        found = store.open(parent.kind, parent.id).json(REWARD_SUMMARY)
-        model.normalise(found["normalise"], found["mean"], found["sd"])
-    return model
-
-
-def load_reward_backbone(order: Order, store: Store, judge: RewardModel) -> tuple[Policy, nn.Linear]:
-    """Load the parts of a reward model that was trained here, for a critic that starts as it.
-
-    The head gives normalised scores, as ``judge`` (the same model) does: those are the rewards to come.
-
-    Raises:
-        InputError: the reward model is another's, so that its ids need not be the policy's.
-    """
-    parent = order.parents["reward_model"]
-    if parent.kind != "train":
-        raise InputError(
-            "a critic can start as the reward model only where that is trained here",
-            where=order.label,
-            got="a reward model that exists",
-            expected="reward_model: {use: …}, which reads the policy's own tokens",
-        )
-    settings = order.config["reward_model"]
-    spec = Model(name="reward model", dtype=settings["dtype"], attention=settings["attention"])
-    policy = Policy.load(locate(order, store, "reward_model"), spec=spec, device=order.runtime["device"])
-    head = load_head(store.open(parent.kind, parent.id).path(MODULES))
-    with torch.no_grad():
-        head.bias.sub_(judge.shift).div_(judge.scale)
-        head.weight.div_(judge.scale)
-    return policy, head.requires_grad_()
+def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading) -> tuple[str, ...]:
+    return kind, id_, loading.dtype, loading.attention, request.runtime.device
 
 
 def encode_rows(
-    order: Order,
+    request: StageRequest[StageConfig],
     store: Store,
     policy: Policy,
+    template: Template,
     *,
     max_prompt: int,
     max_completion: int,
@@ -165,11 +117,11 @@ def encode_rows(
     change: Callable[[Example], Example] = lambda example: example,
 ) -> Encoded:
     """Tokenise the rows of the stage's ``rows`` parent, each as ``change`` gives it."""
-    record = store.open("prepare", order.parents["rows"].id)
+    record = store.open("prepare", request.parents["rows"].id)
     return encode(
         map(change, read(record)),
         policy.tokeniser,
-        Template(**order.config["template"]),
+        template,
         max_prompt=max_prompt,
         max_completion=max_completion,
         training=training,

@@ -12,18 +12,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api import Sample
-    from harness.stages.order import Order, Tell
-    from harness.store import Store
+    from harness.spec.stages.score import Scoring
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.stages import Store
 
 
 class SharedServices:
     """The part of :class:`harness.api.MetricServices` that needs no model."""
 
     def __init__(
-        self, order: Order, store: Store, tell: Tell, samples: Sequence[Sample], read: Callable[[str], list[Sample]]
+        self,
+        request: StageRequest[Scoring],
+        store: Store,
+        tell: Tell,
+        samples: Sequence[Sample],
+        read: Callable[[str], list[Sample]],
     ) -> None:
         """Keep what is scored; ``read`` gives the answers of a parent of the stage, by the parent's name."""
-        self._order = order
+        self._request = request
         self._store = store
         self._tell = tell
         self._samples = samples
@@ -32,15 +38,15 @@ class SharedServices:
     @property
     def retry_before(self) -> float:
         """Return when the user asked for another try; 0 where nobody did."""
-        return float(self._order.runtime.get("retry_before", 0.0))
+        return self._request.runtime.retry_before
 
     def answers_of(self, label: str) -> Sequence[Sample]:
         """Return the answers of a row that the registration names in ``opponents``, one for each scored answer."""
         parent = f"opponent:{label}"
-        if parent not in self._order.parents:
+        if parent not in self._request.parents:
             raise StageError(
                 f"the metric asked for the answers of the row {label!r}",
-                where=self._order.label,
+                where=self._request.label,
                 expected="that row in `opponents` of its registration",
             )
         drawn: dict[str, dict[int, Sample]] = {}
@@ -50,7 +56,7 @@ class SharedServices:
         for sample in self._samples:
             answers = drawn.get(sample.id)
             if answers is None:
-                raise StageError(f"the row {label!r} has no answer to {sample.id}", where=self._order.label)
+                raise StageError(f"the row {label!r} has no answer to {sample.id}", where=self._request.label)
             found.append(answers[sample.draw % len(answers)])
         return found
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from harness.errors import MachineError, StageError
 from harness.store.damage import CorruptError, Damage
@@ -17,11 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from harness.spec.section import Document
     from harness.store.damage import What
 
 
+#: What the id was made from, and what the stage was made under.
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
+
 #: What the stage warned of, where it did: a list of texts.
 WARNINGS = "warnings.json"
+
+Content = TypeVar("Content", bound="Document")
 
 _DIFFERS = "is not what was written (its sha256 differs)"
 
@@ -35,11 +43,6 @@ class Record:
     folder: Path
     manifest: Mapping[str, Any]
     _checked: set[str] = field(default_factory=set, compare=False, repr=False)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The settings that the id was made from."""
-        return dict(self.json("config.json"))
 
     @property
     def label(self) -> str:
@@ -64,6 +67,27 @@ class Record:
         for known in below:
             self._check(known)
         return self.folder / name
+
+    def read(self, kind: type[Content]) -> Content:
+        """Read one of the stage's files, or its configuration, as what it is.
+
+        Raises:
+            StageError: it has another form: another release of the harness has written it.
+        """
+        content = self._content(kind.file)
+        try:
+            return validated(kind, content)
+        except ValidationError as error:
+            raise self._other_form(kind.file, error) from None
+
+    def lines(self, kind: type[Content]) -> Iterator[Content]:
+        """Read one of the stage's files of lines as what they are; see :meth:`read`."""
+        try:
+            with self.path(kind.file).open("rb") as stream:
+                for line in stream:  # only a line feed ends a line, whatever Unicode says of other characters
+                    yield validated(kind, line)
+        except ValidationError as error:
+            raise self._other_form(kind.file, error) from None
 
     def json(self, name: str) -> Any:
         """Read a JSON file."""
@@ -115,6 +139,15 @@ class Record:
         """Return what is wrong with a file of this stage."""
         return Damage(self.kind, self.id, self.folder, name, what, details, self.label)
 
+    def _other_form(self, name: str, error: ValidationError) -> StageError:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return StageError(
+            f"{name} has another form than this release writes ({place}: {first['msg']})",
+            where=str(self.folder),
+            hint="harness run makes the stage of this release",
+        )
+
     def _content(self, name: str) -> bytes:
         """Return the bytes of a file after checking these very bytes: small files are read once, not twice."""
         if name in files(self.manifest):
@@ -155,3 +188,13 @@ class Record:
             return True
         except OSError as error:
             raise cannot_read(path, error) from error
+
+
+def validated(kind: type[Content], text: bytes) -> Content:
+    """Return JSON as an object of a class."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        if error.errors(include_url=False)[0]["type"] != "json_invalid":
+            raise
+        return kind.model_validate(parse(text))  # a lone surrogate, which pydantic's own reader refuses

@@ -9,6 +9,7 @@ error.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -19,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import MachineError, StageError
 from harness.store.damage import CorruptError, Damage
 from harness.store.drafts import Draft
-from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal
+from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal, sync
 from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, read_manifest
 from harness.store.owners import SUFFIX, abandoned, owned
-from harness.store.records import Record
+from harness.store.records import CONFIG, ENVIRONMENT, WARNINGS, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 #: Where plugins keep what is no stage.
 CACHE = "cache"
 
+
+#: How often a place that another process is just clearing is tried again.
+_TRIES = 3
 
 #: After this long without a change what an unfinished stage has kept counts as given up.
 _OLD_SECONDS = 60 * 24 * 3600
@@ -156,7 +160,7 @@ class Store:
                 stack.enter_context(owned(folder.with_name(f"{folder.name}{SUFFIX}")))
                 folder.mkdir()
             try:
-                yield Draft(self, kind, stage_id, folder)
+                yield Draft(kind, stage_id, folder, self.folder(kind, stage_id))
             except MachineError:
                 raise
             except Exception as error:
@@ -166,6 +170,72 @@ class Store:
                 raise
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(
+        self,
+        draft: Draft,
+        *,
+        config: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        label: str,
+        measured: Iterable[str] = (),
+        replace: bool = False,
+    ) -> Record:
+        """Make a draft visible, as a whole.
+
+        Args:
+            draft: see :meth:`draft`; all its files are written.
+            config: what the id was made from.
+            environment: the fingerprint it was made under.
+            label: what people call it.
+            measured: files that hold timings and may differ between two equal runs.
+            replace: put it in the place of an earlier result, which the user wants replaced.
+
+        Returns:
+            The finished record; the earlier one where another process was first.
+
+        Raises:
+            StageError: an earlier result of the same stage under the same environment differs.
+            MachineError: the disk is full or the folder cannot be written.
+        """
+        draft.write_json(CONFIG, config)
+        draft.write_json(ENVIRONMENT, environment)
+        if self.warned:  # which process was first to load a model decides who warns: no part of the result
+            draft.write_json(WARNINGS, list(self.warned))
+            measured = (*measured, WARNINGS)
+        manifest = draft.seal(label, plugins=self.plugins, measured={*measured, ENVIRONMENT})
+        with machine_errors(draft.target):
+            draft.target.parent.mkdir(parents=True, exist_ok=True)
+            record = self._place(draft, manifest, environment, replace=replace)
+            sync(draft.target.parent)
+        return record
+
+    def _place(
+        self, draft: Draft, manifest: dict[str, Any], environment: Mapping[str, Any], *, replace: bool
+    ) -> Record:
+        for _ in range(_TRIES):
+            try:
+                draft.folder.rename(draft.target)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            else:
+                return Record(draft.kind, draft.id, draft.target, manifest)
+            earlier = self.look(draft.kind, draft.id)
+            if isinstance(earlier, Damage):
+                self.set_aside(earlier)
+            elif earlier is not None and replace:
+                return _take_the_place(draft, earlier, manifest)
+            elif earlier is not None:
+                try:
+                    earlier.verify()
+                except CorruptError as error:
+                    self.set_aside(error.damage)
+                except StageError:  # files of it were let go meanwhile
+                    continue
+                else:
+                    return _join(draft, earlier, manifest, environment)
+        raise MachineError("cannot put the finished stage into its place", where=str(draft.target))
 
     def let_go(self, kind: str, stage_id: str, names: Iterable[str]) -> None:
         """Remove files (or folders of files) of a finished stage, and say so in its manifest first."""
@@ -221,3 +291,48 @@ class Store:
                     mark.unlink(missing_ok=True)
                     removed += 1
         return removed
+
+
+def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: Mapping[str, Any]) -> Record:
+    """Keep the earlier record, and give it back the files that were let go."""
+    differing = _differing(earlier.manifest, manifest)
+    if differing and earlier.json(ENVIRONMENT) == environment:
+        raise StageError(
+            f"two runs of the same stage gave different {', '.join(differing)}",
+            where=str(earlier.folder),
+            hint="the first result is kept; please report it, because a stage must be deterministic",
+        )
+    gone = set(earlier.manifest.get("let_go", ()))
+    back = sorted(gone & set(manifest["files"]))
+    if not back:
+        return earlier
+    if differing:  # made on another machine: its checkpoint goes with its own log, not with the earlier one's
+        return _take_the_place(draft, earlier, manifest)
+    for name in back:  # until the manifest is replaced, nobody looks for them
+        place = earlier.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (draft.folder / name).replace(place)
+        sync(place.parent)
+    entries = {**earlier.manifest["files"], **{name: manifest["files"][name] for name in back}}
+    whole = seal({**earlier.manifest, "files": entries, "let_go": sorted(gone - set(back))})
+    replace_text(earlier.folder / MANIFEST, dump(whole))
+    return Record(draft.kind, draft.id, earlier.folder, whole)
+
+
+def _take_the_place(draft: Draft, earlier: Record, manifest: dict[str, Any]) -> Record:
+    aside = draft.folder.with_name(f"{draft.folder.name}.old")
+    earlier.folder.rename(aside)
+    draft.folder.rename(earlier.folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    return Record(draft.kind, draft.id, earlier.folder, manifest)
+
+
+def _differing(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> list[str]:
+    """Return the files that two runs of a stage do not agree on; what was let go is known by its digest."""
+    measured = {*earlier["measured"], *later["measured"]}
+    first, second = earlier["files"], files(later)
+    return sorted(
+        name
+        for name in {*files(earlier), *second} - measured
+        if name not in second or name not in first or first[name]["sha256"] != second[name]["sha256"]
+    )

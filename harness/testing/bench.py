@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
-from harness.training.assignment import Surroundings
+from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment
 from harness.training.rewards import CombinedReward, Part, TrainerState
@@ -111,7 +111,7 @@ def train_tiny(
     log: list[dict[str, Any]] = []
     stops = iter([15] if interrupted else [])
     with tempfile.TemporaryDirectory() as folder:
-        around = Surroundings(
+        context = RunContext(
             log=lambda row: log.append(dict(row)),
             ranks=ranks or Ranks(),
             unfinished=Path(folder) / "unfinished" if interrupted else None,
@@ -121,7 +121,8 @@ def train_tiny(
         def go(policy: Policy, current: Method) -> Outcome:
             log.clear()
             combined = CombinedReward([Part("probe", reward)])
-            segment = Segment(plan, policy, rows, current, around=around, reward=combined, load_reference=tiny_policy)
+            judges = Judges(reward=combined, load_reference=tiny_policy)
+            segment = Segment(plan, policy, rows, current, context=context, judges=judges)
             with own_generators(policy.device):
                 segment.begin()
                 segment.run()

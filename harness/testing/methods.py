@@ -229,7 +229,7 @@ class _Watched(_Wrapped):
 
 
 class _Garbage(_Wrapped):
-    def changed(self, run: Run, batch: Batch) -> Batch:
+    def changed(self, run: Run, batch: Batch) -> Batch:  # for subclasses
         return spoilt_batch(batch, run.policy.vocab_size)
 
     def run(self, run: Run) -> Run:

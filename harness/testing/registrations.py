@@ -20,7 +20,8 @@ from harness.api import (
     Registration,
     RewardRegistration,
 )
-from harness.plugins import Plugin, Registry, checks
+from harness.plugins import checks
+from harness.plugins.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -142,7 +142,7 @@ class FirstAbsent(Around):
         super().__init__(run)
         self._gone: set[tuple[str, tuple[int, ...]]] = set()
 
-    def drawn(self, batch: Batch, completions: Completions) -> Completions:
+    def drawn(self, batch: Batch, completions: Completions) -> Completions:  # for subclasses
         """Remember the first of each group."""
         if completions.ids.shape[1] > 1:
             self._gone |= {key[0] for key in _keys(batch, completions)}

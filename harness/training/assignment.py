@@ -7,17 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from harness.spec.recipe import Sampling
 from harness.training.distributed import Ranks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.spec.benchmark import Recipe
+    from harness.lm.model.policy import Policy
+    from harness.lm.score.reward_model import RewardModel
+    from harness.spec.recipe import StepSettings
+    from harness.spec.schedule import Curve, Position
+    from harness.training.critic import LoadRewardModel
+    from harness.training.reference import Precomputed
+    from harness.training.rewards import CombinedReward
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
 Log: TypeAlias = Callable[[Mapping[str, Any]], None]
 #: Called with (steps done, steps of the segment, steps a second).
-Tell: TypeAlias = Callable[[int, int, float], None]
+StepProgress: TypeAlias = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -26,14 +33,19 @@ class TrainingPlan:
 
     method: str
     """The method's name; also the name of the share of a method that applies noise instead of a loss."""
-    recipe: Recipe
+    recipe: StepSettings
     seed: int
-    first: Mapping[str, Any]
-    """Position of the first step, counted over the whole schedule (see :mod:`harness.training.schedule`)."""
-    last: Mapping[str, Any]
+    first: Position
+    """Where the segment begins on the whole schedule."""
+    last: Position
     """The segment ends before this position."""
-    curve: Mapping[str, Any]
-    """The learning rate: see :meth:`harness.training.schedule.Curve.from_config`."""
+    curve: Curve
+    """The learning rate."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """What a method's own sampling is limited by."""
+    tokens_per_micro_batch: int | None = None
+    """Most tokens in one forward; found from the device where None."""
+    gradient_checkpointing: bool = False
     previous: Path | None = None
     """The folder of the training stage that this one goes on from; None starts the optimiser afresh."""
     dropped: int = 0
@@ -52,13 +64,40 @@ class TrainingPlan:
     save_minutes: float = math.inf
     """Minutes after which there is another such state, at the next step that ends."""
 
+    @property
+    def longest_sample(self) -> int:
+        """Most tokens that a method samples for a prompt."""
+        return self.sampling.generate_length or self.recipe.max_completion_length
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the whole schedule has; 1 where steps alone are counted."""
+        return self.curve.end.whole_epochs or 1
+
 
 @dataclass(frozen=True)
-class Surroundings:
+class Judges:
+    """Whom a method may ask beside the policy, as far as it needs them."""
+
+    reward: CombinedReward | None = None
+    """The benchmark's reward."""
+    reward_model: RewardModel | None = None
+    """The model behind the reward, or that the method asks for."""
+    load_reference: Callable[[], Policy] | None = None
+    """Loads the checkpoint at which the method started, without dropout; called for the reference model and for each
+    critic that starts from it."""
+    load_reward_model: LoadRewardModel | None = None
+    """Loads the reward model, for a critic that starts from it."""
+    precomputed: Precomputed | None = None
+    """Log-probs of the rows' pairs under that checkpoint, if a stage computed them."""
+
+
+@dataclass(frozen=True)
+class RunContext:
     """What a segment is connected to. None of it changes a result."""
 
     log: Log
-    tell: Tell = lambda _done, _total, _rate: None
+    progress: StepProgress = lambda _done, _total, _rate: None
     ranks: Ranks = field(default_factory=Ranks)
     unfinished: Path | None = None
     """Folder for the states of this segment."""

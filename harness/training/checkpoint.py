@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from harness.errors import PluginError, StageError, StorageError
+from harness.spec.results.files import METHOD, METHOD_TENSORS, MODULES, OPTIMIZER
 from harness.store.files import cannot_write, exhausted, machine_errors, write_json
 
 if TYPE_CHECKING:
@@ -29,11 +30,7 @@ if TYPE_CHECKING:
     from harness.api import Method, State
     from harness.training.optimiser import Optimiser
 
-CHECKPOINT = "checkpoint"
-OPTIMIZER = "optimizer.safetensors"
-MODULES = "modules.safetensors"
-METHOD = "method.json"
-METHOD_TENSORS = "method.safetensors"
+#: The weights of an unfinished segment.
 WEIGHTS = "weights.safetensors"
 
 

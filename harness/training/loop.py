@@ -15,36 +15,34 @@ import torch
 from harness.errors import InputError, MachineError, StageError
 from harness.lm.model.folders import weights_digest
 from harness.lm.text.encode import collate
+from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.training import checkpoint, memo
 from harness.training.budget import out_of_memory, token_budget
 from harness.training.distributed import equal_everywhere, stop_together
-from harness.training.meters import Clock, PeakMemory
+from harness.training.meters import Clock, PeakMemory, step_seconds
 from harness.training.optimiser import Optimiser
 from harness.training.order import Order
 from harness.training.probe import ROWS, Probe, fitting
-from harness.training.record import Position, Settings, StepRecord
-from harness.training.schedule import Curve, position_step
+from harness.training.record import RunProgress, Settings, StepRecord
+from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
 from harness.training.stop import Stopped
-from harness.training.summary import held, module_digest, step_row, totals
+from harness.training.summary import active, held, module_digest, step_row
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
 from harness.training.weights import align, recompute_activations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harness.api import Method
     from harness.lm.model.policy import Policy
-    from harness.lm.score.reward_model import RewardModel
     from harness.lm.text.encode import EncodedRow
-    from harness.training.assignment import Surroundings, TrainingPlan
-    from harness.training.critic import LoadRewardModel
+    from harness.training.assignment import Judges, RunContext, TrainingPlan
     from harness.training.distributed import Ranks
-    from harness.training.reference import Precomputed
-    from harness.training.rewards import CombinedReward
 
 
 def train(
@@ -54,13 +52,9 @@ def train(
     method: Method,
     folder: Path,
     *,
-    around: Surroundings,
-    reward: CombinedReward | None = None,
-    reward_model: RewardModel | None = None,
-    load_reference: Callable[[], Policy] | None = None,
-    load_reward_model: LoadRewardModel | None = None,
-    precomputed: Precomputed | None = None,
-) -> dict[str, Any]:
+    context: RunContext,
+    judges: Judges,
+) -> TrainSummary:
     """Train one segment and write its checkpoint.
 
     Args:
@@ -69,27 +63,20 @@ def train(
         rows: the encoded training rows, over-long ones left out; all of them, on every rank.
         method: does the steps.
         folder: where rank 0 writes ``checkpoint/`` and the files beside it (see :mod:`harness.training.checkpoint`).
-        around: log, progress, ranks, where states are kept.
-        reward: the benchmark's reward, if the method needs one.
-        reward_model: the model behind the reward, or that the method asks for.
-        load_reference: loads the checkpoint at which the method started, without dropout; called for the reference
-            model and for each critic that starts from it.
-        load_reward_model: loads the reward model, for a critic that starts from it.
-        precomputed: log-probs of the rows' pairs under that checkpoint, if a stage computed them.
+        context: log, progress, ranks, where states are kept.
+        judges: whom the method may ask beside the policy.
 
     Returns:
-        The summary, as ``summary.json`` has it. The same on every rank, but for timings.
+        The summary. The same on every rank, but for timings.
 
     Raises:
         DivergedError: a loss, gradient or weight is not finite; nothing is written.
-        Stopped: a signal asked for an end; the state is kept if ``around.unfinished`` is given.
+        Stopped: a signal asked for an end; the state is kept if ``context.unfinished`` is given.
         HarnessError: whatever the method, the reward or the machine did wrong. On all ranks, whichever it befell.
     """
-    with own_generators(policy.device), stop_together(around.ranks):
+    with own_generators(policy.device), stop_together(context.ranks):
         try:
-            models: dict[str, Any] = {"reward_model": reward_model, "load_reference": load_reference}
-            models |= {"load_reward_model": load_reward_model, "precomputed": precomputed}
-            segment = Segment(plan, policy, rows, method, around=around, reward=reward, **models)
+            segment = Segment(plan, policy, rows, method, context=context, judges=judges)
             segment.begin()
             segment.run()
             return segment.finish(folder)
@@ -110,29 +97,25 @@ class Segment:
         rows: Sequence[EncodedRow],
         method: Method,
         *,
-        around: Surroundings,
-        reward: CombinedReward | None = None,
-        reward_model: RewardModel | None = None,
-        load_reference: Callable[[], Policy] | None = None,
-        load_reward_model: LoadRewardModel | None = None,
-        precomputed: Precomputed | None = None,
+        context: RunContext,
+        judges: Judges,
     ) -> None:
         """Set up everything that does not depend on the step."""
-        recipe = plan.recipe
+        recipe, precomputed = plan.recipe, judges.precomputed
         self.precomputed = precomputed
         self.plan = plan
         self.policy = policy
         self.rows = rows
         self.method = method
-        self.around = around
-        self.reward_model = reward_model
-        self.ranks = around.ranks
+        self.context = context
+        self.reward_model = judges.reward_model
+        self.ranks = context.ranks
         self.memory = PeakMemory(policy.device)
         self.order = Order([row.id for row in rows], seed=plan.seed, batch_size=recipe.batch_size)
         _check_ranks(recipe.batch_size, self.ranks)
         per_epoch = self.order.steps_per_epoch
-        self.curve = Curve.from_config(plan.curve, per_epoch)
-        self.first, self.last = position_step(plan.first, per_epoch), position_step(plan.last, per_epoch)
+        self.curve = LearningRate.of(plan.curve, per_epoch)
+        self.first, self.last = plan.first.step(per_epoch), plan.last.step(per_epoch)
         _check_span(self.first, self.last, self.curve)
         self.step = self.first
         self.clock = Clock(policy.device)
@@ -140,13 +123,13 @@ class Segment:
         align(policy.model)
         named = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self.optimiser.add(named)
-        if recipe.gradient_checkpointing:
+        if plan.gradient_checkpointing:
             recompute_activations(policy.model)
         self.updater = Updater(
             self.optimiser,
             self.ranks,
             self.clock,
-            budget=recipe.tokens_per_micro_batch or token_budget(policy),
+            budget=plan.tokens_per_micro_batch or token_budget(policy),
             max_grad_norm=recipe.max_grad_norm,
             device=policy.device,
         )
@@ -154,21 +137,21 @@ class Segment:
             policy,
             settings=Settings(
                 seed=plan.seed,
-                max_new_tokens=recipe.generate_length or recipe.max_completion_length,
-                epochs=recipe.epochs,
+                max_new_tokens=plan.longest_sample,
+                epochs=plan.epochs,
                 method=plan.method,
                 dropout=recipe.dropout,
-                gradient_checkpointing=recipe.gradient_checkpointing,
-                suppress_stops=recipe.suppress_stops,
+                gradient_checkpointing=plan.gradient_checkpointing,
+                suppress_stops=plan.sampling.suppress_stops,
             ),
             updater=self.updater,
             optimiser=self.optimiser,
             ranks=self.ranks,
             clock=self.clock,
-            position=Position(self.curve.end, per_epoch),
-            reward=reward,
-            load_reference=load_reference or _no_reference,
-            load_reward_model=load_reward_model,
+            position=RunProgress(self.curve.end, per_epoch),
+            reward=judges.reward,
+            load_reference=judges.load_reference or _no_reference,
+            load_reward_model=judges.load_reward_model,
             stored=precomputed.load(self._own_rows()) if precomputed else None,
             reference_digest=precomputed.weights_sha256 if precomputed else "",
         )
@@ -197,8 +180,8 @@ class Segment:
             checkpoint.load_moments(plan.previous, self.trained, modules=same)
             if same:
                 checkpoint.load_method(plan.previous, self.trained)
-        if self.around.unfinished is not None:
-            self._resume(self.around.unfinished)
+        if self.context.unfinished is not None:
+            self._resume(self.context.unfinished)
         self.clock.lap()
 
     def run(self) -> None:
@@ -208,9 +191,11 @@ class Segment:
         while self.step < self.last:
             self._take_step()
             done = self.step - start
-            self.around.tell(self.step - self.first, self.last - self.first, done / max(1e-9, time.monotonic() - began))
+            self.context.progress(
+                self.step - self.first, self.last - self.first, done / max(1e-9, time.monotonic() - began)
+            )
             # one exchange for both questions: a signal outweighs a state that is due, and asks for one too
-            number, due = divmod(self.ranks.worst(2 * self.around.stop() + self._is_due()), 2)
+            number, due = divmod(self.ranks.worst(2 * self.context.stop() + self._is_due()), 2)
             if self.kept is not None and self.step < self.last and (number or due):
                 self._keep()
                 self.saved = time.monotonic()
@@ -218,7 +203,7 @@ class Segment:
             if number and self.step < self.last:
                 raise Stopped(number, self.step)
 
-    def finish(self, folder: Path) -> dict[str, Any]:
+    def finish(self, folder: Path) -> TrainSummary:
         """Check and write the result, and return the summary."""
         self.updater.check_weights()
         if self.ranks.world > 1:
@@ -227,9 +212,9 @@ class Segment:
         digest = None
         if self.ranks.first:
             with checkpoint.writing(folder):
-                self.policy.save(folder / checkpoint.CHECKPOINT)
+                self.policy.save(folder / CHECKPOINT)
             checkpoint.save_state(folder, self.trained)
-            digest = weights_digest(folder / checkpoint.CHECKPOINT)
+            digest = weights_digest(folder / CHECKPOINT)
         digest = next(found for found in self.ranks.gather(digest) if found is not None)
         if self.kept is not None and self.ranks.first:
             self.kept.discard()
@@ -259,7 +244,7 @@ class Segment:
     def _is_due(self) -> bool:
         """Return whether this rank wants a state kept; the first one's clock counts for all."""
         every = self.plan.save_every
-        asked = self.around.keep()
+        asked = self.context.keep()
         late = self.ranks.first and time.monotonic() - self.saved >= 60 * self.plan.save_minutes
         return asked or late or bool(every and (self.step - self.first) % every == 0)
 
@@ -288,7 +273,7 @@ class Segment:
         equal_everywhere(self.ranks, found and found[0], "the step to go on from")
         if found is None:
             if folder.is_dir() and any(folder.iterdir()):
-                self.around.note("an unfinished state was made in another environment or is broken: starting again")
+                self.context.note("an unfinished state was made in another environment or is broken: starting again")
             return
         self.step, place, extra = found
         checkpoint.load_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
@@ -298,7 +283,7 @@ class Segment:
         self.updater.budget, self.updater.halvings = extra["budget"], extra["halvings"]
         for row in logged(place):
             self._note(row)
-        self.around.note(f"going on at step {self.step}")
+        self.context.note(f"going on at step {self.step}")
 
     def _keep(self) -> None:
         kept = self.kept
@@ -318,9 +303,9 @@ class Segment:
     def _note(self, row: dict[str, Any]) -> None:
         self.log.append(row)
         if self.ranks.first:
-            self.around.log(row)
+            self.context.log(row)
 
-    def _summary(self, digest: str) -> dict[str, Any]:
+    def _summary(self, digest: str) -> TrainSummary:
         policy, services = self.policy, self.services
         models = [held("policy", self.trained.parameters.values())]
         if services.reference is not None:
@@ -329,26 +314,31 @@ class Segment:
             models.append(held("reward", self.reward_model.parameters()))
         models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
         name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else str(policy.device)
-        return {
-            "steps": self.last - self.first,
-            "first_step": self.first,
-            "last_step": self.last,
-            **totals(self.log),
-            "peak_memory_bytes": self.memory.read(),
-            "device": name,
-            "threads": torch.get_num_threads(),
-            "ranks": self.ranks.world,
-            "models_held": models,
-            **({"reference_logprobs": dict(self.precomputed.cost)} if self.precomputed else {}),
-            "weights_sha256": digest,
-            "rows": {"used": len(self.rows), "dropped_overlong": self.plan.dropped},
-            "micro_batches": {
-                "tokens": self.updater.budget,
-                "halvings": self.updater.halvings,
-                "total": sum(row["micro_batches"] for row in self.log),
-            },
-            "concurrent": self.plan.concurrent,
-        }
+        return TrainSummary(
+            steps=self.last - self.first,
+            first_step=self.first,
+            last_step=self.last,
+            seconds={phase: sum(row["seconds"][phase] for row in self.log) for phase in PHASES},
+            step_seconds=step_seconds(self.log),
+            tokens_generated=sum(row["tokens"]["generated"] for row in self.log),
+            tokens_trained=sum(row["tokens"]["trained"] for row in self.log),
+            reward_calls=sum(row["reward"]["calls"] for row in self.log if "reward" in row),
+            active=active(self.log),
+            peak_memory_bytes=self.memory.read(),
+            device=name,
+            threads=torch.get_num_threads(),
+            ranks=self.ranks.world,
+            models_held=tuple(models),
+            reference_logprobs=self.precomputed.cost if self.precomputed else None,
+            weights_sha256=digest,
+            rows=RowsUsed(used=len(self.rows), dropped_overlong=self.plan.dropped),
+            micro_batches=MicroBatches(
+                tokens=self.updater.budget,
+                halvings=self.updater.halvings,
+                total=sum(row["micro_batches"] for row in self.log),
+            ),
+            concurrent=self.plan.concurrent,
+        )
 
 
 def _check_ranks(batch_size: int, ranks: Ranks) -> None:
@@ -358,7 +348,7 @@ def _check_ranks(batch_size: int, ranks: Ranks) -> None:
         )
 
 
-def _check_span(first: int, last: int, curve: Curve) -> None:
+def _check_span(first: int, last: int, curve: LearningRate) -> None:
     if not first < last <= curve.end:
         raise InputError(
             "these steps are not within the schedule",

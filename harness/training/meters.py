@@ -10,17 +10,16 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from harness.spec.results.train import PHASES, Phase, Quartiles, StepSeconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from harness.api import Completions, Rewards
-
-Phase: TypeAlias = Literal["sampling", "reward", "forward_backward", "optimiser", "other"]
-PHASES: tuple[Phase, ...] = ("sampling", "reward", "forward_backward", "optimiser", "other")
 
 
 class Clock:
@@ -165,20 +164,20 @@ class Signal:
         return row
 
 
-def quartiles(values: Sequence[float]) -> dict[str, float]:
+def quartiles(values: Sequence[float]) -> Quartiles:
     """Return the median and the quartiles (linear interpolation between order statistics)."""
     if len(values) < 2:
         only = values[0] if values else 0.0
-        return {"median": only, "q1": only, "q3": only}
+        return Quartiles(median=only, q1=only, q3=only)
     q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-    return {"median": median, "q1": q1, "q3": q3}
+    return Quartiles(median=median, q1=q1, q3=q3)
 
 
-def step_seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def step_seconds(rows: Iterable[Mapping[str, Any]]) -> StepSeconds:
     """Return the quartiles of the seconds a step, by phase and in ``total``."""
     laps = [row["seconds"] for row in rows]
-    by_phase: dict[str, dict[str, float]] = {name: quartiles([lap[name] for lap in laps]) for name in PHASES}
-    return {**by_phase, "total": quartiles([sum(lap[name] for name in PHASES) for lap in laps])}
+    phases = {name: quartiles([lap[name] for lap in laps]) for name in PHASES}
+    return StepSeconds(**phases, total=quartiles([sum(lap[name] for name in PHASES) for lap in laps]))
 
 
 class PeakMemory:

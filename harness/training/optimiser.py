@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from harness.spec.benchmark import Recipe
+    from harness.spec.recipe import StepSettings
 
 #: What torch keeps for each parameter.
 _STATE = ("exp_avg", "exp_avg_sq", "step")
@@ -37,7 +37,7 @@ def decays(parameter: nn.Parameter) -> bool:
 class Optimiser:
     """One optimiser over the policy and whatever modules a method added."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: StepSettings) -> None:
         """Prepare an optimiser without parameters (see :meth:`add`)."""
         self._kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self._recipe = recipe

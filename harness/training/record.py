@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Position:
+class RunProgress:
     """Where in the whole schedule the run stands. Implements :class:`harness.api.Progress`."""
 
     total_steps: int

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
     from harness.api import Completions, Prompts
     from harness.lm.text.encode import EncodedRow
-
-#: The file of a stage that computed them.
-FILE = "logprobs.safetensors"
+    from harness.spec.results.train import ReferenceCost
 
 _KEY_BYTES = 16
 
@@ -141,8 +139,8 @@ class Precomputed:
     path: Path
     weights_sha256: str
     """Of the reference model, when the values were computed."""
-    cost: Mapping[str, Any]
-    """``pairs``, ``tokens`` and ``seconds`` of that stage, for the summary."""
+    cost: ReferenceCost
+    """Of that stage, for the summary."""
 
     def load(self, rows: Sequence[EncodedRow]) -> StoredLogProbs:
         """Read the values of some rows."""

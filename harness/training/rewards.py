@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Completions
-    from harness.plugins import Registry
-    from harness.spec.benchmark import Reward
+    from harness.plugins.registry import Registry
+    from harness.spec.reward import Reward
 
 #: A reward model as a reward sees it: prompts and completions to scores.
 Scores: TypeAlias = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
@@ -78,7 +78,7 @@ class CombinedReward:
     """All parts of a benchmark's reward."""
 
     def __init__(self, parts: Sequence[Part], aggregate: str = "before") -> None:
-        """Combine ``parts``: see :class:`harness.spec.benchmark.Reward`.
+        """Combine ``parts``: see :class:`harness.spec.reward.Reward`.
 
         ``before``: r = sum of weight x part; the group's mean comes off later, as for a single reward. ``after``: each
         part is first brought to mean 0 and standard deviation 1 (n - 1 in the denominator) over the candidates of its

@@ -7,31 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-def position_step(position: Mapping[str, Any], steps_per_epoch: int) -> int:
-    """Return the step number of a position.
-
-    A position is ``{"epoch": e}``, ``{"step": s}``, or ``{"behind": position, "epochs": e, "steps": s}``: so many
-    epochs or so many steps behind another position, whichever comes first.
-    """
-    if "behind" in position:
-        start = position_step(position["behind"], steps_per_epoch)
-        return start + min(int(position["epochs"]) * steps_per_epoch, int(position["steps"]))
-    return int(position["step"] if "step" in position else position["epoch"] * steps_per_epoch)
-
-
-def position_epochs(position: Mapping[str, Any]) -> int:
-    """Return how many epochs lie before a position that is not a step, the last of them cut short where it says so."""
-    return position_epochs(position["behind"]) + int(position["epochs"]) if "behind" in position else position["epoch"]
+    from harness.spec.schedule import Curve
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningRate:
     """A learning rate over the steps ``[first, last)``.
 
     With t steps behind it and n steps in all after the warm-up, the rate at a step is
@@ -48,16 +31,23 @@ class Curve:
     first: int
     last: int
     switch: int | None = None
-    then: Curve | None = None
+    then: LearningRate | None = None
 
     @classmethod
-    def from_config(cls, curve: Mapping[str, Any], steps_per_epoch: int) -> Curve:
-        """Build from plain values in which steps are positions (see :func:`position_step`)."""
-        steps = {n: position_step(curve[n], steps_per_epoch) for n in ("first", "last", "switch") if n in curve}
-        then = cls.from_config(curve["then"], steps_per_epoch) if "then" in curve else None
-        return cls(**{**curve, **steps, "then": then})
+    def of(cls, curve: Curve, steps_per_epoch: int) -> LearningRate:
+        """Return a curve whose positions have become steps."""
+        return cls(
+            curve.kind,
+            curve.peak,
+            curve.floor,
+            curve.warmup_steps,
+            curve.first.step(steps_per_epoch),
+            curve.last.step(steps_per_epoch),
+            None if curve.switch is None else curve.switch.step(steps_per_epoch),
+            None if curve.then is None else cls.of(curve.then, steps_per_epoch),
+        )
 
-    def at(self, step: int) -> Curve:
+    def at(self, step: int) -> LearningRate:
         """Return the curve that a step is on: this one, or the one that has taken over from it."""
         return self if self.then is None or self.switch is None or step < self.switch else self.then.at(step)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.training.distributed import Ranks
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
-    from harness.training.record import Position, Settings
+    from harness.training.record import RunProgress, Settings
     from harness.training.reference import StoredLogProbs
     from harness.training.rewards import CombinedReward
     from harness.training.updates import Updater
@@ -53,7 +53,7 @@ class Services:
         optimiser: Optimiser,
         ranks: Ranks,
         clock: Clock,
-        position: Position,
+        position: RunProgress,
         reward: CombinedReward | None,
         load_reference: Callable[[], Policy],
         load_reward_model: LoadRewardModel | None = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import PluginError
-from harness.training.meters import PHASES, step_seconds
+from harness.spec.results.train import HeldModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -100,30 +100,23 @@ def _said(said: Mapping[str, Any], method: str) -> dict[str, Any]:
     return row | ({"not_finite": not_finite} if not_finite else {})
 
 
-def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the part of a summary that follows from the rows."""
-    active: dict[str, bool] = {}
+def active(rows: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Return whether each share of the loss had a gradient in some step."""
+    found: dict[str, bool] = {}
     for row in rows:
         for name, yes in row["moved"].items():
-            active[name] = active.get(name, False) or yes
-    return {
-        "seconds": {name: sum(row["seconds"][name] for row in rows) for name in PHASES},
-        "step_seconds": step_seconds(rows),
-        "tokens_generated": sum(row["tokens"]["generated"] for row in rows),
-        "tokens_trained": sum(row["tokens"]["trained"] for row in rows),
-        "reward_calls": sum(row["reward"]["calls"] for row in rows if "reward" in row),
-        "active": active,
-    }
+            found[name] = found.get(name, False) or yes
+    return found
 
 
-def held(role: str, parameters: Iterable[nn.Parameter]) -> dict[str, Any]:
+def held(role: str, parameters: Iterable[nn.Parameter]) -> HeldModel:
     """Return how large a model is that was held in memory beside the others."""
     known = list(parameters)
-    return {
-        "role": role,
-        "parameters": sum(parameter.numel() for parameter in known),
-        "bytes": sum(parameter.numel() * parameter.element_size() for parameter in known),
-    }
+    return HeldModel(
+        role=role,
+        parameters=sum(parameter.numel() for parameter in known),
+        bytes=sum(parameter.numel() * parameter.element_size() for parameter in known),
+    )
 
 
 def module_digest(module: nn.Module) -> str:

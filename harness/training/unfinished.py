@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError
+from harness.spec.results.train import TrainStep
 from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
 from harness.store.identity import digest, file_digest
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-ROWS = "train.jsonl"
 
 
 class Unfinished:
@@ -51,7 +51,7 @@ class Unfinished:
             draft.mkdir()
         try:
             write(draft)
-            write_jsonl(draft / ROWS, rows)
+            write_jsonl(draft / TrainStep.file, rows)
             with machine_errors(draft):
                 names = sorted(path.name for path in draft.iterdir())
                 for name in names:
@@ -99,7 +99,7 @@ class Unfinished:
 
 def logged(place: Path) -> list[dict[str, Any]]:
     """Return the log of a state."""
-    return list(read_jsonl(place / ROWS))
+    return list(read_jsonl(place / TrainStep.file))
 
 
 def _whole(place: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from benchmark.invented import Load, Mistakes
 
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
 

@@ -15,7 +15,7 @@ from harness.api import (
     Preset,
     RewardRegistration,
 )
-from harness.plugins import Plugin, Registry
+from harness.plugins.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from harness.api import Kind, Registration

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.benchmark import json_schema, load_benchmark, profiles
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
 DOLLY = Path(__file__).resolve().parents[2] / "benchmarks" / "dolly.yaml"

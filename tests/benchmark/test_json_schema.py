@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from harness.benchmark import json_schema
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

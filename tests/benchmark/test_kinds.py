@@ -10,7 +10,7 @@ from execution.bench import tiny
 
 from harness.benchmark import load_benchmark
 from harness.errors import InputError
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from pathlib import Path

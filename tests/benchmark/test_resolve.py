@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 from benchmark.invented import SMALL
 
-from harness.spec.benchmark import Cases, Compare, Decoding, MetricUse, Recipe
+from harness.spec.benchmark import Cases, Compare, MetricUse
+from harness.spec.decoding import Decoding
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from benchmark.invented import Load, Mistakes

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from harness.api import Column, MethodRegistration, MetricRegistration, Options, RewardRegistration
 from harness.benchmark import json_schema, load_benchmark
 from harness.errors import InputErrors
-from harness.plugins import Plugin, Registry
+from harness.plugins.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,11 @@ from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.resolve import FILE_KEYS
 from harness.benchmark.scores import PART_KEYS
 from harness.spec import benchmark as schema
-from harness.spec.benchmark import DISPLAY, RESULT, RUNTIME, Benchmark, DataUse, MethodEntry, RewardUse, Section
+from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
+from harness.spec.decoding import Decoding
+from harness.spec.recipe import Recipe
+from harness.spec.reward import RewardUse
+from harness.spec.section import DISPLAY, RESULT, RUNTIME, Section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmark-file.md"
 
@@ -45,7 +49,7 @@ def test_every_key_of_a_file_is_documented() -> None:
 
 def test_documented_defaults_are_the_real_ones() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    for heading, section in (("## Recipe", schema.Recipe), ("## Decoding", schema.Decoding)):
+    for heading, section in (("## Recipe", Recipe), ("## Decoding", Decoding)):
         part = text[text.index(heading) :].split("\n## ")[0]
         rows = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", part, re.MULTILINE))
         assert rows.keys() == section.model_fields.keys()

@@ -9,11 +9,11 @@ import pytest
 
 from harness.benchmark import load_benchmark
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"

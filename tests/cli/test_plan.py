@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from plan.files import Planner, small, write_rows
 
 from harness.cli import main
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from pathlib import Path

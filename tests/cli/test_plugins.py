@@ -275,7 +275,7 @@ def test_listing_the_builtins_imports_nothing_heavy() -> None:
         "import sys\n"
         "from importlib.metadata import EntryPoint\n"
         "from harness.cli.plugins import option_rows\n"
-        "from harness.plugins import load_registry\n"
+        "from harness.plugins.loader import load_registry\n"
         f"points = [EntryPoint(n, v, 'harness') for n, v in {entry_points.get('harness', {})!r}.items()]\n"
         "registry = load_registry(entry_points=points, environment={})\n"
         "for row in registry.plugins:\n"

@@ -17,8 +17,8 @@ from harness.errors import MachineError
 from harness.execution import device
 from harness.execution.outcome import Failure, Outcome, Rebuilt
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

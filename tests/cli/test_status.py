@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from harness.benchmark import load_benchmark
 from harness.cli import main
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.spec.results.prepare import DataProvenance, PreparedModel
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from harness.plan import Plan, Stage
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 FILE = """\
 benchmark: small
@@ -70,9 +71,9 @@ class Project:
                 if stage.id and not stage.done and wanted(stage):
                     todo = True
                     with self.store.draft(stage.kind, stage.id) as draft:
-                        for name in ("provenance.json", "model.json"):
-                            draft.write_json(name, {"content": stage.id, "rows": 8})
-                        draft.commit(config=stage.config, environment={}, label=stage.label)
+                        draft.write(DataProvenance(content=stage.id, rows=8, origin="file"))
+                        draft.write(PreparedModel(content=stage.id))
+                        self.store.commit(draft, config=stage.config.to_json(), environment={}, label=stage.label)
 
     def status(self, *arguments: str) -> Result:
         return CliRunner().invoke(main, ["status", str(self.file), "--results", str(self.store.root), *arguments])

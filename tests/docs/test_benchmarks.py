@@ -11,8 +11,8 @@ from hub.rows import write, xsum_row
 from harness.benchmark import load_benchmark, profiles
 from harness.cli import main
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.store.stages import Store
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "benchmarks").glob("*.yaml"))
 CASES = [(file, profile) for file in FILES for profile in profiles(file)]

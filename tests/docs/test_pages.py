@@ -12,7 +12,7 @@ import pytest
 
 from harness.api.registration import DatasetRegistration, MethodRegistration, MetricRegistration
 from harness.cli import main
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

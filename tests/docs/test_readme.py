@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli import COMMANDS
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.testing.bench import Outcome, train_tiny
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.store import Store
+from execution import warm
+
 from harness.store.manifest import files
+from harness.store.stages import Store
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 KINDS = ("prepare", "train", "precompute", "generate", "score")
 
@@ -61,6 +63,8 @@ class Bench:
     folder: Path
     content: Mapping[str, Any] = field(default_factory=tiny)
     environment: Mapping[str, str] = field(default_factory=dict)
+    cold: bool = False
+    """Whether each run imports what it needs itself, as a user's does; see :mod:`execution.warm`."""
 
     @property
     def results(self) -> Path:
@@ -86,13 +90,18 @@ class Bench:
 
     def run(self, *arguments: str, code: int = 0, name: str = "run", **environment: str) -> str:
         """Run to the end, check the exit code and return standard error (no traceback in it)."""
-        done = subprocess.run(
-            self.command(*arguments, name=name), env=self.surroundings(**environment), capture_output=True, text=True,
-            timeout=PATIENCE, check=False, cwd=self.folder,
-        )  # fmt: skip
+        done = self.ended(self.command(*arguments, name=name), self.surroundings(**environment))
         assert done.returncode == code, done.stderr + done.stdout
         assert "Traceback" not in done.stderr
         return done.stderr
+
+    def ended(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a :meth:`command` to its end."""
+        if not self.cold and warm.fits(environment):
+            return warm.warm().run(command[3:], environment, self.folder, PATIENCE)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=self.folder
+        )
 
     @contextlib.contextmanager
     def running(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:

@@ -10,7 +10,7 @@ from store.stage import ENVIRONMENT, ID
 
 from harness.api import Example
 from harness.execution.columns import columns_of
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,8 @@ PROMPT = {"prompt": "Why?"}
     ids=["completion", "references", "preference", "undesirable", "prompt"],
 )
 def test_references_are_what_answers_are_compared_with(tmp_path: Path, example: Example, *, compared: bool) -> None:
-    with Store(tmp_path).draft("prepare", ID) as draft:
+    store = Store(tmp_path)
+    with store.draft("prepare", ID) as draft:
         draft.write_jsonl("rows.jsonl", [asdict(example)])
-        record = draft.commit(config={}, environment=ENVIRONMENT, label="rows")
+        record = store.commit(draft, config={}, environment=ENVIRONMENT, label="rows")
     assert columns_of(record) == (frozenset({"references"}) if compared else frozenset())

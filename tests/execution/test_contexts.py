@@ -9,7 +9,7 @@ from execution.bench import Bench, tiny
 from execution.test_bad_input import errors
 
 from harness.lm.model.sources import initialise, train_bpe
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from pathlib import Path

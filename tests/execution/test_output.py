@@ -18,10 +18,8 @@ pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other thing
 
 
 def run(bench: Bench, *arguments: str) -> tuple[str, str]:
-    done = subprocess.run(
-        bench.command(*arguments), env=bench.surroundings(), capture_output=True, text=True, timeout=PATIENCE,
-        check=True, cwd=bench.folder,
-    )  # fmt: skip
+    done = bench.ended(bench.command(*arguments), bench.surroundings())
+    assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
 
 

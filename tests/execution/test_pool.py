@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from execution.bench import PATIENCE
 from execution.patient import install_patient, wanting
+from stages import configs
 
 from harness.execution.pool import Pool
-from harness.execution.rehearsal import KIND, inspect_in
+from harness.execution.rehearsal import InspectionRequest, UsedPlugin, inspect_in
 from harness.execution.worker import _answer
 from harness.plan import Stage
-from harness.stages import Order
+from harness.spec.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
-STAGE = Stage("train", "t", {"method": "patient", "options": {}}, {}, {}, key="k", id="i", content="i", done=False)
+STAGE = Stage("t", configs.train_config("patient"), {}, Runtime(), key="k", id="i", content="i", done=False)
 
 
 @pytest.fixture
@@ -41,8 +42,8 @@ def test_the_end_does_not_wait_for_a_worker_that_finishes_its_stage_after_all(
     monkeypatch.setenv("PATIENT", wanting("outlast", tmp_path / "word"))
     worker = pool.idle()
     assert worker is not None
-    used = [{"kind": "method", "name": "patient", "options": {}}]
-    worker.give(STAGE, Order(KIND, "", "plugins", {"plugins": used}, {}, {"threads": 1}, tmp_path, ()))
+    used = (UsedPlugin(kind="method", name="patient", options={}),)
+    worker.give(STAGE, InspectionRequest(used=used, results=tmp_path, blocked=()))
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "word" / "waiting").exists():
         assert time.monotonic() < deadline
@@ -59,7 +60,7 @@ def test_an_inspection_whose_process_dies_is_made_once_more(
 ) -> None:
     monkeypatch.setenv("PATIENT", wanting("die in build", tmp_path / "word"))
     (tmp_path / "word" / "lives").write_text(lives)
-    failed = inspect_in(pool, [STAGE], tmp_path, 1, ())
+    failed = inspect_in(pool, [STAGE], tmp_path, ())
     assert (tmp_path / "word" / "lives").read_text() == left
     assert (failed is None) == (lives == "x")
     if failed is not None:

@@ -10,8 +10,8 @@ from execution.bench import Bench, tiny
 
 from harness.api import MethodRegistration, MetricRegistration, Options, RewardRegistration
 from harness.errors import InputErrors, PluginError
-from harness.execution.rehearsal import inspect_plugins
-from harness.plugins import Plugin, Registry
+from harness.execution.rehearsal import UsedPlugin, inspect_plugins
+from harness.plugins.registry import Plugin, Registry
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def registry(registration: Any, kind: Any) -> Registry:
 
 def inspect_method(build: Callable[[Any], Any], **settings: Any) -> None:
     registration = MethodRegistration(name="it", summary="s", build=build, **settings)
-    inspect_plugins([{"kind": "method", "name": "it", "options": {}}], registry(registration, "method"))
+    inspect_plugins([UsedPlugin(kind="method", name="it", options={})], registry(registration, "method"))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def by_place(completions: list[str], /, **_: Any) -> list[float]:
 
 def inspect_reward(function: Callable[..., Any], **settings: Any) -> None:
     registration = RewardRegistration(name="it", summary="s", build=function, function=True, **settings)
-    inspect_plugins([{"kind": "reward", "name": "it", "options": {}}], registry(registration, "reward"))
+    inspect_plugins([UsedPlugin(kind="reward", name="it", options={})], registry(registration, "reward"))
 
 
 def test_a_reward_declares_the_columns_that_it_asks_for() -> None:
@@ -196,7 +196,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
         Plugin("method", "it", "it", "guest", "1", "guest", "ok", registration=method),
         Plugin("metric", "that", "that", "guest", "1", "guest", "ok", registration=metric),
     ]
-    used = [{"kind": "method", "name": "it", "options": {}}, {"kind": "metric", "name": "that", "options": {}}]
+    used = [UsedPlugin(kind="method", name="it", options={}), UsedPlugin(kind="metric", name="that", options={})]
     with pytest.raises(InputErrors) as raised:
         inspect_plugins(used, Registry(rows))
     assert [type(error) for error in raised.value.errors] == [PluginError, PluginError]

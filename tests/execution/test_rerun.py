@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from execution.bench import KINDS, Bench, tiny
 
-from harness.store import CorruptError, Store
+from harness.store.damage import CorruptError
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.store import Record
+    from harness.store.records import Record
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 

@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from execution.bench import PATIENCE, Bench, tiny
+from execution.bench import Bench, tiny
 from safetensors.torch import load_file, save_file
 
 from harness.execution.hearing import MEANINGLESS, Hearing
@@ -86,10 +85,7 @@ def warned(said: str) -> list[str]:
 
 
 def output(bench: Bench, command: list[str], code: int = 0) -> tuple[str, str]:
-    done = subprocess.run(
-        command, env=bench.surroundings(), capture_output=True, text=True, timeout=PATIENCE, check=False,
-        cwd=bench.folder,
-    )  # fmt: skip
+    done = bench.ended(command, bench.surroundings())
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 

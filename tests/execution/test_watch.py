@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
+from stages import configs
 
 from harness.execution.watch import Bars, Lines, Pace, TimeLeft, clock
 from harness.plan import Plan, Stage
 from harness.plan.estimate import Estimate
+from harness.spec.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-def stage(kind: Any, label: str) -> Stage:
-    return Stage(kind, label, {}, {}, {}, key=label, id=label, content=label, done=False)
+    from harness.spec.stages.kinds import AnyStageConfig
 
 
-TRAIN, GENERATE, SCORE = stage("train", "m/eso/seed 0/epochs 4-5"), stage("generate", "g"), stage("score", "s")
+def stage(config: AnyStageConfig, label: str) -> Stage:
+    return Stage(label, config, {}, Runtime(), key=label, id=label, content=label, done=False)
+
+
+TRAIN = stage(configs.train_config(), "m/eso/seed 0/epochs 4-5")
+GENERATE, SCORE = stage(configs.generate_config(), "g"), stage(configs.score_config(), "s")
 SECONDS = {TRAIN.key: 100.0, GENERATE.key: 20.0, SCORE.key: 1.0}
 
 
@@ -74,7 +79,7 @@ def test_two_workers_are_expected_to_take_half_the_time() -> None:
 
 def test_the_time_left_is_unknown_while_sizes_are(now: Callable[[float], None]) -> None:
     left = TimeLeft()
-    other = stage("train", "unknown")
+    other = stage(configs.train_config(), "unknown")
     left.plan(plan(), [TRAIN, other])
     assert str(left) == "time left unknown"
     SECONDS[other.key] = 5.0

@@ -13,7 +13,7 @@ from lm.families import FAMILIES
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise, train_bpe
 from harness.lm.text.tokenise import Tokeniser
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

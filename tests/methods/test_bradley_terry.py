@@ -15,7 +15,7 @@ from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, t
 from harness.lm.score.logprobs import final_states
 from harness.lm.score.reward_model import RewardModel, answer_text, load_head
 from harness.lm.text.encode import collate, encode
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.bradley_terry.method import BradleyTerry

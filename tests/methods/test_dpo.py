@@ -18,7 +18,7 @@ from methods.preferences import PairCase, expected, random_pairs
 from pydantic import ValidationError
 
 from harness.api import InputError
-from harness.spec import benchmark as schema
+from harness.spec.recipe import Recipe
 from harness_plugins.methods.dpo.losses import pair_losses
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def test_what_is_registered() -> None:
     assert {"paper", "official", "trl"} == set(offered.presets)
     for preset in offered.presets.values():
         assert offered.options(**preset.options) == offered.options()
-        recipe = schema.Recipe(**preset.recipe)
+        recipe = Recipe(**preset.recipe)
         assert (recipe.dropout, recipe.optimizer, recipe.weight_decay) == (0.0, "adamw", 0.0)
         assert preset.summary
     rates = {name: preset.recipe["method_learning_rate"] for name, preset in offered.presets.items()}

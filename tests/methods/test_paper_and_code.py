@@ -20,11 +20,11 @@ from methods.preferences import random_pairs
 from ruamel.yaml import YAML
 
 from harness.benchmark import load_benchmark
-from harness.plugins import load_registry
-from harness.spec import benchmark as schema
+from harness.plugins.loader import load_registry
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "paper-and-code.md"
 
@@ -181,7 +181,7 @@ def test_a_preset_that_is_named_sets_options_recipe_and_epochs(name: str, preset
     assert entry["active"] == (stated.active or "last")
     *_, bare = resolved({"use": name, "label": "it"}, tmp_path)["methods"]
     assert bare["options"] == registration(name).options().model_dump(mode="json")
-    assert bare["recipe"] == schema.Recipe().model_dump(mode="json")
+    assert bare["recipe"] == Recipe().model_dump(mode="json")
 
 
 @pytest.mark.parametrize("key", [key for key in SETTABLE if "use" in (ROWS[key].paper or {}) and key != "D1"])

@@ -15,8 +15,9 @@ from methods.cases import NAMES, make, registration
 from pydantic import TypeAdapter
 
 from harness.api import Method
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.spec import benchmark as schema
+from harness.spec.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 #: What every method that adds a term to the supervised one calls its weight.
@@ -54,7 +55,7 @@ def test_presets_are_settings_that_exist(name: str) -> None:
     assert {"paper", "official"} <= set(offered.presets)
     for preset in offered.presets.values():
         offered.options(**preset.options)
-        schema.Recipe(**preset.recipe)
+        Recipe(**preset.recipe)
         assert preset.summary
         if preset.active is not None:
             TypeAdapter(schema.Active).validate_python(preset.active)

@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from harness.api import Column, InputError, MachineError, MetricRegistration, StageError
 from harness.errors import PluginError
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
 from harness_plugins.metrics.evaluate import EvaluateOptions, local_digest
 from harness_plugins.metrics.evaluate_module import EvaluateModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
 HEAD = """
 import datasets
@@ -363,7 +365,7 @@ def test_our_evaluate_metric_comes_back_through_the_other_adapter(
 ) -> None:
     (tmp_path / "round_trip.py").write_text(
         "import evaluate\n"
-        "from harness.plugins import load_registry\n"
+        "from harness.plugins.loader import load_registry\n"
         "from importlib.metadata import EntryPoint\n"
         "from harness_plugins.metrics import as_evaluate\n\n"
         "point = EntryPoint('metric-rouge', 'harness_plugins.metrics.rouge', 'harness')\n"

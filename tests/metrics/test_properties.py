@@ -9,13 +9,16 @@ import tomllib
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.api import MetricRegistration, MetricResult
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
 from harness.testing import check_metric
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {

@@ -158,7 +158,7 @@ def reward(setting: Setting) -> list[Measured]:
     """The ROUGE-L reward of a batch's candidates against rouge-score."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    from harness.plugins import load_registry
+    from harness.plugins.loader import load_registry
 
     registry = load_registry()
     ours: Any = registry.build("reward", "rouge", registry.options("reward", "rouge", {}).model_dump(mode="json"))

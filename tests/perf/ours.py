@@ -9,9 +9,12 @@ from perf.workload import NEW_TOKENS, load
 
 from harness.lm.score.logprobs import score
 from harness.lm.text.encode import collate
-from harness.plugins import load_registry
-from harness.spec.benchmark import Recipe, Reward, RewardUse
-from harness.training.assignment import Surroundings, TrainingPlan
+from harness.plugins.loader import load_registry
+from harness.spec.recipe import StepSettings
+from harness.spec.results.train import ReferenceCost
+from harness.spec.reward import Reward, RewardUse
+from harness.spec.schedule import Curve, Position
+from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.loop import Segment
 from harness.training.reference import Precomputed, answer_key, save
 from harness.training.rewards import CombinedReward
@@ -35,29 +38,27 @@ class Steps:
         registration: Any = registry.get("method", method)
         preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
         settings = registry.options("method", method, {**preset, **options}).model_dump(mode="json")
-        recipe = Recipe(
-            epochs=_EPOCHS,
-            method_epochs=_EPOCHS,
+        recipe = StepSettings(
             batch_size=task.batch_size,
-            learning_rate=1e-4,
             max_prompt_length=512,
             max_completion_length=NEW_TOKENS,
-            generate_length=NEW_TOKENS,
             diagnose_every=10_000,
         )
-        last = {"epoch": _EPOCHS}
-        curve = {"kind": "constant", "peak": 1e-4, "floor": 0.0, "warmup_steps": 0, "first": {"epoch": 0}, "last": last}
-        plan = TrainingPlan(method=method, recipe=recipe, seed=0, first={"epoch": 0}, last=last, curve=curve)
+        first, last = Position(epochs=0), Position(epochs=_EPOCHS)
+        curve = Curve(kind="constant", peak=1e-4, floor=0.0, warmup_steps=0, first=first, last=last)
+        plan = TrainingPlan(method=method, recipe=recipe, seed=0, first=first, last=last, curve=curve)
         part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
         self.segment = Segment(
             plan,
             load(folder),
             task.rows,
             registry.build("method", method, settings),
-            around=Surroundings(log=lambda _row: None),
-            reward=CombinedReward.build(Reward(parts=(part,)), registry),
-            load_reference=lambda: load(folder),
-            precomputed=_reference(folder, task) if "preferences" in registration.needs else None,
+            context=RunContext(log=lambda _row: None),
+            judges=Judges(
+                reward=CombinedReward.build(Reward(parts=(part,)), registry),
+                load_reference=lambda: load(folder),
+                precomputed=_reference(folder, task) if "preferences" in registration.needs else None,
+            ),
         )
         self.segment.begin()
         if warm:
@@ -82,7 +83,7 @@ def _reference(folder: Path, task: Task) -> Precomputed:
             known[answer_key(row.prompt, answer.ids)] = found[0, place, : len(answer.ids)].clone()
     path = folder.parent / "reference.safetensors"
     save(dict(sorted(known.items())), path)
-    return Precomputed(path, module_digest(policy.model), {})
+    return Precomputed(path, module_digest(policy.model), ReferenceCost(pairs=len(task.rows), tokens=0, seconds=0.0))
 
 
 def our_step(folder: Path, task: Task, method: str, **options: Any) -> Callable[[], None]:

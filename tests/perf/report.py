@@ -32,18 +32,26 @@ from harness.benchmark import load_benchmark
 from harness.execution.manifest import make_manifest, results_folder
 from harness.execution.outcome import Outcome
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.spec.results.generate import GenerateSummary
+from harness.spec.results.prepare import DataProvenance
+from harness.spec.results.score import AnswerValues, ColumnSummary, ScoreMeans, ScoreSummary
+from harness.spec.results.train import TrainStep, TrainSummary
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.prepare import RowsConfig
+from harness.spec.stages.score import Scoring
+from harness.spec.stages.train import TrainConfig
 from harness.store.files import dump, replace_text
 from harness.store.identity import digest
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.plan import Plan, Stage
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
-    from harness.store import Draft
+    from harness.store.drafts import Draft
 
 #: Steps in the log of a training stage.
 _STEPS = 600
@@ -119,19 +127,19 @@ def write(stage: Stage, numbers: Numbers, store: Store) -> None:
     """Write one finished stage with the files that its kind leaves behind, apart from weights and answers."""
     assert stage.id is not None
     with store.draft(stage.kind, stage.id) as draft:
-        if stage.kind == "prepare" and stage.config["what"] == "rows":
-            provenance: dict[str, Any] = {"origin": "generated", "revision": None, "sha256": None, "notes": []}
-            rows = {"rows": stage.config["limit"], "content": digest(["rows", stage.id])}
-            draft.write_json("provenance.json", {**provenance, **rows})
-        elif stage.kind == "train":
-            row = str(stage.config["method"])
-            draft.write_jsonl("train.jsonl", ({**step(row), "step": number} for number in range(_STEPS)))
-            draft.write_json("summary.json", summary(row))
-        elif stage.kind == "generate":
-            draft.write_json("summary.json", numbers.answers(stage))
-        elif stage.kind == "score":
-            numbers.score(stage, draft)
-        draft.commit(config=stage.config, environment=ENVIRONMENT, label=stage.label)
+        if isinstance(stage.config, RowsConfig):
+            rows, content = stage.config.limit or 0, digest(["rows", stage.id])
+            draft.write(DataProvenance(content=content, rows=rows, origin="generated"))
+        elif isinstance(stage.config, TrainConfig):
+            row = stage.config.method.name
+            steps = ({**step(row), "step": number} for number in range(_STEPS))
+            draft.write_lines(TrainStep, map(TrainStep.model_validate, steps))
+            draft.write(TrainSummary.model_validate(summary(row)))
+        elif isinstance(stage.config, GenerateConfig):
+            draft.write(numbers.answers(stage, stage.config.decoding.draws))
+        elif isinstance(stage.config, Scoring):
+            numbers.score(stage, stage.config.metric.name, draft)
+        store.commit(draft, config=stage.config.to_json(), environment=ENVIRONMENT, label=stage.label)
 
 
 class Numbers:
@@ -150,32 +158,32 @@ class Numbers:
                 for stage in cell.scores.values():
                     self.places[stage.key] = (rows.index(row.label), row.seed, cell.dataset)
 
-    def answers(self, stage: Stage) -> dict[str, Any]:
+    def answers(self, stage: Stage, draws: int) -> GenerateSummary:
         """Return what a ``generate`` stage counts."""
-        examples, draws = _examples(stage), stage.config["decoding"]["draws"]
-        return {
-            "n": examples, "draws": draws, "prompts_cut": 0, "prompts_dropped": 0, "truncated": 1, "empty": 0,
-            "tokens": 9 * examples * draws, "seconds": 2.0, "tokens_per_second": 30.0, "entropy": 1.5,
-            "peak_memory_bytes": 10**8, "concurrent": False,
-        }  # fmt: skip
+        examples = _examples(stage)
+        return GenerateSummary(
+            n=examples, draws=draws, prompts_cut=0, prompts_dropped=0, truncated=1, empty=0,
+            tokens=9 * examples * draws, seconds=2.0, tokens_per_second=30.0, entropy=1.5,
+            peak_memory_bytes=10**8, concurrent=False,
+        )  # fmt: skip
 
-    def score(self, stage: Stage, draft: Draft) -> None:
+    def score(self, stage: Stage, metric: str, draft: Draft) -> None:
         """Write what one metric says; the values of single answers, which no report reads, are left empty."""
-        metric, examples = str(stage.config["metric"]), _examples(stage.parents["samples"])
-        draws = stage.parents["samples"].config["decoding"]["draws"]
+        answered = stage.parents["samples"]
+        assert isinstance(answered.config, GenerateConfig)
+        examples, draws = _examples(answered), answered.config.decoding.draws
         columns: dict[str, list[float | None]] = {}
-        counts: dict[str, dict[str, int]] = {}
+        counts: dict[str, ColumnSummary] = {}
         for column in self.columns[metric].columns:
             values = self._values(stage, f"{metric}.{column.name}", examples)
             columns[column.name] = values
             missing = draws * sum(value is None for value in values)
-            counts[column.name] = {"present": draws * len(values) - missing, "missing": missing}
+            counts[column.name] = ColumnSummary(present=draws * len(values) - missing, missing=missing)
         dataset = self.places[stage.key][2]
-        draft.write_jsonl("values.jsonl", [])
-        draft.write_json("means.json", {"ids": [f"{dataset}-{n}" for n in range(examples)], "columns": columns})
+        draft.write_lines(AnswerValues, [])
+        draft.write(ScoreMeans(ids=[f"{dataset}-{n}" for n in range(examples)], columns=columns))
         corpus = {column.name: 0.5 + 0.01 * self.places[stage.key][1] for column in self.columns[metric].corpus}
-        found = {"metric": metric, "signature": f"{metric}|made-up", "corpus": corpus, "columns": counts}
-        draft.write_json("metrics.json", found)
+        draft.write(ScoreSummary(metric=metric, signature=f"{metric}|made-up", corpus=corpus, columns=counts))
 
     def _values(self, stage: Stage, column: str, examples: int) -> list[float | None]:
         row, seed, dataset = self.places[stage.key]
@@ -188,7 +196,9 @@ class Numbers:
 
 
 def _examples(generate: Stage) -> int:
-    return int(generate.parents["rows"].config["limit"])
+    rows = generate.parents["rows"].config
+    assert isinstance(rows, RowsConfig)
+    return rows.limit or 0
 
 
 def _generator(*place: Any) -> np.random.Generator:

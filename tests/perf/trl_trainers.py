@@ -13,7 +13,7 @@ import torch
 from perf.workload import CANDIDATES, NEW_TOKENS
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from perf.workload import Task
 from harness.benchmark import load_benchmark
 from harness.lm.text.encode import encode
 from harness.lm.text.tokenise import Tokeniser
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.stages.rows import read
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from harness.spec.benchmark import Benchmark

@@ -14,7 +14,7 @@ from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise, train_bpe
 from harness.lm.text.encode import encode
 from harness.lm.text.tokenise import Tokeniser
-from harness.spec.benchmark import Model, Template
+from harness.spec.model import Model, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 import pytest
 from plan.files import Planner, write_rows
 
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import load_benchmark
 from harness.plan import build_plan
-from harness.stages import Order, carry_out
-from harness.store import Store
+from harness.spec.stages.prepare import RowsConfig
+from harness.stages.request import StageRequest
+from harness.stages.run import run_stage
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.plan import Plan
-    from harness.plugins import Registry
+    from harness.plan import Plan, Stage
+    from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
 
 TINY_MODEL = {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 96}
@@ -50,6 +52,11 @@ def write_rows(folder: Path, *, train: int = 4, test: int = 3) -> Path:
     return folder
 
 
+def asked(stage: Stage) -> Any:
+    """Return what a stage is asked, for a test that knows of which kind it is."""
+    return stage.config
+
+
 @dataclass
 class Planner:
     """Plans benchmarks on one store."""
@@ -69,12 +76,12 @@ class Planner:
     def plan(self, benchmark: Benchmark) -> Plan:
         """Return a plan whose data is prepared, so that every id is known."""
         plan = build_plan(benchmark, self.registry, self.store)
-        rows = [s for s in plan.stages.values() if s.kind == "prepare" and s.config["what"] == "rows" and not s.done]
+        rows = [s for s in plan.stages.values() if isinstance(s.config, RowsConfig) and not s.done]
         if rows:
             for stage in rows:
-                runtime = {**stage.runtime, "threads": 1}
-                order = Order("prepare", stage.id or "", stage.label, stage.config, {}, runtime, self.store.root)
-                carry_out(order, lambda _done, _total, _unit, _note: None)
+                runtime = stage.runtime.model_copy(update={"threads": 1})
+                request = StageRequest(stage.id or "", stage.label, stage.config, {}, runtime, self.store.root)
+                run_stage(request, lambda _done, _total, _unit, _note: None)
             plan = build_plan(benchmark, self.registry, self.store)
         return plan
 

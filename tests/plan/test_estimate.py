@@ -9,7 +9,7 @@ from plan.files import Planner, small
 
 from harness.plan import build_plan
 from harness.plan.estimate import Estimate
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,11 @@ import pytest
 from plan.files import Planner, small, write_rows
 from pydantic import BaseModel
 
-import harness.plan.build
-from harness.plugins import load_registry
-from harness.spec.benchmark import Benchmark, Section
+import harness.plan.planner
+from harness.plugins.loader import load_registry
+from harness.spec.benchmark import Benchmark
+from harness.spec.section import Section
+from harness.stages.entries import code_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +186,9 @@ IDLE: dict[Path_, str] = {
             "method_learning_rate",
             "restart_schedule",
             "generate_length",
+            "suppress_stops",
+            "max_steps",
+            "method_warmup_steps",
             "train_eos",
         )
     },
@@ -358,12 +363,12 @@ def test_the_source_of_the_core_and_of_each_plugin_is_part_of_ids(
             changed = {label for label, known_id in planner.ids(base).items() if known.get(label) != known_id}
         assert changed
         assert all(label.startswith(stages) or stages != "score" for label in changed)
-    usual_code = harness.plan.build.code_digest
-    for kind in ("prepare", "train", "generate", "score"):
+    usual_code = code_digest
+    for kind in ("rows", "train", "generate", "score"):
         with monkeypatch.context() as patch:
-            patch.setattr(harness.plan.build, "code_digest", lambda k, w=kind: "0" * 64 if k == w else usual_code(k))
+            patch.setattr(harness.plan.planner, "code_digest", lambda k, w=kind: "0" * 64 if k == w else usual_code(k))
             changed = {label for label, known_id in planner.ids(base).items() if known.get(label) != known_id}
-        assert any(label.startswith(kind) for label in changed)
+        assert any(label.startswith("prepare" if kind == "rows" else kind) for label in changed)
 
 
 def test_an_edited_file_is_other_data_and_the_same_rows_in_another_file_are_not(

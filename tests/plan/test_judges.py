@@ -13,13 +13,17 @@ from harness.execution.preflight import preflight
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.plan import Plan
+    from harness.plan import Plan, Stage
 
 ENDPOINT = {"use": "win-rate", "judge": "endpoint", "model": "m", "api_key_env": "NO_SUCH_KEY_IS_SET"}
 
 
 def judging(data: Path, judge: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return small(data, metrics=["rouge", judge], **changes)
+
+
+def judged(stage: Stage) -> bool:
+    return any(use.name == "win-rate" for _, use in stage.config.plugins())
 
 
 def scores(plan: Plan) -> dict[str, Any]:
@@ -44,7 +48,7 @@ def test_a_judge_reads_the_answers_of_the_same_model_seed_and_decoding(planner: 
 def test_a_judge_adds_no_training_and_no_answers(planner: Planner, data: Path) -> None:
     def others(content: dict[str, Any]) -> set[str | None]:
         stages = planner.plan(planner.load(content)).stages.values()
-        return {stage.id for stage in stages if stage.config.get("metric") != "win-rate"}
+        return {stage.id for stage in stages if not judged(stage)}
 
     assert others(small(data)) == others(judging(data, {"use": "win-rate", "judge": "rule", "against": ["eso"]}))
 
@@ -63,8 +67,8 @@ def test_how_requests_are_sent_is_in_no_id_and_reaches_the_stage(planner: Planne
     other = scores(planner.plan(planner.load(judging(data, {**ENDPOINT, **sent}))))
     assert {name: stage.id for name, stage in plain.items()} == {name: stage.id for name, stage in other.items()}
     for stage in other.values():
-        assert not set(sent) & set(stage.config["options"])
-        assert {name: stage.runtime["options"][name] for name in sent} == sent
+        assert not set(sent) & set(stage.config.metric.options)
+        assert {name: stage.runtime.options[name] for name in sent} == sent
 
 
 @pytest.mark.parametrize(
@@ -125,5 +129,5 @@ def test_a_key_that_is_missing_is_said_once_before_anything_is_made(planner: Pla
     with pytest.raises(InputError, match="the environment variable NO_SUCH_KEY_IS_SET is not set") as caught:
         preflight(plan.todo(), planner.registry)
     assert "\n" not in str(caught.value)
-    others = [stage for stage in plan.todo() if stage.config.get("metric") != "win-rate"]
+    others = [stage for stage in plan.todo() if not judged(stage)]
     preflight(others, planner.registry)  # what is in the store already needs no key

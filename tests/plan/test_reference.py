@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from plan.files import TINY_MODEL, Planner, small
 
-from harness.execution.keep import LOGPROBS, prune, required
+from harness.execution.keep import prune, required
 from harness.plan.estimate import Estimate
-from harness.training.reference import FILE
+from harness.spec.results.files import LOGPROBS
+from harness.spec.stages.prepare import RowsConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.plan import Plan, Stage
-    from harness.store import Store
+    from harness.store.stages import Store
 
 KEYS = {"dataset": "jsonl", "completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
 
@@ -133,13 +134,12 @@ def put(store: Store, stage: Stage, *names: str) -> None:
         for name in names:
             (draft.folder / name).parent.mkdir(exist_ok=True)
             (draft.folder / name).write_text("x", encoding="utf-8")
-        draft.commit(config=dict(stage.config), environment={}, label=stage.label)
+        store.commit(draft, config=stage.config.to_json(), environment={}, label=stage.label)
 
 
 def test_what_is_stored_is_kept_unless_nothing_is_and_made_again_where_it_is_read(
     planner: Planner, pairs: Path, tmp_path: Path
 ) -> None:
-    assert LOGPROBS == FILE
     own = Planner(tmp_path, planner.registry)
 
     def plan_of(keep: str) -> tuple[Any, Plan]:
@@ -152,7 +152,7 @@ def test_what_is_stored_is_kept_unless_nothing_is_and_made_again_where_it_is_rea
             put(own.store, stage, "checkpoint/model.safetensors", "optimizer.safetensors")
         elif stage.kind == "precompute":
             put(own.store, stage, LOGPROBS, "summary.json")
-        elif stage.kind != "prepare" or stage.config["what"] != "rows":
+        elif not isinstance(stage.config, RowsConfig):
             put(own.store, stage, "model.json")
     benchmark, plan = plan_of("final")
     assert required(plan, own.store) == []

@@ -11,7 +11,7 @@ from plan.files import Planner, small, write_rows
 
 from harness.cli import main
 from harness.plan.schedules import schedule_remarks
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,10 @@ import pytest
 
 from harness.errors import InputError
 from harness.plan.segments import method_segments, supervised_segments
-from harness.spec.benchmark import MethodEntry, Recipe
-from harness.training.schedule import Curve, position_epochs, position_step
+from harness.spec.benchmark import MethodEntry
+from harness.spec.recipe import Recipe
+from harness.spec.schedule import Position
+from harness.training.schedule import LearningRate
 
 if TYPE_CHECKING:
     from harness.plan.segments import Segment
@@ -27,12 +29,12 @@ def entry(recipe: Recipe, active: Any = "last", start: Any = "branch") -> Method
 
 
 def spans(segments: tuple[Segment, ...]) -> list[tuple[int, int]]:
-    return [(position_step(s.first, EACH), position_step(s.last, EACH)) for s in segments]
+    return [(s.first.step(EACH), s.last.step(EACH)) for s in segments]
 
 
 def rates(segments: tuple[Segment, ...]) -> list[float]:
     return [
-        Curve.from_config(segment.curve, EACH).rate(step)
+        LearningRate.of(segment.curve, EACH).rate(step)
         for segment, (first, last) in zip(segments, spans(segments), strict=True)
         for step in range(first, last)
     ]
@@ -113,7 +115,7 @@ def test_after_has_a_fresh_optimiser_and_a_schedule_of_its_own_behind_the_superv
     own = Recipe(epochs=1, method_epochs=2, learning_rate=5e-5, batch_size=4)
     (segment,) = method_segments(entry(own, start="after"), shared)
     assert (segment.active, segment.fresh) == (True, True)
-    assert (segment.first, segment.last) == ({"epoch": 4}, {"epoch": 6})
+    assert (segment.first, segment.last) == (Position(epochs=4), Position(epochs=6))
     assert rates((segment,))[0] == 5e-5
     assert rates((segment,)) == sorted(rates((segment,)), reverse=True)
 
@@ -140,7 +142,7 @@ def test_after_counts_its_steps_from_where_the_cut_start_ends(own: int | None, e
     (segment,) = method_segments(entry(Recipe(method_epochs=2, max_steps=own), start="after"), shared)
     assert spans((segment,)) == [expected]
     assert rates((segment,))[0] == 1e-4
-    assert position_epochs(segment.last) == 6
+    assert segment.last.whole_epochs == 6
 
 
 def test_only_after_forgets_the_moments() -> None:

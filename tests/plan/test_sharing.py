@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, asked, small
 
 from harness.errors import InputError
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.store.stages import Store
 from harness.testing.distributions import installed, write_distribution
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def test_a_method_that_starts_afterwards_starts_from_the_supervised_row(planner:
     plan = planner.plan(planner.load(small(data, methods=methods, seeds=[0])))
     supervised, after = (row for row in plan.rows if row.chain)
     assert after.chain[:-1] == supervised.chain
-    assert after.chain[-1].config["fresh_optimizer"]
-    assert after.chain[-1].config["recipe"]["batch_size"] == 4
-    assert supervised.chain[0].config["recipe"]["batch_size"] == 2
+    assert asked(after.chain[-1]).fresh_optimizer
+    assert asked(after.chain[-1]).recipe.batch_size == 4
+    assert asked(supervised.chain[0]).recipe.batch_size == 2
 
 
 def test_rows_with_other_recipes_share_nothing_they_must_not(planner: Planner, data: Path) -> None:
@@ -118,10 +118,10 @@ def test_evaluations_may_be_called_like_the_other_splits(planner: Planner, data:
     content = small(data, validation={"dataset": "jsonl", "path": str(data)})
     content["evaluate"] = [{**content["evaluate"][0], "label": label} for label in ("train", "validation")]
     plan = planner.plan(planner.load(content))
-    assert plan.train.config["split"] == "train"
+    assert asked(plan.train).split == "train"
     assert plan.validation is not None
-    assert plan.validation.config["split"] == "validation"
-    assert {stage.config["split"] for stage in plan.evaluations.values()} == {"test"}
+    assert asked(plan.validation).split == "validation"
+    assert {asked(stage).split for stage in plan.evaluations.values()} == {"test"}
 
 
 def test_two_models_of_one_name_keep_their_own_weights(planner: Planner, data: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_two_models_of_one_name_keep_their_own_weights(planner: Planner, data: P
     plan = planner.plan(planner.load(small(data, models=models, seeds=[0])))
     one, two = (row.checkpoint for row in plan.rows if row.kind == "base")
     assert one.content != two.content
-    assert [one.runtime["path"], two.runtime["path"]] == [str(folder) for folder in folders]
+    assert [one.runtime.path, two.runtime.path] == [str(folder) for folder in folders]
 
 
 SUPERVISED = """

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, asked, small
 
 from harness.plan import build_plan
-from harness.plan.tuning import Trial, best
-from harness.spec.benchmark import MethodEntry, Recipe
+from harness.plan.graph import Trial
+from harness.plan.tuning import best
+from harness.spec.benchmark import MethodEntry
+from harness.spec.recipe import Recipe
+from harness.spec.results.score import ColumnSummary, ScoreSummary
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.plan import Plan, Stage
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 WHOLE = "rouge.rougeL"
 
@@ -37,12 +40,13 @@ def tuned(data: Path, **changes: Any) -> dict[str, Any]:
 def score(planner: Planner, stage: Stage, value: float | None, **others: float) -> None:
     """Leave behind what a score stage leaves: the mean of ``rougeL``, and of other columns."""
     columns = {
-        name: {"present": 3, "missing": 0} | ({} if mean is None else {"mean": mean})
-        for name, mean in {"rougeL": value, **others}.items()
+        name: ColumnSummary(present=3, missing=0, mean=mean) for name, mean in {"rougeL": value, **others}.items()
     }
     with planner.store.draft("score", stage.id or "") as draft:
-        draft.write_json("metrics.json", {"metric": "rouge", "corpus": {}, "columns": columns})
-        draft.commit(config=dict(stage.config), environment=fingerprint(threads=1, device="cpu", ranks=1), label="l")
+        draft.write(ScoreSummary(metric="rouge", signature="1", corpus={}, columns=columns))
+        planner.store.commit(
+            draft, config=stage.config.to_json(), environment=fingerprint(threads=1, device="cpu", ranks=1), label="l"
+        )
 
 
 def trial_stages(plan: Plan, row: str) -> list[Stage]:
@@ -79,7 +83,7 @@ def test_the_metric_that_the_file_names_decides(metric: str, chosen: float, plan
     tune = {"options": {"methods.eso.coef": [0.5, 0.1, 2]}, "metric": metric}
     benchmark = planner.load(tuned(data, metrics=["rouge", "diversity"], tune=tune))
     stages = trial_stages(planner.plan(benchmark), "eso")
-    assert {stage.config["metric"] for stage in stages} == {metric.partition(".")[0]}
+    assert {asked(stage).metric.name for stage in stages} == {metric.partition(".")[0]}
     for stage, whole, words, repeated in zip(stages, (0.1, 0.4, 0.2), (0.1, 0.2, 0.3), (0.0, 0.5, 0.2), strict=True):
         score(planner, stage, whole, rouge1=words, repetition=repeated, distinct1=repeated)  # less repetition is better
     assert build_plan(benchmark, planner.registry, planner.store).tuned["new", "eso"].settings == {"coef": chosen}

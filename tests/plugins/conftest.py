@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
 from harness.testing.distributions import installed, write_distribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
 METHOD = """
 from harness.api import MethodRegistration, Options, hookimpl

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import importlib
+import importlib.machinery
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import PluginError
-from harness.plugins import Registry, source_digest
 from harness.plugins.closure import closure_digest
+from harness.plugins.syntax import SyntaxCache, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from harness.plugins.registry import Registry
 
     Add = Callable[..., None]
     Load = Callable[..., Registry]
@@ -85,7 +91,7 @@ def test_a_fingerprint_is_64_hex_digits_and_stays(fingerprint: Callable[[], str]
 def test_exactly_the_closure_counts(fingerprint: Callable[[], str], tmp_path: Path, file: str) -> None:
     before = fingerprint()
     with (tmp_path / file).open("a") as source:
-        source.write("\n# changed\n")
+        source.write("\nchanged = 1\n")
     assert (fingerprint() != before) is (file in INSIDE)
 
 
@@ -114,7 +120,7 @@ def test_where_the_files_lie_does_not_count(tmp_path: Path, monkeypatch: pytest.
         (folder / "placed" / "__init__.py").write_text("x = 1\n")
         with monkeypatch.context() as patch:
             patch.syspath_prepend(str(folder))
-            digests.add(closure_digest(["placed"]) + source_digest(["placed"]))
+            digests.add(closure_digest(["placed"]))
     assert len(digests) == 1
 
 
@@ -140,7 +146,7 @@ def test_a_callable_counts_with_its_module(add: Add, load: Load, tmp_path: Path,
     )
     add("direct", source)
     before = load().fingerprint("reward", "r")
-    (tmp_path / "direct.py").write_text(source + "# changed\n")
+    (tmp_path / "direct.py").write_text(source + "changed = 1\n")
     assert load().fingerprint("reward", "r") != before
 
 
@@ -162,23 +168,85 @@ def test_a_module_that_is_no_python(fingerprint: Callable[[], str], tmp_path: Pa
         fingerprint()
 
 
-def test_the_source_of_a_package_holds_everything_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in ("core/__init__.py", "core/deep/module.py", "core/data.json", "single.py"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("0\n")
+SAID = [
+    ("# a comment\n", ""),
+    ("x = 1  # a comment\n", "x = 1\n"),
+    ('"""A module."""\nx = 1\n', "x = 1\n"),
+    ('def f(a):\n    """Say so."""\n    return a\n', "def f(a):\n\n    return (a)\n"),
+    ('class A:\n    """One."""\n    x: int = 1\n    """Of it."""\n', "class A:\n    x: int = 1\n"),
+    ('class A:\n    """One."""\n', "class A:\n    pass\n"),
+    ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import a\n", "from typing import TYPE_CHECKING\n"),
+    ('__version__ = "1"\n', '__version__ = "2"\n'),
+    ("x = 'a'\r\n", 'x = u"a"\n'),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAID)
+def test_what_changes_nothing_does_not_count(one: str, other: str) -> None:
+    assert tree_digest(ast.parse(one)) == tree_digest(ast.parse(other))
+
+
+DONE = [
+    ("x = 1\n", "x = 2\n"),
+    ("x = 1\n", "x = True\n"),
+    ("x = 1\n", "x = 1.0\n"),
+    ("x = 'a'\n", "x = b'a'\n"),
+    ("x = 'a'\n", "y = 'a'\n"),
+    ("f(a, b)\n", "f(b, a)\n"),
+    ("x = a - b\n", "x = a + b\n"),
+    ("x = (a - b) - c\n", "x = a - (b - c)\n"),
+    ("x = 'a'\nx\n", "x = 'a'\n"),
+    ("if a:\n    b()\nc()\n", "if a:\n    b()\n    c()\n"),
+    ("def f(a=1): return a\n", "def f(a=2): return a\n"),
+    ("def f(*, a): return a\n", "def f(a): return a\n"),
+    ("async def f(): return 1\n", "def f(): return 1\n"),
+    ("for a in b:\n    pass\nelse:\n    c()\n", "for a in b:\n    c()\n"),
+    ("x = f'{a!r}'\n", "x = f'{a!s}'\n"),
+    ("x = f'{a:>3}'\n", "x = f'{a:>4}'\n"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DONE)
+def test_what_changes_something_counts(one: str, other: str) -> None:
+    assert tree_digest(ast.parse(one)) != tree_digest(ast.parse(other))
+
+
+def test_compiled_modules_and_others_without_source_count_with_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = tmp_path / f"fast{importlib.machinery.EXTENSION_SUFFIXES[0]}"
     monkeypatch.syspath_prepend(str(tmp_path))
-    seen = [source_digest(["core", "single"])]
-    assert source_digest(["single", "core"]) == seen[0]
-    for path in ("core/deep/module.py", "single.py", "core/__init__.py"):
-        (tmp_path / path).write_text("1\n")
-        seen.append(source_digest(["core", "single"]))
-    (tmp_path / "core" / "new.py").write_text("")
-    seen.append(source_digest(["core", "single"]))
-    assert len(set(seen)) == 5
-    (tmp_path / "core" / "data.json").write_text("1\n")
-    assert source_digest(["core", "single"]) == seen[-1]
+    digests = []
+    for content in (b"one", b"other"):
+        compiled.write_bytes(content)
+        importlib.invalidate_caches()
+        digests.append(closure_digest(["fast"]))
+    assert len(set(digests)) == 2
 
 
-def test_the_source_of_what_is_not_there() -> None:
-    with pytest.raises(PluginError, match=r"cannot find the source of module 'harness\.no_such_part'"):
-        source_digest(["harness.no_such_part"])
+def test_what_was_read_before_is_remembered_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, source = tmp_path / "below" / "cache.json", b"from . import a\nimport b.c\nx = 1\n"
+    first = SyntaxCache(cache)
+    known = first.read(source)
+    first.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(ast, "parse", lambda _: pytest.fail("it was read before"))
+        assert SyntaxCache(cache).read(source) == known
+    assert known.imports == ((0, "b.c", ()), (1, "", ("a",)))
+    assert SyntaxCache(cache).read(source + b"y = 2\n").digest != known.digest
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"NAME": 1}', b'{"NAME": ["d", [[1]]]}'])
+def test_a_damaged_memory_is_none(tmp_path: Path, damage: bytes) -> None:
+    source = b"x = 1\n"
+    cache = tmp_path / "cache.json"
+    cache.write_bytes(damage.replace(b"NAME", hashlib.sha256(source).hexdigest().encode()))
+    assert SyntaxCache(cache).read(source) == SyntaxCache(tmp_path / "none").read(source)
+
+
+def test_where_nothing_can_be_remembered_it_is_found_out_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    cache = SyntaxCache(tmp_path / "file" / "cache.json")
+    cache.read(b"x = 1\n")
+    cache.save()
+    assert (tmp_path / "file").read_text() == ""

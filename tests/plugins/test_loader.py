@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import PluginError
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.testing.distributions import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.plugins import Plugin, Registry
+    from harness.plugins.registry import Plugin, Registry
 
     Add = Callable[..., None]
     Load = Callable[..., Registry]

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.errors import InputError, PluginError
-from harness.plugins import Plugin, Registry
+from harness.plugins.registry import Plugin, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable

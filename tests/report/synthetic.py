@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.store import Store
+from stages import configs
+
+from harness.spec.decoding import Decoding
+from harness.spec.results.generate import Answer, GenerateSummary
+from harness.spec.results.precompute import PairScores, RewardStatistics
+from harness.spec.results.prepare import DataRow
+from harness.spec.results.score import AnswerValues, ColumnSummary, CutTexts, ScoreMeans, ScoreSummary
+from harness.spec.results.train import PHASES, TrainStep, TrainSummary
+from harness.spec.stages.score import ScoreConfig
 from harness.store.files import dump, replace_text, seal
 from harness.store.identity import digest
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,12 +122,18 @@ class Run:
 
     def _reward_model(self, model: str) -> dict[str, Any]:
         stage, found = digest(["statistics", model]), self.reward_models[model]
-        with Store(self.root).draft("precompute", stage) as draft:
-            if "pairs" in found:
-                draft.write_jsonl("pairs.jsonl", found["pairs"])
+        store = Store(self.root)
+        with store.draft("precompute", stage) as draft:
+            pairs = [
+                {"id": str(number), "chosen_tokens": 1, "rejected_tokens": 1, **pair}
+                for number, pair in enumerate(found.get("pairs", ()))
+            ]
+            draft.write_lines(PairScores, map(PairScores.model_validate, pairs))
             told = {"normalise": "none", "mean": 0.0, "sd": 1.0, "n": 256, "model": "bradley-terry"}
-            draft.write_json("summary.json", {**told, **found.get("summary", {})})
-            draft.commit(config={"what": "reward-model"}, environment=ENVIRONMENT, label=f"{model}/reward model")
+            told |= {"parameters": 10, "bytes": 40, **found.get("summary", {})}
+            draft.write(RewardStatistics.model_validate(told))
+            config = configs.statistics_config().to_json()
+            store.commit(draft, config=config, environment=ENVIRONMENT, label=f"{model}/reward model")
         return {"train": None, "statistics": stage}
 
     def _rows(self, dataset: str) -> str | None:
@@ -126,9 +141,10 @@ class Run:
             return None
         stage = digest(["rows", dataset])
         rows = [{"id": str(index), **self.prompts(index)} for index in range(self.examples)]
-        with Store(self.root).draft("prepare", stage) as draft:
-            draft.write_jsonl("rows.jsonl", rows)
-            draft.commit(config={"what": "rows"}, environment=ENVIRONMENT, label=dataset)
+        store = Store(self.root)
+        with store.draft("prepare", stage) as draft:
+            draft.write_lines(DataRow, map(DataRow.model_validate, rows))
+            store.commit(draft, config=configs.rows_config().to_json(), environment=ENVIRONMENT, label=dataset)
         return stage
 
     def _row(self, row: str, model: str) -> dict[str, Any]:
@@ -163,11 +179,14 @@ class Run:
     def _train(self, row: str, model: str, seed: int) -> str:
         stage = digest(["train", row, model, seed])
         log = self.log(row, seed) if self.log else [step(row)]
-        with Store(self.root).draft("train", stage) as draft:
-            draft.write_jsonl("train.jsonl", log)
-            draft.write_json("summary.json", {**summary(row), **self.trained(row, seed)})
-            config = {"method": row.partition("[")[0], "seed": seed}
-            draft.commit(config=config, environment=self.environment(row, seed), label=f"{model}/{row}")
+        store = Store(self.root)
+        with store.draft("train", stage) as draft:
+            draft.write_lines(TrainStep, (TrainStep.model_validate({**step("sft"), **each}) for each in log))
+            draft.write(TrainSummary.model_validate({**summary(row), **self.trained(row, seed)}))
+            config = configs.train_config(row.partition("[")[0], seed=seed)
+            store.commit(
+                draft, config=config.to_json(), environment=self.environment(row, seed), label=f"{model}/{row}"
+            )
         return stage
 
     def _cell(self, row: str, model: str, seed: int, dataset: str, decoding: str) -> dict[str, Any]:
@@ -181,19 +200,32 @@ class Run:
             "tokens": 60, "seconds": 2.0, "tokens_per_second": 30.0, "entropy": 1.5, "peak_memory_bytes": 10**8,
             "concurrent": False,
         }  # fmt: skip
-        config = {
-            "template": {"text": "{instruction}"}, "max_prompt_length": 64, "overlong": "cut", "model": {},
-            "decoding": dict(self.decodings[decoding]), "seed": seed, "code": "1", **self.settings(row, seed),
-        }  # fmt: skip
-        with Store(self.root).draft("generate", stage) as draft:
+        config = configs.generate_config(
+            **{"decoding": Decoding(**self.decodings[decoding]), "seed": seed, "code": "1", **self.settings(row, seed)}
+        )
+        store = Store(self.root)
+        with store.draft("generate", stage) as draft:
             samples = [
-                {"id": str(index), "draw": draw, "text": self.answer(row, seed, index), "tokens": 3, "finished": True}
+                Answer(
+                    id=str(index),
+                    draw=draw,
+                    text=self.answer(row, seed, index),
+                    tokens=3,
+                    finished=True,
+                    cut=False,
+                    entropy=1.5,
+                )
                 for index in range(self.examples if self.prompts else 1)
                 for draw in range(draws if self.prompts else 1)
             ]
-            draft.write_jsonl("samples.jsonl", samples)
-            draft.write_json("summary.json", {**counted, **self.summary})
-            draft.commit(config=config, environment=self.environment(row, seed), label=f"{model}/{row}/{dataset}")
+            draft.write_lines(Answer, samples)
+            draft.write(GenerateSummary.model_validate({**counted, **self.summary}))
+            store.commit(
+                draft,
+                config=config.to_json(),
+                environment=self.environment(row, seed),
+                label=f"{model}/{row}/{dataset}",
+            )
         return {
             "generate": stage,
             "scores": {
@@ -221,19 +253,24 @@ class Run:
             if number is not None:
                 corpus[column["name"]] = number
         ids = self.ids(row, seed) if self.ids else [str(index) for index in range(self.examples)]
-        with Store(self.root).draft("score", stage) as draft:
-            draft.write_jsonl("values.jsonl", [])
-            draft.write_json("means.json", {"ids": ids, "columns": columns})
-            found = {
-                "signature": self.signature(row, seed),
-                "corpus": corpus,
-                "columns": counts,
-                "cut": self.cut(row, seed),
-            }
-            draft.write_json("metrics.json", {"metric": metric["use"], **found})
-            options = {"options": metric["options"], "plugin": "1", "code": "1", **self.scored(row, seed)}
-            config = {"metric": metric["use"], **options}
-            draft.commit(config=config, environment=ENVIRONMENT, label=f"{model}/{row}/{dataset}/{metric['use']}")
+        store = Store(self.root)
+        with store.draft("score", stage) as draft:
+            draft.write_lines(AnswerValues, [])
+            draft.write(ScoreMeans(ids=ids, columns=columns))
+            draft.write(
+                ScoreSummary(
+                    metric=metric["use"],
+                    signature=self.signature(row, seed),
+                    corpus=corpus,
+                    columns={name: ColumnSummary(**count) for name, count in counts.items()},
+                    cut=CutTexts(**self.cut(row, seed)),
+                )
+            )
+            asked = {"metric": configs.plugin(metric["use"], **metric["options"]), **self.scored(row, seed)}
+            config = ScoreConfig.model_validate({"code": "1", **asked}).to_json()
+            store.commit(
+                draft, config=config, environment=ENVIRONMENT, label=f"{model}/{row}/{dataset}/{metric['use']}"
+            )
         return stage
 
     def _manifest(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -285,6 +322,12 @@ def step(row: str) -> dict[str, Any]:
     own = {} if row == "sft" else {row.partition("[")[0]: 0.5}
     found: dict[str, Any] = {
         "step": 0,
+        "epoch": 0,
+        "learning_rate": 1e-4,
+        "grad_norm": 2.0,
+        "tokens": {"generated": 40, "trained": 60},
+        "micro_batches": 1,
+        "seconds": dict.fromkeys(PHASES, 0.05),
         "loss": {"sft": 1.0, **own},
         "grad_norms": {"sft": 2.0, **own},
         "moved": {"sft": True},
@@ -300,11 +343,14 @@ def step(row: str) -> dict[str, Any]:
 def summary(row: str) -> dict[str, Any]:
     """Return the summary of a training stage."""
     lap = {"median": 0.25, "q1": 0.2, "q3": 0.3}
-    phases = ("sampling", "reward", "forward_backward", "optimiser", "other")
     return {
         "steps": 10,
-        "seconds": dict.fromkeys(phases, 0.5),
-        "step_seconds": {**{phase: {"median": 0.05, "q1": 0.04, "q3": 0.06} for phase in phases}, "total": lap},
+        "first_step": 0,
+        "last_step": 10,
+        "seconds": dict.fromkeys(PHASES, 0.5),
+        "step_seconds": {**{phase: {"median": 0.05, "q1": 0.04, "q3": 0.06} for phase in PHASES}, "total": lap},
+        "weights_sha256": "3" * 64,
+        "micro_batches": {"tokens": 1000, "halvings": 0, "total": 10},
         "tokens_generated": 400,
         "tokens_trained": 600,
         "reward_calls": 80,

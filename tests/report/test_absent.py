@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from report.synthetic import ENVIRONMENT, GREEDY, METRICS, T1, Run, step, summary
+from stages import configs
 
 from harness.report.cases import case_studies
 from harness.report.export import json_value
 from harness.report.results import load_results
 from harness.report.write import build
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,7 +139,12 @@ def test_two_processes_that_train_are_no_difference_between_rows(run: Run) -> No
                 with store.draft(kind, stage) as draft:
                     draft.write_jsonl("train.jsonl", [step(row)])
                     draft.write_json("summary.json", summary(row))
-                    draft.commit(config={"method": row}, environment={**ENVIRONMENT, "ranks": 2}, label=row)
+                    store.commit(
+                        draft,
+                        config=configs.train_config(row).to_json(),
+                        environment={**ENVIRONMENT, "ranks": 2},
+                        label=row,
+                    )
     ending = build(load_results(run.root, folder)).ending
     assert ending[-1] == (
         "Made with threads 1, device cpu, ranks 2 to train and 1 to answer, python 3.11, torch 2.13.0."
@@ -175,13 +181,13 @@ def test_what_a_metric_says_of_its_answers_is_said_once(run: Run) -> None:
     store = Store(run.root)
     for seed, stage in enumerate(stage for kind, stage in stages(read(folder), "eso") if kind == "score"):
         record = store.open("score", stage)
-        means, numbers, config = record.json("means.json"), record.json("metrics.json"), record.config
+        means, numbers, config = record.json("means.json"), record.json("metrics.json"), record.json("config.json")
         shutil.rmtree(store.folder("score", stage))
         with store.draft("score", stage) as draft:
             draft.write_jsonl("values.jsonl", [])
             draft.write_json("means.json", means)
             draft.write_json("metrics.json", {**numbers, "notes": {"answers that it cannot read": seed + 1}})
-            draft.commit(config=config, environment=ENVIRONMENT, label="again")
+            store.commit(draft, config=config, environment=ENVIRONMENT, label="again")
     table = next(table for table in build(load_results(run.root, folder)).tables if table.name == "scores")
     said = [line for line in table.caption if "cannot read" in line]
     assert said == ["rouge on in-data: answers that it cannot read: up to 6 a row, over all seeds and draws."]

@@ -15,8 +15,8 @@ from report.synthetic import METRICS, ROUGE_L, Place, Run, step
 from harness.report.claims import Claim, Finding, verdict
 from harness.report.claims.needs import Value, needs_of, without
 from harness.report.results import Scored, load_results
-from harness.store import Store
 from harness.store.files import dump, replace_text, seal
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

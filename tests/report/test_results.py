@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from report.synthetic import METRICS, Run
+from stages.configs import asking, plugin
 
 from harness.errors import InputError, StageError
 from harness.report.results import load_results
-from harness.store import CorruptError, Store
+from harness.spec.decoding import Decoding
+from harness.spec.model import Template
+from harness.store.damage import CorruptError
 from harness.store.files import dump, seal
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +64,8 @@ class TestMixtures:
     @pytest.mark.parametrize(
         "other",
         [
-            {"template": {"text": "{context}"}}, {"decoding": {"temperature": 0.9}}, {"max_prompt_length": 65},
-            {"overlong": "drop"}, {"code": "2"},
+            {"asking": asking(template=Template(text="{context}"))}, {"decoding": Decoding(temperature=0.9)},
+            {"asking": asking(max_prompt_length=65)}, {"asking": asking(overlong="drop")}, {"code": "2"},
         ],
     )  # fmt: skip
     def test_other_settings(self, run: Run, other: dict[str, Any]) -> None:
@@ -74,7 +78,14 @@ class TestMixtures:
         with pytest.raises(StageError, match=r"different versions of a metric.*got 'rouge\|v2'; expected rouge\|v1"):
             load_results(run.root, run.write())
 
-    @pytest.mark.parametrize("other", [{"options": {"use_stemmer": False}}, {"plugin": "2"}, {"code": "2"}])
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"metric": plugin("rouge", use_stemmer=False)},
+            {"metric": plugin("rouge").model_copy(update={"fingerprint": "2"})},
+            {"code": "2"},
+        ],
+    )
     def test_other_settings_of_a_metric(self, run: Run, other: dict[str, Any]) -> None:
         run.scored = lambda row, seed: other if (row, seed) == ("eso", 2) else {}
         with pytest.raises(StageError, match="scored under different settings"):

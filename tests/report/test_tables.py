@@ -17,6 +17,7 @@ from harness.report.export import json_value
 from harness.report.results import load_results
 from harness.report.table import shown
 from harness.report.write import build
+from harness.spec.results.train import PHASES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -418,7 +419,14 @@ class TestTheOtherTables:
         run.tables = ("timing",)
         lap = {"median": 0.4, "q1": 0.2, "q3": 0.6}
         run.trained = lambda row, seed: (
-            {"step_seconds": {"sampling": {"median": seed / 10}, "total": lap}, "concurrent": True}
+            {
+                "step_seconds": {
+                    **dict.fromkeys(PHASES, lap),
+                    "sampling": {**lap, "median": seed / 10},
+                    "total": lap,
+                },
+                "concurrent": True,
+            }
             if row == "eso"
             else {}
         )
@@ -442,7 +450,7 @@ class TestTheOtherTables:
 
     def test_the_signal_is_shown_by_every_run(self, run: Run) -> None:
         second = {**step("eso"), "grad_norms": {}, "kl": None}
-        second["reward"] = {"mean": 0.5, "sd": 0.3, "by_candidate": [0.6, None], "missing": 1}
+        second["reward"] = {"mean": 0.5, "sd": 0.3, "by_candidate": [0.6, 0.2], "missing": 1}
         run.log = lambda row, _seed: [step(row)] if row == "sft" else [step("eso"), second]
         found = cells(run, "signal")
         assert found["sft"]["method_norm"] == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import RewardRegistration
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.testing import check_reward
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def test_the_fingerprint_covers_the_shared_text_modules() -> None:
     assert len(set(prints.values())) == len(NAMES)
     from harness.plugins import closure
 
-    found = closure._closure(["harness_plugins.rewards.rouge"])
+    found = closure.Sources().closure(["harness_plugins.rewards.rouge"])
     assert {"harness_plugins.text.rouge", "harness_plugins.text.references"} <= set(found)
     assert "harness_plugins.text.gleu" not in found
 

@@ -9,7 +9,8 @@ import torch
 
 from harness.api import Batch, Completions, Prompts
 from harness.errors import PluginError
-from harness.plugins import Registry, load_registry
+from harness.plugins.loader import load_registry
+from harness.plugins.registry import Registry
 from harness.testing.distributions import installed, write_distribution
 from harness.training.rewards import CombinedReward, Notes, Part, TrainerState
 

@@ -8,7 +8,9 @@ import pytest
 from harness.api import DataKind, Example
 from harness.errors import InputError
 from harness.lm.text.encode import Answer, EncodedRow
-from harness.stages.kinds import check_kind, check_taught, taught, with_reference
+from harness.spec.results.train import TaughtRows
+from harness.stages.kinds import check_kind, check_taught, with_reference
+from harness.stages.taught import taught
 
 
 def example(name: str, **more: object) -> Example:
@@ -93,6 +95,6 @@ def test_a_supervised_start_leaves_out_what_it_must_not_learn_and_counts_it() ->
     ]
     kept, counts = taught(rows, "here")
     assert [found.id for found in kept] == ["plain", "good", "pair", "same"]
-    assert counts == {"completion": 2, "chosen": 2, "undesirable": 1, "without": 2}
+    assert counts == TaughtRows(completion=2, chosen=2, undesirable=1, without=2)
     with pytest.raises(InputError, match=r"nothing to train on.*got '1 undesirable rows and 1 without an answer'"):
         taught([rows[2], rows[5]], "here")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from stages.orders import order
+from stages import configs
+from stages.requests import request
 
 from harness.errors import InputError, StageError
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
+from harness.spec.runtime import Runtime
+from harness.spec.stages.prepare import HubSource
 from harness.stages.checkpoints import locate
-from harness.stages.models import content_digest, model_identity
-from harness.store import Store
+from harness.stages.models import content_digest, model_source
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,24 +36,24 @@ def model(folder: Path) -> Model:
 
 
 def test_a_folder_is_its_content_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
-    before = model_identity(model(folder), str(folder))
+    before = model_source(model(folder), str(folder))
     moved = folder.rename(tmp_path / "moved")
-    assert model_identity(model(moved), str(moved)) == before
+    assert model_source(model(moved), str(moved)) == before
     (moved / "README.md").write_text("Notes", encoding="utf-8")
     (moved / "pytorch_model.bin").write_bytes(b"never loaded")
     content_digest.cache_clear()
-    assert model_identity(model(moved), str(moved)) == before
+    assert model_source(model(moved), str(moved)) == before
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         right = (moved / name).read_bytes()
         (moved / name).write_bytes(right + b" ")
         content_digest.cache_clear()
-        assert model_identity(model(moved), str(moved)) != before
+        assert model_source(model(moved), str(moved)) != before
         (moved / name).write_bytes(right)
 
 
 def test_a_hub_model_is_its_name_and_revision() -> None:
     spec = Model(name="org/m", revision="0" * 40)
-    assert model_identity(spec, None) == {"name": "org/m", "revision": "0" * 40}
+    assert model_source(spec, None) == HubSource(name="org/m", revision="0" * 40)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_folders_that_are_no_models(tmp_path: Path, left: tuple[str, ...], messa
     for name in left:
         (place / name).write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=message):
-        model_identity(model(place), str(place))
+        model_source(model(place), str(place))
 
 
 def test_a_model_that_moved_is_found_by_its_content(folder: Path, tmp_path: Path) -> None:
@@ -77,13 +81,13 @@ def test_a_model_that_moved_is_found_by_its_content(folder: Path, tmp_path: Path
     content = content_digest(folder)
     with store.draft("prepare", "m") as draft:
         draft.write_json("model.json", {"name": "m", "path": str(folder), "revision": None, "content": content})
-        record = draft.commit(config={}, environment={}, label="m")
-    stage = order(tmp_path / "results", "train", {}, start=record)
+        record = store.commit(draft, config={}, environment={}, label="m")
+    stage = request(tmp_path / "results", configs.train_config(), start=record)
     assert locate(stage, store, "start") == folder
     moved = folder.rename(tmp_path / "elsewhere")
     with pytest.raises(StageError, match="not there any more, or has changed"):
         locate(stage, store, "start")
-    stage.runtime["sources"][content] = str(moved)
+    stage = replace(stage, runtime=Runtime(sources={content: str(moved)}))
     assert locate(stage, store, "start") == moved
     (moved / "model.safetensors").write_bytes(b"others")
     content_digest.cache_clear()

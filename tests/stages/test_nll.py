@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from stages.orders import order, silent
+from stages import configs
+from stages.requests import request, silent
 
 from harness.api import Sample
 from harness.errors import InputError
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise, train_bpe
-from harness.spec.benchmark import Model
+from harness.spec.model import Model, Template
+from harness.spec.results.score import CutTexts
 from harness.stages.nll import ModelServices
 from harness.stages.setup import make_room
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.store import Record
+    from harness.store.records import Record
 
 POSITIONS = 24
 TEXTS = ["the cat sat on the mat and the dog sat on the log", "one two three four five six seven eight nine ten"]
@@ -50,7 +52,7 @@ def parents(store: Store, tmp_path: Path) -> dict[str, Record]:
     config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": POSITIONS}
     with store.draft("train", "model") as draft:
         initialise(Model(name="m", config=config), tokeniser, 0, draft.folder / "checkpoint")
-        model = draft.commit(config={}, environment={}, label="model")
+        model = store.commit(draft, config={}, environment={}, label="model")
     with store.draft("prepare", "rows") as draft:
         rows: list[dict[str, Any]] = [
             {"id": name, "fields": {"instruction": text}, "completion": None, "references": [], "chosen": None,
@@ -58,16 +60,14 @@ def parents(store: Store, tmp_path: Path) -> dict[str, Record]:
             for name, text in PROMPTS.items()
         ]  # fmt: skip
         draft.write_jsonl("rows.jsonl", rows)
-        return {"rows": draft.commit(config={}, environment={}, label="rows"), "scorer": model, "policy": model}
+        return {"rows": store.commit(draft, config={}, environment={}, label="rows"), "scorer": model, "policy": model}
 
 
 def services(store: Store, parents: dict[str, Record], max_prompt: int) -> ModelServices:
-    config = {
-        "template": {"text": "{instruction}"},
-        "max_prompt_length": max_prompt,
-        "model": {"dtype": "float64", "attention": "sdpa"},
-    }
-    return ModelServices(order(store.root, "score", config, **parents), store, silent, [], lambda _: [])
+    template, loading = Template(text="{instruction}"), configs.loading(dtype="float64")
+    asking = configs.asking(template=template, max_prompt_length=max_prompt, loading=loading)
+    config = configs.model_score_config(asking=asking)
+    return ModelServices(request(store.root, config, **parents), store, silent, [], lambda _: [])
 
 
 def sample(name: str, text: str, draw: int = 0) -> Sample:
@@ -108,7 +108,7 @@ def test_the_configured_prompt_length_takes_nothing_from_an_answer(
         found = asked.reference_nll(samples) if eos else asked.answer_nll(samples)
         assert [tokens for _, tokens in found] == [tokens for _, tokens, _ in expected]
         assert [nats for nats, _ in found] == pytest.approx([nats for nats, _, _ in expected], abs=1e-9)
-        assert asked.cut == {"texts": 2, "cut": 0, "prompts_cut": 0}
+        assert asked.cut == CutTexts(texts=2, cut=0, prompts_cut=0)
 
 
 @pytest.mark.parametrize("eos", [False, True])
@@ -124,20 +124,20 @@ def test_what_does_not_fit_is_cut_by_its_own_prompt_and_counted(
     found = asked.reference_nll(samples) if eos else asked.answer_nll(samples)
     assert [tokens for _, tokens in found] == [tokens for _, tokens, _ in expected]
     assert [nats for nats, _ in found] == pytest.approx([nats for nats, _, _ in expected], abs=1e-9)
-    assert asked.cut == {"texts": 4, "cut": 3, "prompts_cut": 0}
+    assert asked.cut == CutTexts(texts=4, cut=3, prompts_cut=0)
 
 
 def test_prompts_that_are_cut_are_counted(store: Store, parents: dict[str, Record]) -> None:
     asked = services(store, parents, 3)
     asked.answer_nll([sample("b", "one"), sample("b", "two")])
-    assert asked.cut == {"texts": 2, "cut": 0, "prompts_cut": 2}
+    assert asked.cut == CutTexts(texts=2, cut=0, prompts_cut=2)
 
 
 def test_losses_behind_prefixes_are_counted_too(store: Store, parents: dict[str, Record]) -> None:
     asked = services(store, parents, POSITIONS - 1)
     long = "the cat sat on the mat and the dog sat on the log " * 3
     found = asked.prefix_nll([sample("a", "the cat s"), sample("a", long)])
-    assert asked.cut == {"texts": 2, "cut": 1, "prompts_cut": 0}
+    assert asked.cut == CutTexts(texts=2, cut=1, prompts_cut=0)
     assert all(found)
 
 
@@ -151,6 +151,6 @@ def test_a_context_without_room_is_one_message(store: Store, parents: dict[str, 
 def test_nothing_asked_is_nothing_cut(store: Store, parents: dict[str, Record]) -> None:
     asked = services(store, parents, POSITIONS)
     assert asked.answer_nll([sample("a", "")]) == [(0.0, 0)]
-    assert asked.cut == {}
+    assert asked.cut == CutTexts()
     values: Any = asked.answer_nll([])
     assert list(values) == []

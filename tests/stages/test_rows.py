@@ -7,20 +7,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from stages.orders import order, silent
+from stages import configs
+from stages.requests import request, silent
 
 from harness.api import Example, Provenance
 from harness.errors import InputError
 from harness.stages import rows
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness.store import Record
-
-CONFIG: dict[str, Any] = {"what": "rows", "dataset": "given", "options": {}, "split": "train", "limit": None}
+    from harness.store.records import Record
 
 
 class Given:
@@ -52,7 +51,7 @@ class Plugins:
 def prepare(tmp_path: Path) -> Callable[..., Record]:
     def prepare(examples: list[Example], **changes: Any) -> Record:
         plugins: Any = Plugins(Given(examples))
-        return rows.run(order(tmp_path, "prepare", {**CONFIG, **changes}), Store(tmp_path), plugins, silent)
+        return rows.run(request(tmp_path, configs.rows_config("given", **changes)), Store(tmp_path), plugins, silent)
 
     return prepare
 
@@ -81,10 +80,10 @@ def test_the_content_is_that_of_the_rows_in_their_order(prepare: Callable[..., R
         return prepare(given, **changes).json("provenance.json")["content"]
 
     whole = content([one, two])
-    assert content([one, two], split="train", options={}, version=2) == whole
-    assert content([two, one], version=3) != whole
-    assert content([one, dataclasses.replace(two, columns={"more": 1})], version=4) != whole
-    assert content([one], version=5) == content([one, two], limit=1)
+    assert content([one, two], identity={"version": 2}) == whole
+    assert content([two, one], identity={"version": 3}) != whole
+    assert content([one, dataclasses.replace(two, columns={"more": 1})], identity={"version": 4}) != whole
+    assert content([one], identity={"version": 5}) == content([one, two], limit=1)
 
 
 def test_an_empty_split_is_refused(prepare: Callable[..., Record], tmp_path: Path) -> None:
@@ -106,9 +105,11 @@ def test_a_column_that_cannot_be_stored_names_the_row(prepare: Callable[..., Rec
 
 def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[..., Record]) -> None:
     train = prepare([example("t1", "What  is IT?"), example("t2", "Other")])
-    fine = prepare([example("e1", "What is it not?")], version=2)
+    fine = prepare([example("e1", "What is it not?")], identity={"version": 2})
     rows.check_overlap(train, {"fine": fine})
-    folded = prepare([example("e1", "New"), example("e2", " what is it? "), example("e3", "OTHER")], version=3)
+    folded = prepare(
+        [example("e1", "New"), example("e2", " what is it? "), example("e3", "OTHER")], identity={"version": 3}
+    )
     with pytest.raises(InputError, match="2 prompts of 'test' stand in the training rows too") as caught:
         rows.check_overlap(train, {"fine": fine, "test": folded})
     assert "training row t1 = test row e2" in str(caught.value)
@@ -119,7 +120,9 @@ def test_groups_need_their_column_in_every_row(prepare: Callable[..., Record]) -
     rows.check_groups(prepare([first, second]), "template")
     rows.check_groups(prepare([first, second]), "instruction")  # a field of the prompt will do
     with pytest.raises(InputError, match=r"row c: this row has no 'template' to group prompts by") as caught:
-        rows.check_groups(prepare([first, example("c", "Three", columns={"templates": "c"})], version=2), "template")
+        rows.check_groups(
+            prepare([first, example("c", "Three", columns={"templates": "c"})], identity={"version": 2}), "template"
+        )
     assert "did you mean 'templates'?" in str(caught.value)
 
 
@@ -135,7 +138,7 @@ def test_preferences_need_both_answers(prepare: Callable[..., Record], sides: di
     whole = replace(example("a", "One"), chosen="yes", rejected="no")
     rows.check_pairs(prepare([whole]))
     with pytest.raises(InputError, match=f"row b: this row {text}, and preferences need both"):
-        rows.check_pairs(prepare([whole, replace(example("b", "Two"), **sides)], version=2))
+        rows.check_pairs(prepare([whole, replace(example("b", "Two"), **sides)], identity={"version": 2}))
 
 
 @pytest.mark.parametrize(

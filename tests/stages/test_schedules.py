@@ -9,8 +9,9 @@ import pytest
 from plan.files import Planner, small, write_rows
 
 from harness.plan import build_plan
-from harness.plugins import load_registry
-from harness.stages import Order, Parent, carry_out
+from harness.plugins.loader import load_registry
+from harness.stages.request import Parent, StageRequest
+from harness.stages.run import run_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,20 +31,9 @@ def warned(folder: Path, warmup: int) -> list[str]:
         for stage in plan.stages.values():
             if stage.kind in {"prepare", "train"} and not stage.done:
                 parents = {name: Parent(of.kind, plan.stages[of.key].id or "") for name, of in stage.parents.items()}
-                runtime = {
-                    **stage.runtime,
-                    "threads": 1,
-                    "device": "cpu",
-                    "ranks": 1,
-                    "concurrent": False,
-                    "checkpoint_minutes": 10.0,
-                    "rank_timeout_minutes": 10.0,
-                    "sources": {},
-                }
-                order = Order(
-                    stage.kind, stage.id or "", stage.label, stage.config, parents, runtime, planner.store.root
-                )
-                carry_out(order, lambda _done, _total, _unit, _note: None)
+                runtime = stage.runtime.model_copy(update={"threads": 1, "device": "cpu"})
+                request = StageRequest(stage.id or "", stage.label, stage.config, parents, runtime, planner.store.root)
+                run_stage(request, lambda _done, _total, _unit, _note: None)
     heard += [str(one.message) for one in caught if "steps that it has" in str(one.message)]
     return heard
 

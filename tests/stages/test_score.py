@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from stages.orders import order, silent
+from stages import configs
+from stages.requests import request, silent
 
 from harness.api import Column, MetricRegistration, MetricResult, MetricServices, NoOptions, Sample
 from harness.errors import StageError
 from harness.stages import score
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from harness.store import Record
+    from harness.store.records import Record
 
 ROWS: list[dict[str, Any]] = [
     {"id": "a", "fields": {"instruction": "Q", "context": "C"}, "completion": "gold", "references": [],
@@ -57,7 +58,7 @@ def run(tmp_path: Path) -> Callable[[Any], Record]:
     ]:
         with store.draft(kind, kind) as draft:
             draft.write_jsonl(file, content)
-            parents[name] = draft.commit(config={}, environment={}, label=kind)
+            parents[name] = store.commit(draft, config={}, environment={}, label=kind)
 
     registration = MetricRegistration(
         name="fixed",
@@ -82,8 +83,8 @@ def run(tmp_path: Path) -> Callable[[Any], Record]:
                 return SimpleNamespace(named="metric 'fixed'")
 
         plugins: Any = Plugins()
-        config = {"metric": "fixed", "options": {}}
-        return score.run(order(tmp_path, "score", config, **parents), store, plugins, silent)
+        asked = request(tmp_path, configs.score_config("fixed"), **parents)
+        return score.run(asked, store, plugins, silent)
 
     return run
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from stages.orders import order
+from stages import configs
+from stages.requests import request
 
 from harness.api import Prompts
 from harness.lm.decode.sampling import Drawn, sample
@@ -14,17 +15,19 @@ from harness.lm.model.policy import Policy
 from harness.lm.text.tokenise import Tokeniser
 from harness.stages import setup
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
-from harness.store import Store
+from harness.store.stages import Store
 from harness.testing.tiny import tiny_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.stages import Order
-    from harness.store import Record
+    from harness.spec.stages.generate import GenerateConfig
+    from harness.spec.stages.train import TrainConfig
+    from harness.stages.request import StageRequest
+    from harness.store.records import Record
 
-CONFIG: dict[str, Any] = {"model": {"dtype": "float32", "attention": "sdpa"}}
+AS = configs.loading()
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +37,15 @@ def nothing_kept() -> Iterator[None]:
     make_room()
 
 
-def written(store: Store, order: Order, policy: Policy) -> Record:
-    """Store a policy as the training stage of ``order`` would."""
-    with store.draft(order.kind, order.id) as draft:
+def written(store: Store, trained: StageRequest[TrainConfig], policy: Policy) -> Record:
+    """Store a policy as the training stage ``trained`` would."""
+    with store.draft(trained.kind, trained.id) as draft:
         policy.save(draft.folder / "checkpoint")
-        return draft.commit(config=CONFIG, environment={}, label=order.label)
+        return store.commit(draft, config=trained.config.to_json(), environment={}, label=trained.label)
 
 
-def some(store: Store, number: int) -> tuple[Order, Policy]:
-    trained = order(store.root, "train", {**CONFIG, "number": number})
+def some(store: Store, number: int) -> tuple[StageRequest[TrainConfig], Policy]:
+    trained = request(store.root, configs.train_config(seed=number))
     tiny = tiny_policy()
     policy = Policy(tiny.model, tiny.tokeniser, dtype="float32")
     with torch.no_grad():
@@ -51,8 +54,8 @@ def some(store: Store, number: int) -> tuple[Order, Policy]:
     return trained, policy
 
 
-def reader(store: Store, record: Record) -> Order:
-    return order(store.root, "generate", CONFIG, checkpoint=record)
+def reader(store: Store, record: Record) -> StageRequest[GenerateConfig]:
+    return request(store.root, configs.generate_config(), checkpoint=record)
 
 
 def draw(policy: Policy) -> Drawn:
@@ -64,15 +67,14 @@ def draw(policy: Policy) -> Drawn:
 def test_a_model_is_loaded_once_for_stages_that_follow_one_another(tmp_path: Path) -> None:
     store = Store(tmp_path)
     records = [written(store, *some(store, number)) for number in range(setup._KEPT + 1)]
-    first = borrow_policy(reader(store, records[0]), store, "checkpoint")
-    assert borrow_policy(reader(store, records[0]), store, "checkpoint") is first
+    first = borrow_policy(reader(store, records[0]), store, "checkpoint", AS)
+    assert borrow_policy(reader(store, records[0]), store, "checkpoint", AS) is first
     for record in records[1:]:
-        borrow_policy(reader(store, record), store, "checkpoint")
+        borrow_policy(reader(store, record), store, "checkpoint", AS)
     assert len(setup._kept) == setup._KEPT
-    assert borrow_policy(reader(store, records[0]), store, "checkpoint") is not first  # it had to go
+    assert borrow_policy(reader(store, records[0]), store, "checkpoint", AS) is not first  # it had to go
     # other settings are another model
-    other = {"model": {**CONFIG["model"], "dtype": "float64"}}
-    wide = borrow_policy(order(store.root, "generate", other, checkpoint=records[0]), store, "checkpoint")
+    wide = borrow_policy(reader(store, records[0]), store, "checkpoint", configs.loading(dtype="float64"))
     assert wide.dtype == "float64"
 
 
@@ -80,11 +82,11 @@ def test_what_was_just_trained_says_what_its_checkpoint_says(tmp_path: Path) -> 
     store = Store(tmp_path)
     trained, policy = some(store, 3)
     record = written(store, trained, policy)
-    lend_policy(trained, policy)
+    lend_policy(trained, policy, AS)
     asked = reader(store, record)
-    lent = borrow_policy(asked, store, "checkpoint")
+    lent = borrow_policy(asked, store, "checkpoint", AS)
     assert lent is policy
-    loaded = load_policy(asked, store, "checkpoint")
+    loaded = load_policy(asked, store, "checkpoint", AS)
     assert loaded is not policy
     one, other = draw(lent), draw(loaded)
     assert torch.equal(one.completions.ids, other.completions.ids)
@@ -94,4 +96,4 @@ def test_what_was_just_trained_says_what_its_checkpoint_says(tmp_path: Path) -> 
     assert torch.equal(one.logprobs, other.logprobs)
     assert isinstance(lent.tokeniser, Tokeniser)
     make_room()
-    assert borrow_policy(asked, store, "checkpoint") is not policy
+    assert borrow_policy(asked, store, "checkpoint", AS) is not policy

@@ -8,13 +8,13 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from harness.store import Record
+    from harness.store.records import Record
 
 KIND, ID = "train", "ab" * 32
 ENVIRONMENT = {"threads": 1, "device": "cpu", "ranks": 1}
@@ -35,14 +35,16 @@ def make(
     changes: Mapping[str, bytes | None] | None = None,
 ) -> Record:
     """Commit the stage below ``root``; ``changes`` replaces files by their stem, None leaves one out."""
-    with Store(root).draft(KIND, ID) as draft:
+    store = Store(root)
+    with store.draft(KIND, ID) as draft:
         for name, content in FILES.items():
             stem = name.rpartition("/")[2].partition(".")[0]
             text = (changes or {}).get(stem, content)
             if text is not None:
                 (draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (draft.folder / name).write_bytes(text)
-        return draft.commit(
+        return store.commit(
+            draft,
             config={"seed": 0},
             environment=environment,
             label="tiny/sft/seed 0",

@@ -11,13 +11,17 @@ import pytest
 from store.stage import FILES, ID, KIND, content, make
 
 from harness.errors import StageError
-from harness.store import CorruptError, Record, Store, stages
+from harness.store import stages
+from harness.store.damage import CorruptError
 from harness.store.files import dump, seal
 from harness.store.manifest import read_manifest
+from harness.store.stages import Store
 from harness.store.verify import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.store.records import Record
 
 EVERY = (*FILES, "config.json", "environment.json", "manifest.json")
 LINES = ("train.jsonl", "summary.json", "config.json", "manifest.json")
@@ -130,8 +134,9 @@ def test_two_files_that_changed_places(stage: Damaged) -> None:
 
 def test_two_stages_that_changed_places(quick_path: Path) -> None:
     one = make(quick_path)
-    with Store(quick_path).draft(KIND, "cd" * 32) as draft:
-        other = draft.commit(config={"seed": 1}, environment={}, label="another")
+    store = Store(quick_path)
+    with store.draft(KIND, "cd" * 32) as draft:
+        other = store.commit(draft, config={"seed": 1}, environment={}, label="another")
     one.folder.rename(quick_path / "x")
     other.folder.rename(one.folder)
     (quick_path / "x").rename(other.folder)

@@ -11,8 +11,8 @@ import pytest
 from store.stage import ENVIRONMENT, FILES, ID, KIND, content, in_child, make
 
 from harness.errors import StageError
-from harness.store import Store
 from harness.store.files import replace_text
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +161,8 @@ def test_every_byte_is_on_the_disk_before_the_stage_shows(tmp_path: Path, monkey
 
 def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
-        with Store(tmp_path).draft(KIND, ID) as draft:
+        store = Store(tmp_path)
+        with store.draft(KIND, ID) as draft:
             draft.write_json("summary.json", {"steps": 1})
             raise StageError("half way")
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from store.stage import ID, KIND
 
-from harness.store import Store, owners
+from harness.store import owners
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,8 @@ def writer(tmp_path: Path) -> Iterator[int]:
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with Store(tmp_path).draft(KIND, ID) as draft:
+        store = Store(tmp_path)
+        with store.draft(KIND, ID) as draft:
             draft.write_json("summary.json", {"steps": 1})
             os.write(tell, b"x")
             while True:

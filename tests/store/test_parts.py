@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.store import Store
 from harness.store.parts import Parts
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def test_the_next_run_removes_what_nobody_goes_on_with(tmp_path: Path) -> None:
         computed(opened(store.scratch("generate", name)), ["a"])
     os.utime(store.scratch("generate", "old"), (0, 0))
     with store.draft("generate", "finished") as draft:
-        draft.commit(config={}, environment={}, label="x")
+        store.commit(draft, config={}, environment={}, label="x")
     store.sweep()
     assert [path.name for path in (store.base / ".unfinished").iterdir()] == ["generate-killed"]
 
@@ -106,7 +106,7 @@ def test_states_of_a_stage_that_is_made_again_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.draft("train", "again") as draft:
         draft.write_json("weights.json", {})
-        draft.commit(config={}, environment={}, label="x")
+        store.commit(draft, config={}, environment={}, label="x")
     store.let_go("train", "again", ["weights.json"])
     Computed()(opened(store.scratch("train", "again")), ["a"])
     store.sweep()

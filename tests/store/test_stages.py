@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from store.stage import ENVIRONMENT, FILES, ID, KIND, content, in_child, make
 
 from harness.errors import MachineError, StageError
-from harness.store import Store
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,14 +24,15 @@ NOBODY = 65534
 
 def test_a_record_reads_back_what_was_written(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"id": "a\u2028b", "text": "\ud800 \0 é"}, {"id": "2", "values": {"x": 0.1}}]
-    with Store(tmp_path).draft("score", ID) as draft:
+    store = Store(tmp_path)
+    with store.draft("score", ID) as draft:
         assert draft.write_jsonl("values.jsonl", iter(rows)) == 2
         draft.write_json("metrics.json", {"mean": 0.1 + 0.2})
-        committed = draft.commit(config={"seed": 0}, environment=ENVIRONMENT, label="a label")
+        committed = store.commit(draft, config={"seed": 0}, environment=ENVIRONMENT, label="a label")
     for record in (committed, Store(tmp_path).open("score", ID)):
         assert list(record.jsonl("values.jsonl")) == rows
         assert record.json("metrics.json") == {"mean": 0.1 + 0.2}
-        assert record.config == {"seed": 0}
+        assert record.json("config.json") == {"seed": 0}
         assert record.label == "a label"
         assert record.holds("values.jsonl")
         assert not record.holds("values")
@@ -77,7 +78,8 @@ def test_a_sweep_keeps_what_unfinished_stages_go_on_from(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_number_that_is_none_is_not_written(tmp_path: Path, bad: float) -> None:
-    with Store(tmp_path).draft(KIND, ID) as draft:
+    store = Store(tmp_path)
+    with store.draft(KIND, ID) as draft:
         with pytest.raises(ValueError, match="JSON compliant"):
             draft.write_json("summary.json", {"x": bad})
         with pytest.raises(ValueError, match="JSON compliant"):
@@ -114,7 +116,7 @@ class TestASecondCommit:
             pytest.raises(StageError, match="gave different"),
             Store(tmp_path).draft(KIND, ID) as draft,
         ):
-            draft.commit(config={"seed": 1}, environment=ENVIRONMENT, label="another")
+            Store(tmp_path).commit(draft, config={"seed": 1}, environment=ENVIRONMENT, label="another")
 
     def test_of_two_at_once_one_is_kept(self, quick_path: Path) -> None:
         for number in range(20):
@@ -193,7 +195,8 @@ class TestLettingGo:
 
 class TestARefusalOfTheMachine:
     def test_a_full_disk(self, tmp_path: Path) -> None:
-        with Store(tmp_path).draft(KIND, ID) as draft:
+        store = Store(tmp_path)
+        with store.draft(KIND, ID) as draft:
             (draft.folder / "summary.json").symlink_to("/dev/full")
             with pytest.raises(MachineError, match=r"summary\.json: cannot write: No space left") as caught:
                 draft.write_json("summary.json", {"steps": 1})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.cli.plugins import option_rows
-from harness.plugins import load_registry
+from harness.plugins.loader import load_registry
 from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward, registrations
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
 from harness.lm.text.encode import encode
-from harness.spec.benchmark import Recipe
-from harness.training.assignment import Surroundings, TrainingPlan
+from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.schedule import Curve, Position
+from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.distributed import Ranks
 from harness.training.loop import train
 from harness.training.rewards import CombinedReward, Part
@@ -91,12 +92,10 @@ def vowels(*, completions: list[str], references: list[Any], **_: Any) -> list[f
 REWARD = CombinedReward([Part("vowels", vowels)])
 
 
-def recipe(**settings: Any) -> Recipe:
-    return Recipe(
+def recipe(**settings: Any) -> StepSettings:
+    return StepSettings(
         **{
             "batch_size": 4,
-            "epochs": 3,
-            "learning_rate": 1e-2,
             "max_prompt_length": MAX_PROMPT,
             "max_completion_length": MAX_COMPLETION,
             "diagnose_every": 2,
@@ -105,8 +104,8 @@ def recipe(**settings: Any) -> Recipe:
     )
 
 
-def curve(last: Mapping[str, int], peak: float = 1e-2) -> dict[str, Any]:
-    return {"kind": "cosine", "peak": peak, "floor": 0.0, "warmup_steps": 0, "first": {"epoch": 0}, "last": last}
+def curve(last: Position, peak: float = 1e-2) -> Curve:
+    return Curve(kind="cosine", peak=peak, floor=0.0, warmup_steps=0, first=Position(epochs=0), last=last)
 
 
 def plan(method: str = "evolution", *, first: int = 0, last: int = 3, of: int = 3, **settings: Any) -> TrainingPlan:
@@ -114,14 +113,16 @@ def plan(method: str = "evolution", *, first: int = 0, last: int = 3, of: int = 
     peak = settings.pop("peak", 1e-2)
     fields = TrainingPlan.__dataclass_fields__
     own = {name: settings.pop(name) for name in list(settings) if name in fields}
+    drawn = {name: settings.pop(name) for name in list(settings) if name in Sampling.model_fields}
     return TrainingPlan(
         **{
             "method": method,
             "recipe": recipe(**settings),
             "seed": 0,
-            "first": {"epoch": first},
-            "last": {"epoch": last},
-            "curve": curve({"epoch": of}, peak),
+            "sampling": Sampling(**drawn),
+            "first": Position(epochs=first),
+            "last": Position(epochs=last),
+            "curve": curve(Position(epochs=of), peak),
             **own,
         }
     )
@@ -163,7 +164,7 @@ def go(
     rows: Sequence[EncodedRow] | None = None,
     load_reference: Any = None,
     precomputed: Precomputed | None = None,
-    **around: Any,
+    **context: Any,
 ) -> Result:
     """Train the tiny policy (or ``policy``)."""
     policy = policy or tiny_policy(dropout=what.recipe.dropout)
@@ -175,12 +176,10 @@ def go(
         rows if rows is not None else tiny_rows(policy),
         method,
         folder,
-        around=Surroundings(log=log.append, ranks=ranks or Ranks(), **around),
-        reward=reward,
-        load_reference=load_reference or tiny_policy,
-        precomputed=precomputed,
+        context=RunContext(log=log.append, ranks=ranks or Ranks(), **context),
+        judges=Judges(reward=reward, load_reference=load_reference or tiny_policy, precomputed=precomputed),
     )
-    return Result(summary, log, policy, folder)
+    return Result(summary.to_json(), log, policy, folder)
 
 
 def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

@@ -10,11 +10,12 @@ from torch import nn
 from training.runs import Plain, recipe
 
 from harness.errors import MachineError, PluginError, StageError
+from harness.spec.results.train import TrainStep
 from harness.training import checkpoint, memo
 from harness.training.checkpoint import Trained
 from harness.training.memo import Memo
 from harness.training.optimiser import Optimiser
-from harness.training.unfinished import MANIFEST, ROWS, Unfinished, logged
+from harness.training.unfinished import MANIFEST, Unfinished, logged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +157,7 @@ def test_the_last_state_is_found_and_the_others_are_gone(tmp_path: Path) -> None
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("name", [MANIFEST, ROWS, "w.bin"])
+@pytest.mark.parametrize("name", [MANIFEST, TrainStep.file, "w.bin"])
 @pytest.mark.parametrize("damage", ["missing", "cut", "flipped"])
 def test_a_damaged_state_does_not_exist(tmp_path: Path, name: str, damage: str) -> None:
     keep(tmp_path, 3)

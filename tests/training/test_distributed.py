@@ -36,7 +36,7 @@ def launch(out: Path, *arguments: str, world: int = 2) -> list[subprocess.Popen[
             **os.environ,
             "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world),
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(HERE.parent),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
         command = [sys.executable, *arguments, str(out)]
         started.append(

@@ -15,7 +15,8 @@ from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
 from harness.execution.tiny import TINY, tiny_policy
 from harness.lm.model.policy import Policy
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
+from harness.spec.schedule import Position
 from harness.training import updates
 from harness.training.distributed import Ranks
 from harness.training.optimiser import Optimiser
@@ -95,7 +96,7 @@ def test_a_schedule_may_be_cut_anywhere(tmp_path: Path, name: str, dropout: floa
     for number, (first, last) in enumerate([(0, 1), (1, 5), (5, 6)]):
         folder = tmp_path / str(number)
         cut = dataclasses.replace(
-            plan(name, dropout=dropout, previous=previous), first={"step": first}, last={"step": last}
+            plan(name, dropout=dropout, previous=previous), first=Position(steps=first), last=Position(steps=last)
         )
         made = go(cut, METHODS[name](), folder, policy=start)
         seen += made.log
@@ -615,7 +616,7 @@ def test_a_state_is_due_by_time_whatever_the_steps(whole: dict[str, Any], tmp_pa
 
 def test_progress_is_told_after_each_step(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    go(plan(first=1, last=3), Evolution(), tmp_path, tell=lambda done, total, _rate: told.append((done, total)))
+    go(plan(first=1, last=3), Evolution(), tmp_path, progress=lambda done, total, _rate: told.append((done, total)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import Completions, Rewards
-from harness.training.meters import PHASES, Clock, PeakMemory, Signal, quartiles, step_seconds
+from harness.spec.results.train import PHASES, Quartiles
+from harness.training.meters import Clock, PeakMemory, Signal, quartiles, step_seconds
 
 CPU = torch.device("cpu")
 
@@ -109,13 +110,13 @@ def test_parts_of_a_batch_add_up(values: list[list[float | None]], cut: int) -> 
 
 
 def test_quartiles_and_step_seconds() -> None:
-    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
-    assert quartiles([2.0]) == {"median": 2.0, "q1": 2.0, "q3": 2.0}
-    assert quartiles([]) == {"median": 0.0, "q1": 0.0, "q3": 0.0}
+    assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == Quartiles(median=3.0, q1=2.0, q3=4.0)
+    assert quartiles([2.0]) == Quartiles(median=2.0, q1=2.0, q3=2.0)
+    assert quartiles([]) == Quartiles(median=0.0, q1=0.0, q3=0.0)
     rows = [{"seconds": dict.fromkeys(PHASES, float(n))} for n in range(1, 4)]
     found = step_seconds(rows)
-    assert found["sampling"]["median"] == 2.0
-    assert found["total"] == {"median": 10.0, "q1": 7.5, "q3": 12.5}
+    assert found.of("sampling").median == 2.0
+    assert found.total == Quartiles(median=10.0, q1=7.5, q3=12.5)
 
 
 def test_peak_memory_sees_what_came_and_went() -> None:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harness.errors import StageError
-from harness.spec.benchmark import Recipe
+from harness.spec.recipe import Recipe
 from harness.training.optimiser import Optimiser
 
 if TYPE_CHECKING:

@@ -16,11 +16,13 @@ from training.runs import Plain, go, plan, same_bits, tiny_rows
 from harness.errors import StageError
 from harness.lm.score.logprobs import score
 from harness.lm.text.encode import collate
+from harness.spec.results.files import LOGPROBS
+from harness.spec.results.train import ReferenceCost
 from harness.testing.tiny import tiny_policy
-from harness.training.assignment import Surroundings
+from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment
-from harness.training.reference import FILE, Precomputed, StoredLogProbs, answer_key, row_keys, save
+from harness.training.reference import Precomputed, StoredLogProbs, answer_key, row_keys, save
 from harness.training.stop import Stopped
 from harness.training.summary import module_digest
 
@@ -62,7 +64,7 @@ class Preferring(Plain):
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Precomputed:
     """Return what a stage would have stored, each row scored by itself."""
-    path = tmp_path_factory.mktemp("stored") / FILE
+    path = tmp_path_factory.mktemp("stored") / LOGPROBS
     return precomputed(path, tiny_policy())
 
 
@@ -76,7 +78,7 @@ def precomputed(path: Path, policy: Policy) -> Precomputed:
             assert answer is not None
             known[answer_key(row.prompt, answer.ids)] = values[k, : len(answer.ids)]
     save(known, path)
-    return Precomputed(path, module_digest(policy.model), {"pairs": len(ROWS), "tokens": 1, "seconds": 2.5})
+    return Precomputed(path, module_digest(policy.model), ReferenceCost(pairs=len(ROWS), tokens=1, seconds=2.5))
 
 
 def never() -> Policy:
@@ -124,7 +126,12 @@ def test_anything_else_is_asked_of_the_reference_model_itself(stored: Precompute
 
     policy = tiny_policy()
     run = Segment(
-        plan(), policy, ROWS, Plain(), around=Surroundings(log=print), load_reference=load, precomputed=stored
+        plan(),
+        policy,
+        ROWS,
+        Plain(),
+        context=RunContext(log=print),
+        judges=Judges(load_reference=load, precomputed=stored),
     ).services
     batch = collate(ROWS[:3])
     assert batch.pairs is not None
@@ -142,7 +149,9 @@ def test_anything_else_is_asked_of_the_reference_model_itself(stored: Precompute
 
 
 def test_a_method_cannot_change_what_is_stored(stored: Precomputed) -> None:
-    run = Segment(plan(), tiny_policy(), ROWS, Plain(), around=Surroundings(log=print), precomputed=stored).services
+    run = Segment(
+        plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print), judges=Judges(precomputed=stored)
+    ).services
     batch = collate(ROWS[:3])
     before = run.reference_logprobs(batch, answers(batch)).values.clone()
     run.reference_logprobs(batch, answers(batch)).values.zero_()
@@ -162,8 +171,8 @@ def test_other_weights_than_those_of_the_start_are_refused(stored: Precomputed, 
 
 def test_a_reference_model_that_is_another_is_refused(stored: Precomputed) -> None:
     segment = Segment(
-        plan(), tiny_policy(), ROWS, Plain(), around=Surroundings(log=print), precomputed=stored,
-        load_reference=lambda: tiny_policy(1),
+        plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print),
+        judges=Judges(precomputed=stored, load_reference=lambda: tiny_policy(1)),
     )  # fmt: skip
     batch = collate(ROWS[:2])
     with pytest.raises(StageError, match="is not the one whose log-probs were stored"):
@@ -178,7 +187,7 @@ def test_values_of_another_tokenisation_are_never_used(stored: Precomputed, tmp_
         StoredLogProbs.load(stored.path, [other])
     values = StoredLogProbs.load(stored.path, ROWS[1:])
     assert values.find(longer.prompts, answers(longer)) is None
-    broken = tmp_path / FILE
+    broken = tmp_path / LOGPROBS
     broken.write_bytes(stored.path.read_bytes()[:-40])
     with pytest.raises(StageError, match="cannot be read"):
         StoredLogProbs.load(broken, ROWS)
@@ -207,12 +216,14 @@ def test_each_rank_loads_its_own_rows(stored: Precomputed) -> None:
     for rank in (0, 1):
         segment = Segment(
             plan(last=1, of=1), tiny_policy(), ROWS, Plain(),
-            around=Surroundings(log=print, ranks=Half(rank)), precomputed=stored,
+            context=RunContext(log=print, ranks=Half(rank)), judges=Judges(precomputed=stored),
         )  # fmt: skip
         assert len(segment._own_rows()) == 4
         assert segment.services._stored is not None
         sizes.append(len(segment.services._stored))
-    whole = Segment(plan(), tiny_policy(), ROWS, Plain(), around=Surroundings(log=print), precomputed=stored)
+    whole = Segment(
+        plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print), judges=Judges(precomputed=stored)
+    )
     assert whole.services._stored is not None
     assert max(sizes) < len(whole.services._stored)
 

@@ -11,7 +11,7 @@ import torch
 
 from harness.api import Batch, Completions, Prompts, RewardRegistration, Rewards
 from harness.errors import InputError, PluginError, StageError
-from harness.spec.benchmark import Reward, RewardUse
+from harness.spec.reward import Reward, RewardUse
 from harness.training.rewards import CombinedReward, Notes, Part, TrainerState
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness.training.schedule import Curve, position_step
+from harness.spec.schedule import Curve, Position
+from harness.training.schedule import LearningRate
 
 
-def curve(kind: str = "cosine", **settings: object) -> Curve:
+def curve(kind: str = "cosine", **settings: object) -> LearningRate:
     values = {"peak": 1e-3, "floor": 1e-5, "warmup_steps": 0, "first": 0, "last": 100, **settings}
-    return Curve(kind=kind, **values)  # type: ignore[arg-type]  # plain keyword values
+    return LearningRate(kind=kind, **values)  # type: ignore[arg-type]  # plain keyword values
 
 
 def test_cosine_is_that_of_torch() -> None:
@@ -59,12 +60,16 @@ def test_a_peak_of_zero_stays_zero_whatever_the_floor() -> None:
 
 
 def test_positions() -> None:
-    assert position_step({"epoch": 3}, 7) == 21
-    assert position_step({"step": 5}, 7) == 5
-    made = Curve.from_config(
-        {"kind": "linear", "peak": 1.0, "floor": 0.0, "warmup_steps": 1, "first": {"epoch": 1}, "last": {"step": 20}}, 7
-    )
-    assert made == Curve("linear", 1.0, 0.0, 1, 7, 20)
+    assert Position(epochs=3).step(7) == 21
+    assert Position(steps=5).step(7) == 5
+    late = Position(behind=Position(epochs=2), epochs=3, steps=10)
+    assert (late.step(7), late.step(2)) == (24, 10)  # whichever is reached first
+    assert (late.whole_epochs, late.epoch, Position(epochs=3).epoch) == (5, None, 3)
+    assert [str(place) for place in (Position(epochs=3), Position(steps=5), late)] == [
+        "3", "step 5", "5 (at most 10 steps)",
+    ]  # fmt: skip
+    made = Curve(kind="linear", peak=1.0, floor=0.0, warmup_steps=1, first=Position(epochs=1), last=Position(steps=20))
+    assert LearningRate.of(made, 7) == LearningRate("linear", 1.0, 0.0, 1, 7, 20)
 
 
 def test_the_share_of_the_last_epoch_of_five() -> None:
@@ -74,10 +79,11 @@ def test_the_share_of_the_last_epoch_of_five() -> None:
 
 
 def test_another_curve_takes_over_from_the_step_of_the_switch() -> None:
-    whole = {"kind": "cosine", "peak": 1e-3, "floor": 0.0, "warmup_steps": 2, "first": {"epoch": 0}}
-    whole["last"] = {"epoch": 5}
-    own = {**whole, "kind": "linear", "peak": 3e-4, "warmup_steps": 0, "first": {"epoch": 4}}
-    made = Curve.from_config({**whole, "switch": {"epoch": 4}, "then": own}, 10)
+    first, switch, last = (Position(epochs=epochs) for epochs in (0, 4, 5))
+    own = Curve(kind="linear", peak=3e-4, floor=0.0, warmup_steps=0, first=switch, last=last)
+    whole = Curve(kind="cosine", peak=1e-3, floor=0.0, warmup_steps=2, first=first, last=last, switch=switch, then=own)
+    made = LearningRate.of(whole, 10)
+    assert whole.end == last
     alone = curve(floor=0.0, warmup_steps=2, last=50)
     assert [made.rate(step) for step in range(40)] == [alone.rate(step) for step in range(40)]
     assert [made.rate(step) for step in range(40, 50)] == pytest.approx([3e-4 * (1 - n / 10) for n in range(10)])
@@ -85,7 +91,7 @@ def test_another_curve_takes_over_from_the_step_of_the_switch() -> None:
     assert (made.at(39).peak, made.at(40).peak) == (1e-3, 3e-4)
 
 
-def twelve(**settings: Any) -> Curve:
+def twelve(**settings: Any) -> LearningRate:
     return curve(**{"kind": "cosine", "peak": 0.01, "floor": 0.0, "last": 12, **settings})
 
 

@@ -10,7 +10,7 @@ from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_b
 from harness.errors import InputError, MachineError, PluginError, StageError
 from harness.lm.score.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
-from harness.training.assignment import Surroundings
+from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment
 from harness.training.rewards import CombinedReward, Part
@@ -30,7 +30,12 @@ def services(what: Any = None, **rest: Any) -> Services:
     policy = tiny_policy(dropout=0.0)
     settings: dict[str, Any] = {"reward": REWARD, "load_reference": lambda: tiny_policy(1), **rest}
     segment = Segment(
-        what or plan(), policy, tiny_rows(policy), Plain(), around=Surroundings(log=lambda _row: None), **settings
+        what or plan(),
+        policy,
+        tiny_rows(policy),
+        Plain(),
+        context=RunContext(log=lambda _row: None),
+        judges=Judges(**settings),
     )
     segment.services.progress.move(0)
     return segment.services

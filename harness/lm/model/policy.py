@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from harness.lm.text.tokenise import Tokeniser
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
 #: What a model folder needs from the hub: weights as safetensors, configuration, tokenizer; no code, no pickle. Shards
 #: have the names that the index gives them.

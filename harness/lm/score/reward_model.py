@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.kept import Keep
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
 HEAD = "reward_head"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from harness.api.types import Example
     from harness.lm.text.tokenise import Tokeniser
-    from harness.spec.benchmark import Template
+    from harness.spec.model import Template
 
 #: Rows tokenised together.
 _CHUNK = 2048

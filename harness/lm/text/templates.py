@@ -13,7 +13,7 @@ from harness.errors import InputError, suggest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.spec.benchmark import Template
+    from harness.spec.model import Template
 
 _PIECE = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

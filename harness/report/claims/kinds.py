@@ -12,6 +12,7 @@ from harness.report.claims.needs import described_column, families, find_row, la
 from harness.report.columns import bounds
 from harness.report.groups import groups_of, read_groups
 from harness.report.statistics import LEVEL, Interval
+from harness.spec.results.train import TrainStep, TrainSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from harness.report.claims.needs import Member, Needs
     from harness.report.results import ResultRow, Results
     from harness.report.statistics import Array
-    from harness.store import Record
+    from harness.store.records import Record
 
 _REPLICATES = 2000
 
@@ -100,7 +101,7 @@ def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
             method for method, row in found.items() if any(not _steps(record, warm) for record in row.training.values())
         ]
         reasons += [f"no timed steps of {', '.join(short)}{_of(model, needs)}"] if short else []
-        beside = any(r.json("summary.json")["concurrent"] for row in found.values() for r in row.training.values())
+        beside = any(r.read(TrainSummary).concurrent for row in found.values() for r in row.training.values())
         reasons += ["timed while other stages ran on the same machine"] if beside else []
         for fast, slow in pairs:
             if fast in laps and slow in laps:
@@ -120,7 +121,7 @@ def held(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding
         for model in needs.models:
             row = _standing(method, model, results)
             training = row.training.values() if row is not None else ()
-            counts = {len(record.json("summary.json")["models_held"]) for record in training}
+            counts = {len(record.read(TrainSummary).models_held) for record in training}
             if row is not None and counts:
                 difference = float(max(counts, key=lambda count: abs(count - expected)) - expected)
                 seen = " or ".join(str(count) for count in sorted(counts))
@@ -227,7 +228,7 @@ def _rise(
 
 def _steps(record: Record, warm: int) -> list[float]:
     """Return the seconds of every step that a training stage recorded, without the first ones."""
-    return [sum(step["seconds"].values()) for step in list(record.jsonl("train.jsonl"))[warm:] if "seconds" in step]
+    return [step.total_seconds for step in list(record.lines(TrainStep))[warm:]]
 
 
 def _laps(row: ResultRow, warm: int) -> Array:

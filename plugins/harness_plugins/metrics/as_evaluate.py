@@ -2,7 +2,7 @@
 
 For users of ``evaluate`` (its ``combine``, its evaluators) who want the numbers of the tables::
 
-    from harness.plugins import load_registry
+    from harness.plugins.loader import load_registry
     from harness_plugins.metrics.as_evaluate import as_evaluate
 
     rouge = as_evaluate(load_registry(), "rouge", {"use_stemmer": True})

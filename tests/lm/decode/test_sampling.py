@@ -15,7 +15,7 @@ from harness.lm.decode.sampling import Drawn, Manner, draw, sample
 from harness.lm.model import backbone
 from harness.lm.model.policy import Policy
 from harness.lm.score.logprobs import score
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from torch import nn
 from harness.errors import InputError
 from harness.lm.model.folders import weights_digest
 from harness.lm.model.policy import Policy, positions_limit
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from harness.errors import InputError, MachineError
 from harness.lm.model.folders import weights_digest
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise, resolve, train_bpe
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,7 @@ from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise
 from harness.lm.model.suitability import check_suitable
 from harness.lm.score.logprobs import score
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from pathlib import Path

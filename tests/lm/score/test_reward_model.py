@@ -17,7 +17,7 @@ from harness.errors import InputError, StageError
 from harness.lm.model import backbone
 from harness.lm.score.logprobs import ScoringModule, final_states
 from harness.lm.score.reward_model import TOKENS, Backbone, RewardModel, answer_text, load_head
-from harness.spec.benchmark import Model
+from harness.spec.model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

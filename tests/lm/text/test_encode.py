@@ -11,7 +11,7 @@ import torch
 from harness.api import Example
 from harness.errors import InputError
 from harness.lm.text.encode import Encoded, collate, encode
-from harness.spec.benchmark import Template
+from harness.spec.model import Template
 
 if TYPE_CHECKING:
     from collections.abc import Callable

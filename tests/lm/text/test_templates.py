@@ -4,7 +4,7 @@ import pytest
 
 from harness.errors import InputError
 from harness.lm.text.templates import parse, render, template_digest
-from harness.spec.benchmark import Template
+from harness.spec.model import Template
 
 DOLLY = Template(
     text="Instruction: {instruction}\nInput: {context}\nResponse:",

@@ -17,7 +17,7 @@ from trl.experimental.ppo import PPOConfig, ppo_trainer
 
 from harness.api import Batch, Completions, Example
 from harness.lm.text.encode import encode
-from harness.spec.benchmark import Template
+from harness.spec.model import Template
 from harness.testing.tiny import tiny_policy
 from harness.training.rewards import CombinedReward, Part
 from harness_plugins.methods.ppo import PPOOptions

@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, asked, small
 
 from harness.errors import InputError
 from harness.plan import build_plan
 from harness.plan.estimate import Estimate
+from harness.spec.schedule import Position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,11 +38,11 @@ def test_one_for_all_rows_and_seeds(planner: Planner, data: Path) -> None:
     made = [stage for stage in plan.stages.values() if "reward model" in stage.label]
     assert made == [stages.model, stages.statistics]
     assert stages.model.kind == "train"
-    assert stages.model.config["seed"] == 0
+    assert asked(stages.model).seed == 0
     first = next(row for row in plan.rows if (row.label, row.seed) == ("sft", 0))
     assert stages.model.parents["start"] is first.checkpoint
     assert {stage.parents["reward_model"].key for stage in asking(plan)} == {stages.model.key}
-    kinds = {(stage.kind, stage.config.get("method") or stage.config.get("metric")) for stage in asking(plan)}
+    kinds = {(stage.kind, next((use.name for _, use in stage.config.plugins()), None)) for stage in asking(plan)}
     assert kinds == {("train", "eso"), ("score", "reward-model")}
     estimate = Estimate(plan)
     assert all((estimate.seconds(stage) or 0) > 0 for stage in made)
@@ -55,17 +56,17 @@ def test_one_for_each_model(planner: Planner, data: Path) -> None:
     for row in plan.rows:
         for cell in row.cells:
             assert cell.scores["reward-model"].parents["reward_model"] is plan.reward_models[row.model].model
-    one, two = (stages.model.config["model"]["dtype"] for stages in plan.reward_models.values())
+    one, two = (asked(stages.model).loading.dtype for stages in plan.reward_models.values())
     assert (one, two) == ("float32", "float64")
 
 
 def test_it_starts_where_the_file_says(planner: Planner, data: Path) -> None:
     plan = planner.plan(planner.load(judged(data, {"start": "base"})))
     (stages,) = plan.reward_models.values()
-    assert stages.model.parents["start"].config["what"] == "new-model"
-    assert stages.model.parents["start"].config["seed"] == 0
-    assert stages.model.config["fresh_optimizer"]
-    assert (stages.model.config["first"], stages.model.config["last"]) == ({"epoch": 0}, {"epoch": 1})
+    assert stages.model.parents["start"].config.kind == "new-model"
+    assert asked(stages.model.parents["start"]).seed == 0
+    assert asked(stages.model).fresh_optimizer
+    assert (asked(stages.model).first, asked(stages.model).last) == (Position(epochs=0), Position(epochs=1))
 
 
 def test_what_does_not_ask_it_does_not_know_it(planner: Planner, data: Path) -> None:
@@ -107,7 +108,7 @@ def test_one_that_exists_is_found_before_anything_is_trained(planner: Planner, d
     content = small(data, reward="reward-model", reward_model={"model": "judge", "path": str(folder)})
     plan = planner.plan(planner.load(content))
     (stages,) = plan.reward_models.values()
-    assert (stages.model.kind, stages.model.config["what"], stages.rows) == ("prepare", "classifier", None)
+    assert (stages.model.kind, stages.model.config.kind, stages.rows) == ("prepare", "classifier", None)
     assert stages.model.content is not None
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
 

@@ -9,29 +9,31 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from stages.orders import order, silent
+from stages import configs
+from stages.requests import request, silent
 
 from harness.errors import InputError
 from harness.execution.tiny import TINY, tiny_examples, tiny_policy
 from harness.lm.score.reward_model import RewardModel, answer_text
-from harness.plugins import load_registry
-from harness.stages import reward_model
-from harness.store import Store
+from harness.plugins.loader import load_registry
+from harness.spec.model import Template
+from harness.spec.stages.base import RewardModelUse
+from harness.stages import reward_statistics
+from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from harness.api import Example
-    from harness.store import Record
-
-TEMPLATE = {"text": "{instruction}:", "text_without_context": None, "truncate": "instruction"}
+    from harness.spec.stages.precompute import RewardStatisticsConfig
+    from harness.store.records import Record
 
 
 def rows(store: Store, name: str, examples: Sequence[Example]) -> Record:
     with store.draft("prepare", name) as draft:
         draft.write_jsonl("rows.jsonl", [dataclasses.asdict(example) for example in examples])
-        return draft.commit(config={}, environment={}, label=name)
+        return store.commit(draft, config={}, environment={}, label=name)
 
 
 def judge(store: Store, policy: Any, scale: float = 1.0) -> Record:
@@ -43,16 +45,16 @@ def judge(store: Store, policy: Any, scale: float = 1.0) -> Record:
         save_file(
             {"reward_head.weight": weight, "reward_head.bias": torch.ones(1)}, draft.folder / "modules.safetensors"
         )
-        return draft.commit(config={}, environment={}, label="judge")
+        return store.commit(draft, config={}, environment={}, label="judge")
 
 
-def settings(normalise: str, **changes: Any) -> dict[str, Any]:
-    spec = {"dtype": "float64", "attention": "sdpa", "max_prompt_length": 64}
-    return {"what": "reward-model", "normalise": normalise, "template": TEMPLATE, "reward_model": spec, **changes}
+def settings(normalise: str, **changes: Any) -> RewardStatisticsConfig:
+    use = RewardModelUse(loading=configs.loading(dtype="float64"), max_prompt_length=64)
+    return configs.statistics_config(**{"normalise": normalise, "reward_model": use, **changes})
 
 
-def run(store: Store, config: dict[str, Any], **parents: Record) -> Record:
-    return reward_model.run(order(store.root, "precompute", config, **parents), store, load_registry(), silent)
+def run(store: Store, config: RewardStatisticsConfig, **parents: Record) -> Record:
+    return reward_statistics.run(request(store.root, config, **parents), store, load_registry(), silent)
 
 
 def raw(store: Store, record: Record, prompts: list[str], texts: list[str]) -> list[float]:
@@ -82,7 +84,7 @@ def test_statistics_are_those_of_the_demonstrations(tmp_path: Path, monkeypatch:
             len(tiny_policy().tokeniser.completion(answer_text(p, t))) for p, t in zip(prompts, texts, strict=False)
         ]
         assert [row[f"{side}_tokens"] for row in pairs] == sizes
-    monkeypatch.setattr(reward_model, "SET", 5)
+    monkeypatch.setattr(reward_statistics, "SET", 5)
     few = run(store, settings("shift"), reward_model=model, rows=train)
     assert few.json("summary.json")["mean"] == pytest.approx(math.fsum(scores[:5]) / 5)
     assert list(few.jsonl("pairs.jsonl")) == []
@@ -117,7 +119,7 @@ def test_equal_scores_have_no_z_score(tmp_path: Path) -> None:
 def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_model: Path) -> None:
     """Two hundred real pairs go through: one finite score a side, the same for a pair by itself."""
     from harness.lm.model.policy import Policy
-    from harness.spec.benchmark import Model
+    from harness.spec.model import Model
 
     registry, store = load_registry(), Store(tmp_path / "results")
     options = {"train_files": [], "test_files": ["helpful-base/test"]}
@@ -128,9 +130,9 @@ def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_m
     assert len(examples) == 200
     model = judge(store, Policy.load(real_model, spec=Model(name="gpt2-7m")))
     test = rows(store, "test", examples)
-    template = {**TEMPLATE, "text": "{prompt}", "truncate": "prompt"}
-    spec = {"dtype": "float32", "attention": "sdpa", "max_prompt_length": 256}
-    config = settings("zscore", template=template, reward_model=spec)
+    template = Template(text="{prompt}", truncate="prompt")
+    use = RewardModelUse(loading=configs.loading(), max_prompt_length=256)
+    config = settings("zscore", template=template, reward_model=use)
     record = run(store, config, reward_model=model, rows=test, pairs=test)
     pairs = list(record.jsonl("pairs.jsonl"))
     assert len(pairs) == 200

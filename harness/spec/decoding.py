@@ -1,0 +1,19 @@
+"""How answers are decoded at evaluation."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from harness.spec.section import RESULT, Section, mark
+
+
+class Decoding(Section):
+    """One way to decode at evaluation; nothing is taken from a checkpoint's generation_config."""
+
+    temperature: NonNegativeFloat = mark(RESULT, 1.0)
+    """0 is greedy."""
+    top_k: NonNegativeInt = mark(RESULT, 0)
+    top_p: float = mark(RESULT, 1.0, gt=0.0, le=1.0)
+    max_new_tokens: PositiveInt = mark(RESULT, 128)
+    draws: PositiveInt = mark(RESULT, 1)
+    """Answers per prompt; averaged within a prompt before anything else."""

@@ -1,0 +1,44 @@
+"""A language model and the form of its prompts, as the file names them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import PositiveInt
+
+from harness.spec.section import DISPLAY, RESULT, RUNTIME, Section, mark
+
+
+class Model(Section):
+    """A causal language model: ``name`` on the hub, a local ``path``, or a ``config`` for random weights."""
+
+    name: str = mark(DISPLAY)
+    """Hub name, or for a local or new model the name that tables show."""
+    label: str | None = mark(DISPLAY, None)
+    path: str | None = mark(RUNTIME, None)
+    """A local folder in Hugging Face format; its content, not its path, is part of the id."""
+    revision: str | None = mark(RESULT, None)
+    """Hub commit; the resolved one is recorded."""
+    config: dict[str, Any] | None = mark(RESULT, None)
+    """Arguments of a transformers configuration, ``model_type`` among them: weights are drawn at random."""
+    vocab_size: PositiveInt | None = mark(RESULT, None)
+    """For a new model: entries of the byte-level BPE that is trained on the training split."""
+    dtype: Literal["float32", "float64", "bfloat16"] = mark(RESULT, "float32")
+    """bfloat16 means autocast over float32 master weights; float64 is for tests."""
+    attention: Literal["sdpa", "eager"] = mark(RESULT, "sdpa")
+
+    @property
+    def shown(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+
+class Template(Section):
+    """How a row becomes a prompt. Its sha256 is recorded and tables refuse to mix templates."""
+
+    text: str = mark(RESULT)
+    """With ``{field}`` for a field of the row (``instruction``, ``context``, …)."""
+    text_without_context: str | None = mark(RESULT, None)
+    """Used instead where the ``truncate`` field is empty."""
+    truncate: str = mark(RESULT, "context")
+    """The field that is cut from its left end until an over-long test prompt fits."""

@@ -1,0 +1,46 @@
+"""What ``generate`` stages leave behind."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from harness.spec.results.base import ResultFile, ResultLine
+
+
+class Answer(ResultLine):
+    """One answer to one prompt."""
+
+    file: ClassVar[str] = "samples.jsonl"
+
+    id: str
+    """Of the row."""
+    draw: int
+    text: str
+    tokens: int
+    """EOS not counted."""
+    finished: bool
+    """Whether it ended by itself."""
+    cut: bool
+    """Whether the prompt was cut to fit."""
+    entropy: float
+    """Mean nats a token at temperature 1."""
+
+
+class GenerateSummary(ResultFile):
+    """All answers of a stage."""
+
+    file: ClassVar[str] = "summary.json"
+
+    n: int
+    """Prompts."""
+    draws: int
+    prompts_cut: int
+    prompts_dropped: int
+    truncated: int
+    empty: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    entropy: float
+    peak_memory_bytes: int
+    concurrent: bool

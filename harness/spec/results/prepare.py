@@ -1,0 +1,56 @@
+"""What ``prepare`` stages leave behind."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from harness.api.registration import DataKind
+from harness.spec.results.base import ResultFile, ResultLine
+
+
+class DataRow(ResultLine):
+    """One row of a data set: an :class:`harness.api.Example` as JSON has it."""
+
+    file: ClassVar[str] = "rows.jsonl"
+
+    id: str
+    fields: dict[str, str]
+    completion: str | None = None
+    references: tuple[str, ...] = ()
+    chosen: str | None = None
+    rejected: str | None = None
+    columns: dict[str, Any] = {}
+    label: bool | None = None
+
+
+class DataProvenance(ResultFile):
+    """What a data set's rows are, and where they came from."""
+
+    file: ClassVar[str] = "provenance.json"
+
+    content: str
+    """The digest of the rows."""
+    rows: int
+    kind: DataKind | None = None
+    origin: str
+    revision: str | None = None
+    sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class PreparedModel(ResultFile):
+    """What is known of a tokenizer or an untrained model."""
+
+    file: ClassVar[str] = "model.json"
+
+    trained: str | None = None
+    """How one that was made here was trained."""
+    name: str | None = None
+    path: str | None = None
+    """Where one that exists lay; None for the hub."""
+    revision: str | None = None
+    """The resolved commit of the hub."""
+    content: str | None = None
+    """The digest of the files of one that exists."""
+    positions: int | None = None
+    """The context in tokens; None for no limit, or where there is no model."""

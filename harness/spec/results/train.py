@@ -1,0 +1,190 @@
+"""What ``train`` stages leave behind."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Literal, TypeAlias
+
+from harness.spec.results.base import ResultPart, ResultFile, ResultLine
+
+Phase: TypeAlias = Literal["sampling", "reward", "forward_backward", "optimiser", "other"]
+#: What the seconds of a step are split into.
+PHASES: Final[tuple[Phase, ...]] = ("sampling", "reward", "forward_backward", "optimiser", "other")
+
+
+class StepRewards(ResultPart):
+    """The rewards of one step's samples."""
+
+    missing: int
+    mean: float | None = None
+    """This and what follows are None where no sample had a reward."""
+    sd: float | None = None
+    """Root mean square about the mean of their group; None where each prompt has one candidate."""
+    parts: dict[str, float] | None = None
+    by_candidate: tuple[float, ...] | None = None
+    """None where a candidate had no reward at all."""
+    sd_by_candidate: tuple[float, ...] | None = None
+    calls: int = 0
+    """How many rewards were asked for."""
+    notes: dict[str, float] | None = None
+
+
+class StepGroups(ResultPart):
+    """The groups of one step's candidates."""
+
+    count: int
+    without_spread: int
+
+
+class StepSamples(ResultPart):
+    """The samples of one step."""
+
+    count: int
+    empty: int
+    truncated: int
+    mean_length: float
+    entropy: float | None = None
+    """Nats a token at temperature 1."""
+
+
+class StepTokens(ResultPart):
+    """How many tokens a step sampled, and trained on."""
+
+    generated: int
+    trained: int
+
+
+class TrainStep(ResultLine):
+    """One step."""
+
+    file: ClassVar[str] = "train.jsonl"
+
+    step: int
+    """Counted over the whole schedule, the shared start included; so is ``epoch``."""
+    epoch: int
+    learning_rate: float
+    loss: dict[str, float]
+    """Each named share of the loss, as it entered the global sum."""
+    grad_norm: float
+    """Of the sum, before clipping."""
+    moved: dict[str, bool]
+    """Whether each share had a gradient at all."""
+    grad_norms: dict[str, float] | None = None
+    """Of each share by itself, on diagnosed steps."""
+    grad_norms_without: dict[str, float] | None = None
+    """Of the sum of all shares but this one, on diagnosed steps."""
+    samples: StepSamples | None = None
+    reward: StepRewards | None = None
+    groups: StepGroups | None = None
+    tokens: StepTokens
+    micro_batches: int
+    method: dict[str, float] | None = None
+    """What the method itself reported."""
+    not_finite: tuple[str, ...] | None = None
+    """What the method reported that is no number to keep."""
+    kl: float | None = None
+    """Mean nats a token from the policy to the start of the stage, on fixed prompts; on diagnosed steps."""
+    probe_entropy: float | None = None
+    seconds: dict[Phase, float]
+
+    @property
+    def total_seconds(self) -> float:
+        """How long the step took."""
+        return sum(self.seconds.values())
+
+
+class Quartiles(ResultPart):
+    """Median and quartiles, linear between order statistics."""
+
+    median: float
+    q1: float
+    q3: float
+
+
+class StepSeconds(ResultPart):
+    """Quartiles over steps of the seconds that each phase took, and all together."""
+
+    sampling: Quartiles
+    reward: Quartiles
+    forward_backward: Quartiles
+    optimiser: Quartiles
+    other: Quartiles
+    total: Quartiles
+
+    def of(self, phase: Phase) -> Quartiles:
+        """Return the quartiles of a phase."""
+        found: Quartiles = getattr(self, phase)
+        return found
+
+
+class HeldModel(ResultPart):
+    """A model that was held in memory while training."""
+
+    role: str
+    """``policy``, ``reference``, ``reward`` or ``module NAME``."""
+    parameters: int
+    bytes: int
+
+
+class ReferenceCost(ResultPart):
+    """What the stage cost that computed the reference log-probs."""
+
+    pairs: int
+    tokens: int
+    seconds: float
+
+
+class RowsUsed(ResultPart):
+    """How many training rows there were."""
+
+    used: int
+    dropped_overlong: int
+
+
+class MicroBatches(ResultPart):
+    """How steps were cut to fit in memory."""
+
+    tokens: int
+    halvings: int
+    total: int
+
+
+class TaughtRows(ResultPart):
+    """What supervised training learnt from, in rows."""
+
+    completion: int
+    chosen: int
+    undesirable: int
+    """Left out: the completion is marked so."""
+    without: int
+    """Left out: there is no demonstration."""
+
+
+class TrainSummary(ResultFile):
+    """All steps of a stage."""
+
+    file: ClassVar[str] = "summary.json"
+
+    steps: int
+    first_step: int
+    last_step: int
+    seconds: dict[Phase, float]
+    step_seconds: StepSeconds
+    tokens_generated: int
+    tokens_trained: int
+    reward_calls: int
+    active: dict[str, bool]
+    """Whether each share of the loss ever had a gradient."""
+    peak_memory_bytes: int
+    device: str
+    threads: int
+    ranks: int
+    models_held: tuple[HeldModel, ...]
+    reference_logprobs: ReferenceCost | None = None
+    """Where they were computed beforehand."""
+    weights_sha256: str
+    rows: RowsUsed
+    micro_batches: MicroBatches
+    concurrent: bool
+    """Whether other stages ran beside it."""
+    trained_on: TaughtRows | None = None
+    """Of a supervised method."""

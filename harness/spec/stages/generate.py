@@ -1,0 +1,23 @@
+"""The answers of one checkpoint to one data set under one decoding."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from harness.spec.decoding import Decoding
+from harness.spec.stages.base import Asking, StageConfig, StageFamily
+
+
+class GenerateConfig(StageConfig):
+    """The answers of one checkpoint to one data set under one decoding."""
+
+    family: ClassVar[StageFamily] = "generate"
+    kind: Literal["generate"] = "generate"
+    asking: Asking
+    decoding: Decoding
+    seed: int
+
+    @property
+    def draws(self) -> int:
+        """Answers to a prompt; greedy decoding gives one."""
+        return self.decoding.draws if self.decoding.temperature > 0 else 1

@@ -1,0 +1,158 @@
+"""A stage's id holds the source that the stage runs: exactly that, and not what is said beside it."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grimp
+import pytest
+
+import harness
+from harness.plugins.closure import Sources
+from harness.plugins.loader import load_registry
+from harness.stages.entries import ENTRIES, roots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ROOT = Path(harness.__file__).resolve().parents[1]
+PACKAGES = {"harness": ROOT, "harness_plugins": ROOT / "plugins"}
+
+
+def plugin_roots() -> dict[str, tuple[str, ...]]:
+    """Return the modules in which each plugin of the repository begins."""
+    rows = [row for row in load_registry().plugins if row.where.startswith("harness_plugins")]
+    found = {}
+    for row in rows:
+        assert row.registration is not None
+        assert isinstance(row.registration.build, str)
+        found[f"{row.kind} {row.name}"] = (row.registration.build.partition(":")[0], *row.registration.modules)
+    return found
+
+
+BEGINNINGS: dict[str, tuple[str, ...]] = {**{kind: roots(kind) for kind in ENTRIES}, **plugin_roots()}
+
+
+def digests(folders: Iterable[Path], package: str = "") -> dict[str, str]:
+    """Return the digest of every beginning, or of those in one package alone."""
+    sources = Sources([str(folder) for folder in folders])
+    return {name: sources.digest(begin) for name, begin in BEGINNINGS.items() if begin[0].startswith(package)}
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """Return the file of every module below a folder."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@pytest.fixture
+def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Copy the packages; return the folders that they lie in."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for package, folder in PACKAGES.items():
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(folder / package, tmp_path / package / package, ignore=ignored)
+    return [tmp_path / package for package in PACKAGES]
+
+
+def reached() -> Mapping[str, set[str]]:
+    """Return what each beginning reaches by another reader of imports, packages on the way included."""
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+    found = {}
+    for name, begin in BEGINNINGS.items():
+        top = begin[0].partition(".")[0]
+        seen: set[str] = set()
+        waiting = [*begin]
+        while waiting:
+            module = waiting.pop()
+            if module in seen or module.partition(".")[0] != top:
+                continue
+            seen.add(module)
+            waiting += graph.find_modules_directly_imported_by(module)
+            waiting += [module.rpartition(".")[0]] if "." in module else []
+        found[name] = seen
+    return found
+
+
+def test_each_module_changes_exactly_what_runs_it(copies: list[Path]) -> None:
+    before, expected = digests(copies), reached()
+    for folder in copies:
+        package = f"{folder.name}."
+        for module, path in files(folder).items():
+            source = path.read_bytes()
+            path.write_bytes(source + b"\nchanged_for_a_test = 1\n")
+            after = digests(copies, package)
+            path.write_bytes(source)
+            changed = {name for name in after if after[name] != before[name]}
+            assert changed == {name for name, seen in expected.items() if module in seen}, module
+    assert digests(copies) == before
+
+
+def test_the_core_is_no_part_of_a_plugin_nor_a_plugin_of_a_stage(copies: list[Path]) -> None:
+    before = digests(copies)
+    for folder in copies:
+        for path in files(folder).values():
+            path.write_bytes(path.read_bytes() + b"\nchanged_for_a_test = 1\n")
+        after = digests(copies)
+        changed = {name for name in BEGINNINGS if after[name] != before[name]}
+        assert changed == {name for name, begin in BEGINNINGS.items() if begin[0].startswith(f"{folder.name}.")}
+        before = after
+
+
+class Commented(ast.NodeTransformer):
+    """Says something in every module, class and function."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            future = [n for n in node.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+            rest = [n for n in node.body if n not in future]
+            said = (
+                [] if ast.get_docstring(node) is not None and future else [ast.Expr(ast.Constant("Said for a test."))]
+            )
+            node.body = [*future, *said, *rest] if ast.get_docstring(node) is None else [*node.body, *said]
+        return node
+
+
+def test_comments_docstrings_and_layout_change_nothing(copies: list[Path]) -> None:
+    before = digests(copies)
+    for folder in copies:
+        for path in files(folder).values():
+            tree = Commented().visit(ast.parse(path.read_bytes()))
+            path.write_text(
+                f"# a comment\n{ast.unparse(ast.fix_missing_locations(tree))}\n# another\n", encoding="utf-8"
+            )
+    assert digests(copies) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("harness.report.write", set()),
+        ("harness.execution.runner", set()),
+        ("harness.plan.build", set()),
+        ("harness.lm.decode.sampling", {"generate", "train"}),
+        ("harness.training.loop", {"train"}),
+        ("harness.spec.results.train", {"train", "reference-logprobs"}),
+        ("harness.spec.benchmark", set()),
+        ("harness.api.types", set(ENTRIES)),
+    ],
+)
+def test_what_is_known_to_run_where(module: str, kinds: set[str]) -> None:
+    sources = Sources()
+    assert {kind for kind in ENTRIES if module in sources.closure(roots(kind))} == kinds
+
+
+@pytest.mark.parametrize("kind", ["rows", "score", "generate", "train"])
+def test_nothing_of_the_core_is_loaded_that_the_id_does_not_hold(kind: str) -> None:
+    code = f"import sys, {', '.join(roots(kind))}; print(*(name for name in sys.modules if name.startswith('harness')))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert set(loaded) <= Sources().closure(roots(kind)).keys()
