@@ -48,6 +48,7 @@ def command(
     are rough and for one processor thread. Last, which true difference between rows the run would find four times in
     five, by the variances of stored results of the same kind or by stated ones, and with more seeds or prompts.
     """
+    from harness.execution.contexts import ways
     from harness.execution.keep import required
     from harness.plan import build_plan
     from harness.plan.estimate import Estimate
@@ -62,12 +63,13 @@ def command(
     estimate = Estimate(plan)
     described = [_describe(stage, plan, todo, estimate) for stage in plan.stages.values()]
     remarks = schedule_remarks(benchmark, **_counted(plan))
+    taken = ways(plan.stages.values(), store)
     say_damage(plan)
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
         told = [json_of(found) for found in _forecasts(benchmark, registry, plan, store)]
-        everything = {**whole, "remarks": remarks, "stages": described, "detectable": told}
+        everything = {**whole, "remarks": remarks, "stages": described, "ways": taken, "detectable": told}
         click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
@@ -75,6 +77,8 @@ def command(
     click.echo(_listing(described if every else _grouped(described)))
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {_left(described)}{unknown}")
+    for label, way in taken.items():
+        click.echo(f"{label}: {way}")
     for text in remarks:
         click.echo(f"note: {text}")
     for found in _forecasts(benchmark, registry, plan, store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
@@ -71,3 +72,19 @@ def _positions(model: Stage, store: Store, known: dict[str, int | None]) -> int 
                 del known[model.key]
                 return None
     return known[model.key]
+
+
+def ways(stages: Iterable[Stage], store: Store) -> dict[str, str]:
+    """Return which way each model takes that is trained or answers (see :mod:`harness.lm.way`), by its label.
+
+    It was tried when the model was prepared.
+    """
+    found: dict[str, str] = {}
+    for stage in stages:
+        for model, _, answer in _asked(stage):
+            if answer is not None and model.label not in found:
+                known = ""
+                with suppress(CorruptError):  # it is made anew
+                    known = store.open(model.kind, model.id).read(PreparedModel).way if model.done and model.id else ""
+                found[model.label] = known or "its way is known once it is prepared"
+    return found

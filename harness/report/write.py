@@ -224,7 +224,17 @@ def _ending(results: Results) -> list[str]:
     for model, signatures in results.signatures.items():
         who = f" ({model})" if len(results.signatures) > 1 else ""
         lines += [f"{metric}{who}: {signature}" for metric, signature in signatures.items()]
-    return [*lines, *plugin_lines(results), *_environments(results)]
+    return [*lines, *_ways(results), *plugin_lines(results), *_environments(results)]
+
+
+def _ways(results: Results) -> list[str]:
+    """Say which way each model took while it was trained and while it answered."""
+    found: dict[str, dict[str, None]] = {}
+    for row in results.rows:
+        ways = [record.read(TrainSummary).way for record in row.training.values()]
+        ways += [summary.way for cell in row.cells.values() for summary in cell.summaries.values()]
+        found.setdefault(row.model, {}).update(dict.fromkeys(filter(None, ways)))
+    return [f"{model}, {' and '.join(ways)}." for model, ways in found.items() if ways]
 
 
 def _provenance(data: Mapping[str, Any]) -> str:

@@ -94,7 +94,8 @@ def _new_model(config: NewModelConfig, label: str, tokenizer: Path, folder: Path
 
     spec = config.loading.model(label, config=config.architecture)
     initialise(spec, Tokeniser.load(tokenizer), config.seed, folder)
-    return PreparedModel(trained="not at all", positions=_tried(folder, spec))
+    positions, way = _tried(folder, spec)
+    return PreparedModel(trained="not at all", positions=positions, way=way)
 
 
 def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> PreparedModel:
@@ -104,31 +105,36 @@ def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Prepa
     revision = config.source.revision if isinstance(config.source, HubSource) else None
     spec = config.loading.model(runtime.name or "", path=runtime.path, revision=revision)
     found = resolve(spec, {})
-    positions = None
+    positions, way = None, ""
     if isinstance(config, ClassifierConfig):
         from harness.lm.score.reward_model import RewardModel
 
         RewardModel.classifier(found.folder, spec=spec, max_prompt=None)  # it gives one number
     else:
-        positions = _tried(found.folder, spec)
+        positions, way = _tried(found.folder, spec)
     return PreparedModel(
         name=runtime.name,
         path=runtime.path,
         revision=found.revision,
         content=content_digest(found.folder),
         positions=positions,
+        way=way,
     )
 
 
-def _tried(folder: Path, spec: Model) -> int | None:
-    """Load a model and try what training and sampling will ask of it; return its context in tokens, None for no limit.
+def _tried(folder: Path, spec: Model) -> tuple[int | None, str]:
+    """Load a model and try what training and sampling will ask of it.
+
+    Returns:
+        its context in tokens, None for no limit; the way that it takes.
 
     Raises:
         InputError: it is not fit for them.
     """
     from harness.lm.model.policy import Policy
     from harness.lm.model.suitability import check_suitable
+    from harness.lm.way import way_of
 
     policy = Policy.load(folder, spec=spec)
     check_suitable(policy, where=f"model {spec.name}")
-    return policy.positions_limit
+    return policy.positions_limit, str(way_of(policy))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.lm.decode.sampling import sample
 from harness.lm.text.encode import Encoded, EncodedRow, collate
+from harness.lm.way import way_of
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
@@ -62,7 +63,7 @@ def run(
     samples = [Answer(**answer) for row in encoded.rows for answer in answers[row.id]]
     with store.draft(request.kind, request.id) as draft:
         draft.write_lines(Answer, samples)
-        draft.write(_summary(samples, encoded, seconds, request))
+        draft.write(_summary(samples, encoded, policy, seconds, request))
         record = store.commit(
             draft, config=config.to_json(), environment=where, label=request.label, measured=[GenerateSummary.file]
         )
@@ -125,7 +126,7 @@ def _answer(policy: Policy, rows: list[EncodedRow], config: GenerateConfig) -> l
 
 
 def _summary(
-    samples: list[Answer], encoded: Encoded, seconds: float, request: StageRequest[GenerateConfig]
+    samples: list[Answer], encoded: Encoded, policy: Policy, seconds: float, request: StageRequest[GenerateConfig]
 ) -> GenerateSummary:
     tokens = sum(answer.tokens for answer in samples)
     return GenerateSummary(
@@ -141,4 +142,5 @@ def _summary(
         entropy=sum(answer.entropy for answer in samples) / len(samples),
         peak_memory_bytes=peak_memory(request.runtime.device),
         concurrent=request.runtime.concurrent,
+        way=str(way_of(policy)),
     )

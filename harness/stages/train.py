@@ -13,6 +13,7 @@ import torch
 
 from harness.lm.score.reward_model import answer_text
 from harness.lm.text.templates import render
+from harness.lm.way import way_of
 from harness.spec.results.files import LOGPROBS, OPTIMIZER
 from harness.spec.results.precompute import ReferenceSummary
 from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
@@ -86,7 +87,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
             draft.write_lines(TrainStep, map(TrainStep.model_validate, rows))
-            draft.write(summary.model_copy(update={"trained_on": learnt}))
+            draft.write(summary.model_copy(update={"trained_on": learnt, "way": str(way_of(policy))}))
             record = store.commit(
                 draft,
                 config=config.to_json(),

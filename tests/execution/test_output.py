@@ -86,3 +86,13 @@ def test_a_terminal_gets_a_live_display_and_is_left_clean(copied: Callable[..., 
     assert "\x1b[?25l" in shown  # the cursor goes
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # and comes back
     assert "tiny (default): ROUGE-L" in shown[shown.rindex("\x1b[?25h") :]
+
+
+def test_the_way_of_a_model_is_recorded_planned_and_noted(finished: Bench) -> None:
+    words = "fast way: packed trees, shared prompts"
+    for kind in ("train", "generate"):
+        assert {record.json("summary.json")["way"] for record in finished.stages(kind).values()} == {words}
+    board = json.loads(finished.board("json").read_text(encoding="utf-8"))
+    assert f"new, {words}." in board["notes"]
+    told = finished.ended(finished.command(name="plan"), finished.surroundings()).stdout
+    assert f"new/weights/seed 0: {words}" in told.splitlines()

@@ -604,6 +604,11 @@ class TestWhatWasRun:
         assert "rouge: rouge|v1" in ending
         assert "Made with threads 1, device cpu, ranks 1, python 3.11, torch 2.13.0." in ending
 
+    def test_says_which_way_the_models_took(self, run: Run) -> None:
+        run.summary = {"way": "general way: padded rows, copied caches; it has an encoder"}
+        (line,) = [line for line in document(run).ending if "way" in line]
+        assert line.endswith(", general way: padded rows, copied caches; it has an encoder.")
+
     def test_says_that_the_best_of_several_is_flattered(self, run: Run) -> None:
         run.rows = ("base", "sft", "eso[coef=0.1]", "eso[coef=0.2]")
         assert any("Configurations tried: eso 2, every other method 1." in line for line in document(run).ending)

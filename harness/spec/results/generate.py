@@ -44,3 +44,5 @@ class GenerateSummary(ResultFile):
     entropy: float
     peak_memory_bytes: int
     concurrent: bool
+    way: str = ""
+    """Which way the model took (see ``harness/lm/way.py``), and why not the fast one."""

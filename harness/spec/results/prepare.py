@@ -54,3 +54,5 @@ class PreparedModel(ResultFile):
     """The digest of the files of one that exists."""
     positions: int | None = None
     """The context in tokens; None for no limit, or where there is no model."""
+    way: str = ""
+    """Which way the model takes through scoring and decoding, and why not the fast one; empty where there is none."""

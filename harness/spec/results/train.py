@@ -186,5 +186,7 @@ class TrainSummary(ResultFile):
     micro_batches: MicroBatches
     concurrent: bool
     """Whether other stages ran beside it."""
+    way: str = ""
+    """Which way the model took (see ``harness/lm/way.py``), and why not the fast one."""
     trained_on: TaughtRows | None = None
     """Of a supervised method."""
