@@ -60,24 +60,28 @@ class Way:
 _ways: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Way]] = WeakKeyDictionary()
 
 
+def forced() -> bool:
+    """Tell whether :data:`SWITCH` keeps every model from the fast way."""
+    return os.environ.get(SWITCH) == "general"
+
+
 def way_of(policy: Policy) -> Way:
     """Return the way of a policy's model, which is tried when it is first asked for; says in the log if it is slow."""
     model: nn.Module = policy.model
-    forced = os.environ.get(SWITCH) == "general"
     known = _ways.setdefault(model, {})
-    key = (backbone.attention_of(model), forced)
+    key = (backbone.attention_of(model), forced())
     if key not in known:
         backbone.split(model)  # tries a forward, which must find the model's own attention
         with torch.no_grad(), backbone.evaluating(model):
-            known[key] = _choose(policy.without_autocast(), forced=forced)
+            known[key] = _choose(policy.without_autocast())
         if known[key].name == "general":
             kind = getattr(backbone.config_of(model), "model_type", type(model).__name__)
             log.warning("%s with %s attention: %s", kind, key[0], known[key])
     return known[key]
 
 
-def _choose(policy: Policy, *, forced: bool) -> Way:
-    reason = f"{SWITCH}=general asks for it" if forced else against_fast(policy)
+def _choose(policy: Policy) -> Way:
+    reason = f"{SWITCH}=general asks for it" if forced() else against_fast(policy)
     if not reason:
         return Way("fast")
     try:

@@ -9,6 +9,7 @@ import torch
 from harness.errors import MachineError
 from harness.lm.model.policy import Policy
 from harness.lm.text.encode import Encoded, encode
+from harness.lm.way import forced
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
@@ -50,7 +51,8 @@ def environment(request: StageRequest[StageConfig]) -> dict[str, Any]:
                 expected="cpu, or a GPU that PyTorch can use",
             )
         name = torch.cuda.get_device_name(device)
-    return fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
+    found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
+    return {**found, "way": "general"} if forced() else found
 
 
 def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[str, Any]) -> Parts:

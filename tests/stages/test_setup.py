@@ -10,6 +10,7 @@ from stages import configs
 from stages.requests import request
 
 from harness.api import Prompts
+from harness.lm import way
 from harness.lm.decode.sampling import Drawn, sample
 from harness.lm.model.policy import Policy
 from harness.lm.text.tokenise import Tokeniser
@@ -97,3 +98,14 @@ def test_what_was_just_trained_says_what_its_checkpoint_says(tmp_path: Path) -> 
     assert isinstance(lent.tokeniser, Tokeniser)
     make_room()
     assert borrow_policy(asked, store, "checkpoint", AS) is not policy
+
+
+def test_a_way_that_is_forced_stands_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a killed stage finished on one way is not gone on with on the other."""
+    store = Store(tmp_path)
+    asked = reader(store, written(store, *some(store, 0)))
+    monkeypatch.delenv(way.SWITCH, raising=False)
+    free = setup.environment(asked)
+    monkeypatch.setenv(way.SWITCH, "general")
+    assert setup.environment(asked) == {**free, "way": "general"}
+    assert "way" not in free
