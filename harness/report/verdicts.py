@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.report.claims import Cell, Claim, Finding, claims_for, read_claims, verdicts
+from harness.report.claims import Claim, ClaimCell, Finding, claims_for, read_claims, verdicts
 from harness.report.export import json_text
 from harness.report.markdown import markdown
 from harness.report.results import load_results
@@ -89,7 +89,7 @@ def _cells(one: Verdict) -> dict[str, TableCell]:
     return cells
 
 
-def least(cells: Sequence[Cell]) -> Cell | None:
+def least(cells: Sequence[ClaimCell]) -> ClaimCell | None:
     """Return the place that says least for the claim."""
     rank = {"contradicted": 0, "undecided": 1, "supported": 2, "not run": 3}
     there = [cell for cell in cells if cell.difference is not None]
@@ -98,7 +98,7 @@ def least(cells: Sequence[Cell]) -> Cell | None:
     )
 
 
-def measured(cell: Cell) -> str:
+def measured(cell: ClaimCell) -> str:
     """Return a difference as text."""
     found = cell.difference
     if found is None:
@@ -153,7 +153,7 @@ def claims_json(found: Sequence[Verdict]) -> str:
     return json_text({"claims": listed}, [])
 
 
-def _place(cell: Cell) -> dict[str, Any]:
+def _place(cell: ClaimCell) -> dict[str, Any]:
     found = cell.difference
     numbers: dict[str, Any] = {}
     if found is not None:

@@ -27,7 +27,7 @@ SUFFIX = ".parts"
 #: Seconds between two files: a stage of a second writes none, and a longer one loses no more than that.
 _EVERY = 1.0
 
-Part = TypeVar("Part")
+Kept = TypeVar("Kept")
 
 
 class Parts:
@@ -52,7 +52,7 @@ class Parts:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             self._known.update(self._read(path))
 
-    def keep(self, key: Any, compute: Callable[[], Part]) -> Part:
+    def keep(self, key: Any, compute: Callable[[], Kept]) -> Kept:
         """Return a part: the one that was kept, or what ``compute`` gives, which is kept.
 
         Args:
@@ -64,7 +64,7 @@ class Parts:
             part, seconds = self._known.pop(name)
             self.seconds += seconds
             self._asked = time.monotonic()
-            known: Part = part
+            known: Kept = part
             return known
         made = compute()
         now = time.monotonic()

@@ -58,7 +58,7 @@ if WANTED["do"] == "die in generate":
 
     answer = generate._answer
 
-    def counted(policy, rows, config, draws):
+    def counted(policy, rows, config):
         folder = Path(WANTED["folder"])
         with (folder / "drawn").open("a") as stream:
             stream.write(json.dumps([row.id for row in rows]) + "\\n")
@@ -66,7 +66,7 @@ if WANTED["do"] == "die in generate":
         if batches == WANTED["batch"]:
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
-        return answer(policy, rows, config, draws)
+        return answer(policy, rows, config)
 
     generate._answer = counted
 '''

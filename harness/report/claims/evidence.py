@@ -23,7 +23,7 @@ Word: TypeAlias = Literal["supported", "contradicted", "undecided", "not run"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class ClaimCell:
     """One place where a claim can be tested."""
 
     where: str
@@ -45,7 +45,7 @@ class Finding:
 
     word: Word
     because: str
-    cells: tuple[Cell, ...] = ()
+    cells: tuple[ClaimCell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Measured:
             binary=self.binary,
         )
 
-    def cell(self, found: Difference, word: Word, needed: str) -> Cell:
+    def cell(self, found: Difference, word: Word, needed: str) -> ClaimCell:
         """Return it judged."""
         p = None if math.isnan(found.p) else found.p
         at = None if math.isnan(found.estimate) else found.interval
-        return Cell(self.where, at, self.scale, self.digits, self.unit, word, p, needed)
+        return ClaimCell(self.where, at, self.scale, self.digits, self.unit, word, p, needed)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def judge(measured: Sequence[Measured], *, no_claim: str = "") -> Finding:
     return conclude([_cell(part, len(measured), no_claim) for part in measured], no_claim)
 
 
-def _cell(part: Measured, tests: int, no_claim: str) -> Cell:
+def _cell(part: Measured, tests: int, no_claim: str) -> ClaimCell:
     """Return the word for one place, with the interval that it follows from."""
     found, counted = part.found(1), 1
     if found.estimate < 0:
@@ -131,8 +131,8 @@ def judge_trend(parts: Sequence[Along], *, no_claim: str = "") -> Finding:
     or not be told apart from 0. Undecided: neither.
     """
     tests = sum(len(part.steps) + len(part.ends) for part in parts)
-    cells: list[Cell] = []
-    rises: list[Cell] = []
+    cells: list[ClaimCell] = []
+    rises: list[ClaimCell] = []
     back = ""
     for part in parts:
         steps = [_cell(step, tests, no_claim) for step in part.steps]
@@ -173,7 +173,7 @@ def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = 
     return conclude(cells, no_claim)
 
 
-def conclude(cells: Sequence[Cell], no_claim: str = "") -> Finding:
+def conclude(cells: Sequence[ClaimCell], no_claim: str = "") -> Finding:
     """Return the word for the whole claim from those for its places, where there are any."""
     count = len(cells)
     by_word = {word: [cell for cell in cells if cell.word == word] for word in ("supported", "contradicted")}

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.report.claims.evidence import Along, Cell, Finding, Measured, conclude, judge, judge_equal, judge_trend
+from harness.report.claims.evidence import (
+    Along,
+    ClaimCell,
+    Finding,
+    Measured,
+    conclude,
+    judge,
+    judge_equal,
+    judge_trend,
+)
 from harness.report.claims.needs import described_column, families, find_row, label_of
 from harness.report.columns import bounds
 from harness.report.groups import groups_of, read_groups
@@ -109,7 +118,7 @@ def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
                 word = "supported" if difference.low > 0 else "contradicted" if difference.high < 0 else "undecided"
                 where = f"{slow} − {fast}{_of(model, needs)}"
                 needed = "more timed steps would decide" if word == "undecided" else ""
-                cells.append(Cell(where, difference, 1.0, 3, "s", word, None, needed))  # type: ignore[arg-type]  # a word
+                cells.append(ClaimCell(where, difference, 1.0, 3, "s", word, None, needed))  # type: ignore[arg-type]  # a word
     no_claim = "; ".join(dict.fromkeys([*([no_claim] if no_claim else []), *reasons]))
     return conclude(cells, no_claim)
 
@@ -128,7 +137,7 @@ def held(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding
                 where = f"{row.label} holds {seen}, {expected} claimed{_of(model, needs)}"
                 word = "supported" if counts == {expected} else "contradicted"
                 at = Interval(difference, difference, difference)
-                cells.append(Cell(where, at, 1.0, 0, "models", word))  # type: ignore[arg-type]  # a word
+                cells.append(ClaimCell(where, at, 1.0, 0, "models", word))  # type: ignore[arg-type]  # a word
     return conclude(cells, no_claim)
 
 
