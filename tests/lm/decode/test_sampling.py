@@ -454,7 +454,12 @@ def test_texts_of_packed_weights(make_policy: Make, monkeypatch: pytest.MonkeyPa
 
     def counted(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
         product = real(weight, bias)
-        return lambda inputs: (applied.append(1), product(inputs))[1]
+
+        def heard(inputs: torch.Tensor) -> torch.Tensor:
+            applied.append(1)
+            return product(inputs)
+
+        return heard
 
     monkeypatch.setattr(packed_linear, "_packed", counted)
     found = drawn(policy, prompts, max_new_tokens=packed_linear.USES, with_logprobs=True)

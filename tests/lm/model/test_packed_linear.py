@@ -47,7 +47,8 @@ def linears(policy: Policy) -> list[Any]:
 def logits(policy: Policy, rows: int = 3, length: int = 5) -> torch.Tensor:
     ids = torch.arange(3, 3 + rows * length).view(rows, length)
     with torch.inference_mode(), policy.autocast():
-        return policy.model(input_ids=ids, use_cache=False).logits.clone()
+        found: torch.Tensor = policy.model(input_ids=ids, use_cache=False).logits
+        return found.clone()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -107,7 +108,8 @@ def test_the_weights_are_laid_out_and_cast_once(make_policy: Make, monkeypatch: 
         for _ in range(3):
             logits(policy)
     assert len(laid) == len(linears(policy))
-    head: Any = policy.model.get_output_embeddings()
+    model: Any = policy.model
+    head = model.get_output_embeddings()
     assert tuple(head.weight.shape) in laid
 
 
@@ -185,7 +187,8 @@ def test_layers_that_somebody_else_has_a_hand_in_are_left_alone(make_policy: Mak
     other: Any = layers[4].forward
 
     def doubled(inputs: torch.Tensor) -> torch.Tensor:
-        return 2 * other(inputs)
+        twice: torch.Tensor = 2 * other(inputs)
+        return twice
 
     layers[4].forward = doubled
     plain = logits(policy)
