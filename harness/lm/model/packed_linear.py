@@ -7,19 +7,20 @@ compute, not what they are.
 
 A weight is packed (put in oneDNN's own order) from :data:`NUMBERS` numbers on, and used so for :data:`ROWS` rows or
 more. The time of oneDNN's product in shares of torch's own, float32, 16 rows, weights in turn so that none is in a
-near cache:
+near cache (the two processors with AVX2 shared with others, so that one digit counts):
 
-=============== ======================= ==================
-weight          EPYC, AVX-512, 2 cores  EPYC, AVX2, 1 core
-=============== ======================= ==================
-192 x 576       (not packed)            1.35
-576 x 576       0.61                    1.0 to 1.25
-576 x 1,536     0.57                    1.05
-1,536 x 576     0.51                    1.0
-2,048 x 512                             0.75 to 0.9
-8,192 x 256                             0.6
-49,152 x 576                            0.5
-=============== ======================= ==================
+=============== ======================= ================== ==================
+weight          EPYC, AVX-512, 2 cores  EPYC, AVX2, 2      EPYC, AVX2, 1
+=============== ======================= ================== ==================
+128 x 512       (not packed)            1.1                1.5
+192 x 576                               0.8 to 1.0         1.3
+256 x 768                               0.9                1.3
+576 x 576       0.61                    0.7 to 1.0         1.0 to 1.2
+576 x 1,536     0.57                    0.7 to 0.9         1.05
+1,536 x 576     0.51                    0.8 to 0.9         1.0
+8,192 x 256                             0.5                0.6
+49,152 x 576                            0.3 to 0.4         0.5
+=============== ======================= ================== ==================
 
 Packing one costs as much as two products with it, and saves from none to half of each that follows.
 
@@ -53,8 +54,8 @@ log = logging.getLogger(__name__)
 #: Set to ``off``, this variable leaves every layer as it is.
 SWITCH: Final = "HARNESS_PACKED_LINEAR"
 
-#: Numbers of a weight from which on it is packed. Smaller ones stay in a cache near the core.
-NUMBERS = 1 << 18
+#: Numbers of a weight from which on it is packed. A product with a smaller one takes less than what is around it.
+NUMBERS = 100_000
 #: Rows from which on a packed weight is used. One row is a matter of reading the weight, in whatever order.
 ROWS = 2
 
