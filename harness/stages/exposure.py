@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.lm.in_parts import Batcher
-from harness.lm.kept import at_once
+from harness.in_parts import Batcher, at_once
 from harness.lm.score.logprobs import score, score_instead
 from harness.lm.text.encode import Answer, collate
 from harness.training.budget import token_budget
@@ -22,7 +21,7 @@ from harness.training.scoring import HINT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.kept import Keep
+    from harness.in_parts import Keep
     from harness.lm.model.policy import Policy
     from harness.lm.text.encode import EncodedRow
 

@@ -6,16 +6,16 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
+from harness.in_parts import decoding_batcher, decoding_costs
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
-from harness.lm.in_parts import decoding_batcher, decoding_costs
 from harness.lm.model.packed_linear import packed
 from harness.lm.text.encode import Encoded, EncodedRow, collate
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
 if TYPE_CHECKING:
-    from harness.lm.in_parts import Batcher
+    from harness.in_parts import Batcher
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
     from harness.spec.stages.generate import GenerateConfig

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.api import Example, Sample
-from harness.lm.in_parts import Batcher
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
 from harness.lm.text.templates import render

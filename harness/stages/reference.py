@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError, StageError
-from harness.lm.in_parts import Batcher
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import collate
 from harness.spec.results.files import LOGPROBS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError, MachineError, StageError
-from harness.lm.in_parts import Batcher, out_of_memory
+from harness.in_parts import Batcher, out_of_memory
 from harness.lm.model.folders import weights_digest
 from harness.lm.text.encode import collate
 from harness.spec.results.files import CHECKPOINT

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.lm.in_parts import Batcher
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import score_logits
 from harness.training.budget import row_tokens, take_all
 from harness.training.scoring import HINT

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.api import LogProbs
-from harness.lm.in_parts import Batcher
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, final_states, score
 from harness.training.budget import row_tokens, take_all
 

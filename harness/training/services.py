@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from harness.errors import InputError, PluginError
+from harness.in_parts import decoding_batcher
 from harness.lm.decode.beam import BeamParams, beam
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
-from harness.lm.in_parts import decoding_batcher
 from harness.lm.model.policy import WEIGHT_DTYPES
 from harness.lm.score.logprobs import ScoringModule, final_states, score, score_logits
 from harness.training import critic

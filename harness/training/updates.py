@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import DivergedError, PluginError
-from harness.lm.in_parts import Batcher, free_memory, out_of_memory
+from harness.in_parts import Batcher, free_memory, out_of_memory
 from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.shares import Outputs, Share
 

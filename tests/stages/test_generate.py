@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.lm.in_parts import decoding_batcher
+from harness.in_parts import decoding_batcher
 from harness.stages.generate import _ROWS, _costs
 
 

@@ -14,7 +14,7 @@ from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same
 
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
 from harness.execution.tiny import TINY, tiny_policy
-from harness.lm.in_parts import Batcher
+from harness.in_parts import Batcher
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model
 from harness.spec.schedule import Position

@@ -19,16 +19,16 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError
+from harness.in_parts import decoding_batcher, decoding_costs
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.decoder import check_prompts
-from harness.lm.in_parts import decoding_batcher, decoding_costs
 from harness.lm.model.backbone import evaluating
 from harness.lm.model.packed_linear import packed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.lm.in_parts import Batcher
+    from harness.in_parts import Batcher
     from harness.lm.model.policy import Policy
 
 _NEVER = float("-inf")

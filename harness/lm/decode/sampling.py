@@ -13,10 +13,10 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import DivergedError, InputError
+from harness.in_parts import decoding_batcher, decoding_costs
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.decoder import Decoder, check_prompts
 from harness.lm.decode.noise import Noise, Race, row_keys
-from harness.lm.in_parts import decoding_batcher, decoding_costs
 from harness.lm.model.backbone import evaluating
 from harness.lm.model.packed_linear import packed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.lm.in_parts import Batcher
+    from harness.in_parts import Batcher
     from harness.lm.model.policy import Policy
 
 #: Rows leave together, once no more than this share of those in the batch still runs: to leave is to copy the others.
@@ -100,7 +100,7 @@ def sample(
         params: K temperatures and the rest.
         noise: what the draws depend on beside weights, prompts and ``ids``.
         batcher: says how many of the prompts are decoded together (all unless given), and learns where memory runs
-            out; costs are those of :func:`harness.lm.in_parts.decoding_costs`. Changes memory and speed, no text.
+            out; costs are those of :func:`harness.in_parts.decoding_costs`. Changes memory and speed, no text.
 
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.

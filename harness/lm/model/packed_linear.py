@@ -40,7 +40,7 @@ from torch import nn
 from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
-from harness.lm.in_parts import out_of_memory
+from harness.in_parts import out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,7 @@ from torch import nn
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
-from harness.lm.in_parts import Batcher
-from harness.lm.kept import at_once
+from harness.in_parts import Batcher, at_once
 from harness.lm.model.architectures import not_loaded
 from harness.lm.model.folders import check_folder, check_one_label
 from harness.lm.model.policy import WEIGHT_DTYPES, Policy, positions_limit
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from harness.lm.kept import Keep
+    from harness.in_parts import Keep
     from harness.spec.model import Model
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).

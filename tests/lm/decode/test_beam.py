@@ -10,10 +10,10 @@ from lm.ragged import sharpen, some_prompts
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError
+from harness.in_parts import Batcher
 from harness.lm.decode.beam import BeamParams, beam
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
-from harness.lm.in_parts import Batcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,10 +10,10 @@ from scipy import stats
 
 from harness.api import Prompts
 from harness.errors import DivergedError, InputError
+from harness.in_parts import Batcher
 from harness.lm.decode import sampling
 from harness.lm.decode.noise import Noise, Race, row_keys
 from harness.lm.decode.sampling import Drawn, RowParams, SamplingParams, draw, sample
-from harness.lm.in_parts import Batcher
 from harness.lm.model import backbone, packed_linear
 from harness.lm.model.policy import Policy
 from harness.lm.score.logprobs import score

@@ -8,22 +8,30 @@ rounding.
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 
 from harness.errors import MachineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from harness.lm.kept import Keep
+    from collections.abc import Iterable, Iterator, Sequence
 
 Result = TypeVar("Result")
 
+#: Called with what a part is computed from, as plain JSON, and what computes it; returns the part's values, plain JSON
+#: too: those that it knows from an interrupted computation, or those that it lets compute, and may keep.
+Keep: TypeAlias = Callable[[Any, Callable[[], Any]], Any]
+
 #: A budget that nothing exceeds, until memory has run out.
 UNLIMITED = 1 << 62
+
+
+def at_once(key: Any, compute: Callable[[], Any]) -> Any:  # noqa: ARG001  # nothing is looked up
+    """Compute, and keep nothing."""
+    return compute()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from harness.errors import MachineError
-from harness.lm.in_parts import UNLIMITED, Batcher, cut, decoding_batcher, decoding_costs, out_of_memory
+from harness.in_parts import UNLIMITED, Batcher, cut, decoding_batcher, decoding_costs, out_of_memory
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(1, 2000))
