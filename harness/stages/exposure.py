@@ -6,22 +6,22 @@ reference's token at that position.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from harness.lm.kept import at_once
+from harness.in_parts import Batcher, at_once
 from harness.lm.score.logprobs import score, score_instead
 from harness.lm.text.encode import Answer, collate
-from harness.training.budget import parts, token_budget
+from harness.training.budget import token_budget
+from harness.training.scoring import HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.lm.kept import Keep
+    from harness.in_parts import Keep
     from harness.lm.model.policy import Policy
     from harness.lm.text.encode import EncodedRow
 
@@ -49,10 +49,14 @@ def prefix_losses(
     pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
     found: list[list[tuple[float, float]]] = [[] for _ in pairs]
     done = 0
-    for part in parts([2 * _tokens(row) for row, _ in pairs], token_budget(policy)):
-        chosen = [pairs[place] for place in part]
-        key = ["prefix", [[place, answers[place]] for place in part]]
-        for place, losses in zip(part, keep(key, functools.partial(_positions, policy, chosen)), strict=True):
+    scored = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
+        [2 * _tokens(row) for row, _ in pairs],
+        lambda part: _positions(policy, [pairs[place] for place in part]),
+        keep=keep,
+        key=lambda part: ["prefix", [[place, answers[place]] for place in part]],
+    )
+    for part, each in scored:
+        for place, losses in zip(part, each, strict=True):
             found[place] = [(own, drawn) for own, drawn in losses]
         done += len(part)
         tell(done, len(pairs))

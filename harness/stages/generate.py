@@ -6,15 +6,17 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness.lm.decode.sampling import sample
+from harness.in_parts import decoding_batcher, decoding_costs
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import SamplingParams, sample
+from harness.lm.model.packed_linear import packed
 from harness.lm.text.encode import Encoded, EncodedRow, collate
 from harness.lm.way import way_of
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from harness.in_parts import Batcher
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
     from harness.spec.stages.generate import GenerateConfig
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Keys and values that one batch may hold, in numbers; what bounds the memory of decoding.
 _CACHE_NUMBERS = 2**27
+#: Answers that are drawn together, at most.
+_ROWS = 512
 
 
 def run(
@@ -52,13 +56,17 @@ def run(
     began = time.perf_counter()
     answers: dict[str, list[dict[str, Any]]] = {}
     total = len(encoded)
-    for rows in _batches(encoded, policy, config.draws, limit):
-        ids = [row.id for row in rows]
-        # by batches as they are cut, so that each is drawn in the company that it would have in one go
-        drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config))
-        answers.update(zip(ids, drawn, strict=True))
-        rate = sum(a["tokens"] for group in answers.values() for a in group) / _seconds(parts, began)
-        tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")
+    batcher = _batcher(policy)
+    cut = batcher.cut(_costs(encoded, config.draws, limit, batcher.budget))
+    with packed(policy, uses=limit * len(cut)):
+        for part in cut:
+            rows = [encoded.rows[place] for place in part]
+            ids = [row.id for row in rows]
+            # by batches as they are cut, so that each is drawn in the company that it would have in one go
+            drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config, batcher))
+            answers.update(zip(ids, drawn, strict=True))
+            rate = sum(a["tokens"] for group in answers.values() for a in group) / _seconds(parts, began)
+            tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")
     seconds = _seconds(parts, began)
     samples = [Answer(**answer) for row in encoded.rows for answer in answers[row.id]]
     with store.draft(request.kind, request.id) as draft:
@@ -76,19 +84,22 @@ def _seconds(parts: Parts, began: float) -> float:
     return time.perf_counter() - began + parts.seconds
 
 
-def _batches(encoded: Encoded, policy: Policy, draws: int, limit: int) -> Iterator[list[EncodedRow]]:
-    """Cut the rows, sorted by length, into batches that fit in memory; texts do not depend on the cut."""
+def _batcher(policy: Policy) -> Batcher:
+    """Return what cuts the rows so that their keys and values fit in memory; texts do not depend on the cut."""
     config = policy.model.config
     width = getattr(config, "hidden_size", 1024) * getattr(config, "num_hidden_layers", 24)
-    ordered = sorted(encoded.rows, key=lambda row: len(row.prompt), reverse=True)
-    while ordered:
-        per_prompt = (len(ordered[0].prompt) + limit) * draws * width * 2
-        size = max(1, min(512 // draws or 1, _CACHE_NUMBERS // per_prompt))
-        yield ordered[:size]
-        ordered = ordered[size:]
+    return decoding_batcher(max(1, _CACHE_NUMBERS // (2 * width)))
 
 
-def _answer(policy: Policy, rows: list[EncodedRow], config: GenerateConfig) -> list[list[dict[str, Any]]]:
+def _costs(encoded: Encoded, draws: int, limit: int, budget: int) -> list[int]:
+    """Return what each row costs: the tokens that it may come to hold, or so many that few enough rows fit."""
+    least = -(-budget * draws // _ROWS)
+    return [max(least, cost) for cost in decoding_costs([len(row.prompt) for row in encoded.rows], draws, limit)]
+
+
+def _answer(
+    policy: Policy, rows: list[EncodedRow], config: GenerateConfig, batcher: Batcher
+) -> list[list[dict[str, Any]]]:
     """Return the answers to each row, a draw after the other, as plain JSON."""
     decoding, draws = config.decoding, config.draws
     batch = collate(rows, policy.device)
@@ -96,13 +107,14 @@ def _answer(policy: Policy, rows: list[EncodedRow], config: GenerateConfig) -> l
         policy,
         batch.prompts,
         batch.ids,
-        temperatures=[decoding.temperature] * draws,
-        seed=config.seed,
-        purpose="evaluate",
-        step=0,
-        max_new_tokens=decoding.max_new_tokens,
-        top_k=decoding.top_k,
-        top_p=decoding.top_p,
+        SamplingParams(
+            (decoding.temperature,) * draws,
+            decoding.max_new_tokens,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+        ),
+        Noise(config.seed, "evaluate"),
+        batcher=batcher,
     )
     done = drawn.completions
     lengths = done.answer_lengths.cpu()

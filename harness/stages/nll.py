@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from harness.api import Example, Sample
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
 from harness.lm.text.templates import render
@@ -19,7 +19,8 @@ from harness.stages.judge import load_reward_model
 from harness.stages.rows import read
 from harness.stages.setup import borrow_policy, environment, open_parts
 from harness.stages.shared import SharedServices
-from harness.training.budget import parts, token_budget
+from harness.training.budget import token_budget
+from harness.training.scoring import HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,19 +175,24 @@ class ModelServices(SharedServices):
         ordered = sorted(groups.values(), key=_tokens, reverse=True)
         scoring = ScoringModule(policy)
 
-        def compute(part: list[list[EncodedRow]]) -> list[list[list[Any]]]:
-            prompts = collate([group[0] for group in part], policy.device).prompts
-            answers = collate_answers([[row.completion for row in group] for group in part], policy.device)
+        def compute(part: list[int]) -> list[tuple[list[float], list[int]]]:
+            chosen = [ordered[place] for place in part]
+            prompts = collate([group[0] for group in chosen], policy.device).prompts
+            answers = collate_answers([[row.completion for row in group] for group in chosen], policy.device)
             with torch.no_grad():
                 logp = score(policy, prompts, answers, dropout=False, module=scoring)
-            return [logp.values.double().sum(-1).tolist(), logp.mask.sum(-1).tolist()]
+            return list(zip(logp.values.double().sum(-1).tolist(), logp.mask.sum(-1).tolist(), strict=True))
 
-        for index in parts([_tokens(group) for group in ordered], token_budget(policy)):
-            part = [ordered[place] for place in index]
-            key = [what, eos, [[wanted[int(row.id)] for row in group] for group in part]]
-            totals, counts = self._parts.keep(key, functools.partial(compute, part))
-            for group, total, count in zip(part, totals, counts, strict=True):
-                for row, nats, tokens in zip(group, total, count, strict=False):  # a group may have fewer than others
+        scored = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
+            [_tokens(group) for group in ordered],
+            compute,
+            keep=self._parts.keep,
+            key=lambda part: [what, eos, [[wanted[int(row.id)] for row in ordered[place]] for place in part]],
+        )
+        for part, each in scored:
+            for place, (total, count) in zip(part, each, strict=True):
+                # a group may have fewer answers than those that it was scored with
+                for row, nats, tokens in zip(ordered[place], total, count, strict=False):
                     found[wanted[int(row.id)]] = (-nats, tokens)
             self._tell(len(found), len(wanted), "answer", "")
         return found

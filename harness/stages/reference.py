@@ -6,26 +6,26 @@ data alike share one such stage, and train without a second model in memory.
 
 from __future__ import annotations
 
-import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.errors import InputError, StageError
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.lm.text.encode import collate
 from harness.spec.results.files import LOGPROBS
 from harness.spec.results.precompute import PairRows, ReferenceSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
 from harness.training.budget import CPU_TOKENS
-from harness.training.budget import parts as cut
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
+from harness.training.scoring import HINT
 from harness.training.summary import module_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
 
     from torch import Tensor
 
@@ -69,10 +69,15 @@ def run(
     began = time.perf_counter()
     known: dict[bytes, Tensor] = {}
     done = 0
-    for rows in _batches(pairs, policy):
-        kept = parts.keep([row.id for row in rows], functools.partial(_plain, policy, rows))
-        known.update(_tensors(kept))
-        done += len(rows)
+    scored = _batcher(policy).kept(
+        [_tokens(row) for row in pairs],
+        lambda part: _plain(policy, [pairs[place] for place in part]),
+        keep=parts.keep,
+        key=lambda part: [pairs[place].id for place in part],
+    )
+    for part, answers in scored:
+        known.update(_tensors(answers))
+        done += len(part)
         rate = sum(map(len, known.values())) / (time.perf_counter() - began + parts.seconds)
         tell(done, len(pairs), "pair", f"{rate:.0f} tokens/s")
     seconds = time.perf_counter() - began + parts.seconds
@@ -101,35 +106,43 @@ def run(
     return record
 
 
-def _batches(pairs: Sequence[EncodedRow], policy: Policy) -> Iterator[list[EncodedRow]]:
-    """Cut the rows into batches of like length."""
-    costs = [len(row.prompt) + sum(len(answer.ids) for answer in (row.chosen, row.rejected) if answer) for row in pairs]
+def _batcher(policy: Policy) -> Batcher:
     budget = CPU_TOKENS if policy.device.type == "cpu" else _GPU_TOKENS
-    return ([pairs[place] for place in places] for places in cut(costs, budget))
+    return Batcher(budget, doing="scoring", hint=HINT)
 
 
-def _plain(policy: Policy, rows: list[EncodedRow]) -> list[list[Any]]:
-    """Return each answer's key, type and values as plain JSON; as float64 the values of every type are exact."""
-    found = _values(policy, rows).items()
-    return [[key.hex(), str(value.dtype).removeprefix("torch."), value.double().tolist()] for key, value in found]
+def _tokens(row: EncodedRow) -> int:
+    """Return the tokens of a prompt and of both its answers."""
+    return len(row.prompt) + sum(len(answer.ids) for answer in (row.chosen, row.rejected) if answer)
 
 
-def _tensors(plain: list[list[Any]]) -> dict[bytes, Tensor]:
+def _plain(policy: Policy, rows: list[EncodedRow]) -> list[list[list[Any]]]:
+    """Return each row's answers: key, type and values as plain JSON; as float64 the values of every type are exact."""
+    return [
+        [[key.hex(), str(value.dtype).removeprefix("torch."), value.double().tolist()] for key, value in values.items()]
+        for values in _values(policy, rows)
+    ]
+
+
+def _tensors(plain: Iterable[list[list[Any]]]) -> dict[bytes, Tensor]:
     return {
         bytes.fromhex(key): torch.tensor(values, dtype=torch.float64).to(getattr(torch, dtype))
-        for key, dtype, values in plain
+        for row in plain
+        for key, dtype, values in row
     }
 
 
-def _values(policy: Policy, rows: list[EncodedRow]) -> dict[bytes, Tensor]:
+def _values(policy: Policy, rows: list[EncodedRow]) -> list[dict[bytes, Tensor]]:
     batch = collate(rows, policy.device)
     assert batch.pairs is not None
     with torch.no_grad():
         answers = batch.pairs.chosen.join(batch.pairs.rejected)
         found = score(policy, batch.prompts, answers, dropout=False, module=ScoringModule(policy)).values.cpu()
-    return {
-        answer_key(row.prompt, answer.ids): found[place, k, : len(answer.ids)].clone()
+    return [
+        {
+            answer_key(row.prompt, answer.ids): found[place, k, : len(answer.ids)].clone()
+            for k, answer in enumerate((row.chosen, row.rejected))
+            if answer is not None
+        }
         for place, row in enumerate(rows)
-        for k, answer in enumerate((row.chosen, row.rejected))
-        if answer is not None
-    }
+    ]

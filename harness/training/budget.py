@@ -46,13 +46,6 @@ def token_budget(policy: Policy) -> int:
     return max(low, min(high, free // 2 // per_token))
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
-
-
 def count_rows(rows: Mapping[str, Any]) -> int:
     """Return B, which all rows share.
 
@@ -113,21 +106,3 @@ def row_tokens(rows: Mapping[str, Any]) -> list[int]:
         return [1] * count_rows(rows)
     counts: list[int] = total.tolist()
     return counts
-
-
-def parts(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut rows into parts whose padded size (rows times the longest of them) is at most ``budget``, or single rows.
-
-    Rows of like length go together, so that little is padding; within a part they keep their order.
-    """
-    if len(costs) * max(costs, default=0) <= budget:
-        return [list(range(len(costs)))] if costs else []
-    made: list[list[int]] = []
-    longest = 0
-    for row in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        if made and (len(made[-1]) + 1) * longest <= budget:
-            made[-1].append(row)
-        else:
-            made.append([row])
-            longest = costs[row]
-    return [sorted(part) for part in made]

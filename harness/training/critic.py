@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-import torch
 from torch import nn
 
 from harness.errors import InputError, PluginError, StageError
 from harness.lm.model import backbone
 from harness.lm.score.logprobs import prepare
-from harness.training.budget import row_tokens, take_all
 from harness.training.weights import align, recompute_activations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import Tensor
 
     from harness.api import Batch, Completions
     from harness.lm.model.policy import Policy
     from harness.lm.score.packing import Packed
-    from harness.training.updates import Updater
 
 #: What a critic starts as.
 Start: TypeAlias = Literal["policy", "reward_model"]
@@ -107,20 +104,3 @@ def load(
         raise StageError("the method asks for a critic that starts as the reward model, and none was given")
     policy, scores = load_reward_model()
     return Critic(policy, scores, recompute=recompute)
-
-
-def values_in_parts(critic: Critic, batch: Batch, completions: Completions, updater: Updater) -> Tensor:
-    """Return (B, K, T) without gradient, as many rows at a time as the token budget allows."""
-    if not len(batch):
-        return next(critic.parameters()).new_zeros(completions.ids.shape)
-    rows: dict[str, Any] = {"batch": batch, "completions": completions}
-    costs = row_tokens({"prompts": batch.prompts, "completions": completions})
-
-    def attempt(cut: Sequence[Sequence[int]]) -> list[Tensor]:
-        every = (rows if len(index) == len(batch) else take_all(rows, index) for index in cut)
-        return [critic.values(part["batch"], part["completions"]) for part in every]
-
-    with torch.no_grad():
-        cut, found = updater.in_memory(costs, attempt)
-    places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()
-    return torch.cat(found)[places]

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import InputError, MachineError, StageError
+from harness.in_parts import Batcher, out_of_memory
 from harness.lm.model.folders import weights_digest
 from harness.lm.text.encode import collate
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.training import checkpoint, memo
-from harness.training.budget import out_of_memory, token_budget
+from harness.training.budget import token_budget
 from harness.training.distributed import equal_everywhere, stop_together
 from harness.training.meters import Clock, PeakMemory, step_seconds
 from harness.training.optimiser import Optimiser
 from harness.training.order import Order
 from harness.training.probe import ROWS, Probe, fitting
 from harness.training.record import RunProgress, Settings, StepRecord
+from harness.training.reference_model import ReferenceModel
 from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
@@ -145,15 +147,15 @@ class Segment:
                 suppress_stops=plan.sampling.suppress_stops,
             ),
             updater=self.updater,
-            optimiser=self.optimiser,
-            ranks=self.ranks,
-            clock=self.clock,
             position=RunProgress(self.curve.end, per_epoch),
             reward=judges.reward,
-            load_reference=judges.load_reference or _no_reference,
+            reference=ReferenceModel(
+                judges.load_reference or _no_reference,
+                stored=precomputed.load(self._own_rows()) if precomputed else None,
+                digest=precomputed.weights_sha256 if precomputed else "",
+                where=f"method {plan.method!r}",
+            ),
             load_reward_model=judges.load_reward_model,
-            stored=precomputed.load(self._own_rows()) if precomputed else None,
-            reference_digest=precomputed.weights_sha256 if precomputed else "",
         )
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
@@ -208,7 +210,7 @@ class Segment:
         self.updater.check_weights()
         if self.ranks.world > 1:
             equal_everywhere(self.ranks, module_digest(self.policy.model), "the weights after training")
-        self.services.check_reference()
+        self.services.reference.check()
         digest = None
         if self.ranks.first:
             with checkpoint.writing(folder):
@@ -279,15 +281,16 @@ class Segment:
         checkpoint.load_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
         checkpoint.load_moments(place, self.trained, modules=True)
         checkpoint.load_method(place, self.trained)
-        self.services.memo.load(place / memo.FILE, self.ranks.rank)
-        self.updater.budget, self.updater.halvings = extra["budget"], extra["halvings"]
+        self.services.reference.memo.load(place / memo.FILE, self.ranks.rank)
+        for name, batcher in self._batchers().items():
+            batcher.budget, batcher.halvings = extra[name]
         for row in logged(place):
             self._note(row)
         self.context.note(f"going on at step {self.step}")
 
     def _keep(self) -> None:
         kept = self.kept
-        every = self.ranks.gather(self.services.memo.content())
+        every = self.ranks.gather(self.services.reference.memo.content())
         if kept is None or not self.ranks.first:
             return
 
@@ -297,8 +300,12 @@ class Segment:
             with checkpoint.writing(place):
                 memo.save(every, place / memo.FILE)
 
-        extra = {"budget": self.updater.budget, "halvings": self.updater.halvings}
+        extra = {name: [batcher.budget, batcher.halvings] for name, batcher in self._batchers().items()}
         kept.save(self.step, self.log, extra, write)
+
+    def _batchers(self) -> dict[str, Batcher]:
+        """Return those whose cuts show in the last bit of what is computed."""
+        return {"training": self.updater.batcher, "scoring": self.services.scorer.batcher}
 
     def _note(self, row: dict[str, Any]) -> None:
         self.log.append(row)
@@ -308,8 +315,8 @@ class Segment:
     def _summary(self, digest: str) -> TrainSummary:
         policy, services = self.policy, self.services
         models = [held("policy", self.trained.parameters.values())]
-        if services.reference is not None:
-            models.append(held("reference", services.reference.model.parameters()))
+        if services.reference.loaded is not None:
+            models.append(held("reference", services.reference.loaded.model.parameters()))
         if self.reward_model is not None:
             models.append(held("reward", self.reward_model.parameters()))
         models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
@@ -333,8 +340,8 @@ class Segment:
             weights_sha256=digest,
             rows=RowsUsed(used=len(self.rows), dropped_overlong=self.plan.dropped),
             micro_batches=MicroBatches(
-                tokens=self.updater.budget,
-                halvings=self.updater.halvings,
+                tokens=self.updater.batcher.budget,
+                halvings=self.updater.batcher.halvings,
                 total=sum(row["micro_batches"] for row in self.log),
             ),
             concurrent=self.plan.concurrent,

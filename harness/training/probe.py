@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness.in_parts import Batcher
 from harness.lm.score.logprobs import score_logits
+from harness.training.budget import row_tokens, take_all
+from harness.training.scoring import HINT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +31,7 @@ class Probe:
     def __init__(self, policy: Policy, batch: Batch) -> None:
         """Measure ``policy`` on the demonstrations of ``batch``."""
         self._batch = batch
+        self._batcher = Batcher(doing="comparing the policy with its start", hint=HINT)
         self._start = self._measure(policy)
 
     def compare(self, policy: Policy) -> tuple[float, float]:
@@ -43,9 +47,17 @@ class Probe:
         return float(kl.mean()), float(entropy.mean())
 
     def _measure(self, policy: Policy) -> Tensor:
+        rows: dict[str, Any] = {"prompts": self._batch.prompts, "completions": self._batch.demonstrations}
+
+        def work(index: list[int]) -> list[Tensor]:
+            part = take_all(rows, index)
+            chunks = list(score_logits(policy, part["prompts"], part["completions"], dropout=False))
+            values = torch.cat([chunk.values.log_softmax(-1) for chunk in chunks])
+            owners = torch.cat([chunk.rows[:, 0] for chunk in chunks])
+            return [values[owners == place] for place in range(len(index))]
+
         with torch.no_grad():
-            chunks = score_logits(policy, self._batch.prompts, self._batch.demonstrations, dropout=False)
-            return torch.cat([chunk.values.log_softmax(-1) for chunk in chunks])
+            return torch.cat(self._batcher.run(row_tokens(rows), work))
 
 
 def fitting(lengths: Sequence[int], vocabulary: int) -> list[int]:

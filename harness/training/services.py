@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from harness.api import Completions, Logits, LogProbs, Rewards
-from harness.errors import InputError, PluginError, StageError
-from harness.lm.decode.sampling import Drawn
+from harness.errors import InputError, PluginError
+from harness.in_parts import decoding_batcher
+from harness.lm.decode.beam import BeamParams, beam
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.policy import WEIGHT_DTYPES
 from harness.lm.score.logprobs import ScoringModule, final_states, score, score_logits
-from harness.training import critic, memo
-from harness.training.budget import count_rows, row_tokens, take_all
-from harness.training.decode import Decode
+from harness.training import critic
+from harness.training.budget import count_rows, take_all
 from harness.training.perturbation import perturbed, weighted_sum
 from harness.training.record import StepRecord
 from harness.training.rewards import TrainerState
+from harness.training.scoring import Scorer
 from harness.training.seeds import generator
-from harness.training.summary import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,14 +28,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from harness.api import Batch
+    from harness.api import Batch, Completions, Logits, LogProbs, Rewards
     from harness.lm.model.policy import Policy
     from harness.training.critic import LoadRewardModel
-    from harness.training.distributed import Ranks
-    from harness.training.meters import Clock
-    from harness.training.optimiser import Optimiser
     from harness.training.record import RunProgress, Settings
-    from harness.training.reference import StoredLogProbs
+    from harness.training.reference_model import ReferenceModel
     from harness.training.rewards import CombinedReward
     from harness.training.updates import Updater
 
@@ -50,39 +48,25 @@ class Services:
         *,
         settings: Settings,
         updater: Updater,
-        optimiser: Optimiser,
-        ranks: Ranks,
-        clock: Clock,
         position: RunProgress,
-        reward: CombinedReward | None,
-        load_reference: Callable[[], Policy],
+        reference: ReferenceModel,
+        reward: CombinedReward | None = None,
         load_reward_model: LoadRewardModel | None = None,
-        stored: StoredLogProbs | None = None,
-        reference_digest: str = "",
     ) -> None:
-        """Serve ``policy``; the reference model is loaded when it is first asked for what is not ``stored``.
-
-        ``reference_digest`` is what its weights must come to, where that is known.
-        """
+        """Serve ``policy``, which ``updater`` trains."""
         self.policy = policy
         self.progress = position
         self.modules: dict[str, nn.Module] = {}
         self.record = StepRecord()
-        self.memo = memo.Memo()
-        self.reference: Policy | None = None
+        self.reference = reference
+        self.scorer = Scorer(updater.batcher.budget)
         self._settings = settings
         self._updater = updater
-        self._optimiser = optimiser
-        self._ranks = ranks
-        self._clock = clock
+        self._optimiser, self._ranks, self._clock = updater.optimiser, updater.ranks, updater.clock
         self._reward = reward
-        self._load_reference = load_reference
         self._load_reward_model = load_reward_model
         self._scoring = ScoringModule(policy)
-        self._reference_scoring: ScoringModule | None = None
-        self._decode = Decode(settings.seed, settings.max_new_tokens, suppress_stops=settings.suppress_stops)
-        self._stored = stored
-        self._reference_digest = reference_digest
+        self._decoding = decoding_batcher()
 
     def sample(
         self,
@@ -94,21 +78,31 @@ class Services:
         by: By = "policy",
     ) -> Completions:
         """Draw one completion a temperature for each prompt; see :meth:`harness.api.Run.sample`."""
-        options: dict[str, Any] = {"temperatures": list(temperatures), "top_k": top_k, "top_p": top_p}
+        params = SamplingParams(
+            tuple(temperatures),
+            self._settings.max_new_tokens,
+            top_k=top_k,
+            top_p=top_p,
+            suppress_stops=self._settings.suppress_stops,
+        )
         if by == "reference":
+            noise = Noise(self._settings.seed, "reference")
 
-            def draw(model: Policy, rows: Batch) -> Drawn:
-                return self._decode.draw(model, rows, purpose="reference", step=0, **options)
+            def draw(model: Policy, rows: Batch) -> Completions:
+                return sample(model, rows.prompts, rows.ids, params, noise, batcher=self._decoding).completions
 
-            return self._by_reference(batch, "sample", options, draw)
+            return self._by_reference(batch, params, draw)
         # a second call in the same step has other noise
         purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
         self.record.draws += 1
-        return self._drawn(batch, purpose, **options)
+        return self._drawn(batch, purpose, params)
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        return self._drawn(batch, "greedy", temperatures=[0.0])
+        suppress = self._settings.suppress_stops
+        return self._drawn(
+            batch, "greedy", SamplingParams((0.0,), self._settings.max_new_tokens, suppress_stops=suppress)
+        )
 
     def beam(
         self,
@@ -120,11 +114,16 @@ class Services:
         by: By = "policy",
     ) -> Completions:
         """Diverse beam search; see :meth:`harness.api.Run.beam`."""
-        options: dict[str, Any] = {"beams": beams, "groups": groups, "diversity_penalty": diversity_penalty}
+        limit, suppress = self._settings.max_new_tokens, self._settings.suppress_stops
+        params = BeamParams(beams, groups, diversity_penalty, limit, suppress_stops=suppress)
+
+        def search(model: Policy, rows: Batch) -> Completions:
+            return beam(model, rows.prompts, params, batcher=self._decoding)
+
         if by == "reference":
-            return self._by_reference(batch, "beam", options, lambda m, b: self._decode.search(m, b, **options))
+            return self._by_reference(batch, params, search)
         with self._clock.phase("sampling"):
-            completions = self._decode.search(self.policy, batch, **options)
+            completions = search(self.policy, batch)
         self._drew(completions, None)
         return completions
 
@@ -178,8 +177,7 @@ class Services:
         outputs = self._updater.outputs
         with self._clock.phase("forward_backward"):
             if outputs is None:
-                with torch.no_grad():
-                    return self._in_parts(self.policy, self._scoring, batch, completions, **options)
+                return self.scorer.logprobs(self.policy, self._scoring, batch, completions, **options)
             made = score(self.policy, batch.prompts, completions, module=self._scoring, **options)
         if torch.is_grad_enabled():
             outputs.tokens += int(completions.lengths.sum())
@@ -191,39 +189,22 @@ class Services:
 
     def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
         """Hidden state (B, K, D) at the last token of each completion, with gradient inside a loss."""
-        options: dict[str, Any] = {"dropout": self._dropout(dropout), "module": self._scoring}
+        drops = self._dropout(dropout)
         outputs = self._updater.outputs
         with self._clock.phase("forward_backward"):
             if outputs is None:
-                with torch.no_grad():
-                    return self._states_in_parts(batch, completions, options)
-            made = final_states(self.policy, batch.prompts, completions, **options)
+                return self.scorer.final_states(self.policy, self._scoring, batch, completions, dropout=drops)
+            made = final_states(self.policy, batch.prompts, completions, dropout=drops, module=self._scoring)
         if torch.is_grad_enabled():
             outputs.tokens += int(completions.lengths.sum())
         return outputs.hand_out(made)
 
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
-        options: dict[str, Any] = {"temperature": temperature, "dropout": False}
-        with self._clock.phase("forward_backward"), torch.no_grad():
-            stored = self._stored.find(batch.prompts, completions) if self._stored and temperature == 1 else None
-            if stored is not None:
-                return LogProbs(stored, completions.mask)
-            reference = self._reference()
-            scoring = self._reference_scoring = self._reference_scoring or ScoringModule(reference)
-            lengths = completions.lengths.amax(1).tolist()
-
-            def compute(places: list[int]) -> list[Tensor]:
-                rows = take_all({"batch": batch, "completions": completions}, places)
-                found = self._in_parts(reference, scoring, rows["batch"], rows["completions"], **options)
-                return [found.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
-
-            settings = "logprobs" if temperature == 1 else f"logprobs at {temperature!r}"
-            keys = list(memo.keys(batch.ids, settings, completions))
-            values = self.memo.look_up(keys, compute)
-            width = completions.ids.shape[2]
-            device = completions.ids.device
-            return LogProbs(memo.widen([value.to(device) for value in values], width), completions.mask)
+        with self._clock.phase("forward_backward"):
+            return self.reference.logprobs(
+                batch, completions, temperature=temperature, scorer=self.scorer, clock=self._clock
+            )
 
     def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
         """Whole distributions at the scored positions, in chunks that bound memory."""
@@ -265,7 +246,7 @@ class Services:
             made = critic.load(
                 start,
                 head,
-                load_policy=self._load_reference,
+                load_policy=self.reference.load,
                 load_reward_model=self._load_reward_model,
                 recompute=self._settings.gradient_checkpointing,
             )
@@ -283,7 +264,7 @@ class Services:
         outputs = self._updater.outputs
         with self._clock.phase("forward_backward"):
             if outputs is None:
-                return critic.values_in_parts(found, batch, completions, self._updater)
+                return self.scorer.critic_values(found, batch, completions)
             return outputs.hand_out(found.values(batch, completions))
 
     def total(self, x: Tensor | float) -> Tensor:
@@ -336,55 +317,23 @@ class Services:
         self.record.updates.append(update)
         return update.report()
 
-    def check_reference(self) -> None:
-        """Raise StageError if the reference model, or what is stored of it, is not what it was when it was loaded."""
-        where = f"method {self._settings.method!r}"
-        if self.reference is not None and module_digest(self.reference.model) != self._reference_digest:
-            raise StageError("the weights of the reference model were changed", where=where)
-        if self._stored is not None and not self._stored.unchanged():
-            raise StageError("the stored log-probs of the reference model were changed", where=where)
-
     def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument
         # Layers recompute their activations in training mode only; with probability 0 that mode drops nothing.
         return wanted or (self._settings.gradient_checkpointing and self._settings.dropout == 0)
 
-    def _reference(self) -> Policy:
-        if self.reference is None:
-            with self._clock.phase("other"):
-                self.reference = self._load_reference()
-                self.reference.model.requires_grad_(requires_grad=False)
-                digest = module_digest(self.reference.model)
-                if self._reference_digest not in {"", digest}:
-                    raise StageError(
-                        "the reference model is not the one whose log-probs were stored",
-                        where=f"method {self._settings.method!r}",
-                    )
-                self._reference_digest = digest
-        return self.reference
-
     def _by_reference(
-        self,
-        batch: Batch,
-        kind: str,
-        options: Mapping[str, Any],
-        search: Callable[[Policy, Batch], Completions | Drawn],
+        self, batch: Batch, params: SamplingParams | BeamParams, decode: Callable[[Policy, Batch], Completions]
     ) -> Completions:
         """Return what the reference model says of each prompt: made once, whatever the step and the batch."""
+
+        def new(rows: Batch) -> Completions:
+            made = decode(self.reference.policy(self._clock), rows)
+            self.record.generated += int(made.lengths.sum())
+            return made
+
         with self._clock.phase("sampling"):
-            reference = self._reference()
-
-            def compute(places: list[int]) -> list[Tensor]:
-                found = search(reference, batch[places])
-                completions = found.completions if isinstance(found, Drawn) else found
-                self.record.generated += int(completions.lengths.sum())
-                ends = torch.stack((completions.lengths, completions.finished.long()), dim=2)
-                packed = torch.cat((ends, completions.ids), dim=2)
-                return [row[:, : 2 + int(row[:, 0].max())].clone() for row in packed]
-
-            keys = list(memo.keys(batch.ids, (kind, sorted(options.items()), self._settings.max_new_tokens)))
-            rows = self.memo.look_up(keys, compute)
-            packed = memo.widen([row.to(self.policy.device) for row in rows], max(row.shape[1] for row in rows))
-            completions = Completions(packed[:, :, 2:], packed[:, :, 0], packed[:, :, 1].bool())
+            settings = (type(params).__name__, sorted(asdict(params).items()))
+            completions = self.reference.completions(batch, settings, new, self.policy.device)
         self.record.signal.drew(completions, self._settings.max_new_tokens, None)
         return completions
 
@@ -392,48 +341,9 @@ class Services:
         self.record.generated += int(completions.lengths.sum())
         self.record.signal.drew(completions, self._settings.max_new_tokens, entropy)
 
-    def _drawn(self, batch: Batch, purpose: str, **options: Any) -> Completions:
+    def _drawn(self, batch: Batch, purpose: str, params: SamplingParams) -> Completions:
+        noise = Noise(self._settings.seed, purpose, self.progress.step)
         with self._clock.phase("sampling"):
-            step = self.progress.step
-            drawn = self._decode.draw(self.policy, batch, purpose=purpose, step=step, **options)
+            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self._decoding)
         self._drew(drawn.completions, drawn.entropy)
         return drawn.completions
-
-    def _states_in_parts(self, batch: Batch, completions: Completions, options: Mapping[str, Any]) -> Tensor:
-        """As :meth:`_in_parts`, for final states."""
-        rows: dict[str, Any] = {"prompts": batch.prompts, "completions": completions}
-        if not len(batch):
-            return final_states(self.policy, batch.prompts, completions, **options)
-
-        def attempt(cut: Sequence[Sequence[int]]) -> list[Tensor]:
-            every = (rows if len(index) == len(batch) else take_all(rows, index) for index in cut)
-            return [final_states(self.policy, part["prompts"], part["completions"], **options) for part in every]
-
-        cut, found = self._updater.in_memory(row_tokens(rows), attempt)
-        places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()
-        return torch.cat(found)[places]
-
-    def _in_parts(
-        self, model: Policy, scoring: ScoringModule, batch: Batch, completions: Completions, **options: Any
-    ) -> LogProbs:
-        """Score without gradient, as many rows at a time as the token budget allows."""
-        if not len(batch):
-            values = torch.zeros(completions.ids.shape, dtype=torch.float32, device=completions.ids.device)
-            return LogProbs(values, completions.mask)
-        rows: dict[str, Any] = {"prompts": batch.prompts, "completions": completions}
-        costs = row_tokens(rows)
-
-        def attempt(cut: Sequence[Sequence[int]]) -> list[LogProbs]:
-            every = (rows if len(index) == len(batch) else take_all(rows, index) for index in cut)
-            return [score(model, part["prompts"], part["completions"], module=scoring, **options) for part in every]
-
-        cut, found = self._updater.in_memory(costs, attempt)
-        if len(found) == 1:
-            return found[0]
-        places = torch.tensor([place for index in cut for place in index], device=completions.ids.device).argsort()
-        hidden = [part.hidden for part in found if part.hidden is not None]
-        return LogProbs(
-            torch.cat([part.values for part in found])[places],
-            completions.mask,
-            torch.cat(hidden)[places] if hidden else None,
-        )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import gc
 import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import DivergedError, MachineError, PluginError
-from harness.training.budget import count_rows, out_of_memory, parts, row_tokens, take_all
+from harness.errors import DivergedError, PluginError
+from harness.in_parts import Batcher, free_memory, out_of_memory
+from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.shares import Outputs, Share
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
 
-
-Found = TypeVar("Found")
+HINT = "shorten max_prompt_length or max_completion_length, turn on gradient_checkpointing, or use a smaller model"
 
 
 @dataclass
@@ -108,14 +107,13 @@ class Updater:
             max_grad_norm: above this norm the gradient is scaled down to it; 0 for never.
             device: where the weights are, whose generator dropout draws from.
         """
-        self._optimiser = optimiser
-        self._ranks = ranks
-        self._clock = clock
+        self.optimiser = optimiser
+        self.ranks = ranks
+        self.clock = clock
         self._max_grad_norm = max_grad_norm
         self._device = device
-        self.budget = budget
-        self.halvings = 0
-        """How often memory ran out and the budget was halved."""
+        self.batcher = Batcher(budget, doing="training", hint=HINT)
+        """Says how large micro-batches are."""
         self.outputs: Outputs | None = None
         """What the loss that is being computed was handed; None outside a loss."""
         self.step = 0
@@ -125,7 +123,7 @@ class Updater:
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
-        return list(self._optimiser.parameters.values())
+        return list(self.optimiser.parameters.values())
 
     def update(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any]) -> Update:
         """Take one step along the gradient of a loss, which is called for one part of the rows after the other.
@@ -141,43 +139,31 @@ class Updater:
             raise PluginError("update() was called inside a loss")
         size = count_rows(rows)
         costs = row_tokens(rows)
+        self.batcher.doing = f"taking step {self.step}"
         while True:
-            cut = parts(costs, self.budget)
+            cut = self.batcher.cut(costs)
             with _same_random_numbers(self._device) as again:
                 attempt = self._attempt(loss, rows, cut, size)
                 alone = all(len(part) == 1 for part in cut)
-                worst = self._ranks.worst(0 if attempt is not None else 2 if alone else 1)
+                worst = self.ranks.worst(0 if attempt is not None else 2 if alone else 1)
                 if not worst and attempt is not None:
                     break
                 again()
-            self._halve([sum(costs[i] for i in part) for part in cut], hopeless=worst == 2)
+            self.batcher.halve([[costs[i] for i in part] for part in cut], hopeless=worst == 2)
+            self.batcher.budget = min(self.ranks.gather(self.batcher.budget))
         return self._finish(self._merge(attempt), attempt)
-
-    def in_memory(
-        self, costs: Sequence[int], work: Callable[[list[list[int]]], list[Found]]
-    ) -> tuple[list[list[int]], list[Found]]:
-        """Do work without gradient in parts that fit, on this rank alone; return the parts and what came of them."""
-        while True:
-            cut = parts(costs, self.budget)
-            try:
-                return cut, work(cut)
-            except Exception as error:
-                if not out_of_memory(error):
-                    raise
-            _free()
-            self._reduce([sum(costs[i] for i in part) for part in cut], hopeless=all(len(p) == 1 for p in cut))
 
     def apply(self, name: str, set_gradient: Callable[[list[nn.Parameter]], None]) -> Update:
         """Take one step along a gradient that needs no loss: the same on every rank."""
-        self._optimiser.clear()
-        with self._clock.phase("forward_backward"):
+        self.optimiser.clear()
+        with self.clock.phase("forward_backward"):
             set_gradient(self._parameters)
         moved = any(bool(p.grad.any()) for p in self._parameters if p.grad is not None)
         return self._finish(Update(moved={name: moved}), None)
 
     def check_weights(self) -> None:
         """Raise DivergedError if a weight is not finite."""
-        for name, parameter in self._optimiser.parameters.items():
+        for name, parameter in self.optimiser.parameters.items():
             if not bool(parameter.detach().isfinite().all()):
                 raise DivergedError(f"a weight is not finite after step {self.step}", where=name)
 
@@ -185,10 +171,10 @@ class Updater:
         self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], cut: list[list[int]], size: int
     ) -> _Attempt | None:
         """Return this rank's part, with its gradients in place; None where memory ran out."""
-        self._optimiser.clear()
+        self.optimiser.clear()
         attempt = _Attempt()
         try:
-            with self._clock.phase("forward_backward"):
+            with self.clock.phase("forward_backward"):
                 for index in cut:
                     self._part(loss, rows if len(index) == size else take_all(rows, index), attempt)
         except Exception as error:
@@ -200,8 +186,8 @@ class Updater:
             self.outputs = None
         # here, and not in the handler, the error's frames no longer hold the tensors
         del attempt
-        self._optimiser.clear()
-        _free()
+        self.optimiser.clear()
+        free_memory()
         return None
 
     def _part(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], attempt: _Attempt) -> None:
@@ -217,34 +203,17 @@ class Updater:
             return  # all ranks are told before anybody moves
         parameters = self._parameters
         if self.diagnose and attempt.several:
-            with self._clock.phase("other"):
-                if self._ranks.world == 1:  # other ranks may have other shares
+            with self.clock.phase("other"):
+                if self.ranks.world == 1:  # other ranks may have other shares
                     attempt.rest = attempt.rest or next(iter(settled))
                 for name, share in settled.items():
                     if share.moved and name != attempt.rest:
                         attempt.add_separate(name, outputs.gradient(name, parameters))
         outputs.backward(parameters)
 
-    def _halve(self, sizes: Sequence[int], *, hopeless: bool) -> None:
-        """Agree with the other ranks on a smaller budget."""
-        self._reduce(sizes, hopeless=hopeless)
-        self.budget = min(self._ranks.gather(self.budget))
-
-    def _reduce(self, sizes: Sequence[int], *, hopeless: bool) -> None:
-        if hopeless:
-            raise MachineError(
-                f"out of memory at step {self.step} with one row at a time",
-                got=f"{max(sizes, default=0)} tokens",
-                hint="shorten max_prompt_length or max_completion_length, turn on gradient_checkpointing, or use a "
-                "smaller model",
-            )
-        # half of what was tried, which is less than the budget where all rows fitted into it
-        self.budget = max(1, min(self.budget, max(sizes, default=self.budget)) // 2)
-        self.halvings += 1
-
     def _merge(self, attempt: _Attempt) -> Update:
         update = Update()
-        every = self._ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts, attempt.several))
+        every = self.ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts, attempt.several))
         for losses, moved, tokens, count, several in every:
             for name, value in losses.items():
                 update.losses[name] = update.losses.get(name, 0.0) + value
@@ -254,7 +223,7 @@ class Updater:
             update.apart = update.apart or several
         bad = {name: str(value) for name, value in update.losses.items() if not math.isfinite(value)}
         if bad:
-            self._optimiser.clear()
+            self.optimiser.clear()
             raise DivergedError(f"the loss is not finite at step {self.step}", got=bad)
         return update
 
@@ -262,20 +231,20 @@ class Updater:
         """Sum over ranks, check, clip and step."""
         parameters = self._parameters
         if attempt is not None:
-            with self._clock.phase("forward_backward"):
-                self._ranks.sum_gradients(parameters)
+            with self.clock.phase("forward_backward"):
+                self.ranks.sum_gradients(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if attempt is not None and update.moved.get(attempt.rest):
             attempt.separate[attempt.rest] = _rest([p.grad for p in parameters], attempt.separate)
-        with self._clock.phase("optimiser"):
+        with self.clock.phase("optimiser"):
             update.grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
             if not math.isfinite(update.grad_norm):
-                self._optimiser.clear()
+                self.optimiser.clear()
                 raise DivergedError(f"the gradient is not finite at step {self.step}", got=str(update.grad_norm))
             if 0 < self._max_grad_norm < update.grad_norm:
                 torch._foreach_mul_(gradients, self._max_grad_norm / (update.grad_norm + 1e-6))  # as torch clips
-            self._optimiser.step(self.rate, peak=self.peak)
-            self._optimiser.clear()
+            self.optimiser.step(self.rate, peak=self.peak)
+            self.optimiser.clear()
         if self.diagnose:
             self._separate_norms(update, attempt, parameters)
         return update
@@ -292,8 +261,8 @@ class Updater:
             flat = [
                 torch.zeros_like(p) if slope is None else slope for p, slope in zip(parameters, gradient, strict=True)
             ]
-            if self._ranks.world > 1:
-                flat = [self._ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
+            if self.ranks.world > 1:
+                flat = [self.ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
             flats[name] = flat
         for name, flat in flats.items():
             update.grad_norms[name] = float(torch.nn.utils.get_total_norm(flat))
@@ -314,12 +283,6 @@ def _rest(whole: Sequence[Tensor | None], separate: Mapping[str, Sequence[Tensor
             if mine is not None and slope is not None:
                 mine.sub_(slope)
     return left
-
-
-def _free() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from lm.ragged import logprobs_alone, often_ending, some_completions, some_promp
 from harness.lm import way
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.copied import Apart, Copied
+from harness.lm.decode.noise import Noise
 from harness.lm.decode.prefix import SharedPrefix
-from harness.lm.decode.sampling import sample
+from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.score import trees
 from harness.lm.score.logprobs import prepare, score
 from harness.lm.score.trees import Forest
@@ -75,9 +76,7 @@ def greedy_alone(policy: Policy, prompts: Prompts, limit: int) -> list[list[int]
 
 
 def drawn(policy: Policy, prompts: Prompts, ids: str, heat: Sequence[float] = (1.0, 0.7, 1.3)) -> list[list[int]]:
-    found = sample(
-        policy, prompts, list(ids), temperatures=heat, seed=0, purpose="t", step=0, max_new_tokens=9
-    ).completions  # fmt: skip
+    found = sample(policy, prompts, list(ids), SamplingParams(tuple(heat), 9), Noise(0, "t")).completions
     lengths = found.lengths.flatten().tolist()
     return [row[:n] for row, n in zip(found.ids.flatten(0, 1).tolist(), lengths, strict=True)]
 

@@ -124,7 +124,8 @@ def evaluation(setting: Setting) -> list[Measured]:
 
 def same_texts(setting: Setting) -> list[Measured]:
     """How many float32 tokens come out otherwise in batches of 1, 7 and 32 than in one of 64; in float64 none does."""
-    from harness.lm.decode.sampling import sample
+    from harness.lm.decode.noise import Noise
+    from harness.lm.decode.sampling import SamplingParams, sample
     from harness.lm.text.encode import collate
 
     policy = load(setting.model)
@@ -134,8 +135,9 @@ def same_texts(setting: Setting) -> list[Measured]:
         found = []
         for start in range(0, len(rows), size):
             batch = collate(rows[start : start + size])
-            done = sample(policy, batch.prompts, batch.ids, temperatures=[0.5, 1.0], seed=0, purpose="evaluate",
-                          step=0, max_new_tokens=NEW_TOKENS).completions  # fmt: skip
+            done = sample(
+                policy, batch.prompts, batch.ids, SamplingParams((0.5, 1.0), NEW_TOKENS), Noise(0, "evaluate")
+            ).completions
             ids, lengths = done.ids.flatten(0, 1).tolist(), done.lengths.flatten().tolist()
             found += [row[:length] for row, length in zip(ids, lengths, strict=True)]
         return found

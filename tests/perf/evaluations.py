@@ -22,7 +22,8 @@ def _sorted(task: Task) -> Sequence[EncodedRow]:
 
 def our_answers(folder: Path, task: Task, *, size: int = 128) -> Callable[[], None]:
     """Return what draws one answer to each prompt, ``size`` prompts at a time."""
-    from harness.lm.decode.sampling import sample
+    from harness.lm.decode.noise import Noise
+    from harness.lm.decode.sampling import SamplingParams, sample
     from harness.lm.text.encode import collate
 
     policy, rows = load(folder), _sorted(task)
@@ -30,8 +31,7 @@ def our_answers(folder: Path, task: Task, *, size: int = 128) -> Callable[[], No
     def answer() -> None:
         for start in range(0, len(rows), size):
             batch = collate(rows[start : start + size])
-            sample(policy, batch.prompts, batch.ids, temperatures=[1.0], seed=0, purpose="evaluate", step=0,
-                   max_new_tokens=NEW_TOKENS)  # fmt: skip
+            sample(policy, batch.prompts, batch.ids, SamplingParams((1.0,), NEW_TOKENS), Noise(0, "evaluate"))
 
     return answer
 

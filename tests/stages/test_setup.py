@@ -11,7 +11,8 @@ from stages.requests import request
 
 from harness.api import Prompts
 from harness.lm import way
-from harness.lm.decode.sampling import Drawn, sample
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import Drawn, SamplingParams, sample
 from harness.lm.model.policy import Policy
 from harness.lm.text.tokenise import Tokeniser
 from harness.stages import setup
@@ -61,8 +62,7 @@ def reader(store: Store, record: Record) -> StageRequest[GenerateConfig]:
 
 def draw(policy: Policy) -> Drawn:
     prompts = Prompts(torch.tensor([[5, 9, 2], [7, 3, 0]]), torch.tensor([3, 2]), ("", ""))
-    return sample(policy, prompts, ["a", "b"], temperatures=[1.0, 2.0], seed=0, purpose="t", step=0,
-                  max_new_tokens=6, logprobs=True)  # fmt: skip
+    return sample(policy, prompts, ["a", "b"], SamplingParams((1.0, 2.0), 6, with_logprobs=True), Noise(0, "t"))
 
 
 def test_a_model_is_loaded_once_for_stages_that_follow_one_another(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import harness.testing
-from harness.lm.decode.sampling import sample
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import SamplingParams, sample
 from harness.testing import installed, tiny_batch, tiny_policy, tiny_tokeniser, write_distribution
 
 if TYPE_CHECKING:
@@ -51,12 +52,8 @@ def test_answers_differ_and_some_end_by_themselves() -> None:
         policy,
         batch.prompts,
         batch.ids,
-        temperatures=[0.5, 1.0, 1.5, 2.0],
-        draws_key=None,
-        seed=0,
-        purpose="test",
-        step=0,
-        max_new_tokens=12,
+        SamplingParams((0.5, 1.0, 1.5, 2.0), 12),
+        Noise(0, "test"),
     ).completions
     finished = float(drawn.finished.double().mean())
     assert 0.2 < finished < 0.8

@@ -14,6 +14,7 @@ from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same
 
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
 from harness.execution.tiny import TINY, tiny_policy
+from harness.in_parts import Batcher
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model
 from harness.spec.schedule import Position
@@ -397,12 +398,24 @@ def test_missing_rewards_are_counted_and_the_rest_goes_on(tmp_path: Path) -> Non
     assert "by_candidate" not in result.log[0]["reward"]
 
 
+class NoMemory(torch.autograd.Function):
+    """A loss that memory does not suffice to find the gradient of."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 class Hungry(Evolution):
     """Runs out of memory while a part has more rows than it can take."""
 
-    def __init__(self, rows: int, at: int = 1) -> None:
+    def __init__(self, rows: int, at: int = 1, *, backward: bool = False) -> None:
         super().__init__()
-        self.rows, self.at = rows, at
+        self.rows, self.at, self.backward = rows, at, backward
 
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
         update = run.update
@@ -411,6 +424,9 @@ class Hungry(Evolution):
             def greedy_for_memory(**part: Any) -> Any:
                 shares = loss(**part)
                 if len(part["batch"]) > self.rows and run.progress.step >= self.at:
+                    if self.backward:
+                        run_out: Any = NoMemory.apply
+                        return {name: run_out(share) for name, share in shares.items()}
                     raise torch.OutOfMemoryError("CUDA out of memory")
                 return shares
 
@@ -423,10 +439,13 @@ class Hungry(Evolution):
             run.update = update  # type: ignore[method-assign]  # as it was
 
 
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_running_out_of_memory_halves_the_part_and_keeps_the_step(tmp_path: Path, dropout: float) -> None:
+def test_running_out_of_memory_halves_the_part_and_keeps_the_step(
+    tmp_path: Path, dropout: float, *, backward: bool
+) -> None:
     """F24: the same rows, the same number of steps, the same normaliser; only the parts are smaller."""
-    calm_method, method = Hungry(99), Hungry(2)
+    calm_method, method = Hungry(99), Hungry(2, backward=backward)
     calm = go(plan(dropout=dropout), calm_method, tmp_path / "calm")
     result = go(plan(dropout=dropout), method, tmp_path / "hungry")
     assert result.summary["micro_batches"]["halvings"] >= 1
@@ -438,10 +457,11 @@ def test_running_out_of_memory_halves_the_part_and_keeps_the_step(tmp_path: Path
     assert result.log[0]["loss"] == calm.log[0]["loss"]
     if dropout == 0:  # with dropout other parts draw other masks
         assert farthest(result.weights, calm.weights) < 1e-9
+        assert [row["tokens"] for row in result.log] == [row["tokens"] for row in calm.log]  # each counts once
 
 
 def test_dropout_is_drawn_again_after_running_out_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(updates, "parts", lambda costs, _budget: [[row] for row in range(len(costs))])
+    monkeypatch.setattr(Batcher, "cut", lambda _self, costs: [[row] for row in range(len(costs))])
     calm = go(plan("s", last=1, dropout=0.3), Supervised(), tmp_path / "a")
     plain = updates.Updater._part
     failed: list[int] = []
@@ -453,14 +473,14 @@ def test_dropout_is_drawn_again_after_running_out_of_memory(monkeypatch: pytest.
             raise MemoryError
 
     monkeypatch.setattr(updates.Updater, "_part", fail_once)
-    monkeypatch.setattr(updates.Updater, "_halve", lambda _self, _sizes, *, hopeless: None)  # the parts stay
+    monkeypatch.setattr(Batcher, "halve", lambda _self, _tried, *, hopeless: None)  # the parts stay
     again = go(plan("s", last=1, dropout=0.3), Supervised(), tmp_path / "b")
     assert failed
     assert same_bits(calm.weights, again.weights)
 
 
 def test_one_row_that_does_not_fit_ends_cleanly(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match="out of memory at step 1 with one row at a time"):
+    with pytest.raises(MachineError, match="out of memory while taking step 1, with one row at a time"):
         go(plan(), Hungry(0), tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 ROWS = tiny_rows(tiny_policy())
 
 
+def reading(stored: Precomputed) -> Segment:
+    judges = Judges(precomputed=stored)
+    return Segment(plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print), judges=judges)
+
+
 def answers(batch: Batch) -> Any:
     assert batch.pairs is not None
     return batch.pairs.chosen.join(batch.pairs.rejected)
@@ -141,11 +146,11 @@ def test_anything_else_is_asked_of_the_reference_model_itself(stored: Precompute
     torch.testing.assert_close(both.values.flip(1), backwards.values, rtol=0, atol=0)
     torch.testing.assert_close(alone.sum()[:, 0], both.sum()[:, 1], rtol=0, atol=1e-12)
     assert not loaded
-    assert run.reference is None
+    assert run.reference.loaded is None
     run.reference_logprobs(batch, answers(batch), temperature=2.0)
     run.reference_logprobs(batch, batch.demonstrations)
     assert loaded == [1]
-    run.check_reference()
+    run.reference.check()
 
 
 def test_a_method_cannot_change_what_is_stored(stored: Precomputed) -> None:
@@ -156,11 +161,11 @@ def test_a_method_cannot_change_what_is_stored(stored: Precomputed) -> None:
     before = run.reference_logprobs(batch, answers(batch)).values.clone()
     run.reference_logprobs(batch, answers(batch)).values.zero_()
     assert run.reference_logprobs(batch, answers(batch)).values.equal(before)
-    run.check_reference()
-    assert run._stored is not None
-    next(iter(run._stored._known.values()))[0] += 1e-12
+    run.reference.check()
+    assert run.reference._stored is not None
+    next(iter(run.reference._stored._known.values()))[0] += 1e-12
     with pytest.raises(StageError, match="the stored log-probs of the reference model were changed"):
-        run.check_reference()
+        run.reference.check()
 
 
 def test_other_weights_than_those_of_the_start_are_refused(stored: Precomputed, tmp_path: Path) -> None:
@@ -219,13 +224,13 @@ def test_each_rank_loads_its_own_rows(stored: Precomputed) -> None:
             context=RunContext(log=print, ranks=Half(rank)), judges=Judges(precomputed=stored),
         )  # fmt: skip
         assert len(segment._own_rows()) == 4
-        assert segment.services._stored is not None
-        sizes.append(len(segment.services._stored))
+        assert segment.services.reference._stored is not None
+        sizes.append(len(segment.services.reference._stored))
     whole = Segment(
         plan(), tiny_policy(), ROWS, Plain(), context=RunContext(log=print), judges=Judges(precomputed=stored)
     )
-    assert whole.services._stored is not None
-    assert max(sizes) < len(whole.services._stored)
+    assert whole.services.reference._stored is not None
+    assert max(sizes) < len(whole.services.reference._stored)
 
 
 def test_an_unfinished_state_saves_none_of_it_and_goes_on_bit_for_bit(stored: Precomputed, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment
+from harness.training.memo import Memo
 from harness.training.rewards import CombinedReward, Part
 
 if TYPE_CHECKING:
@@ -106,53 +107,73 @@ def test_the_reference_gives_a_prompt_the_same_completions_for_ever(run: Service
     assert once_more.ids[0].equal(first.ids[4][:, : once_more.ids.shape[2]])
 
 
+class Tight(nn.Module):
+    """Runs out of memory for more than so many tokens at a time."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.asked: list[int] = []
+
+    def watch(self, run: Services) -> None:
+        def before(_module: Any, _inputs: Any, options: dict[str, Any]) -> None:
+            self.asked.append(options["input_ids"].numel())
+            if self.asked[-1] > self.limit:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        body: Any = run.policy.model.base_model
+        body.register_forward_pre_hook(before, with_kwargs=True)
+
+
 @pytest.mark.parametrize("how", ["sample", "beam"])
-def test_decoding_takes_fewer_rows_where_memory_runs_out(
-    monkeypatch: pytest.MonkeyPatch, batch: Batch, how: str
-) -> None:
-    from harness.training import decode
-
-    plain = getattr(decode, how)
-    asked: list[int | None] = []
-
+def test_decoding_takes_fewer_rows_where_memory_runs_out(batch: Batch, how: str) -> None:
     def call(run: Services) -> Any:
         if how == "sample":
             return run.sample(batch, [0.5, 1.0])
         return run.beam(batch, beams=2, groups=1, diversity_penalty=0.0)
 
-    def tight(*args: Any, max_rows: int | None, **options: Any) -> Any:
-        asked.append(max_rows)
-        if max_rows is None or max_rows > limit:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return plain(*args, max_rows=max_rows, **options)
-
     whole = call(services())
-    monkeypatch.setattr(decode, how, tight)
-    limit = 5
-    run = services()
+    run, tight = services(), Tight(limit=int(3 * batch.prompts.lengths.max()))
+    call(run)  # what is tried of a model once
+    tight.watch(run)
+    run.record.draws = 0
     assert call(run).ids.equal(whole.ids)
-    assert asked == [None, 8, 4]
+    failed = [tokens for tokens in tight.asked if tokens > tight.limit]
+    assert len(failed) >= 1
+    assert run._decoding.halvings == len(failed)
+    assert run.record.generated == 2 * int(whole.lengths.sum())  # what had to be drawn again counts once
     call(run)
-    assert asked == [None, 8, 4, 4]  # what was learnt stays
-    limit = 1
-    with pytest.raises(MachineError, match="out of memory while decoding for a single prompt, got '2 completions"):
-        call(services())
+    assert [tokens for tokens in tight.asked if tokens > tight.limit] == failed  # what was learnt stays
+    assert run._updater.batcher.halvings == run.scorer.batcher.halvings == 0
+    tight.limit = 0
+    with pytest.raises(MachineError, match="out of memory while decoding, with one row at a time, got"):
+        call(run)
 
 
-def test_scoring_takes_fewer_rows_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
-    from harness.training import services as module
+@pytest.mark.parametrize("what", ["logprobs", "final_states", "reference"])
+def test_scoring_takes_fewer_rows_where_memory_runs_out(batch: Batch, what: str) -> None:
+    def call(run: Services) -> Tensor:
+        if what == "final_states":
+            return run.final_states(batch, batch.demonstrations)
+        if what == "reference":
+            return run.reference_logprobs(batch, batch.demonstrations).values
+        return run.logprobs(batch, batch.demonstrations).values
 
-    whole = services().logprobs(batch, batch.demonstrations).values
-
-    def tight(policy: Any, prompts: Any, completions: Any, **options: Any) -> Any:
-        if len(prompts) > 2:
-            raise MemoryError
-        return score(policy, prompts, completions, **options)
-
-    monkeypatch.setattr(module, "score", tight)
-    run = services()
-    torch.testing.assert_close(run.logprobs(batch, batch.demonstrations).values, whole, rtol=0, atol=1e-12)
-    assert run._updater.halvings >= 1
+    model = tiny_policy(dropout=0.0)
+    whole = call(services(load_reference=lambda: model))
+    run = services(load_reference=lambda: model)
+    call(run)
+    run.reference.memo = Memo()
+    tight = Tight(limit=150)
+    if what == "reference":
+        run.policy = model
+    tight.watch(run)
+    torch.testing.assert_close(call(run), whole, rtol=0, atol=1e-12)
+    assert run.scorer.batcher.halvings >= 1
+    tight.limit = 0
+    run.reference.memo = Memo()
+    with pytest.raises(MachineError, match="out of memory while scoring, with one row at a time"):
+        call(run)
 
 
 def test_beams(run: Services, batch: Batch) -> None:
@@ -183,13 +204,13 @@ def test_reference_logprobs_are_the_reference_s(run: Services, batch: Batch) -> 
     found = run.reference_logprobs(batch, batch.demonstrations)
     torch.testing.assert_close(found.values, expected.values.detach(), rtol=0, atol=1e-12)
     assert not found.values.requires_grad
-    size = len(run.memo)
+    size = len(run.reference.memo)
     some = run.reference_logprobs(batch[[5, 1]], batch.demonstrations[[5, 1]])
     assert some.values.equal(found.values[[5, 1]])
-    assert len(run.memo) == size == 8
+    assert len(run.reference.memo) == size == 8
     samples = run.sample(batch, [1.0])
     run.reference_logprobs(batch, samples)
-    assert len(run.memo) == 16
+    assert len(run.reference.memo) == 16
 
 
 def test_the_reference_is_loaded_once_and_only_if_asked_for(batch: Batch) -> None:
@@ -205,13 +226,13 @@ def test_the_reference_is_loaded_once_and_only_if_asked_for(batch: Batch) -> Non
     run.reference_logprobs(batch, batch.demonstrations)
     run.sample(batch, [1.0], by="reference")
     assert loaded == [1]
-    assert run.reference is not None
-    assert not any(parameter.requires_grad for parameter in run.reference.model.parameters())
-    run.check_reference()
+    assert run.reference.loaded is not None
+    assert not any(parameter.requires_grad for parameter in run.reference.loaded.model.parameters())
+    run.reference.check()
     with torch.no_grad():
-        next(run.reference.model.parameters()).view(-1)[0] += 1e-9
+        next(run.reference.loaded.model.parameters()).view(-1)[0] += 1e-9
     with pytest.raises(StageError, match="weights of the reference model were changed"):
-        run.check_reference()
+        run.reference.check()
 
 
 def test_a_method_without_a_reward_in_the_file(batch: Batch) -> None:

@@ -19,58 +19,82 @@ import torch
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError
+from harness.in_parts import decoding_batcher, decoding_costs
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.decoder import check_prompts
 from harness.lm.model.backbone import evaluating
+from harness.lm.model.packed_linear import packed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.in_parts import Batcher
     from harness.lm.model.policy import Policy
 
 _NEVER = float("-inf")
 
 
-def beam(
-    policy: Policy,
-    prompts: Prompts,
-    *,
-    beams: int,
-    groups: int,
-    diversity_penalty: float,
-    max_new_tokens: int,
-    max_rows: int | None = None,
-    suppress_stops: bool = False,
-) -> Completions:
+@dataclass(frozen=True)
+class BeamParams:
+    """How completions are searched for."""
+
+    beams: int
+    """Sequences a prompt."""
+    groups: int
+    """How many groups they are cut into; divides ``beams``. One group is plain beam search, one beam greedy."""
+    diversity_penalty: float
+    """Nats taken off a token for each beam of an earlier group that chose it at the same step."""
+    max_new_tokens: int
+    """A sequence without EOS after so many tokens is cut."""
+    suppress_stops: bool = False
+    """Search as if there were no EOS, so that every sequence has ``max_new_tokens`` tokens."""
+
+    def check(self) -> None:
+        """Raise InputError where a setting is out of range."""
+        divides = 1 <= self.groups <= self.beams and self.beams % self.groups == 0
+        penalty = self.diversity_penalty
+        for name, value, expected, right in (
+            ("beams", self.beams, "at least 1", self.beams >= 1),
+            ("groups", self.groups, f"a divisor of beams ({self.beams})", divides),
+            ("diversity_penalty", penalty, "a number from 0 up", 0 <= penalty < float("inf")),
+            ("max_new_tokens", self.max_new_tokens, "at least 1", self.max_new_tokens >= 1),
+        ):
+            if not right:
+                raise InputError(f"{name} is out of range", got=value, expected=expected)
+
+
+def beam(policy: Policy, prompts: Prompts, params: BeamParams, *, batcher: Batcher | None = None) -> Completions:
     """Search, without gradient and without dropout.
 
     Args:
         policy: the model; its mode is as before afterwards.
         prompts: B prompts of at least one token each.
-        beams: sequences a prompt.
-        groups: how many groups they are cut into; divides ``beams``. One group is plain beam search, one beam greedy.
-        diversity_penalty: nats taken off a token for each beam of an earlier group that chose it at the same step.
-        max_new_tokens: a sequence without EOS after so many tokens is cut.
-        max_rows: most beams decoded together; all unless given.
-        suppress_stops: search as if there were no EOS, so that every sequence has ``max_new_tokens`` tokens.
+        params: how many beams, and the rest.
+        batcher: says how many of the prompts are decoded together, as in :func:`harness.lm.decode.sampling.sample`.
 
     Returns:
         (B, beams, T): the groups one after the other, in each the best sequence first.
 
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
+        MachineError: memory runs out for a single prompt.
     """
-    _check(policy, prompts, beams, groups, diversity_penalty, max_new_tokens)
-    batch = len(prompts)
-    ids = torch.zeros(batch, beams, max_new_tokens, dtype=torch.int64, device=policy.device)
+    params.check()
+    check_prompts(policy, prompts, params.max_new_tokens)
+    batch, beams, limit = len(prompts), params.beams, params.max_new_tokens
+    ids = torch.zeros(batch, beams, limit, dtype=torch.int64, device=policy.device)
     lengths = torch.zeros(batch, beams, dtype=torch.int64, device=policy.device)
-    with torch.inference_mode(), evaluating(policy.model):
-        order = prompts.lengths.argsort(descending=True, stable=True)
-        for rows in torch.split(order, max(1, batch if max_rows is None else max_rows // beams)) if batch else ():
-            kept = _search(
-                policy, prompts[rows], beams, groups, diversity_penalty, max_new_tokens, suppress_stops=suppress_stops
-            )
+    sizes = prompts.lengths.tolist()
+
+    def work(part: list[int]) -> list[None]:
+        with torch.inference_mode():
+            rows = torch.tensor(sorted(part, key=lambda row: -sizes[row]), device=prompts.lengths.device)
+            kept = _search(policy, prompts[rows], params)
             ids[rows], lengths[rows] = kept.ids.flatten(1, 2), kept.lengths.flatten(1, 2)
+        return [None] * len(part)
+
+    with evaluating(policy.model), packed(policy, uses=limit):
+        (batcher or decoding_batcher()).run(decoding_costs(sizes, beams, limit), work)
     ends = ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0]
     width = int(lengths.max()) if batch else 0
     return Completions(ids[..., :width].clone(), lengths, ends == policy.eos_id)
@@ -100,9 +124,8 @@ class _Kept:
         self.ids[:, group] = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
 
 
-def _search(
-    policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, limit: int, *, suppress_stops: bool
-) -> _Kept:
+def _search(policy: Policy, prompts: Prompts, params: BeamParams) -> _Kept:
+    beams, groups, limit = params.beams, params.groups, params.max_new_tokens
     batch, width, device = len(prompts), beams // groups, policy.device
     rows = decoder(policy, prompts.ids, prompts.lengths, repeats=beams, room=limit - 1)
     kept = _Kept(
@@ -116,14 +139,14 @@ def _search(
     first = torch.arange(batch, device=device)[:, None, None] * beams
     first = first + torch.arange(groups, device=device)[:, None] * width
     for position in range(limit):
-        if suppress_stops:
+        if params.suppress_stops:
             rows.logits[:, policy.eos_id] = _NEVER
         logp = rows.logits.double().log_softmax(-1).view(batch, groups, width, -1)
         vocabulary = logp.shape[-1]
         chosen = torch.zeros(batch, 1, vocabulary, dtype=torch.float64, device=device)
         parents = torch.zeros(batch, groups, width, dtype=torch.int64, device=device)
         for group in range(groups):
-            offers = (sums[:, group, :, None] + logp[:, group] - penalty * chosen).flatten(1)
+            offers = (sums[:, group, :, None] + logp[:, group] - params.diversity_penalty * chosen).flatten(1)
             # an EOS takes at most one place of each beam, so twice the width leaves enough that go on
             best, index = _top(offers, min(2 * width, offers.shape[1]))
             token, parent = index % vocabulary, index // vocabulary
@@ -160,15 +183,3 @@ def _top(offers: Tensor, count: int) -> tuple[Tensor, Tensor]:
         values.append(offers.gather(1, place))
         offers.scatter_(1, place, _NEVER)
     return torch.cat(values, dim=1), torch.cat(places, dim=1)
-
-
-def _check(policy: Policy, prompts: Prompts, beams: int, groups: int, penalty: float, max_new_tokens: int) -> None:
-    for name, value, expected, right in (
-        ("beams", beams, "at least 1", beams >= 1),
-        ("groups", groups, f"a divisor of beams ({beams})", 1 <= groups <= beams and beams % groups == 0),
-        ("diversity_penalty", penalty, "a number from 0 up", 0 <= penalty < float("inf")),
-        ("max_new_tokens", max_new_tokens, "at least 1", max_new_tokens >= 1),
-    ):
-        if not right:
-            raise InputError(f"{name} is out of range", got=value, expected=expected)
-    check_prompts(policy, prompts, max_new_tokens)

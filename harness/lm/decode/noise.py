@@ -12,6 +12,7 @@ vocabulary, by their total weights, then inside the block that won. That needs 2
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -37,11 +38,23 @@ _BITS: Final = 52
 _AHEAD: Final = 1 << 15
 
 
-def row_keys(
-    seed: int, purpose: str, step: int, ids: Sequence[str], candidates: Sequence[int], device: torch.device
-) -> Tensor:
+@dataclass(frozen=True)
+class Noise:
+    """What, beside the example and the position, the noise of a draw is a function of."""
+
+    seed: int
+    """Of the run."""
+    purpose: str
+    """What the draws are for."""
+    step: int = 0
+    """The optimiser step, or 0."""
+    candidates: tuple[int, ...] | None = None
+    """The number of each completion of a prompt; 0, 1, … unless given."""
+
+
+def row_keys(noise: Noise, ids: Sequence[str], candidates: Sequence[int], device: torch.device) -> Tensor:
     """Return a 64-bit key for every example and candidate: (len(ids), len(candidates)) int64."""
-    head = f"{seed}\x00{purpose}\x00{step}\x00".encode()
+    head = f"{noise.seed}\x00{noise.purpose}\x00{noise.step}\x00".encode()
     bases = [
         int.from_bytes(blake2b(head + name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
         for name in ids
@@ -86,16 +99,20 @@ class Race:
         self._keys = self._keys[rows]
         self._noise = self._noise[:, rows] if self._span else self._noise
 
-    def draw(self, weights: Tensor, position: int) -> Tensor:
-        """Draw an id in proportion to ``weights`` (N, V), which are finite and not negative: (N,) int64."""
-        noise = self._at(position)
-        rows = weights.shape[0]
-        more = self._blocks * self._size - self._vocabulary
-        padded = torch.nn.functional.pad(weights, (0, more)) if more else weights
-        blocks = padded.view(rows, self._blocks, self._size)
-        between, inside = noise.split_with_sizes((self._blocks, self._size), 1)
-        block = (blocks.sum(-1) / between).argmax(-1, keepdim=True)
-        chosen = blocks.gather(1, block[:, :, None].expand(-1, -1, self._size))[:, 0]
+    def draw(self, weights: Tensor, position: int, rows: slice = slice(None)) -> Tensor:
+        """Draw an id in proportion to ``weights`` (M, V), which are finite and not negative: (M,) int64.
+
+        They are those of the ``rows`` of the batch, all of them unless given.
+        """
+        between, inside = self._at(position)[rows].split_with_sizes((self._blocks, self._size), 1)
+        whole = self._vocabulary // self._size  # blocks, without a last one that is shorter: to pad it is to copy all
+        sums = weights[:, : whole * self._size].view(-1, whole, self._size).sum(-1)
+        if whole < self._blocks:
+            sums = torch.cat((sums, weights[:, whole * self._size :].sum(-1, keepdim=True)), 1)
+        block = (sums / between).argmax(-1, keepdim=True)
+        ids = block * self._size + torch.arange(self._size, device=block.device)
+        there = ids < self._vocabulary
+        chosen = weights.gather(1, ids.where(there, 0)).masked_fill(~there, 0.0)
         return block[:, 0] * self._size + (chosen / inside).argmax(-1)
 
     def _at(self, position: int) -> Tensor:

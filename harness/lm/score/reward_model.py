@@ -7,7 +7,6 @@ state the score is read. Training and use pass through the same two functions (:
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -18,7 +17,7 @@ from torch import nn
 
 from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
-from harness.lm.kept import at_once
+from harness.in_parts import Batcher, at_once
 from harness.lm.model.architectures import not_loaded
 from harness.lm.model.folders import check_folder, check_one_label
 from harness.lm.model.policy import WEIGHT_DTYPES, Policy, positions_limit
@@ -26,12 +25,12 @@ from harness.lm.score.logprobs import ScoringModule, final_states
 from harness.lm.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
-    from harness.lm.kept import Keep
+    from harness.in_parts import Keep
     from harness.spec.model import Model
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
@@ -78,8 +77,9 @@ class RewardModel:
         self.tokeniser = tokeniser
         self.shift = 0.0
         self.scale = 1.0
-        self._device = device
         self._max_prompt = max_prompt
+        budget, hint = TOKENS.get(device.type, TOKENS["cpu"]), "use a smaller reward model, or a lower max_prompt"
+        self._batcher = Batcher(budget, doing="scoring by the reward model", hint=hint)
 
     @classmethod
     def trained(
@@ -121,10 +121,16 @@ class RewardModel:
         """
         asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
         known: dict[tuple[str, str], float] = {}
-        for part in self._parts(self._groups(asked)):
-            found = keep(["score", [group.pairs for group in part]], functools.partial(self._raw, part))
-            for group, scores in zip(part, found, strict=True):
-                known.update(zip(group.pairs, scores, strict=True))
+        groups = self._groups(asked)
+        scored = self._batcher.kept(
+            [group.tokens for group in groups],
+            lambda part: self._raw([groups[place] for place in part]),
+            keep=keep,
+            key=lambda part: ["score", [groups[place].pairs for place in part]],
+        )
+        for part, found in scored:
+            for place, scores in zip(part, found, strict=True):
+                known.update(zip(groups[place].pairs, scores, strict=True))
         return [(known[pair] - self.shift) / self.scale for pair in asked]
 
     def _raw(self, part: list[_Group]) -> list[list[float]]:
@@ -146,14 +152,6 @@ class RewardModel:
                 part = slice(place, place + _GROUP)
                 groups.append(_Group([(prompt, text) for text in listed[part]], tokens, answers[part]))
         return sorted(groups, key=lambda group: -group.tokens)
-
-    def _parts(self, groups: list[_Group]) -> Iterator[list[_Group]]:
-        """Cut the groups into batches that a forward can hold."""
-        budget = TOKENS.get(self._device.type, TOKENS["cpu"])
-        while groups:
-            size = max(1, budget // groups[0].tokens)
-            yield groups[:size]
-            groups = groups[size:]
 
     def _prompt_ids(self, prompt: str, answer: int) -> list[int]:
         """Return the ids of a prompt, without as much of its left end as it takes for the answer to fit behind it."""

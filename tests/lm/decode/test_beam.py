@@ -8,10 +8,12 @@ import torch
 from lm.families import FAMILIES
 from lm.ragged import sharpen, some_prompts
 
-from harness.api import Prompts
+from harness.api import Completions, Prompts
 from harness.errors import InputError
-from harness.lm.decode.beam import beam
-from harness.lm.decode.sampling import sample
+from harness.in_parts import Batcher
+from harness.lm.decode.beam import BeamParams, beam
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import SamplingParams, sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,8 +72,12 @@ def slowly(
     return result
 
 
+def searched(policy: Policy, prompts: Prompts, *, batcher: Batcher | None = None, **options: Any) -> Completions:
+    return beam(policy, prompts, BeamParams(**options), batcher=batcher)
+
+
 def found(policy: Policy, prompts: Prompts, **options: Any) -> list[list[list[int]]]:
-    done = beam(policy, prompts, **options)
+    done = searched(policy, prompts, **options)
     for row, size, finished in zip(
         done.ids.flatten(0, 1).tolist(), done.lengths.flatten().tolist(), done.finished.flatten().tolist(), strict=True
     ):
@@ -116,9 +122,8 @@ def test_with_room_for_all_the_best_of_all_is_found(make_policy: Make) -> None:
 def test_one_beam_is_greedy(make_policy: Make, family: str) -> None:
     policy = narrowed(sharpen(make_policy(family, vocab_size=336)), 40, 3.0)
     prompts = some_prompts(policy, [4, 1, 9, 2])
-    options: dict[str, Any] = {"seed": 0, "purpose": "t", "step": 0, "max_new_tokens": 8}
-    greedy = sample(policy, prompts, list("abcd"), temperatures=[0.0], **options).completions
-    one = beam(policy, prompts, beams=1, groups=1, diversity_penalty=0.0, max_new_tokens=8)
+    greedy = sample(policy, prompts, list("abcd"), SamplingParams((0.0,), 8), Noise(0, "t")).completions
+    one = searched(policy, prompts, beams=1, groups=1, diversity_penalty=0.0, max_new_tokens=8)
     assert torch.equal(one.ids, greedy.ids)
     assert torch.equal(one.lengths, greedy.lengths)
     assert torch.equal(one.finished, greedy.finished)
@@ -130,7 +135,7 @@ def test_prompts_do_not_see_each_other(make_policy: Make) -> None:
     options: dict[str, Any] = {"beams": 4, "groups": 2, "diversity_penalty": 1.0, "max_new_tokens": 7}
     whole = found(policy, prompts, **options)
     assert [found(policy, prompts[[b]], **options)[0] for b in range(5)] == whole
-    assert found(policy, prompts, **options, max_rows=8) == whole
+    assert found(policy, prompts, **options, batcher=Batcher(60, doing="decoding")) == whole
     assert found(policy, prompts[[3, 1, 4, 0, 2]], **options) == [whole[b] for b in (3, 1, 4, 0, 2)]
 
 
@@ -152,12 +157,12 @@ def test_the_model_is_left_as_it_was(make_policy: Make) -> None:
     policy.model.train()
     assert found(policy, prompts, **options) == texts
     assert all(module.training for module in policy.model.modules())
-    assert not beam(policy, prompts, **options).ids.is_inference()
+    assert not searched(policy, prompts, **options).ids.is_inference()
 
 
 def test_no_prompts(make_policy: Make) -> None:
     none = Prompts(torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), ())
-    done = beam(make_policy(), none, beams=4, groups=2, diversity_penalty=1.0, max_new_tokens=3)
+    done = searched(make_policy(), none, beams=4, groups=2, diversity_penalty=1.0, max_new_tokens=3)
     assert done.ids.shape[:2] == (0, 4)
 
 
@@ -176,7 +181,7 @@ def test_mistakes(make_policy: Make, options: dict[str, Any], message: str) -> N
     policy = make_policy()
     settings = {"beams": 4, "groups": 2, "diversity_penalty": 1.0, "max_new_tokens": 4, **options}
     with pytest.raises(InputError) as error:
-        beam(policy, some_prompts(policy, [3, 8]), **settings)
+        searched(policy, some_prompts(policy, [3, 8]), **settings)
     assert message in str(error.value)
 
 
@@ -184,8 +189,8 @@ def test_suppressed_stops_fill_every_sequence_with_the_best_that_does_not_end(ma
     policy = narrowed(make_policy(), 5, eos_bonus=8.0)
     prompts = some_prompts(policy, [4, 1, 7])
     options: dict[str, Any] = {"beams": 4, "groups": 2, "diversity_penalty": 1.0, "max_new_tokens": 4}
-    assert beam(policy, prompts, **options).finished.any()
-    full = beam(policy, prompts, suppress_stops=True, **options)
+    assert searched(policy, prompts, **options).finished.any()
+    full = searched(policy, prompts, suppress_stops=True, **options)
     assert (full.lengths == 4).all()
     assert not full.finished.any()
     assert (full.ids != policy.eos_id).all()
@@ -193,4 +198,4 @@ def test_suppressed_stops_fill_every_sequence_with_the_best_that_does_not_end(ma
     never = torch.zeros(5, dtype=torch.float64)
     never[policy.eos_id] = -torch.inf
     policy.restrict = lambda logits: narrow(logits) + never  # type: ignore[method-assign]
-    assert torch.equal(beam(policy, prompts, **options).ids, full.ids)
+    assert torch.equal(searched(policy, prompts, **options).ids, full.ids)

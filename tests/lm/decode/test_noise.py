@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 
 import pytest
 import torch
 from scipy import stats
 
-from harness.lm.decode.noise import Race, exponentials, row_keys
+from harness.lm.decode.noise import Noise, Race, exponentials, row_keys
 
 CPU = torch.device("cpu")
 GOLDEN = 0x9E3779B97F4A7C15
@@ -30,7 +31,7 @@ def test_splitmix_has_the_published_values() -> None:
 
 
 def test_every_number_is_the_hash_of_its_coordinates() -> None:
-    keys = row_keys(7, "sample", 40, ["dolly-1", "naïve \ud800"], [0, 5], CPU)
+    keys = row_keys(Noise(7, "sample", 40), ["dolly-1", "naïve \ud800"], [0, 5], CPU)
     found = exponentials(keys.view(-1), 3, 4, 6)
     for row, (name, candidate) in enumerate([(n, c) for n in ("dolly-1", "naïve \ud800") for c in (0, 5)]):
         text = f"7\x00sample\x0040\x00{name}".encode("utf-8", "surrogatepass")
@@ -48,15 +49,15 @@ def test_every_number_is_the_hash_of_its_coordinates() -> None:
 def test_coordinates_do_not_collide() -> None:
     ids = [f"example-{i}" for i in range(300)]
     keys = torch.cat(
-        [row_keys(seed, p, step, ids, range(8), CPU) for seed in (0, 1) for p in ("a", "b") for step in (0, 1)]
+        [row_keys(Noise(seed, p, step), ids, range(8), CPU) for seed in (0, 1) for p in ("a", "b") for step in (0, 1)]
     )
     assert len(torch.unique(keys)) == keys.numel()
     # what stands in one coordinate cannot pass for another's
-    assert row_keys(1, "a", 11, ["x"], [0], CPU) != row_keys(1, "a", 1, ["1x"], [0], CPU)
+    assert row_keys(Noise(1, "a", 11), ["x"], [0], CPU) != row_keys(Noise(1, "a", 1), ["1x"], [0], CPU)
 
 
 def test_noise_is_exponential_and_uncorrelated() -> None:
-    keys = row_keys(0, "t", 0, [str(i) for i in range(40)], range(4), CPU)
+    keys = row_keys(Noise(0, "t"), [str(i) for i in range(40)], range(4), CPU)
     noise = exponentials(keys.view(-1), 0, 16, 20)
     assert bool((noise > 0).all())
     assert stats.kstest(noise.flatten().numpy(), "expon").pvalue > 0.01
@@ -72,7 +73,7 @@ def test_the_race_draws_in_proportion(vocabulary: int) -> None:
     rows = 20_000
     weights = torch.rand(vocabulary, generator=torch.Generator().manual_seed(3)).double() ** 3
     weights[vocabulary // 2] = 0 if vocabulary > 2 else 1
-    keys = row_keys(1, "t", 0, [str(i) for i in range(rows // 8)], range(8), CPU).view(-1)
+    keys = row_keys(Noise(1, "t"), [str(i) for i in range(rows // 8)], range(8), CPU).view(-1)
     drawn = Race(keys, vocabulary).draw(weights.expand(rows, -1), 0)
     counts = torch.bincount(drawn, minlength=vocabulary)
     assert len(counts) == vocabulary
@@ -84,7 +85,7 @@ def test_the_race_draws_in_proportion(vocabulary: int) -> None:
 
 
 def test_draws_do_not_depend_on_the_order_of_positions_or_rows() -> None:
-    keys = row_keys(1, "t", 0, ["a", "b", "c"], range(5), CPU).view(-1)
+    keys = row_keys(Noise(1, "t"), ["a", "b", "c"], range(5), CPU).view(-1)
     weights = torch.rand(15, 90, generator=torch.Generator().manual_seed(0))
     whole = Race(keys, 90)
     forwards = torch.stack([whole.draw(weights, position) for position in range(200)])
@@ -97,3 +98,22 @@ def test_draws_do_not_depend_on_the_order_of_positions_or_rows() -> None:
     fewer.select(some)
     for position in (1, 2, 150, 151):
         assert torch.equal(fewer.draw(weights[some], position), forwards[position, some])
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 7, 30, 61, 90, 100, 1000])
+def test_the_race_is_run_in_blocks_of_its_definition(vocabulary: int) -> None:
+    """The winner of the blocks by their sums, and of its ids by their weights; the last block may be shorter."""
+    keys = row_keys(Noise(1, "t"), [str(i) for i in range(50)], range(4), CPU).view(-1)
+    weights = torch.rand(200, vocabulary, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    size = math.isqrt(vocabulary)
+    blocks = [range(first, min(vocabulary, first + size)) for first in range(0, vocabulary, size)]
+    noise = exponentials(keys, 4, 1, len(blocks) + size)[0]
+    expected = []
+    for row, own in zip(weights.tolist(), noise.tolist(), strict=True):
+        best = max(range(len(blocks)), key=lambda block: sum(row[i] for i in blocks[block]) / own[block])
+        inside = own[len(blocks) :]
+        expected.append(max(blocks[best], key=lambda i: row[i] / inside[i - blocks[best].start]))
+    race = Race(keys, vocabulary)
+    assert race.draw(weights, 4).tolist() == expected
+    parts = [race.draw(weights[first : first + 7], 4, slice(first, first + 7)) for first in range(0, 200, 7)]
+    assert torch.cat(parts).tolist() == expected

@@ -13,8 +13,9 @@ from lm.ragged import sharpen, some_prompts
 
 from harness.lm.decode import prefix
 from harness.lm.decode.copied import Copied
+from harness.lm.decode.noise import Noise
 from harness.lm.decode.prefix import SharedPrefix, _cut
-from harness.lm.decode.sampling import sample
+from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.score.logprobs import score
 
 if TYPE_CHECKING:
@@ -122,9 +123,8 @@ def test_bfloat16_takes_the_same_way(make_policy: Make, family: str, caplog: pyt
     prompts = some_prompts(policy, [5, 9, 2])
     with caplog.at_level(logging.WARNING, logger="harness"):
         found = sample(
-            policy, prompts, ["a", "b", "c"], temperatures=[1.0, 0.5], seed=0, purpose="t", step=0,
-            max_new_tokens=8, logprobs=True,
-        )  # fmt: skip
+            policy, prompts, ["a", "b", "c"], SamplingParams((1.0, 0.5), 8, with_logprobs=True), Noise(0, "t")
+        )
         again = score(policy, prompts, found.completions, dropout=False)
     assert not caplog.records  # nothing was too rough to be tried
     assert found.logprobs is not None

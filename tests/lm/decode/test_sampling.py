@@ -10,9 +10,11 @@ from scipy import stats
 
 from harness.api import Prompts
 from harness.errors import DivergedError, InputError
-from harness.lm.decode.noise import Race, row_keys
-from harness.lm.decode.sampling import Drawn, Manner, draw, sample
-from harness.lm.model import backbone
+from harness.in_parts import Batcher
+from harness.lm.decode import sampling
+from harness.lm.decode.noise import Noise, Race, row_keys
+from harness.lm.decode.sampling import Drawn, RowParams, SamplingParams, draw, sample
+from harness.lm.model import backbone, packed_linear
 from harness.lm.model.policy import Policy
 from harness.lm.score.logprobs import score
 from harness.spec.model import Model
@@ -33,8 +35,16 @@ def names(count: int) -> list[str]:
 
 
 def drawn(policy: Policy, prompts: Prompts, ids: Sequence[str] | None = None, **options: Any) -> Drawn:
-    settings: dict[str, Any] = {"temperatures": HEAT, "seed": 3, "purpose": "test", "step": 5, "max_new_tokens": 10}
-    return sample(policy, prompts, names(len(prompts)) if ids is None else ids, **{**settings, **options})
+    noise = {name: options.pop(name) for name in ("seed", "purpose", "step", "candidates") if name in options}
+    batcher = options.pop("batcher", None)
+    params = SamplingParams(**{"temperatures": tuple(HEAT), "max_new_tokens": 10, **options})
+    coordinates = Noise(**{"seed": 3, "purpose": "test", "step": 5, **noise})
+    return sample(policy, prompts, names(len(prompts)) if ids is None else ids, params, coordinates, batcher=batcher)
+
+
+def settings_of(temperatures: Sequence[float], **options: Any) -> RowParams:
+    """Of rows that have these temperatures."""
+    return RowParams.of(SamplingParams(tuple(temperatures), 10, **options), 1, CPU)
 
 
 def without_cache(policy: Policy, prompts: Prompts, *, limit: int = 10, **filters: Any) -> list[list[int]]:
@@ -42,14 +52,14 @@ def without_cache(policy: Policy, prompts: Prompts, *, limit: int = 10, **filter
     texts = []
     for b, name in enumerate(names(len(prompts))):
         for k, temperature in enumerate(HEAT):
-            race = Race(row_keys(3, "test", 5, [name], [k], CPU).view(-1), policy.vocab_size)
-            manner = Manner.of([temperature], CPU, **filters)
+            race = Race(row_keys(Noise(3, "test", 5), [name], [k], CPU).view(-1), policy.vocab_size)
+            settings = settings_of([temperature], **filters)
             ids = prompts.ids[b, : prompts.lengths[b]].tolist()
             text: list[int] = []
             while len(text) < limit and policy.eos_id not in text:
                 with torch.no_grad(), policy.autocast():
                     logits = policy.restrict(policy.model(input_ids=torch.tensor([ids + text])).logits[:, -1])
-                text.append(int(draw(logits, manner, race, len(text)).tokens))
+                text.append(int(draw(logits, settings, race, len(text)).tokens))
             texts.append(text)
     return texts
 
@@ -81,9 +91,9 @@ def kept_ids(logits: torch.Tensor, temperature: float, top_k: int, top_p: float)
 def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) -> None:
     rows = 4000
     logits = torch.randn(23, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1.5
-    keys = row_keys(0, "t", 0, names(rows // 4), range(4), CPU).view(-1)
-    manner = Manner.of([temperature] * rows, CPU, top_k, top_p)
-    found = draw(logits.expand(rows, -1), manner, Race(keys, 23), 2)
+    keys = row_keys(Noise(0, "t"), names(rows // 4), range(4), CPU).view(-1)
+    settings = settings_of([temperature] * rows, top_k=top_k, top_p=top_p)
+    found = draw(logits.expand(rows, -1), settings, Race(keys, 23), 2)
     expected = kept_ids(logits, temperature, top_k, top_p)
     counts = torch.bincount(found.tokens, minlength=23)
     assert counts[expected == 0].sum() == 0
@@ -99,9 +109,9 @@ def test_draws_follow_the_softmax(temperature: float, top_k: int, top_p: float) 
 def test_rows_of_a_batch_have_temperatures_of_their_own() -> None:
     rows = 6000
     logits = torch.randn(12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    manner = Manner.of([0.25, 0.0, 3.0] * (rows // 3), CPU)
-    keys = row_keys(0, "t", 0, names(rows), [0], CPU).view(-1)
-    tokens = draw(logits.expand(rows, -1), manner, Race(keys, 12), 0).tokens.view(-1, 3)
+    settings = settings_of([0.25, 0.0, 3.0] * (rows // 3))
+    keys = row_keys(Noise(0, "t"), names(rows), [0], CPU).view(-1)
+    tokens = draw(logits.expand(rows, -1), settings, Race(keys, 12), 0).tokens.view(-1, 3)
     for column, temperature in ((0, 0.25), (2, 3.0)):
         counts = torch.bincount(tokens[:, column], minlength=12)
         expected = (logits / temperature).softmax(0) * rows / 3
@@ -111,17 +121,17 @@ def test_rows_of_a_batch_have_temperatures_of_their_own() -> None:
 
 def test_the_lowest_of_equal_ids_is_the_most_probable() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
-    race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 5)
-    assert draw(logits, Manner.of([0.0, 0.0], CPU), race, 0).tokens.tolist() == [1, 0]
-    assert draw(logits, Manner.of([0.0, 1.0], CPU), race, 0).tokens.tolist()[0] == 1
+    race = Race(row_keys(Noise(0, "t"), names(2), [0], CPU).view(-1), 5)
+    assert draw(logits, settings_of([0.0, 0.0]), race, 0).tokens.tolist() == [1, 0]
+    assert draw(logits, settings_of([0.0, 1.0]), race, 0).tokens.tolist()[0] == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_extreme_logits(dtype: torch.dtype) -> None:
     logits = torch.tensor([[3e4, -3e4, 0.0], [float("-inf"), 0.0, float("-inf")]], dtype=dtype)
-    race = Race(row_keys(0, "t", 0, names(2), [0], CPU).view(-1), 3)
+    race = Race(row_keys(Noise(0, "t"), names(2), [0], CPU).view(-1), 3)
     for temperature in (1e-4, 1.0, 1e4):
-        found = draw(logits, Manner.of([temperature] * 2, CPU), race, 0)
+        found = draw(logits, settings_of([temperature] * 2), race, 0)
         assert found.tokens[1] == 1
         assert bool(found.logprobs.isfinite().all())
         assert bool(found.entropy.isfinite().all())
@@ -132,7 +142,7 @@ def test_extreme_logits(dtype: torch.dtype) -> None:
 def test_the_cache_changes_no_text(make_policy: Make, family: str, attention: str) -> None:
     policy = often_ending(sharpen(make_policy(family, vocab_size=336, attention=attention), 4))
     prompts = some_prompts(policy, [7, 1, 12, 4])
-    found = drawn(policy, prompts, logprobs=True)
+    found = drawn(policy, prompts, with_logprobs=True)
     assert lists(found) == without_cache(policy, prompts)
     assert len(set(found.completions.lengths.flatten().tolist())) > 2
     # what was recorded while sampling is what scoring finds
@@ -157,8 +167,8 @@ def test_texts_do_not_depend_on_the_batch(make_policy: Make, family: str) -> Non
         parts = [range(start, min(32, start + size)) for start in range(0, 32, size)]
         found = [drawn(policy, prompts[list(part)], [ids[i] for i in part]) for part in parts]
         assert [text for part in found for text in lists(part)] == texts
-    for rows in (9, 40):
-        chunked = drawn(policy, prompts, ids, max_rows=rows)
+    for tokens in (1, 400, 2000):
+        chunked = drawn(policy, prompts, ids, batcher=Batcher(tokens, doing="decoding"))
         assert lists(chunked) == texts
         torch.testing.assert_close(chunked.entropy, whole.entropy, rtol=0, atol=1e-12)
     order = torch.randperm(32, generator=torch.Generator().manual_seed(6)).tolist()
@@ -173,16 +183,16 @@ def test_a_draw_depends_on_all_its_coordinates_and_on_nothing_else(make_policy: 
     policy = sharpen(make_policy(), 3)
     prompts = some_prompts(policy, [5, 5])
     same = Prompts(prompts.ids[[0, 0]], prompts.lengths[[0, 0]], ("", ""))
-    one = lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0]))
+    one = lists(drawn(policy, same, ["a", "b"], temperatures=(1.0, 1.0)))
     assert len({tuple(text) for text in one}) == 4
     for change in ({"seed": 4}, {"purpose": "other"}, {"step": 6}):
-        assert lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0], **change)) != one
-    third = lists(drawn(policy, same, ["a", "b"], temperatures=[1.0], draws_key=[1]))
+        assert lists(drawn(policy, same, ["a", "b"], temperatures=(1.0, 1.0), **change)) != one
+    third = lists(drawn(policy, same, ["a", "b"], temperatures=(1.0,), candidates=(1,)))
     assert third == [one[1], one[3]]
-    mixed = lists(drawn(policy, same, ["a", "b"], temperatures=[0.0, 1.0, 1.0], draws_key=[7, 1, 0]))
+    mixed = lists(drawn(policy, same, ["a", "b"], temperatures=(0.0, 1.0, 1.0), candidates=(7, 1, 0)))
     assert [mixed[1], mixed[2], mixed[4], mixed[5]] == [one[1], one[0], one[3], one[2]]
     torch.rand(5)  # torch's own state plays no part
-    assert lists(drawn(policy, same, ["a", "b"], temperatures=[1.0, 1.0])) == one
+    assert lists(drawn(policy, same, ["a", "b"], temperatures=(1.0, 1.0))) == one
 
 
 def test_completions_end_with_eos_or_at_the_limit(make_policy: Make) -> None:
@@ -208,8 +218,8 @@ def test_completions_end_with_eos_or_at_the_limit(make_policy: Make) -> None:
 def test_greedy_is_what_transformers_generates(make_policy: Make, family: str) -> None:
     policy = sharpen(make_policy(family))
     prompts = some_prompts(policy, [3, 9, 6])
-    policy.eos_id = lists(drawn(policy, prompts, temperatures=[0.0]))[1][4]
-    texts = lists(drawn(policy, prompts, temperatures=[0.0]))
+    policy.eos_id = lists(drawn(policy, prompts, temperatures=(0.0,)))[1][4]
+    texts = lists(drawn(policy, prompts, temperatures=(0.0,)))
     assert len({len(text) for text in texts}) > 1
     for b, text in enumerate(texts):
         ids = prompts.ids[b : b + 1, : prompts.lengths[b]]
@@ -227,11 +237,11 @@ def test_ids_without_a_token_are_never_sampled(make_policy: Make) -> None:
     with torch.no_grad():
         head.weight[320:] += torch.randn(32, dtype=torch.float64) * 5  # the model likes them best
     prompts = some_prompts(policy, [4] * 8)
-    found = drawn(policy, prompts, temperatures=[0.0, 1.0, 5.0, 5.0], max_new_tokens=20).completions
+    found = drawn(policy, prompts, temperatures=(0.0, 1.0, 5.0, 5.0), max_new_tokens=20).completions
     assert int(found.ids.max()) < 320
     policy._absent = torch.zeros(320, dtype=torch.bool)
     policy._absent[:200] = True  # holes among the ids
-    found = drawn(policy, prompts, temperatures=[0.0, 1.0, 5.0, 5.0], max_new_tokens=20).completions
+    found = drawn(policy, prompts, temperatures=(0.0, 1.0, 5.0, 5.0), max_new_tokens=20).completions
     assert int(found.ids[found.mask].min()) >= 200
 
 
@@ -257,7 +267,7 @@ def test_the_model_is_left_as_it_was(make_policy: Make) -> None:
     before = {name: value.clone() for name, value in policy.model.state_dict().items()}
     attention = policy.model.config._attn_implementation
     state = torch.get_rng_state()
-    found = drawn(policy, prompts, logprobs=True)
+    found = drawn(policy, prompts, with_logprobs=True)
     assert lists(found) == texts  # no dropout while sampling
     assert all(module.training for module in policy.model.modules())
     assert policy.model.config._attn_implementation == attention
@@ -274,7 +284,7 @@ def test_the_model_is_left_as_it_was(make_policy: Make) -> None:
 def test_bfloat16(make_policy: Make) -> None:
     policy = sharpen(make_policy(dtype="bfloat16"), 3)
     prompts = some_prompts(policy, [5, 9, 2])
-    found = drawn(policy, prompts, logprobs=True)
+    found = drawn(policy, prompts, with_logprobs=True)
     again = score(policy, prompts, found.completions, dropout=False)
     assert found.logprobs is not None
     torch.testing.assert_close(found.logprobs.float(), again.values.detach(), rtol=0, atol=0.2)
@@ -292,7 +302,7 @@ def test_the_real_model(real_model: Path) -> None:
     sizes = torch.tensor([len(ids) for ids in encoded])
     padded = torch.tensor([ids + [0] * (int(sizes.max()) - len(ids)) for ids in encoded])
     prompts = Prompts(padded, sizes, texts)
-    options: dict[str, Any] = {"temperatures": [0.5, 1.0, 0.0], "max_new_tokens": 12, "logprobs": True}
+    options: dict[str, Any] = {"temperatures": (0.5, 1.0, 0.0), "max_new_tokens": 12, "with_logprobs": True}
     whole = drawn(policy, prompts, **options)
     single = [drawn(policy, prompts[[i]], [names(4)[i]], **options) for i in range(4)]
     assert [text for one in single for text in lists(one)] == lists(whole)
@@ -310,9 +320,9 @@ def test_no_prompts(make_policy: Make) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperatures": []}, "temperatures is out of range, got []"),
-        ({"temperatures": [1.0, -0.5]}, "temperature is out of range, got -0.5"),
-        ({"temperatures": [float("nan")]}, "temperature is out of range, got nan"),
+        ({"temperatures": ()}, "temperatures is out of range, got []"),
+        ({"temperatures": (1.0, -0.5)}, "temperature is out of range, got -0.5"),
+        ({"temperatures": (float("nan"),)}, "temperature is out of range, got nan"),
         ({"max_new_tokens": 0}, "max_new_tokens is out of range, got 0"),
         ({"top_k": -1}, "top_k is out of range, got -1"),
         ({"top_p": 0.0}, "top_p is out of range, got 0.0"),
@@ -348,7 +358,7 @@ def test_a_prompt_without_tokens(make_policy: Make) -> None:
 def test_suppressed_stops_fill_every_completion(make_policy: Make) -> None:
     policy = often_ending(make_policy())
     prompts = some_prompts(policy, [4, 1, 7])
-    natural, full = drawn(policy, prompts), drawn(policy, prompts, suppress_stops=True, logprobs=True)
+    natural, full = drawn(policy, prompts), drawn(policy, prompts, suppress_stops=True, with_logprobs=True)
     assert natural.completions.finished.any()
     assert not full.completions.finished.any()
     assert (full.completions.lengths == 10).all()
@@ -374,3 +384,112 @@ def test_suppressed_stops_leave_the_rest_of_the_distribution_as_it_is(make_polic
     never = drawn(policy, prompts)
     assert lists(never) == lists(full)
     assert torch.equal(never.entropy, full.entropy)
+
+
+@pytest.mark.parametrize("look_every", [1, 3, 8, 100])
+def test_texts_do_not_depend_on_how_often_rows_are_looked_at(
+    make_policy: Make, monkeypatch: pytest.MonkeyPatch, look_every: int
+) -> None:
+    policy = often_ending(sharpen(make_policy(), 4))
+    prompts = some_prompts(policy, [7, 1, 12, 4])
+    whole = drawn(policy, prompts, with_logprobs=True)
+    monkeypatch.setitem(sampling.LOOK_EVERY, "cpu", look_every)
+    found = drawn(policy, prompts, with_logprobs=True)
+    assert lists(found) == lists(whole)
+    assert found.completions.finished.equal(whole.completions.finished)
+    torch.testing.assert_close(found.entropy, whole.entropy, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.logprobs, whole.logprobs, rtol=0, atol=1e-12)
+
+
+def test_a_look_costs_one_answer_in_so_many_tokens(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each would make the host wait."""
+    policy = sharpen(make_policy())
+    asked: list[int] = []
+    real = torch.Tensor.__int__
+
+    def counted(tensor: torch.Tensor) -> int:
+        asked.append(1)
+        return real(tensor)
+
+    prompts, costs = some_prompts(policy, [7, 1, 12, 4]), {}
+    for look_every in (1, 10):
+        monkeypatch.setitem(sampling.LOOK_EVERY, "cpu", look_every)
+        drawn(policy, prompts, suppress_stops=True, max_new_tokens=21)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "__int__", counted)
+            asked.clear()
+            drawn(policy, prompts, suppress_stops=True, max_new_tokens=21)
+            costs[look_every] = len(asked)
+    assert costs[1] - costs[10] == 20 - 2
+
+
+@pytest.mark.parametrize("numbers", [1, 23, 60, 1 << 20])
+@pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"top_p": 0.7}])
+def test_draws_do_not_depend_on_how_many_rows_are_drawn_together(
+    monkeypatch: pytest.MonkeyPatch, numbers: int, filters: dict[str, Any]
+) -> None:
+    logits = torch.randn(12, 23, generator=torch.Generator().manual_seed(1))
+    logits[3, 4] = -torch.inf
+    settings = settings_of([0.5, 1.0, 0.0, 2.0] * 3, **filters)
+    keys = row_keys(Noise(0, "t"), names(12), [0], CPU).view(-1)
+    whole = draw(logits, settings, Race(keys, 23), 2)
+    monkeypatch.setitem(sampling.DRAWN_TOGETHER, "cpu", numbers)
+    found = draw(logits, settings, Race(keys, 23), 2)
+    assert found.tokens.equal(whole.tokens)
+    assert found.entropy.equal(whole.entropy)
+    assert found.logprobs.equal(whole.logprobs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_of_packed_weights(make_policy: Make, monkeypatch: pytest.MonkeyPatch, family: str, dtype: str) -> None:
+    policy = often_ending(sharpen(make_policy(family, dtype=dtype), 4))
+    prompts = some_prompts(policy, [7, 1, 12, 4])
+    monkeypatch.setenv(packed_linear.SWITCH, "off")
+    plain = drawn(policy, prompts, max_new_tokens=packed_linear.USES, with_logprobs=True)
+    monkeypatch.delenv(packed_linear.SWITCH, raising=False)
+    monkeypatch.setattr(packed_linear, "NUMBERS", 1)
+    applied: list[int] = []
+    real = packed_linear._packed
+
+    def counted(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+        product = real(weight, bias)
+
+        def heard(inputs: torch.Tensor) -> torch.Tensor:
+            applied.append(1)
+            return product(inputs)
+
+        return heard
+
+    monkeypatch.setattr(packed_linear, "_packed", counted)
+    found = drawn(policy, prompts, max_new_tokens=packed_linear.USES, with_logprobs=True)
+    assert applied
+    if dtype == "float32":  # bfloat16's roundings part texts
+        assert lists(found) == lists(plain)
+        torch.testing.assert_close(found.logprobs, plain.logprobs, rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.entropy, plain.entropy, rtol=0, atol=1e-4)
+    again = score(policy, prompts, found.completions, dropout=False)
+    assert found.logprobs is not None
+    torch.testing.assert_close(
+        found.logprobs.float(), again.values.detach(), rtol=0, atol=1e-3 if dtype == "float32" else 0.3
+    )
+    assert not any("forward" in vars(module) for module in policy.model.modules())
+
+
+def test_memory_that_runs_out_while_decoding_changes_no_text(make_policy: Make) -> None:
+    policy = often_ending(sharpen(make_policy(), 4))
+    prompts = some_prompts(policy, [7, 1, 12, 4])
+    texts = lists(drawn(policy, prompts))
+    calls = iter(range(1000))
+
+    def at_the_third(*_: Any) -> None:
+        if next(calls) == 3:
+            raise MemoryError
+
+    body: Any = policy.model.base_model
+    handle = body.register_forward_pre_hook(at_the_third)
+    batcher = Batcher(doing="decoding")
+    assert lists(drawn(policy, prompts, batcher=batcher)) == texts
+    assert batcher.halvings == 1
+    handle.remove()
+    assert lists(drawn(policy, prompts, batcher=batcher)) == texts

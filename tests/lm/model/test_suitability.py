@@ -12,7 +12,8 @@ from lm.ragged import alone, some_completions, some_prompts
 from harness.errors import InputError
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.copied import Apart, Copied
-from harness.lm.decode.sampling import sample
+from harness.lm.decode.noise import Noise
+from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.policy import Policy
 from harness.lm.model.sources import initialise
 from harness.lm.model.suitability import check_suitable
@@ -87,17 +88,11 @@ def test_a_model_that_counts_padding_is_decoded_one_prompt_at_a_time(
     with torch.inference_mode():
         right = torch.stack([alone(policy, prompts, answers, b, 0)[0] for b in range(3)])
     assert not torch.allclose(wrong[1], right[1], rtol=0, atol=1e-3)  # the padding is what this is about
-    found = sample(
-        policy, prompts, list("abc"), temperatures=[1.0, 0.7], seed=0, purpose="t", step=0, max_new_tokens=6,
-        logprobs=True,
-    )  # fmt: skip
+    found = sample(policy, prompts, list("abc"), SamplingParams((1.0, 0.7), 6, with_logprobs=True), Noise(0, "t"))
     assert found.logprobs is not None
     again = score(policy, prompts, found.completions, dropout=False)
     torch.testing.assert_close(found.logprobs, again.values.detach(), rtol=0, atol=1e-9)
-    each = [
-        sample(policy, prompts[[b]], ["abc"[b]], temperatures=[1.0, 0.7], seed=0, purpose="t", step=0, max_new_tokens=6)
-        for b in range(3)
-    ]
+    each = [sample(policy, prompts[[b]], ["abc"[b]], SamplingParams((1.0, 0.7), 6), Noise(0, "t")) for b in range(3)]
     for b, one in enumerate(each):
         lengths = found.completions.lengths[b].tolist()
         assert one.completions.lengths[0].tolist() == lengths
@@ -134,10 +129,8 @@ def test_a_context_ends_where_rotary_factors_depend_on_other_rows(
     check_suitable(policy, where="m")
     prompts = some_prompts(policy, [43, 3])
     with pytest.raises(InputError, match="more than the model's context of 48"):
-        sample(policy, prompts, ["a", "b"], temperatures=[1.0], seed=0, purpose="t", step=0, max_new_tokens=6)
-    found = sample(
-        policy, prompts, ["a", "b"], temperatures=[1.0], seed=0, purpose="t", step=0, max_new_tokens=5, logprobs=True
-    )
+        sample(policy, prompts, ["a", "b"], SamplingParams((1.0,), 6), Noise(0, "t"))
+    found = sample(policy, prompts, ["a", "b"], SamplingParams((1.0,), 5, with_logprobs=True), Noise(0, "t"))
     assert found.logprobs is not None
     again = score(policy, prompts, found.completions, dropout=False)
     torch.testing.assert_close(found.logprobs, again.values.detach(), rtol=0, atol=1e-6)

@@ -16,7 +16,7 @@ from torch import nn
 from harness.errors import InputError, StageError
 from harness.lm.model import backbone
 from harness.lm.score.logprobs import ScoringModule, final_states
-from harness.lm.score.reward_model import TOKENS, Backbone, RewardModel, answer_text, load_head
+from harness.lm.score.reward_model import Backbone, RewardModel, answer_text, load_head
 from harness.spec.model import Model
 
 if TYPE_CHECKING:
@@ -120,15 +120,37 @@ def test_a_score_is_read_at_the_eos_behind_the_answer(make_policy: Make, family:
     assert found == pytest.approx(expected, abs=1e-9)
 
 
-def test_company_and_order_do_not_matter(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_company_and_order_do_not_matter(make_policy: Make) -> None:
     model = reward_model(make_policy)
     together = model.score(PROMPTS, ANSWERS)
     assert model.score(PROMPTS[::-1], ANSWERS[::-1])[::-1] == pytest.approx(together, abs=1e-9)
     apart = [model.score([prompt], [answer])[0] for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
     assert apart == pytest.approx(together, abs=1e-9)
-    monkeypatch.setitem(TOKENS, "cpu", 1)
+    model._batcher.budget = 1
     assert model.score(PROMPTS * 2, ANSWERS * 2) == pytest.approx(together * 2, abs=1e-9)
     assert model.score([], []) == []
+
+
+def test_memory_that_runs_out_changes_no_score(make_policy: Make) -> None:
+    model = reward_model(make_policy)
+    prompts, texts = ["the dog", "a cat", "the garden in the evening"] * 4, [f"answer {n}" for n in range(12)]
+    expected = model.score(prompts, texts)
+    network, sizes = model.network, []
+
+    def scarce(prompts: Any, answers: Any) -> Any:
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return network(prompts, answers)
+
+    scarce.positions_limit = network.positions_limit  # type: ignore[attr-defined]
+    model.network = scarce  # type: ignore[assignment]
+    assert model.score(prompts, texts) == pytest.approx(expected, abs=1e-12)
+    assert sizes[-1] == 1
+    assert sum(size == 1 for size in sizes) == 3  # each group of answers is scored once
+    known = len(sizes)
+    model.score(prompts, texts)
+    assert sizes[known:] == [1, 1, 1]  # what was learnt stays
 
 
 def test_many_answers_of_one_prompt_are_scored_in_groups(make_policy: Make) -> None:

@@ -1,0 +1,116 @@
+"""The reference model: the checkpoint at which a method started, loaded when it is first asked for something new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.api import Completions, LogProbs
+from harness.errors import StageError
+from harness.lm.score.logprobs import ScoringModule
+from harness.training import memo
+from harness.training.budget import take_all
+from harness.training.summary import module_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from harness.api import Batch
+    from harness.lm.model.policy import Policy
+    from harness.training.meters import Clock
+    from harness.training.reference import StoredLogProbs
+    from harness.training.scoring import Scorer
+
+
+class ReferenceModel:
+    """Says of an example what it said before: values are kept, and those that a stage stored are read."""
+
+    def __init__(
+        self,
+        load: Callable[[], Policy],
+        *,
+        stored: StoredLogProbs | None = None,
+        digest: str = "",
+        where: str = "",
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            load: loads the model, without dropout; also for critics that start as it.
+            stored: log-probs that a stage computed.
+            digest: of its weights, where that is known.
+            where: what to blame in messages.
+        """
+        self.load = load
+        self.loaded: Policy | None = None
+        self.memo = memo.Memo()
+        self._stored = stored
+        self._digest = digest
+        self._where = where
+        self._scoring: ScoringModule | None = None
+
+    def policy(self, clock: Clock) -> Policy:
+        """Return the model, whose weights are as they were."""
+        if self.loaded is None:
+            with clock.phase("other"):
+                self.loaded = self.load()
+                self.loaded.model.requires_grad_(requires_grad=False)
+                digest = module_digest(self.loaded.model)
+                if self._digest not in {"", digest}:
+                    raise StageError(
+                        "the reference model is not the one whose log-probs were stored", where=self._where
+                    )
+                self._digest = digest
+        return self.loaded
+
+    def logprobs(
+        self, batch: Batch, completions: Completions, *, temperature: float, scorer: Scorer, clock: Clock
+    ) -> LogProbs:
+        """Return log-probs without dropout and without gradient."""
+        stored = self._stored.find(batch.prompts, completions) if self._stored and temperature == 1 else None
+        if stored is not None:
+            return LogProbs(stored, completions.mask)
+        policy = self.policy(clock)
+        scoring = self._scoring = self._scoring or ScoringModule(policy)
+        lengths = completions.lengths.amax(1).tolist()
+
+        def compute(places: list[int]) -> list[Tensor]:
+            rows = take_all({"batch": batch, "completions": completions}, places)
+            found = scorer.logprobs(
+                policy, scoring, rows["batch"], rows["completions"], temperature=temperature, dropout=False
+            )
+            return [found.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
+
+        settings = "logprobs" if temperature == 1 else f"logprobs at {temperature!r}"
+        values = self.memo.look_up(list(memo.keys(batch.ids, settings, completions)), compute)
+        device = completions.ids.device
+        widened = memo.widen([value.to(device) for value in values], completions.ids.shape[2])
+        return LogProbs(widened, completions.mask)
+
+    def completions(
+        self, batch: Batch, settings: object, decode: Callable[[Batch], Completions], device: torch.device
+    ) -> Completions:
+        """Return the completions of each prompt that ``decode`` makes of some; ``settings`` is all else it depends on.
+
+        They are made once, whatever the step and the batch.
+        """
+
+        def compute(places: list[int]) -> list[Tensor]:
+            made = decode(batch[places])
+            ends = torch.stack((made.lengths, made.finished.long()), dim=2)
+            packed = torch.cat((ends, made.ids), dim=2)
+            return [row[:, : 2 + int(row[:, 0].max())].clone() for row in packed]
+
+        rows = self.memo.look_up(list(memo.keys(batch.ids, settings)), compute)
+        packed = memo.widen([row.to(device) for row in rows], max(row.shape[1] for row in rows))
+        return Completions(packed[:, :, 2:], packed[:, :, 0], packed[:, :, 1].bool())
+
+    def check(self) -> None:
+        """Raise StageError if the model, or what is stored of it, is not what it was when it was loaded."""
+        if self.loaded is not None and module_digest(self.loaded.model) != self._digest:
+            raise StageError("the weights of the reference model were changed", where=self._where)
+        if self._stored is not None and not self._stored.unchanged():
+            raise StageError("the stored log-probs of the reference model were changed", where=self._where)
