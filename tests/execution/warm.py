@@ -128,7 +128,8 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
     signal.set_wakeup_fd(waker)
     runs: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([requests, ended], [], [])
+        waited: list[Any] = [requests, ended]
+        ready, _, _ = select.select(waited, [], [])
         if ended in ready:
             os.read(ended, 4096)
             for pid in list(runs):
@@ -212,7 +213,7 @@ def _command() -> Any:
     _Forked.forker = near
     from harness.execution import pool
 
-    pool.subprocess = SimpleNamespace(  # type: ignore[assignment]  # what the pool uses of it
+    pool.subprocess = SimpleNamespace(  # type: ignore[attr-defined,assignment]  # what the pool uses of it
         Popen=_Forked, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
     )
     from harness.cli import main
