@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["text.tokenisers"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

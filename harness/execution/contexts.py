@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
-from harness.lm.text.encode import check_fits, check_room
 from harness.spec.results.prepare import PreparedModel
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.score import ModelScoreConfig
 from harness.spec.stages.train import TrainConfig
 from harness.store.damage import CorruptError
+from harness.text.encode import check_fits, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

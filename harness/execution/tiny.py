@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.api import Example
+from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.sources import END_OF_TEXT, initialise
-from harness.lm.text.encode import collate, encode
-from harness.lm.text.tokenise import Tokeniser
 from harness.spec.model import Model, Template
 from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.schedule import Curve, Position
+from harness.text.bpe import END_OF_TEXT
+from harness.text.encode import collate, encode
+from harness.text.tokenise import Tokeniser
 from harness.training.assignment import TrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.api import Batch
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 #: A GPT-2 with weights large enough that it has opinions.
 TINY = Model(

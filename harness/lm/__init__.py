@@ -1,8 +1,8 @@
-"""Everything that touches token ids: tokenising, the policy, sampling, log-probabilities.
+"""A language model at work: loading it, log-probabilities, sampling.
 
-``model/`` a model with its tokenizer; ``text/`` text to ids; ``score/`` log-probabilities of given answers; ``decode/``
-new answers. There are two ways through a model (:mod:`harness.lm.way`): the fast one, in which
-:mod:`harness.lm.attention` stands in for the model's own attention, and the general one for all others.
+``model/`` a model with its tokenizer; ``score/`` log-probabilities of given answers; ``decode/`` new answers. There are
+two ways through a model (:mod:`harness.lm.way`): the fast one, in which :mod:`harness.lm.attention` stands in for the
+model's own attention, and the general one for all others.
 
 From ``run.sample(…)`` to logits, on the fast way:
 

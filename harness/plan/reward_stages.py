@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.lm.model.folders import check_one_label
+from harness.models.folders import check_one_label
 from harness.plan.graph import RewardStages, Stage, config_digest, stage_id
 from harness.spec.schedule import Curve, Position
 from harness.spec.stages.base import Loading, RewardModelUse

@@ -64,7 +64,7 @@ def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Pat
     found = record.read(PreparedModel)
     path = request.runtime.sources.get(found.content or "", found.path)  # it may lie elsewhere than it did
     if path is None:
-        from harness.lm.model.sources import resolve
+        from harness.models.resolve import resolve
 
         return resolve(Model(name=found.name or "", revision=found.revision), {}).folder
     folder = Path(path).expanduser()
@@ -79,8 +79,8 @@ def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Pat
 
 def _tokenizer(config: TokenizerConfig, rows: Record, folder: Path) -> PreparedModel:
     """Train a byte-level BPE on the prompts of the training rows and their completions, or else chosen answers."""
-    from harness.lm.model.sources import train_bpe
-    from harness.lm.text.templates import render
+    from harness.text.bpe import train_bpe
+    from harness.text.templates import render
 
     texts = (text for e in read(rows) for text in (render(config.template, e.fields), e.completion or e.chosen or ""))
     train_bpe(texts, config.vocab_size, folder)
@@ -89,8 +89,8 @@ def _tokenizer(config: TokenizerConfig, rows: Record, folder: Path) -> PreparedM
 
 def _new_model(config: NewModelConfig, label: str, tokenizer: Path, folder: Path) -> PreparedModel:
     """Draw random weights from the seed."""
-    from harness.lm.model.sources import initialise
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.lm.model.initialise import initialise
+    from harness.text.tokenise import Tokeniser
 
     spec = config.loading.model(label, config=config.architecture)
     initialise(spec, Tokeniser.load(tokenizer), config.seed, folder)
@@ -100,7 +100,7 @@ def _new_model(config: NewModelConfig, label: str, tokenizer: Path, folder: Path
 
 def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> PreparedModel:
     """Find a model on the hub or in a folder, and load it once to see that it is usable."""
-    from harness.lm.model.sources import resolve
+    from harness.models.resolve import resolve
 
     revision = config.source.revision if isinstance(config.source, HubSource) else None
     spec = config.loading.model(runtime.name or "", path=runtime.path, revision=revision)

@@ -14,7 +14,7 @@ import torch
 
 from harness.in_parts import Batcher, at_once
 from harness.lm.score.logprobs import score, score_instead
-from harness.lm.text.encode import Answer, collate
+from harness.text.encode import Answer, collate
 from harness.training.budget import token_budget
 from harness.training.scoring import HINT
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.in_parts import Keep
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 
 def prefix_losses(

@@ -10,10 +10,10 @@ from harness.in_parts import decoding_batcher, decoding_costs
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.packed_linear import packed
-from harness.lm.text.encode import Encoded, EncodedRow, collate
 from harness.lm.way import way_of
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
+from harness.text.encode import Encoded, EncodedRow, collate
 
 if TYPE_CHECKING:
     from harness.in_parts import Batcher

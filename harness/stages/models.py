@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.lm.model.folders import MERGE
+from harness.models.folders import MERGE
 from harness.spec.stages.prepare import FolderSource, HubSource
 from harness.store.identity import tree_digest
 

@@ -11,14 +11,14 @@ import torch
 from harness.api import Example, Sample
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
-from harness.lm.text.encode import Answer, check_room, collate, collate_answers, encode
-from harness.lm.text.templates import render
 from harness.spec.results.score import CutTexts
 from harness.stages.exposure import prefix_losses
 from harness.stages.judge import load_reward_model
 from harness.stages.rows import read
 from harness.stages.setup import borrow_policy, environment, open_parts
 from harness.stages.shared import SharedServices
+from harness.text.encode import Answer, check_room, collate, collate_answers, encode
+from harness.text.templates import render
 from harness.training.budget import token_budget
 from harness.training.scoring import HINT
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
-    from harness.lm.text.encode import EncodedRow
     from harness.spec.stages.score import ModelScoreConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.stages import Store
+    from harness.text.encode import EncodedRow
 
 
 #: A column of our own: whether the text of a row was cut.

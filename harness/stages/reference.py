@@ -14,10 +14,10 @@ import torch
 from harness.errors import InputError, StageError
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
-from harness.lm.text.encode import collate
 from harness.spec.results.files import LOGPROBS
 from harness.spec.results.precompute import PairRows, ReferenceSummary
 from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
+from harness.text.encode import collate
 from harness.training.budget import CPU_TOKENS
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import EncodedRow
     from harness.plugins.registry import Registry
     from harness.spec.stages.precompute import ReferenceConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
     from harness.store.stages import Store
+    from harness.text.encode import EncodedRow
 
 #: Tokens of one forward on a GPU. Fixed, not found from the memory that is free: a sum's last bit depends on the batch,
 #: and the stage must give the same bits whenever it is made.

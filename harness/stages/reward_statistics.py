@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.lm.score.reward_model import answer_text
-from harness.lm.text.templates import render
 from harness.spec.results.precompute import PairScores, RewardStatistics
 from harness.stages.judge import load_reward_model
 from harness.stages.rows import read
 from harness.stages.setup import environment, open_parts
+from harness.text.templates import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

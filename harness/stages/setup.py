@@ -8,12 +8,12 @@ import torch
 
 from harness.errors import MachineError
 from harness.lm.model.policy import Policy
-from harness.lm.text.encode import Encoded, encode
 from harness.lm.way import forced
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
 from harness.store.parts import Parts
+from harness.text.encode import Encoded, encode
 from harness.training.weights import align
 
 if TYPE_CHECKING:

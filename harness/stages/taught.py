@@ -13,7 +13,7 @@ from harness.spec.results.train import TaughtRows
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 
 def taught(rows: Sequence[EncodedRow], where: str) -> tuple[list[EncodedRow], TaughtRows]:

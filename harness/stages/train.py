@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.score.reward_model import answer_text
-from harness.lm.text.templates import render
 from harness.lm.way import way_of
 from harness.spec.results.files import LOGPROBS, OPTIMIZER
 from harness.spec.results.precompute import ReferenceSummary
@@ -20,6 +19,7 @@ from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
 from harness.stages.judge import load_reward_backbone, load_reward_model
 from harness.stages.setup import encode_rows, environment, lend_policy, load_policy, make_room
 from harness.stages.taught import taught
+from harness.text.templates import render
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
     from harness.api import Example, MethodRegistration
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import Encoded
     from harness.plugins.registry import Registry
     from harness.spec.model import Template
     from harness.spec.stages.train import TrainConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
     from harness.store.stages import Store
+    from harness.text.encode import Encoded
 
 #: Steps between two states from which a stage that was killed goes on, where time does not ask for one earlier.
 _SAVE_EVERY = 500

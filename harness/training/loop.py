@@ -14,10 +14,10 @@ import torch
 
 from harness.errors import InputError, MachineError, StageError
 from harness.in_parts import Batcher, out_of_memory
-from harness.lm.model.folders import weights_digest
-from harness.lm.text.encode import collate
+from harness.models.folders import weights_digest
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
+from harness.text.encode import collate
 from harness.training import checkpoint, memo
 from harness.training.budget import token_budget
 from harness.training.distributed import equal_everywhere, stop_together
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from harness.api import Method
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
     from harness.training.assignment import Judges, RunContext, TrainingPlan
     from harness.training.distributed import Ranks
 

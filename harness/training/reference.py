@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Completions, Prompts
-    from harness.lm.text.encode import EncodedRow
     from harness.spec.results.train import ReferenceCost
+    from harness.text.encode import EncodedRow
 
 _KEY_BYTES = 16
 

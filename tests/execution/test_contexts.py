@@ -8,8 +8,9 @@ import pytest
 from execution.bench import Bench, tiny
 from execution.test_bad_input import errors
 
-from harness.lm.model.sources import initialise, train_bpe
+from harness.lm.model.initialise import initialise
 from harness.spec.model import Model
+from harness.text.bpe import train_bpe
 
 if TYPE_CHECKING:
     from pathlib import Path

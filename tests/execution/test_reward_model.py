@@ -82,9 +82,9 @@ def test_metrics_read_the_scores_of_a_model_that_is_loaded_anew(done: Bench) -> 
     (described,) = manifest(done)["reward_models"].values()
     trained = done.store.open("train", described["train"])
     summary = done.store.open("precompute", described["statistics"]).json("summary.json")
-    from harness.lm.text.templates import render
     from harness.spec.model import Model, Template
     from harness.stages.rows import read
+    from harness.text.templates import render
 
     model = RewardModel.trained(
         trained.path("checkpoint"), trained.path("modules.safetensors"), spec=Model(name="x"), max_prompt=96

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from harness.lm.model.policy import Policy
 
 if TYPE_CHECKING:
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
 _IDS = {"vocab_size": 336, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 #: Two heads share each key.

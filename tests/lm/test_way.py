@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from harness.api import Prompts
     from harness.lm.model.policy import Policy
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
 PROMPT_LENGTHS = [7, 1, 4]
 LENGTHS = [[5, 1, 3], [0, 6, 2], [1, 1, 4]]

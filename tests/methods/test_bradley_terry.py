@@ -14,8 +14,8 @@ from harness.api import InputError
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
 from harness.lm.score.logprobs import final_states
 from harness.lm.score.reward_model import RewardModel, answer_text, load_head
-from harness.lm.text.encode import collate, encode
 from harness.plugins.loader import load_registry
+from harness.text.encode import collate, encode
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.bradley_terry.method import BradleyTerry
@@ -141,7 +141,7 @@ def test_training_and_use_give_one_text_one_score(tmp_path: Path) -> None:
         judged, policy.tokeniser, TEMPLATE, max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True
     ).rows
     batch = collate(again, policy.device)
-    from harness.lm.text.encode import _completions
+    from harness.text.encode import _completions
 
     completions = _completions([row.chosen for row in again], policy.device)
     with torch.no_grad():

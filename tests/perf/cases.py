@@ -126,7 +126,7 @@ def same_texts(setting: Setting) -> list[Measured]:
     """How many float32 tokens come out otherwise in batches of 1, 7 and 32 than in one of 64; in float64 none does."""
     from harness.lm.decode.noise import Noise
     from harness.lm.decode.sampling import SamplingParams, sample
-    from harness.lm.text.encode import collate
+    from harness.text.encode import collate
 
     policy = load(setting.model)
     rows = setting.tasks["dolly"].rows[:64]

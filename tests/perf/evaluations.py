@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from perf.workload import Task
 
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 
 def _sorted(task: Task) -> Sequence[EncodedRow]:
@@ -24,7 +24,7 @@ def our_answers(folder: Path, task: Task, *, size: int = 128) -> Callable[[], No
     """Return what draws one answer to each prompt, ``size`` prompts at a time."""
     from harness.lm.decode.noise import Noise
     from harness.lm.decode.sampling import SamplingParams, sample
-    from harness.lm.text.encode import collate
+    from harness.text.encode import collate
 
     policy, rows = load(folder), _sorted(task)
 

@@ -31,7 +31,7 @@ from perf.resident import Growth, supported
 from perf.table import machine, said
 from perf.workload import NEW_TOKENS, Task, exact_rows, make_model
 
-from harness.lm.text.encode import EncodedRow
+from harness.text.encode import EncodedRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perf.workload import Task
     from torch import Tensor
 
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 IGNORED = -100

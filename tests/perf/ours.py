@@ -8,12 +8,12 @@ import torch
 from perf.workload import NEW_TOKENS, load
 
 from harness.lm.score.logprobs import score
-from harness.lm.text.encode import collate
 from harness.plugins.loader import load_registry
 from harness.spec.recipe import StepSettings
 from harness.spec.results.train import ReferenceCost
 from harness.spec.reward import Reward, RewardUse
 from harness.spec.schedule import Curve, Position
+from harness.text.encode import collate
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.loop import Segment
 from harness.training.reference import Precomputed, answer_key, save

@@ -12,11 +12,11 @@ from perf.official import Official
 from perf.workload import Task
 
 from harness.benchmark import load_benchmark
-from harness.lm.text.encode import encode
-from harness.lm.text.tokenise import Tokeniser
 from harness.plugins.loader import load_registry
 from harness.stages.rows import read
 from harness.store.stages import Store
+from harness.text.encode import encode
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from harness.spec.benchmark import Benchmark

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.api import Example
+from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.sources import initialise, train_bpe
-from harness.lm.text.encode import encode
-from harness.lm.text.tokenise import Tokeniser
 from harness.spec.model import Model, Template
+from harness.text.bpe import train_bpe
+from harness.text.encode import encode
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
 
 #: Eight layers of width 192 over 8,192 tokens: 5.3 million parameters.
 SHAPE: dict[str, Any] = {"model_type": "gpt2", "n_layer": 8, "n_embd": 192, "n_head": 6, "n_positions": 1024}

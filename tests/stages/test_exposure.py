@@ -9,10 +9,10 @@ import pytest
 import torch
 from lm.ragged import sharpen
 
-from harness.lm.text.encode import Answer, EncodedRow
 from harness.stages import exposure
 from harness.stages.exposure import prefix_losses
 from harness.testing.tiny import tiny_policy
+from harness.text.encode import Answer, EncodedRow
 
 if TYPE_CHECKING:
     from harness.lm.model.policy import Policy

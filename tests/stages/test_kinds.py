@@ -7,10 +7,10 @@ import pytest
 
 from harness.api import DataKind, Example
 from harness.errors import InputError
-from harness.lm.text.encode import Answer, EncodedRow
 from harness.spec.results.train import TaughtRows
 from harness.stages.kinds import check_kind, check_taught, with_reference
 from harness.stages.taught import taught
+from harness.text.encode import Answer, EncodedRow
 
 
 def example(name: str, **more: object) -> Example:

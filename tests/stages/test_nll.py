@@ -11,13 +11,14 @@ from stages.requests import request, silent
 
 from harness.api import Sample
 from harness.errors import InputError
+from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.sources import initialise, train_bpe
 from harness.spec.model import Model, Template
 from harness.spec.results.score import CutTexts
 from harness.stages.nll import ModelServices
 from harness.stages.setup import make_room
 from harness.store.stages import Store
+from harness.text.bpe import train_bpe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from harness.lm import way
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import Drawn, SamplingParams, sample
 from harness.lm.model.policy import Policy
-from harness.lm.text.tokenise import Tokeniser
 from harness.stages import setup
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
 from harness.store.stages import Store
 from harness.testing.tiny import tiny_policy
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
-from harness.lm.text.encode import encode
 from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.schedule import Curve, Position
+from harness.text.encode import encode
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.distributed import Ranks
 from harness.training.loop import train
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.api import Batch, Run, State
     from harness.lm.model.policy import Policy
-    from harness.lm.text.encode import EncodedRow
+    from harness.text.encode import EncodedRow
     from harness.training.reference import Precomputed
 
 

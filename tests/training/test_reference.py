@@ -15,10 +15,10 @@ from training.runs import Plain, go, plan, same_bits, tiny_rows
 
 from harness.errors import StageError
 from harness.lm.score.logprobs import score
-from harness.lm.text.encode import collate
 from harness.spec.results.files import LOGPROBS
 from harness.spec.results.train import ReferenceCost
 from harness.testing.tiny import tiny_policy
+from harness.text.encode import collate
 from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment

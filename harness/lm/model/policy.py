@@ -18,9 +18,9 @@ from torch import nn
 
 from harness.errors import InputError
 from harness.lm.model.architectures import check_architecture, not_loaded, rotary_limit
-from harness.lm.model.folders import check_folder
-from harness.lm.text.encode import check_fits
-from harness.lm.text.tokenise import Tokeniser
+from harness.models.folders import check_folder
+from harness.text.encode import check_fits
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,7 +120,7 @@ class Policy:
     def load(
         cls, folder: Path | str, *, spec: Model, device: torch.device | str = "cpu", dropout: float = 0.0
     ) -> Policy:
-        """Load a local folder in Hugging Face format (see :func:`harness.lm.model.sources.resolve` for hub names).
+        """Load a local folder in Hugging Face format (see :func:`harness.models.resolve.resolve` for hub names).
 
         Raises:
             InputError: no folder, no weights, only pickled weights, weights that do not fit the configuration, a

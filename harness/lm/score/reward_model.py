@@ -19,10 +19,10 @@ from harness.api import Completions, Prompts
 from harness.errors import InputError, StageError
 from harness.in_parts import Batcher, at_once
 from harness.lm.model.architectures import not_loaded
-from harness.lm.model.folders import check_folder, check_one_label
 from harness.lm.model.policy import WEIGHT_DTYPES, Policy, positions_limit
 from harness.lm.score.logprobs import ScoringModule, final_states
-from harness.lm.text.tokenise import Tokeniser
+from harness.models.folders import check_folder, check_one_label
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

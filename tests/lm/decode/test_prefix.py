@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.lm.decode.decoder import Decoder
     from harness.lm.model.policy import Policy
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
     Make = Callable[..., Policy]
 

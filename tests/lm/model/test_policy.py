@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harness.errors import InputError
-from harness.lm.model.folders import weights_digest
 from harness.lm.model.policy import Policy, positions_limit
+from harness.models.folders import weights_digest
 from harness.spec.model import Model
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from harness.lm.decode.choose import decoder
 from harness.lm.decode.copied import Apart, Copied
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
+from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.sources import initialise
 from harness.lm.model.suitability import check_suitable
 from harness.lm.score.logprobs import score
 from harness.spec.model import Model
@@ -23,7 +23,7 @@ from harness.spec.model import Model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
 _SHAPE = {"hidden_size": 32, "num_hidden_layers": 2}
 _ATTENTION = {**_SHAPE, "num_attention_heads": 2, "intermediate_size": 48}

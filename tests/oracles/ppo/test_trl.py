@@ -16,9 +16,9 @@ from training.runs import farthest, go, plan
 from trl.experimental.ppo import PPOConfig, ppo_trainer
 
 from harness.api import Batch, Completions, Example
-from harness.lm.text.encode import encode
 from harness.spec.model import Template
 from harness.testing.tiny import tiny_policy
+from harness.text.encode import encode
 from harness.training.rewards import CombinedReward, Part
 from harness_plugins.methods.ppo import PPOOptions
 from harness_plugins.methods.ppo.losses import whiten

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.api.types import Batch, Completions, Pairs, Prompts
 from harness.errors import InputError
-from harness.lm.text.templates import parse, render
+from harness.text.templates import parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.api.types import Example
-    from harness.lm.text.tokenise import Tokeniser
     from harness.spec.model import Template
+    from harness.text.tokenise import Tokeniser
 
 #: Rows tokenised together.
 _CHUNK = 2048

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness.errors import InputError
-from harness.lm.model.folders import config_digest, weights_digest
+from harness.models.folders import config_digest, weights_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,8 +113,8 @@ def test_the_configuration_counts_as_far_as_it_computes(tmp_path: Path) -> None:
 def test_digests_need_no_torch(tmp_path: Path) -> None:
     save(tmp_path, WEIGHTS)
     script = (
-        "import sys; from harness.lm.model import sources; from harness.lm.text import templates; "
-        "from harness.lm.model.folders import weights_digest;"
+        "import sys; from harness.models import resolve; from harness.text import templates; "
+        "from harness.models.folders import weights_digest;"
         "print(weights_digest(sys.argv[1])); assert not {'torch', 'transformers', 'huggingface_hub'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)

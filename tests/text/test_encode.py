@@ -10,14 +10,14 @@ import torch
 
 from harness.api import Example
 from harness.errors import InputError
-from harness.lm.text.encode import Encoded, collate, encode
 from harness.spec.model import Template
+from harness.text.encode import Encoded, collate, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
 TEMPLATE = Template(
     text="Instruction: {instruction}\nInput: {context}\nResponse:",

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import InputError
-from harness.lm.text.templates import parse, render, template_digest
 from harness.spec.model import Template
+from harness.text.templates import parse, render, template_digest
 
 DOLLY = Template(
     text="Instruction: {instruction}\nInput: {context}\nResponse:",

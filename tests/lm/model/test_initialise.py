@@ -15,16 +15,18 @@ from lm.families import FAMILIES
 from safetensors.torch import load_file, save_file
 
 from harness.errors import InputError, MachineError
-from harness.lm.model.folders import weights_digest
+from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.sources import initialise, resolve, train_bpe
+from harness.models.folders import weights_digest
+from harness.models.resolve import resolve
 from harness.spec.model import Model
+from harness.text.bpe import train_bpe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from harness.lm.text.tokenise import Tokeniser
+    from harness.text.tokenise import Tokeniser
 
 TEXTS = ["the cat and the dog", "naïve café 😀", "the bird in the old garden", "a </s> <|endoftext|> b"] * 5
 
@@ -43,7 +45,7 @@ def test_training_a_tokenizer_is_deterministic_and_blind_to_order(tmp_path: Path
 
 
 def test_a_trained_tokenizer_does_not_depend_on_its_threads(tmp_path: Path) -> None:
-    script = "import sys; from harness.lm.model.sources import train_bpe; train_bpe(sys.stdin, 300, sys.argv[1])"
+    script = "import sys; from harness.text.bpe import train_bpe; train_bpe(sys.stdin, 300, sys.argv[1])"
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "one")],
         input="\n".join(TEXTS), text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": "1"},

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from harness.errors import InputError
-from harness.lm.text.tokenise import Tokeniser
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
