@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from harness.errors import MachineError
+from harness.lm.model.packed_linear import turned_off
 from harness.lm.model.policy import Policy
 from harness.lm.way import forced
 from harness.stages.checkpoints import locate
@@ -52,7 +53,8 @@ def environment(request: StageRequest[StageConfig]) -> dict[str, Any]:
             )
         name = torch.cuda.get_device_name(device)
     found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
-    return {**found, "way": "general"} if forced() else found
+    switches = {"way": "general"} if forced() else {}
+    return {**found, **switches, **({"packed_linear": "off"} if turned_off() else {})}
 
 
 def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[str, Any]) -> Parts:

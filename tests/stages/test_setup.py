@@ -13,6 +13,7 @@ from harness.api import Prompts
 from harness.lm import way
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import Drawn, SamplingParams, sample
+from harness.lm.model import packed_linear
 from harness.lm.model.policy import Policy
 from harness.stages import setup
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
@@ -109,3 +110,12 @@ def test_a_way_that_is_forced_stands_in_the_environment(tmp_path: Path, monkeypa
     monkeypatch.setenv(way.SWITCH, "general")
     assert setup.environment(asked) == {**free, "way": "general"}
     assert "way" not in free
+
+
+def test_weights_that_are_not_packed_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    asked = reader(store, written(store, *some(store, 0)))
+    monkeypatch.delenv(packed_linear.SWITCH, raising=False)
+    usual = setup.environment(asked)
+    monkeypatch.setenv(packed_linear.SWITCH, "off")
+    assert setup.environment(asked) == {**usual, "packed_linear": "off"}

@@ -65,6 +65,11 @@ USES = 16
 _Apply: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
+def turned_off() -> bool:
+    """Tell whether :data:`SWITCH` leaves every layer as it is."""
+    return os.environ.get(SWITCH) == "off"
+
+
 @contextmanager
 def packed(policy: Policy, *, uses: int) -> Iterator[None]:
     """Let the linear layers of a policy's model apply weights that are packed, and cast to autocast's type, once.
@@ -80,7 +85,7 @@ def packed(policy: Policy, *, uses: int) -> Iterator[None]:
     """
     bound: list[nn.Module] = []
     try:
-        if os.environ.get(SWITCH) != "off":
+        if not turned_off():
             with policy.autocast(), torch.no_grad():
                 _bind(policy.model, bound, pack=uses >= USES)
         yield
