@@ -67,7 +67,7 @@ class Plugin:
 
 
 class Registry:
-    """All plugins of one process; made by :func:`harness.plugins.load_registry`."""
+    """All plugins of one process; made by :func:`harness.plugins.loader.load_registry`."""
 
     def __init__(self, plugins: Iterable[Plugin]) -> None:
         """Keep the rows in the order in which they were loaded."""

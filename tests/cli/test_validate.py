@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _invented(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.plugins.load_registry", lambda **_: invented_registry())
+    monkeypatch.setattr("harness.plugins.loader.load_registry", lambda **_: invented_registry())
 
 
 def run(*arguments: object) -> Result:

@@ -52,7 +52,7 @@ def as_evaluate(
     """Return a registered metric as an ``evaluate.Metric``.
 
     Args:
-        registry: ``harness.plugins.load_registry()``.
+        registry: ``harness.plugins.loader.load_registry()``.
         name: What a benchmark file says after ``use:``.
         options: The metric's options.
         services: The models that the metric asks for, if its registration says that it needs any.
