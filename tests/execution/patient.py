@@ -58,7 +58,7 @@ if WANTED["do"] == "die in generate":
 
     answer = generate._answer
 
-    def counted(policy, rows, config):
+    def counted(policy, rows, *more):
         folder = Path(WANTED["folder"])
         with (folder / "drawn").open("a") as stream:
             stream.write(json.dumps([row.id for row in rows]) + "\\n")
@@ -66,7 +66,7 @@ if WANTED["do"] == "die in generate":
         if batches == WANTED["batch"]:
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
-        return answer(policy, rows, config)
+        return answer(policy, rows, *more)
 
     generate._answer = counted
 '''

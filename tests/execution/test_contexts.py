@@ -40,10 +40,18 @@ def test_a_scorer_without_room_behind_the_longest_prompt(tmp_path: Path) -> None
 
 
 def test_a_model_that_keeps_a_state(tmp_path: Path) -> None:
-    config = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}
-    bench = Bench(tmp_path, tiny(models=[{"name": "new", "config": config, "vocab_size": 400}], methods=["sft"]))
+    """It goes the general way if transformers keeps its state in a cache, and is refused before training if not."""
+    config = {"hidden_size": 32, "num_hidden_layers": 2}
+    mamba = {"name": "new", "config": {"model_type": "mamba", "state_size": 4, **config}, "attention": "eager"}
+    bench = Bench(tmp_path / "mamba", tiny(models=[{**mamba, "vocab_size": 400}], methods=["sft"]))
+    bench.run("--jobs", "1")
+    said = bench.board("md").read_text(encoding="utf-8")
+    assert "new, general way: padded rows" in said
+    assert "does not go through transformers' attention interface" in said
+    rwkv = {**mamba, "config": {"model_type": "rwkv", "attention_hidden_size": 32, **config}}
+    bench = Bench(tmp_path / "rwkv", tiny(models=[{**rwkv, "vocab_size": 400}], methods=["sft"]))
     (error,) = errors(bench.run("--jobs", "1", code=2))
-    assert "hybrid and state-space models cannot be decoded in batches" in error
+    assert "is in no cache of transformers" in error
     assert bench.stages("train") == {}
 
 
