@@ -8,14 +8,13 @@ From ``run.sample(…)`` to logits, on the fast way:
 
 1. ``Services.sample`` and
 2. ``Services._drawn`` (``training/services.py``): which draw of which step this is;
-3. ``Decode.draw`` (``training/decode.py``): the run's settings;
-4. ``sample`` (``decode/sampling.py``): checks, and batches of prompts of like length;
-5. ``decoder`` (``decode/choose.py``): prefills, with the decoder of the policy's way;
-6. ``_decode`` (``decode/sampling.py``): draws a token for each row, lets rows leave, and steps again;
-7. ``SharedPrefix.step`` (``decode/prefix.py``): a token for each row goes through
-8. ``backbone.forward`` (``model/backbone.py``), the model without its head; each layer's attention is
-9. ``SharedPrefix.attend``, over one copy of each prompt's keys and values, which meet queries in
-10. ``product`` (``attention.py``). The head makes logits of what comes out.
+3. ``sample`` (``decode/sampling.py``): checks, and batches of prompts of like length;
+4. ``decoder`` (``decode/choose.py``): prefills, with the decoder of the policy's way;
+5. ``_decode`` (``decode/sampling.py``): draws a token for each row, lets rows leave, and steps again;
+6. ``SharedPrefix.step`` (``decode/prefix.py``): a token for each row goes through
+7. ``backbone.forward`` (``model/backbone.py``), the model without its head; each layer's attention is
+8. ``SharedPrefix.attend``, over one copy of each prompt's keys and values, which meet queries in
+9. ``product`` (``attention.py``). The head makes logits of what comes out.
 
 From ``run.logprobs(…)`` to log-probabilities:
 

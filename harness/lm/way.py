@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from harness.api import Completions, Prompts
+from harness.in_parts import out_of_memory
 from harness.lm.attention import KEYWORD, NAME, Settings
 from harness.lm.decode.copied import Copied
 from harness.lm.decode.decoder import probe
@@ -86,8 +87,10 @@ def _choose(policy: Policy) -> Way:
         return Way("fast")
     try:
         batched = probe(policy, Copied, _uneven(policy))
-    except Exception:  # noqa: BLE001  # said by who decodes, if anyone does
-        batched = False
+    except Exception as error:
+        if out_of_memory(error):
+            raise  # no property of the model
+        batched = False  # what it lacks is said by who decodes, if anyone does
     return Way("general", reason, batched=batched)
 
 
@@ -105,7 +108,9 @@ def against_fast(policy: Policy) -> str:
             reason = _try_trees(policy, 3 + 5 * first)
             if not reason and not probe(policy, SharedPrefix, first=2 + 5 * first):
                 reason = "rows that share a prompt gave it other logits than rows of their own"
-        except Exception as error:  # noqa: BLE001  # whatever a model does not support
+        except Exception as error:  # whatever a model does not support
+            if out_of_memory(error):
+                raise
             said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             return said or type(error).__name__
         if not reason:

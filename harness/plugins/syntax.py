@@ -90,7 +90,7 @@ class SyntaxCache:
 
 
 def _place() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")  # noqa: PTH111  # without a home, Path raises
     version = f"{sys.version_info.major}.{sys.version_info.minor}"  # trees differ from one to the next
     return base / "posttune-harness" / f"syntax-{_FORMAT}-{version}.json"
 

@@ -69,10 +69,28 @@ def run(request: StageRequest[RowsConfig], store: Store, registry: Registry, tel
 
 
 def _stored(examples: list[Example], label: str) -> list[dict[str, Any]]:
-    """Return rows as JSON has them."""
+    """Return rows as JSON has them, and as they can be read back."""
+    for example in examples:
+        for name, value in _texts(example):
+            if not isinstance(value, str):
+                raise InputError(
+                    f"{name} is not a text", where=f"{label}, row {example.id}", got=value,
+                    hint="this data set's plugin has to make texts of its rows' fields",
+                )  # fmt: skip
     rows = [_plain(example) for example in examples]
     _check(rows, label)
     return rows
+
+
+def _texts(example: Example) -> Iterator[tuple[str, Any]]:
+    """Give everything in a row that is a text, whatever a plugin made of it, under its name."""
+    yield "the id", example.id
+    yield from ((f"the field {name!r}", value) for name, value in example.fields.items())
+    yield from (("a reference", value) for value in example.references)
+    for name in ("completion", "chosen", "rejected"):
+        value = getattr(example, name)
+        if value is not None:
+            yield name, value
 
 
 def _plain(example: Example) -> dict[str, Any]:

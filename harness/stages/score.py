@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -187,18 +188,23 @@ def _score(
                 where=label,
                 expected="a finite number; a column that has no value is left out",
             )
-    return MetricResult(
-        {column: _values(column, values, samples, label) for column, values in result.values.items()},
-        result.corpus,
-        result.signature,
-    )
+    notes = result.notes
+    if not isinstance(notes, Mapping) or not all(
+        isinstance(text, str) and type(count) is int for text, count in notes.items()
+    ):
+        raise StageError(
+            "the metric's notes are not texts with numbers of answers", where=label, got=_kind(notes),
+            expected="a mapping from what a reader must know to how many answers it holds for",
+        )  # fmt: skip
+    values = {column: _values(column, values, samples, label) for column, values in result.values.items()}
+    return dataclasses.replace(result, values=values)
 
 
 def _values(column: str, values: Any, samples: list[Sample], label: str) -> list[float | None]:
-    """Return the values of a column, which may come in anything that has an request."""
+    """Return the values of a column, which may come in anything that has an order."""
     if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(values, Iterable):
         what = f"column {column!r} of the metric is no list"
-        raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their request")
+        raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their order")
     listed = list(values)
     if len(listed) != len(samples):
         raise StageError(

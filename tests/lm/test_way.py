@@ -17,6 +17,7 @@ from harness.lm.decode.copied import Apart, Copied
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.prefix import SharedPrefix
 from harness.lm.decode.sampling import SamplingParams, sample
+from harness.lm.model.suitability import check_suitable
 from harness.lm.score import trees
 from harness.lm.score.logprobs import prepare, score
 from harness.lm.score.trees import Forest
@@ -204,3 +205,22 @@ def test_a_router_that_lets_rounding_decide_does_not_fool_the_probe(
     assert way_of(policy).name == ("fast" if tries < 3 else "general")
     assert len(calls) == min(3, tries + 1)
     assert len(set(calls)) == len(calls)  # other tokens at each try
+
+
+def test_ids_without_a_token_change_no_way(tokeniser: Tokeniser) -> None:
+    """Their logits are minus infinity whoever computes them."""
+    for kind in ("gpt2", "llama"):
+        policy = make(kind, tokeniser)
+        policy._absent = torch.zeros(policy.vocab_size, dtype=torch.bool)
+        policy._absent[5:9] = True  # among the ids that are tried
+        assert way_of(policy).name == "fast"
+        check_suitable(policy, where="m")
+
+
+def test_memory_that_runs_out_says_nothing_of_a_model(tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = make("llama", tokeniser)
+    with monkeypatch.context() as patch:
+        patch.setattr(way, "pack", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+        with pytest.raises(torch.OutOfMemoryError):
+            way_of(policy)
+    assert way_of(policy).name == "fast"

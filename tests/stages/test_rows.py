@@ -103,6 +103,24 @@ def test_a_column_that_cannot_be_stored_names_the_row(prepare: Callable[..., Rec
         prepare([example("a", "One"), example("b", "Two", columns={"bad": [value]})])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"id": 7}, "the id is not a text"),
+        ({"fields": {"instruction": "a", "context": None}}, "the field 'context' is not a text"),
+        ({"completion": 3.5}, "completion is not a text, got 3.5"),
+        ({"references": ("a", 2)}, "a reference is not a text, got 2"),
+        ({"rejected": ["no"]}, "rejected is not a text"),
+    ],
+)
+def test_what_a_plugin_makes_no_text_of_is_refused_before_it_is_kept(
+    prepare: Callable[..., Record], tmp_path: Path, wrong: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(InputError, match=text):
+        prepare([example("a", "One"), replace(example("b", "Two"), **wrong)])
+    assert list(Store(tmp_path).records("prepare")) == []
+
+
 def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[..., Record]) -> None:
     train = prepare([example("t1", "What  is IT?"), example("t2", "Other")])
     fine = prepare([example("e1", "What is it not?")], identity={"version": 2})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from stages.requests import request, silent
 
 from harness.api import Column, MetricRegistration, MetricResult, MetricServices, NoOptions, Sample
 from harness.errors import StageError
+from harness.spec.results.score import ScoreSummary
 from harness.stages import score
 from harness.store.stages import Store
 
@@ -102,6 +104,21 @@ def test_values_are_kept_by_answer_and_missing_ones_stay_missing(run: Callable[[
     assert summary["columns"]["c"] == {"present": 1, "missing": 3, "mean": 0.5}
     assert summary["corpus"] == {"whole": 0.25}
     assert summary["signature"] == "fixed"
+
+
+def test_what_a_metric_says_of_its_answers_is_kept(run: Callable[[Any], Record]) -> None:
+    class Noting(Fixed):
+        notes: ClassVar[Any] = {"in a script that it cannot read": 3}
+
+        def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
+            return dataclasses.replace(super().score(samples, services), notes=self.notes)
+
+    assert run(Noting([None] * 4)).read(ScoreSummary).notes == {"in a script that it cannot read": 3}
+    for wrong in ({"many": "3"}, {3: 3}, ["many"], {"many": True}):
+        metric = Noting([0.0] * 4)
+        metric.notes = wrong
+        with pytest.raises(StageError, match="the metric's notes are not texts with numbers of answers"):
+            run(metric)
 
 
 def test_a_column_without_any_value_has_no_mean(run: Callable[[Any], Record]) -> None:

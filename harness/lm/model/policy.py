@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What ``schema.Model.dtype`` stores the weights as; bfloat16 is autocast over float32 master weights.
+#: What ``spec.model.Model.dtype`` stores the weights as; bfloat16 is autocast over float32 master weights.
 WEIGHT_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
