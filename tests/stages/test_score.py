@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shutil
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -108,17 +108,18 @@ def test_values_are_kept_by_answer_and_missing_ones_stay_missing(run: Callable[[
 
 def test_what_a_metric_says_of_its_answers_is_kept(run: Callable[[Any], Record]) -> None:
     class Noting(Fixed):
-        notes: ClassVar[Any] = {"in a script that it cannot read": 3}
+        def __init__(self, notes: Any) -> None:
+            super().__init__([None] * 4)
+            self.notes = notes
 
         def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
             return dataclasses.replace(super().score(samples, services), notes=self.notes)
 
-    assert run(Noting([None] * 4)).read(ScoreSummary).notes == {"in a script that it cannot read": 3}
+    said = {"in a script that it cannot read": 3}
+    assert run(Noting(said)).read(ScoreSummary).notes == said
     for wrong in ({"many": "3"}, {3: 3}, ["many"], {"many": True}):
-        metric = Noting([0.0] * 4)
-        metric.notes = wrong
         with pytest.raises(StageError, match="the metric's notes are not texts with numbers of answers"):
-            run(metric)
+            run(Noting(wrong))
 
 
 def test_a_column_without_any_value_has_no_mean(run: Callable[[Any], Record]) -> None:
