@@ -22,11 +22,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
     shared.mkdir(exist_ok=True)
-    bench = Bench(shared)
+    bench = Bench(shared, cold=True)  # what warm ones are compared with
     with (shared / "lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not list(bench.results.glob("tiny/*/leaderboard.tex")):
             bench.run("--jobs", "2")
+    bench.cold = False
     return bench
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve()
 #: What imports, or what they load, may read; a run for which one of these differs is a cold one.
 READ_ONCE = ("HF_", "HARNESS_STRICT", "TORCH", "TRANSFORMERS", "OMP_", "MKL_", "LD_", "LANG", "LC_", "PYTHONIO")
+#: What the process with the imports has read, whatever a test sets later; benches are always without the hub.
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 #: Orphans of a process's children become its own.
 _SUBREAPER = 36
 #: File descriptors are moved above this number before they get the ones that they should have.
@@ -50,7 +52,7 @@ def works() -> bool:
 
 def fits(environment: Mapping[str, str]) -> bool:
     """Tell whether a run in this environment may be a warm one."""
-    names = {name for name in {*environment, *os.environ} if environment.get(name) != os.environ.get(name)}
+    names = {name for name in {*environment, *ENVIRONMENT} if environment.get(name) != ENVIRONMENT.get(name)}
     return works() and not any(name.startswith(READ_ONCE) for name in names)
 
 
@@ -61,7 +63,8 @@ class Warm:
         """Start it; it imports while others go on."""
         self._near, far = socket.socketpair()
         with far:
-            self._process = subprocess.Popen([sys.executable, str(HERE), str(far.fileno())], pass_fds=[far.fileno()])
+            command = [sys.executable, str(HERE), str(far.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], env=ENVIRONMENT)
 
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout: float
@@ -72,9 +75,14 @@ class Warm:
             with far, Path(os.devnull).open("rb") as nothing:
                 handed = [far.fileno(), nothing.fileno(), out.fileno(), err.fileno()]
                 _send(self._near, {"argv": list(arguments), "env": dict(environment), "cwd": str(folder)}, handed)
+            started, _ = _receive(near)
+            assert started is not None, "the process with the imports is gone"
             near.settimeout(timeout)
-            answer, _ = _receive(near)
-            assert answer is not None, "the process with the imports is gone"
+            try:
+                answer, _ = _receive(near)
+            except TimeoutError:
+                os.kill(started["pid"], signal.SIGKILL)  # its workers end with it
+                raise
             said = []
             for file in (out, err):
                 file.seek(0)
@@ -150,6 +158,8 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
                 _become(message, dict(enumerate(descriptors)), path)
                 return _command
             runs[pid] = asker
+            with contextlib.suppress(OSError):
+                _send(asker, {"pid": pid})
             for descriptor in descriptors:
                 os.close(descriptor)
 
