@@ -75,9 +75,10 @@ def packed(policy: Policy, *, uses: int) -> Iterator[None]:
     """Let the linear layers of a policy's model apply weights that are packed, and cast to autocast's type, once.
 
     Within the context a layer computes as before where gradients are on, and where its weight has been replaced or
-    written to (not through ``.data``, of which torch keeps no count). Layers are left alone that are of a subclass (an adapter's, a quantised one's) or parametrised, that have
-    hooks or a forward of their own, or whose weights are not float32. What is packed already stays so: contexts may be
-    nested. Outcomes are those of the plain layers, but for rounding.
+    written to (not through ``.data``, of which torch keeps no count). Layers are left alone that are of a subclass (an
+    adapter's, a quantised one's) or parametrised, that have hooks or a forward of their own, or whose weights are not
+    float32. What is packed already stays so: contexts may be nested. Outcomes are those of the plain layers, but for
+    rounding.
 
     Args:
         policy: its model is as before afterwards, whatever is raised meanwhile.
