@@ -165,6 +165,9 @@ class DatasetRegistration(_Registration):
     None to leave it at ``provides``. Called while a file is validated: no network, and of a file its beginning alone.
     It may raise InputError where that is wrong."""
     splits: tuple[str, ...] = ("train", "validation", "test")
+    splits_of: Callable[[Any, Path | None], tuple[str, ...]] | None = None
+    """Where the splits depend on them: given the validated options and the user's path, returns their names. Called
+    while a file is validated, as ``kind_of`` is."""
     licence: str = "unknown"
     revision: str | None = None
     """The upstream commit that ``build`` loads by default; None where it is not known."""
@@ -173,8 +176,12 @@ class DatasetRegistration(_Registration):
 
     def kind(self, options: Any, source: Path | None, split: str) -> DataKind:
         """Return what the rows of a split are, by the validated ``options`` and the user's path."""
-        found = None if self.kind_of is None else self.kind_of(options, source, split)
-        return found or self.provides
+        kind = None if self.kind_of is None else self.kind_of(options, source, split)
+        return kind or self.provides
+
+    def splits_in(self, options: Any, source: Path | None) -> tuple[str, ...]:
+        """Return the names of the splits, by the validated ``options`` and the user's path."""
+        return self.splits if self.splits_of is None else self.splits_of(options, source)
 
 
 @dataclass(frozen=True)

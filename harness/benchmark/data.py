@@ -16,6 +16,8 @@ from harness.spec.model import Model
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place, Problems
     from harness.benchmark.sections import Part
@@ -52,19 +54,15 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     options = context.options("dataset", registration, part.without(DATA_KEYS), hints)
     if use is None:
         return None
-    if use.split not in registration.splits:
-        expected = f"one of {', '.join(registration.splits)}"
-        near = suggest(use.split, registration.splits)
-        what = f"data set {use.dataset} has no such split"
-        place = part.at("split")
-        context.problems.add(place, what, key=part.path("split"), got=use.split, expected=expected, did_you_mean=near)
     path = context.source((use.label, use.dataset), part.values.get("path"), part.path("path"))
     if path is not None and registration.generated:
         place = part.at("path")
         context.problems.add(place, f"data set {use.dataset} is generated and reads no file", key=part.path("path"))
+    if registration.splits_of is None:
+        _check_split(use, registration.splits, part, context.problems)
     if len(context.problems) > before:
         return None
-    kind = _kind(registration, options, path, use.split, part, context)
+    kind = _kind_and_split(registration, use, options, path, part, context)
     if kind is not None:
         _check_made(use, kind, part, context.problems)
     if len(context.problems) > before:
@@ -73,16 +71,31 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     return use.model_copy(update=own)
 
 
-def _kind(
-    registration: DatasetRegistration, options: Any, path: str | None, split: str, part: Part, context: Context
+def _check_split(use: DataUse, splits: Sequence[str], part: Part, problems: Problems) -> None:
+    if use.split not in splits:
+        expected = f"one of {', '.join(splits)}"
+        near = suggest(use.split, splits)
+        what = f"data set {use.dataset} has no such split"
+        problems.add(part.at("split"), what, key=part.path("split"), got=use.split, expected=expected,
+                     did_you_mean=near)  # fmt: skip
+
+
+def _kind_and_split(
+    registration: DatasetRegistration, use: DataUse, options: Any, path: str | None, part: Part, context: Context
 ) -> DataKind | None:
-    """Return what the rows are; None after adding why that cannot be told."""
+    """Return what the rows are; None after adding why that cannot be told, or that there is no such split."""
     name = registration.name
     named = "dataset" if path is None else "path"
     place, key = part.at(named), part.path(named)
+    source = None if path is None else Path(path)
     try:
         built = context.registry.options("dataset", name, options)
-        kind = registration.kind(built, None if path is None else Path(path), split)
+        if registration.splits_of is not None:
+            before = len(context.problems)
+            _check_split(use, registration.splits_in(built, source), part, context.problems)
+            if len(context.problems) > before:
+                return None
+        kind = registration.kind(built, source, use.split)
     except InputError as error:
         what = f"{error.where}: {error.what}" if error.where else error.what
         more = {} if error.got is None else {"got": error.got}

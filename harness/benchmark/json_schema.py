@@ -127,7 +127,8 @@ def _add_plugins(definitions: Json, registry: Registry) -> None:
             entry: Json
             if isinstance(registration, DatasetRegistration):
                 named = "dataset"
-                entry = data | {"split": {"enum": list(registration.splits)}}
+                known = registration.splits_of is None  # else the user's files say which there are
+                entry = data | ({"split": {"enum": list(registration.splits)}} if known else {})
             elif isinstance(registration, MethodRegistration):
                 named, required = "use", []  # a preset or a sweep may give what has no default
                 presets = list(registration.presets)

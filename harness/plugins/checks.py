@@ -91,9 +91,10 @@ def check_registration(kind: Kind, registration: Registration) -> None:
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
             _check_choice(what, "provides", [registration.provides], DATA_KINDS)
-            asked: object = registration.kind_of
-            if asked is not None and not callable(asked):
-                raise PluginError(f"{what}: `kind_of` must be a function of options, path and split", got=asked)
+            for field, arguments in (("kind_of", "options, path and split"), ("splits_of", "options and path")):
+                asked: object = getattr(registration, field)
+                if asked is not None and not callable(asked):
+                    raise PluginError(f"{what}: `{field}` must be a function of {arguments}", got=asked)
         case MetricRegistration():
             _check_metric(what, registration)
 

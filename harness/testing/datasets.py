@@ -78,7 +78,7 @@ def _check_elsewhere(
         "options": f"{model.__module__}:{model.__qualname__}",
         "raw": dict(options or {}),
         "folder": str(folder),
-        "splits": list(registration.splits),
+        "splits": list(known),
         "generated": registration.generated,
     }
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
@@ -151,7 +151,8 @@ def _prepare(
     if not provenance.origin:
         broken(registration, "prepare() must say where the content came from")
     with _no_network(registration, "load()"):
-        splits = {split: list(dataset.load(folder, split)) for split in registration.splits}
+        names = registration.splits_in(validated, source)
+        splits = {split: list(dataset.load(folder, split)) for split in names}
         fresh: Dataset = build(registration, options)
         for split, rows in splits.items():
             if list(fresh.load(folder, split)) != rows:

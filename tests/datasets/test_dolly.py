@@ -110,8 +110,8 @@ def test_another_file_is_said_to_be_another(rows: list[dict[str, Any]], real_dat
     [
         ('{"instruction": "x", ', "d.jsonl:41: broken JSON"),
         (dolly_row(0, instruction=" "), "d.jsonl:41: the field 'instruction' is blank"),
-        (dolly_row(0, response=None), "d.jsonl:41: the field 'response' is no text, got 'null'"),
-        (dolly_row(0, context=["a"]), "d.jsonl:41: the field 'context' is no text, got 'list'"),
+        (dolly_row(0, response=None), "d.jsonl:41: the field 'response' is not a text, got 'null'"),
+        (dolly_row(0, context=["a"]), "d.jsonl:41: the field 'context' is not a text, got 'list'"),
         ({"instruction": "x", "output": "y"}, "d.jsonl:41: the field 'response' is missing"),
         ({**dolly_row(0), "category": ""}, "d.jsonl:41: the field 'category' is blank"),
     ],

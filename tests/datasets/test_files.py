@@ -108,7 +108,7 @@ def test_lines_are_numbered_and_blank_ones_passed_over(tmp_path: Path) -> None:
 def test_half_surrogates_alone_are_refused(tmp_path: Path) -> None:
     assert lines(tmp_path, b'{"a": "\\ud83d\\ude00"}') == [(1, {"a": "\U0001f600"})]
     assert message(tmp_path, b'{"a": 1}\n{"a": ["\\ud83d"]}') == (
-        "mine.jsonl:2: half a surrogate pair stands for no character"
+        "mine.jsonl:2: half a surrogate pair is not a character"
     )
 
 
@@ -117,8 +117,8 @@ def test_half_surrogates_alone_are_refused(tmp_path: Path) -> None:
     [
         (b'{"a": 1}\n{"a": \n', "mine.jsonl:2: broken JSON: Expecting value at column"),
         (b'{"a": 1} {"a": 2}', "mine.jsonl:1: broken JSON: Extra data"),
-        (b'{"a": NaN}', "mine.jsonl:1: broken JSON: NaN is no JSON"),
-        (b'{"a": -Infinity}', "mine.jsonl:1: broken JSON: -Infinity is no JSON"),
+        (b'{"a": NaN}', "mine.jsonl:1: broken JSON: NaN is not JSON"),
+        (b'{"a": -Infinity}', "mine.jsonl:1: broken JSON: -Infinity is not JSON"),
         (b'{"a": [-1e999]}', "mine.jsonl:1: broken JSON: the number -1e999 is too large"),
         (b"[" * 100_000, "mine.jsonl:1: broken JSON"),
         (b"9" * 5000, "mine.jsonl:1: broken JSON"),
@@ -141,7 +141,7 @@ def test_fields() -> None:
     assert not text(row, "context", "f:1", empty=True)
     with pytest.raises(InputError, match="f:1: the field 'context' is blank"):
         text(row, "context", "f:1")
-    with pytest.raises(InputError, match="f:1: the field 'number' is no text, got 'int'"):
+    with pytest.raises(InputError, match="f:1: the field 'number' is not a text, got 'int'"):
         text(row, "number", "f:1")
     with pytest.raises(InputError, match=r"f:1: the field 'instructions' is missing.*did you mean 'instruction'"):
         text(row, "instructions", "f:1")

@@ -82,7 +82,7 @@ def test_each_split_may_have_its_own_form(tmp_path: Path) -> None:
     (registration,) = harness_register_datasets()
     check_dataset(registration, tmp_path / "work", source=folder)
     (folder / "train.jsonl").write_bytes(FORMS["bom.jsonl"])
-    with pytest.raises(InputError, match=r"this split stands here twice, as train\.jsonl and train\.csv"):
+    with pytest.raises(InputError, match=r"this split is here twice, as train\.jsonl and train\.csv"):
         Jsonl(JsonlOptions()).identity(folder)
 
 
@@ -107,15 +107,18 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "y", "completion": "z"}', ":2: the key 'completion' stands"),
-        ("a.jsonl", '{"prompt": "x", "completion": "y", "d": {"k": 1, "k": 2}}', ":1: the key 'k' stands twice"),
-        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": NaN}', ":2: broken JSON: NaN is no JSON"),
-        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "y", "n": -Infinity}', ":2: broken JSON: -Infinity is no"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "y", "completion": "z"}',
+         ":2: the key 'completion' is in one object"),
+        ("a.jsonl", '{"prompt": "x", "completion": "y", "d": {"k": 1, "k": 2}}',
+         ":1: the key 'k' is in one object twice"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": NaN}', ":2: broken JSON: NaN is not JSON"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "y", "n": -Infinity}', ":2: broken JSON: -Infinity is not"),
         ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "y", "n": 1e999}', ":2: broken JSON: the number 1e999"),
         ("a.jsonl", ROW + '\n{"prompt": "x", "completion": "\\ud800"}', ":2: half a surrogate pair"),
         ("a.jsonl", ROW + '\n["x", "y"]', ":2: not a JSON object, got 'list'"),
-        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": null}', ":2: the field 'completion' is no text, got 'null'"),
-        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": 3}', ":2: the field 'completion' is no text, got 'int'"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": null}',
+         ":2: the field 'completion' is not a text, got 'null'"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": 3}', ":2: the field 'completion' is not a text, got 'int'"),
         ("a.jsonl", ROW.encode("utf-16"), ": this text is UTF-16 or UTF-32"),
         ("a.jsonl", ROW.encode("utf-16-le"), ": this text is UTF-16 or UTF-32"),
         ("a.csv", "prompt,completion\nx,y\n".encode("utf-16"), ": this text is UTF-16 or UTF-32"),
@@ -132,7 +135,7 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
         ("a.json", f"[{ROW},]", ":1:37: broken JSON: a comma without a row behind it"),
         ("a.json", f"[{ROW}]\n{ROW}", f":2:1: something follows the end of the JSON array; {READ}"),
         ("a.json", f'[{ROW},\n {{"prompt": "x" "y"}}]', ":2: broken JSON: Expecting ',' delimiter at column 17"),
-        ("a.json", f'[{ROW}, {{"prompt": 1, "prompt": 2}}]', ":1:38: the key 'prompt' stands twice"),
+        ("a.json", f'[{ROW}, {{"prompt": 1, "prompt": 2}}]', ":1:38: the key 'prompt' is in one object twice"),
         ("a.json", "[]", ": this file has no rows"),
         ("a.json", f'{{"rows": [{ROW}]}}', ":1: the field 'prompt' is missing, got 'rows'"),
         ("a.csv", 'prompt,completion\nx,"y\nz",more\n',
@@ -143,10 +146,11 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
         ("a.csv", b"prompt,completion\nx,y\nx,\xff\n", ":3: not UTF-8"),
         ("a.csv", "prompt,completion\n", ": this file has no rows"),
         ("a.parquet", b"PAR1 nothing of the kind", ": this Parquet file cannot be read"),
-        ("a.parquet", ROW, f": this is no Parquet file, got b'{{\"prompt'; {READ}"),
+        ("a.parquet", ROW, f": this is not a Parquet file, got b'{{\"prompt'; {READ}"),
         ("a.parquet", as_parquet([{"prompt": "x", "completion": "y", "n": float("nan")}]),
-         ", row 1: this row has a value that"),
-        ("a.parquet", as_parquet([{"prompt": "x", "completion": None}]), ", row 1: the field 'completion' is no text"),
+         ", row 1: the column 'n' has a value that"),
+        ("a.parquet", as_parquet([{"prompt": "x", "completion": None}]),
+         ", row 1: the field 'completion' is not a text"),
         ("a.xlsx", b"PK\x03\x04 and so on", f": this file is a zip archive or an Excel file; {READ}"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and so on", f": this file is compressed by Zstandard; {READ}"),
     ],
@@ -169,11 +173,11 @@ def test_one_bad_row_of_many_refuses_the_file_or_is_skipped_and_counted(tmp_path
     rows: list[dict[str, Any]] = [{"prompt": f"q {n}", "completion": f"a {n}"} for n in range(10_000)]
     rows[6_999]["completion"] = None
     source = write(tmp_path / "a.jsonl", rows)
-    with pytest.raises(InputError, match=r"a\.jsonl:7000: the field 'completion' is no text, got 'null'"):
+    with pytest.raises(InputError, match=r"a\.jsonl:7000: the field 'completion' is not a text, got 'null'"):
         prepared(source, tmp_path)
     found, notes = prepared(source, tmp_path, bad_rows="skip")
     assert len(found) == 9_999
-    assert notes == ("a.jsonl: 1 of 10000 rows left out as bad: a.jsonl:7000 (the field 'completion' is no text)",)
+    assert notes == ("a.jsonl: 1 of 10000 rows left out as bad: a.jsonl:7000 (the field 'completion' is not a text)",)
 
 
 @pytest.mark.parametrize(

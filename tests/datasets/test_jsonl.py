@@ -97,9 +97,13 @@ def test_ids_do_not_depend_on_the_order(tmp_path: Path) -> None:
         ({"instruction": "x"}, {}, "a.jsonl:2: the field 'prompt' is missing, got 'instruction'"),
         ({"prompt": "x", "Completion": "y"}, {}, "a.jsonl:2: the field 'completion' is missing"),
         ({"prompt": "x", "completion": ""}, {}, "a.jsonl:2: the field 'completion' is blank"),
-        ({"prompt": [{"role": "user"}], "completion": "y"}, {}, "a.jsonl:2: the field 'prompt' is no text, got 'list'"),
+        (
+            {"prompt": [{"role": "user"}], "completion": "y"},
+            {},
+            "a.jsonl:2: the field 'prompt' is not a text, got 'list'",
+        ),
         ({"prompt": "x", "completion": "y"}, {"context": "c"}, "a.jsonl:2: the field 'c' is missing"),
-        ({"prompt": "x", "completion": "y", "c": 3}, {"context": "c"}, "a.jsonl:2: the field 'c' is no text"),
+        ({"prompt": "x", "completion": "y", "c": 3}, {"context": "c"}, "a.jsonl:2: the field 'c' is not a text"),
         ({"prompt": "x", "completion": "y"}, {"references": "r"}, "a.jsonl:2: the field 'r' is missing"),
         (
             {"prompt": "x", "completion": "y", "r": ["a", ""]},
@@ -115,7 +119,7 @@ def test_ids_do_not_depend_on_the_order(tmp_path: Path) -> None:
         ({"prompt": "x", "completion": "y"}, {"id": "nr"}, "a.jsonl:2: the field 'nr' is missing"),
         ({"prompt": "x", "completion": "y", "nr": True}, {"id": "nr"}, "a.jsonl:2: an id is a text or a whole number"),
         ({"prompt": "x", "completion": "y", "nr": 1.5}, {"id": "nr"}, "a.jsonl:2: an id is a text or a whole number"),
-        ({"prompt": "x", "completion": "y", "nr": "0"}, {"id": "nr"}, "a.jsonl:2: this id stands in "),
+        ({"prompt": "x", "completion": "y", "nr": "0"}, {"id": "nr"}, "a.jsonl:2: this id is in "),
         (
             {"prompt": "x", "completion": "y", "references": ["z"]},
             {},
@@ -160,17 +164,18 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder for data set 'jsonl'"):
         data.identity(tmp_path / "nowhere")
     write(tmp_path / "files" / "dev.jsonl", ROWS)
-    with pytest.raises(InputError, match=r"no file of a split, got 'dev.jsonl'; expected train.jsonl\[.gz\] or"):
+    with pytest.raises(
+        InputError,
+        match=r"no file of a split, and is not a saved data set, got 'dev.jsonl'; expected train.jsonl\[.gz\] or",
+    ):
         data.identity(tmp_path / "files")
     write(tmp_path / "files" / "train.jsonl", ROWS)
-    with pytest.raises(
-        InputError, match=r"no file for the split 'test', got 'train.jsonl'; expected test.jsonl\[.gz\]"
-    ):
+    with pytest.raises(InputError, match=r"no such split, got 'test'; expected one of train"):
         read(tmp_path / "files", tmp_path, "test")
     with pytest.raises(InputError, match="no such split, got 'dev'"):
         read(tmp_path / "files", tmp_path, "dev")
     write(tmp_path / "files" / "train.jsonl.gz", ROWS)
-    with pytest.raises(InputError, match=r"stands here twice, as train\.jsonl and train\.jsonl\.gz, got 'train'"):
+    with pytest.raises(InputError, match=r"is here twice, as train\.jsonl and train\.jsonl\.gz, got 'train'"):
         data.identity(tmp_path / "files")
 
 

@@ -52,7 +52,7 @@ def test_the_contract(tmp_path: Path) -> None:
         (self_instruct_row(9, instances=["x"]), "s.jsonl:3: the field 'instances' is not a list of one object"),
         (self_instruct_row(9, instances=[{"input": ""}]), "s.jsonl:3: the field 'output' is missing"),
         (self_instruct_row(9, instances=[{"input": "", "output": " "}]), "s.jsonl:3: the field 'output' is blank"),
-        (self_instruct_row(9, instruction=7), "s.jsonl:3: the field 'instruction' is no text, got 'int'"),
+        (self_instruct_row(9, instruction=7), "s.jsonl:3: the field 'instruction' is not a text, got 'int'"),
         (self_instruct_row(1), "s.jsonl:3: the id of line 2 again, got 'user_oriented_task_1'"),
     ],
 )

@@ -84,13 +84,17 @@ def test_answers_in_the_judges_form(tmp_path: Path) -> None:
     [
         ("question", '{"question_id": 6', "question.jsonl:6: broken JSON"),
         ("question", {"text": "x", "category": "y"}, "question.jsonl:6: the field 'question_id' is missing"),
-        ("question", {"question_id": "6", "text": "x"}, "question.jsonl:6: the field 'question_id' is no whole number"),
+        (
+            "question",
+            {"question_id": "6", "text": "x"},
+            "question.jsonl:6: the field 'question_id' is not a whole number",
+        ),
         ("question", {"question_id": 6, "text": "x"}, "question.jsonl:6: question 6 has no answer of gpt35"),
-        ("question", {"question_id": 2, "text": "x"}, "question.jsonl:6: question 2 stands here again, after"),
+        ("question", {"question_id": 2, "text": "x"}, "question.jsonl:6: question 2 is here twice, first in"),
         ("answer_gpt35", {"question_id": 6}, "answer_gpt35.jsonl:6: the field 'text' is missing"),
         ("answer_gpt35", {"question_id": 6, "choices": []}, "answer_gpt35.jsonl:6: the field 'text' is missing"),
         ("answer_gpt35", {"question_id": 6, "text": " "}, "answer_gpt35.jsonl:6: the field 'text' is blank"),
-        ("answer_gpt35", {"question_id": 1, "text": "x"}, "answer_gpt35.jsonl:6: question 1 stands here again, after"),
+        ("answer_gpt35", {"question_id": 1, "text": "x"}, "answer_gpt35.jsonl:6: question 1 is here twice, first in"),
     ],
 )
 def test_a_broken_line_is_named(name: str, line: Any, says: str, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_real_files_split_anew(real_data: Path, work: Path) -> None:
     assert notes == (
         f"not the published splits: the files train, test, unknown_split split anew by document ({sizes})",
         "the first 100 words of each document",
-        "of 3114 rows left out: 1 whose document stands earlier, 1 whose summary stands earlier",
+        "of 3114 rows left out: 1 whose document is in an earlier row, 1 whose summary is in an earlier row",
     )
 
 
@@ -91,8 +91,8 @@ def test_the_beginning_of_a_document(folder: Path, work: Path) -> None:
     [
         (xsum_row(900, document=" \n"), "1 without a document or a summary"),
         (xsum_row(900, summary=""), "1 without a document or a summary"),
-        (xsum_row(900, document=xsum_row(230)["document"].upper()), "1 whose document stands earlier"),
-        (xsum_row(900, summary=" town 230  opens its bridge. "), "1 whose summary stands earlier"),
+        (xsum_row(900, document=xsum_row(230)["document"].upper()), "1 whose document is in an earlier row"),
+        (xsum_row(900, summary=" town 230  opens its bridge. "), "1 whose summary is in an earlier row"),
     ],
 )
 def test_a_row_that_is_left_out_is_counted(row: dict[str, Any], said: str, folder: Path, work: Path) -> None:

@@ -126,7 +126,7 @@ def test_references_alone_and_bad_rows_are_told_in_the_table(tmp_path: Path) -> 
     said = notes(run)
     assert "sft was trained on reference 2 of 6 rows; it left out 1 row without a demonstration." in said
     (line,) = [note for note in said if note.startswith("training rows: ")]
-    assert "train.jsonl: 1 of 8 rows left out as bad: train.jsonl:6 (the field 'prompt' is no text)" in line
+    assert "train.jsonl: 1 of 8 rows left out as bad: train.jsonl:6 (the field 'prompt' is not a text)" in line
     assert "reference 2 is the demonstration of 6 rows" in line
 
 
@@ -136,7 +136,7 @@ def test_references_alone_and_bad_rows_are_told_in_the_table(tmp_path: Path) -> 
         ([{"prompt": "a", "completion": "b", "label": False}] * 4, {"labels": "label"},
          "there is nothing to train on: no row has a demonstration, got '4 rows marked as undesirable'"),
         ([{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None}], {},
-         "train.jsonl:2: the field 'completion' is no text, got 'null'"),
+         "train.jsonl:2: the field 'completion' is not a text, got 'null'"),
         ([{"prompt": "a", "references": ["b"]}] * 4, {"kind": "references", "train_on_reference": 2},
          "no row without a completion has so many references, got 2; expected at most 1"),
     ],

@@ -85,9 +85,9 @@ class _Pair(NamedTuple):
 class AnthropicHH:
     """A row is a dialogue up to and with the ``Assistant:`` of its last turn, and two replies to it.
 
-    Replies are stripped of white space at both ends, as the text of a sampled answer is; what stands between prompt and
+    Replies are stripped of white space at both ends, as the text of a sampled answer is; what lies between prompt and
     reply is the template's business. The test is the upstream's, pair by pair in its order. Training pairs whose whole
-    prompt stands in the test are left out, and validation is cut from training by the dialogue's first turn, so that
+    prompt is in the test are left out, and validation is cut from training by the dialogue's first turn, so that
     no prompt is in two splits.
 
     A ``path:`` is a folder with ``SUBSET/train.jsonl`` and ``SUBSET/test.jsonl``, plain or gzip, or one such file where

@@ -111,9 +111,9 @@ def _by_question(path: Path) -> dict[int, tuple[str, dict[str, Any]]]:
     for _, where, row in read_lines(path):
         question = present(row, "question_id", where)
         if type(question) is not int:
-            raise InputError("the field 'question_id' is no whole number", where=where, got=question)
+            raise InputError("the field 'question_id' is not a whole number", where=where, got=question)
         if question in rows:
-            raise InputError(f"question {question} stands here again, after {rows[question][0]}", where=where)
+            raise InputError(f"question {question} is here twice, first in {rows[question][0]}", where=where)
         rows[question] = where, row
     return rows
 

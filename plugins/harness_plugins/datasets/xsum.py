@@ -27,8 +27,8 @@ _SPLITS: Final = ("train", "validation", "test")
 _TENTHS: Final = {"validation": 1, "test": 2}
 _DROPPED: Final = {
     "empty": "without a document or a summary",
-    "repeated document": "whose document stands earlier",
-    "repeated summary": "whose summary stands earlier",
+    "repeated document": "whose document is in an earlier row",
+    "repeated summary": "whose summary is in an earlier row",
 }
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -59,7 +59,7 @@ class _Row(NamedTuple):
 class XSum:
     """A row is a document and its summary of one sentence.
 
-    A document or a summary that stands in an earlier row, case and white space folded, is left out, in the order test,
+    A document or a summary that is in an earlier row, case and white space folded, is left out, in the order test,
     validation, train (or of the files that are split anew), so that no document is in two splits.
 
     A ``path:`` is a folder with ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl`` (one or more of them),

@@ -1,4 +1,7 @@
-"""Rows of a file in whatever form it has: JSON Lines, a JSON array, CSV or Parquet, told by name and content."""
+"""Rows in whatever form they have: JSON Lines, a JSON array, CSV, Parquet, Arrow, or a folder of ``save_to_disk``.
+
+The form is told by content, and by name for CSV.
+"""
 
 from __future__ import annotations
 
@@ -11,61 +14,71 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from harness.api import InputError
 from harness_plugins.upstream.lines import DECODER, Line, broken, check_encoding, checked, read_lines
 from harness_plugins.upstream.local import origin
+from harness_plugins.upstream.saved import saved_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from harness_plugins.upstream.lines import Bad
 
-Form: TypeAlias = Literal["lines", "array", "csv", "parquet"]
+Form: TypeAlias = Literal["lines", "array", "csv", "parquet", "arrow", "saved"]
 
 #: The ends of names that a file of rows may have, before ``.gz``.
-ENDINGS: Final = (".jsonl", ".json", ".csv", ".parquet")
+ENDINGS: Final = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
 #: What is read, in the words of a message.
-READABLE: Final = "JSON Lines, a JSON array of objects, CSV (in a file called .csv) or Parquet, plain or gzip"
+READABLE: Final = "JSON Lines, a JSON array of objects, CSV (in a file called .csv), Parquet or Arrow, plain or gzip"
 _PARQUET: Final = b"PAR1"
+#: Arrow's two layouts: the file, and the stream, which is what `datasets` writes.
+_ARROW_FILE: Final = b"ARROW1"
+_ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 #: How files begin that people take for one of these.
 _OTHERS: Final = {
     b"PK\x03\x04": "a zip archive or an Excel file",
-    b"ARROW1": "an Arrow file",
     b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ": "compressed by xz",
 }
-_UNWRITABLE: Final = "not UTF-8, or half a surrogate pair, which stands for no character"
+_UNWRITABLE: Final = "not UTF-8, or half a surrogate pair, which is not a character"
 _WHITE: Final = " \t\r\n"
 
 
 def read_rows(path: Path, bad: Bad | None = None) -> Iterator[Line]:
-    """Yield the rows of a file; messages name the file that ``path`` was unpacked from, and the line or row.
+    """Yield the rows of a file or saved folder; messages name what ``path`` was copied from, and the line or row.
 
     The cells of a CSV file are texts, whatever they look like.
 
     Raises:
         InputError: a file of another form, or without rows; and, unless ``bad`` takes it, a row that is wrong.
     """
-    readers = {"lines": read_lines, "array": _array, "csv": _csv, "parquet": _parquet}
+    readers = {
+        "lines": read_lines, "array": _array, "csv": _csv, "parquet": _parquet, "arrow": _arrow, "saved": _saved,
+    }  # fmt: skip
     return readers[form(path)](path, bad)
 
 
 def form(path: Path) -> Form:
-    """Return the form of a file's rows.
+    """Return the form of the rows of a file; a folder is one of ``save_to_disk``.
 
     Raises:
-        InputError: it is none of those that are read.
+        InputError: it is none of those that are supported.
     """
+    if path.is_dir():
+        return "saved"
     name = origin(path)
     bare = name.lower().removesuffix(".gz")
     with path.open("rb") as stream:
         beginning = stream.read(4096)
     if beginning.startswith(_PARQUET):
         return "parquet"
+    if beginning.startswith((_ARROW_FILE, _ARROW_STREAM)):
+        return "arrow"
     for magic, what in _OTHERS.items():
         if beginning.startswith(magic):
             raise InputError(f"this file is {what}", where=name, expected=READABLE)
-    if bare.endswith(".parquet"):
-        raise InputError("this is no Parquet file", where=name, got=beginning[:8], expected=READABLE)
+    for ending, kind in ((".parquet", "a Parquet"), (".arrow", "an Arrow")):
+        if bare.endswith(ending):
+            raise InputError(f"this is not {kind} file", where=name, got=beginning[:8], expected=READABLE)
     check_encoding(beginning, name)
     if bare.endswith(".csv"):
         return "csv"
@@ -80,7 +93,7 @@ def form(path: Path) -> Form:
 def _array(path: Path, bad: Bad | None) -> Iterator[Line]:
     """Yield the objects of a JSON array, however it is laid out."""
     name = origin(path)
-    # what is no UTF-8 becomes half a surrogate pair, and so a mistake of its own row alone
+    # what is not UTF-8 becomes half a surrogate pair, and so a mistake of its own row alone
     text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     place, number, line, counted = _behind(text, text.index("[") + 1), 0, 1, 0
     while not text.startswith("]", place):
@@ -195,31 +208,74 @@ def _header(cells: list[str], where: str) -> list[str]:
 
 def _parquet(path: Path, bad: Bad | None) -> Iterator[Line]:
     """Yield the rows of a Parquet file."""
-    import pyarrow.lib
     import pyarrow.parquet
 
-    name = origin(path)
-    number = 0
-    try:
+    def rows() -> Iterator[dict[str, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
-        _header(list(file.schema_arrow.names), name)
+        _header(list(file.schema_arrow.names), origin(path))
         for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                number += 1
-                where = f"{name}, row {number}"
-                try:
-                    json.dumps(row, allow_nan=False)
-                except (TypeError, ValueError) as error:
-                    wrong = InputError(
-                        f"this row has a value that JSON does not: {error}", where=where,
-                        expected="texts, finite numbers, true, false, null, and lists and mappings of these",
-                    )  # fmt: skip
-                    if bad is None:
-                        raise wrong from None
-                    bad(wrong)
-                    continue
-                yield Line(number, where, row)
-    except (pyarrow.lib.ArrowException, OSError) as error:
-        raise InputError(f"this Parquet file cannot be read: {error}", where=name) from None
+            yield from batch.to_pylist()
+
+    return _json_rows(_readable(rows(), origin(path), "Parquet"), origin(path), bad)
+
+
+def _arrow(path: Path, bad: Bad | None) -> Iterator[Line]:
+    """Yield the rows of an Arrow file of either layout."""
+    import pyarrow.ipc
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with path.open("rb") as stream:
+            is_file = stream.read(len(_ARROW_FILE)) == _ARROW_FILE
+            stream.seek(0)
+            reader = pyarrow.ipc.open_file(stream) if is_file else pyarrow.ipc.open_stream(stream)
+            _header(list(reader.schema.names), origin(path))
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+            for batch in batches:
+                yield from batch.to_pylist()
+
+    return _json_rows(_readable(rows(), origin(path), "Arrow"), origin(path), bad)
+
+
+def _saved(path: Path, bad: Bad | None) -> Iterator[Line]:
+    """Yield the rows of a folder that ``Dataset.save_to_disk`` wrote."""
+    return _json_rows(saved_rows(path), origin(path), bad, "saved data set")
+
+
+def _readable(rows: Iterator[dict[str, Any]], name: str, kind: str) -> Iterator[dict[str, Any]]:
+    import pyarrow.lib
+
+    try:
+        yield from rows
+    except (pyarrow.lib.ArrowException, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"this {kind} file cannot be read: {error}", where=name) from None
+
+
+def _json_rows(rows: Iterable[dict[str, Any]], name: str, bad: Bad | None, what: str = "file") -> Iterator[Line]:
+    """Yield rows whose values JSON has."""
+    number = 0
+    for number, row in enumerate(rows, start=1):  # whether there was one
+        where = f"{name}, row {number}"
+        try:
+            json.dumps(row, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            wrong = InputError(
+                f"the column {_culprit(row)!r} has a value that JSON does not have: {error}", where=where,
+                expected="texts, finite numbers, true, false, null, and lists and mappings of these",
+            )  # fmt: skip
+            if bad is None:
+                raise wrong from None
+            bad(wrong)
+            continue
+        yield Line(number, where, row)
     if not number:
-        raise InputError("this file has no rows", where=name)
+        raise InputError(f"this {what} has no rows", where=name)
+
+
+def _culprit(row: dict[str, Any]) -> str:
+    """Return the first column whose value JSON does not have."""
+    for column, value in row.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            return column
+    return ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     #: Takes what is wrong with one row, which is then left out; where there is none, it is raised.
     Bad: TypeAlias = Callable[[InputError], None]
 
-_HALF: Final = "half a surrogate pair stands for no character"
+_HALF: Final = "half a surrogate pair is not a character"
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -35,8 +35,8 @@ def read_lines(path: Path, bad: Bad | None = None) -> Iterator[Line]:
     """Read JSON Lines; blank lines are passed over. Messages name the file that ``path`` was unpacked from.
 
     Raises:
-        InputError: a file without a row or of another encoding, or (unless ``bad`` takes it) a line that is no JSON
-            object, has a key twice, or is no UTF-8.
+        InputError: a file without a row or of another encoding, or (unless ``bad`` takes it) a line that is not a JSON
+            object, has a key twice, or is not UTF-8.
     """
     name = origin(path)
     empty = True
@@ -106,7 +106,7 @@ def broken(error: Exception, where: str) -> InputError:
 
 
 class _TwiceError(ValueError):
-    """A key stands twice in an object, of which a dictionary would keep the last."""
+    """A key is in an object twice, of which a dictionary would keep the last."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -114,12 +114,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise _TwiceError(f"the key {twice!r} stands twice in one object")
+        raise _TwiceError(f"the key {twice!r} is in one object twice")
     return row
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(digits: str) -> float:
@@ -130,19 +130,19 @@ def _finite(digits: str) -> float:
 
 
 #: Reads JSON as its standard has it: no NaN, no infinity, no key twice.
-DECODER: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
+DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_once)
 
 
 def text(row: Mapping[str, Any], field: str, where: str, *, empty: bool = False, hint: str | None = None) -> str:
     """Return a field that must be a string, and unless ``empty`` more than white space.
 
     Raises:
-        InputError: the field is missing, no string, or blank.
+        InputError: the field is missing, not a string, or blank.
     """
     value = present(row, field, where, hint=hint)
     if not isinstance(value, str):
         got = "null" if value is None else type(value).__name__
-        raise InputError(f"the field {field!r} is no text", where=where, got=got, hint=hint)
+        raise InputError(f"the field {field!r} is not a text", where=where, got=got, hint=hint)
     if not empty and not value.strip():
         raise InputError(f"the field {field!r} is blank", where=where)
     return value

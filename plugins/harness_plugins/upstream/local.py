@@ -80,12 +80,17 @@ def unpack(path: Path, target: Path, origin: str | None = None) -> str:
         for block in _blocks(path):
             digest.update(block)
             out.write(block)
-    _note(target).write_text(origin or str(path), encoding="utf-8")
+    note_origin(target, origin or str(path))
     return digest.hexdigest()
 
 
+def note_origin(target: Path, origin: str) -> None:
+    """Have messages about ``target`` name ``origin``."""
+    _note(target).write_text(origin, encoding="utf-8")
+
+
 def origin(target: Path) -> str:
-    """Return what a message should call a file that :func:`unpack` wrote: where its content came from."""
+    """Return what a message should call a file or folder that was copied: where its content came from."""
     note = _note(target)
     return note.read_text(encoding="utf-8") if note.is_file() else target.name
 

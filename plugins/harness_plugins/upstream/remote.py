@@ -85,7 +85,7 @@ def fetch(file: HubFile | GitHubFile, revision: str | None, target: Path, *, dat
     if revision is None and digest != file.sha256:
         raise InputError(
             f"the downloaded {file.name} is not the one that is known", where=where, got=f"sha256 {digest}",
-            expected=f"sha256 {file.sha256}", hint="name a `revision:` to take what stands there" + kept,
+            expected=f"sha256 {file.sha256}", hint="name a `revision:` to read what is there" + kept,
         )  # fmt: skip
     return Provenance(origin=name, revision=commit, sha256=digest)
 

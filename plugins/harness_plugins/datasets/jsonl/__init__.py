@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import DatasetRegistration, Example, InputError, Provenance, hookimpl
+from harness.api import DatasetRegistration, Example, InputError, Provenance, hookimpl, suggest
 from harness_plugins.datasets.jsonl.fields import (
     Fields,
     JsonlOptions,
@@ -21,6 +21,7 @@ from harness_plugins.datasets.jsonl.fields import (
 from harness_plugins.upstream.forms import ENDINGS, read_rows
 from harness_plugins.upstream.lines import present, text
 from harness_plugins.upstream.local import check_exists, combined, content_sha256, listing, origin, unpack
+from harness_plugins.upstream.saved import copy_saved, is_saved, saved_sha256, saved_splits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from harness.api import DataKind
 
 _SPLITS: Final = ("train", "validation", "test")
+#: The key of a file or saved data set that is every split; no split is called so.
+_WHOLE: Final = "*"
 #: What rewards are called with besides the columns.
 _TAKEN: Final = frozenset({
     "prompts", "completions", "completion_ids", "references", "trainer_state", "log_extra", "log_metric",
@@ -40,8 +43,9 @@ _NAMED: Final = 5
 class Jsonl:
     """``path:`` names a file, which is every split, or a folder with ``SPLIT.jsonl`` for each.
 
-    A file is JSON Lines, a JSON array (``.json``), CSV (``.csv``) or Parquet (``.parquet``), plain or gzip (``.gz``).
-    Fields that no option names are columns, for rewards and metrics.
+    A file is JSON Lines, a JSON array (``.json``), CSV (``.csv``), Parquet (``.parquet``) or Arrow (``.arrow``), plain
+    or gzip (``.gz``). A folder may also be what ``save_to_disk`` of Hugging Face's ``datasets`` wrote: a ``Dataset`` is
+    every split, a ``DatasetDict`` has its own. Fields that no option names are columns, for rewards and metrics.
     """
 
     def __init__(self, options: JsonlOptions) -> None:
@@ -49,13 +53,19 @@ class Jsonl:
         self._options = options
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:
-        """Return the sha256 of the file, or of each split's file in the folder."""
-        return {split: content_sha256(path) for split, path in _files(source).items()}
+        """Return the sha256 of the file or saved data set, or of each split's in the folder."""
+        return {
+            split: saved_sha256(path) if path.is_dir() else content_sha256(path)
+            for split, path in _files(source).items()
+        }
 
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
-        """Put the plain files into ``folder``."""
-        digests = {split: unpack(path, folder / f"{split}.rows") for split, path in _files(source).items()}
-        return Provenance(origin="file", sha256=digests.get("all") or combined(digests))
+        """Put the plain files, or copies of saved data sets, into ``folder``."""
+        digests = {
+            split: (copy_saved if path.is_dir() else unpack)(path, _place(folder, split))
+            for split, path in _files(source).items()
+        }
+        return Provenance(origin="file", sha256=digests.get(_WHOLE) or combined(digests))
 
     def notes(self, folder: Path, split: str) -> tuple[str, ...]:
         """Say which rows :meth:`load` leaves out of a split because they are bad."""
@@ -147,7 +157,7 @@ class Jsonl:
             seen.copies[name] = seen.copies.get(name, 0) + 1
             name = name if seen.copies[name] == 1 else f"{name}-{seen.copies[name]}"
         if seen.ids.setdefault(name, where) != where:
-            raise InputError(f"this id stands in {seen.ids[name]} too", where=where, got=name)
+            raise InputError(f"this id is in {seen.ids[name]} too", where=where, got=name)
         return name
 
 
@@ -165,10 +175,10 @@ class _Seen:
             if value is None:
                 continue
             kind = _JSON[type(value)]
-            known, first = self._types.setdefault(name, (kind, where))
-            if known != kind:
+            first_kind, first = self._types.setdefault(name, (kind, where))
+            if first_kind != kind:
                 raise InputError(
-                    f"the column {name!r} holds a {known} in {first} and a {kind} here", where=where, got=value,
+                    f"the column {name!r} holds a {first_kind} in {first} and a {kind} here", where=where, got=value,
                     expected="one type of value in a column, or null",
                 )  # fmt: skip
 
@@ -178,15 +188,25 @@ _JSON: Final = {
 }  # fmt: skip
 
 
+def _place(folder: Path, split: str) -> Path:
+    """Return where a prepared folder has a split's rows."""
+    return folder / ("whole.rows" if split == _WHOLE else f"split-{split}.rows")
+
+
 def _prepared(folder: Path, split: str) -> Path:
-    """Return the file that has a split's rows."""
-    if split not in _SPLITS:
-        raise InputError("jsonl has no such split", got=split, expected=", ".join(_SPLITS))
-    path = next((p for p in (folder / "all.rows", folder / f"{split}.rows") if p.is_file()), None)
-    if path is None:
-        there = ", ".join(sorted(Path(origin(p)).name for p in folder.glob("*.rows")))
-        raise InputError(f"the folder has no file for the split {split!r}", got=there, expected=f"{split}.jsonl[.gz]")
-    return path
+    """Return the file, or the saved data set, that has a split's rows."""
+    whole = _place(folder, _WHOLE)
+    if whole.exists() and split in _SPLITS:
+        return whole
+    there = {path.stem.removeprefix("split-"): path for path in sorted(folder.glob("split-*.rows"))}
+    if split in there:
+        return there[split]
+    splits = tuple(there) or _SPLITS
+    where = Path(origin(next(iter(there.values()), whole)))
+    raise InputError(
+        "no such split", where=str(where.parent if there else where), got=split,
+        expected=f"one of {', '.join(splits)}", did_you_mean=suggest(split, splits),
+    )  # fmt: skip
 
 
 def _skipped(skipped: list[InputError], kept: int, name: str) -> str:
@@ -201,59 +221,69 @@ def kind_of(options: JsonlOptions, source: Path | None, split: str) -> DataKind 
     if (kind := options.declared()) is not None or source is None:
         return kind
     files = _files(source)
-    path = files.get("all") or files.get(split)
+    path = files.get(_WHOLE) or files.get(split)
     if path is None:
         return None
     first = _first(path, options.bad_rows == "skip", *_state(path))
     return None if first is None else fields_of(options, first[1], first[0]).kind
 
 
+def splits_of(_options: JsonlOptions, source: Path | None) -> tuple[str, ...]:
+    """Return the splits that the user's path has; all three where one file is every split."""
+    files = {} if source is None else _files(source)
+    return _SPLITS if not files or _WHOLE in files else tuple(files)
+
+
 def _state(path: Path) -> tuple[int, int, int]:
-    state = path.stat()
+    state = (path / "state.json" if path.is_dir() else path).stat()
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
 @lru_cache(maxsize=64)
 def _first(path: Path, skip: bool, *_state: int) -> tuple[str, dict[str, Any]] | None:  # noqa: FBT001  # cached
-    """Return the first row of a file that can be read, with where it stands."""
+    """Return the first row that can be read of a file or saved data set, with where it stands."""
     with tempfile.TemporaryDirectory() as folder:
         plain = path
-        with path.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
-        if packed:
-            plain = Path(folder) / "all.rows"
+        if path.is_file() and _is_packed(path):
+            plain = _place(Path(folder), _WHOLE)
             unpack(path, plain)
         for _, where, row in read_rows(plain, (lambda _: None) if skip else None):
             return where, row
     return None
 
 
+def _is_packed(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
+
+
 def _files(source: Path | None) -> dict[str, Path]:
-    """Return the user's files by split; one file is ``all``."""
+    """Return the user's files, or folders of saved data sets, by split; what is every split is ``_WHOLE``."""
     if source is None:
         raise InputError(
             "the data set 'jsonl' needs a file or folder of yours", expected="path:", hint="or -o sources.jsonl=PATH"
         )
     check_exists(source, dataset="jsonl")
-    if source.is_file():
-        return {"all": source}
-    found: dict[str, Path] = {}
+    if source.is_file() or is_saved(source):
+        return {_WHOLE: source}
+    if (splits := saved_splits(source)) is not None:
+        return splits
+    files: dict[str, Path] = {}
     for split in _SPLITS:
         for path in (source / f"{split}{ending}{packed}" for ending in ENDINGS for packed in ("", ".gz")):
-            if split in found and path.is_file():
+            if split in files and path.is_file():
                 raise InputError(
-                    f"this split stands here twice, as {found[split].name} and {path.name}", where=str(source),
-                    got=split,
+                    f"this split is here twice, as {files[split].name} and {path.name}", where=str(source), got=split,
                 )  # fmt: skip
             if path.is_file():
-                found[split] = path
-    if not found:
+                files[split] = path
+    if not files:
         raise InputError(
-            "this folder has no file of a split", where=str(source), got=listing(source),
+            "this folder has no file of a split, and is not a saved data set", where=str(source), got=listing(source),
             expected=" or ".join(f"{split}.jsonl[.gz]" for split in _SPLITS),
-            hint=f"or with the ending {', '.join(ENDINGS[1:])}",
+            hint=f"or with the ending {', '.join(ENDINGS[1:])}; or a folder that save_to_disk of `datasets` wrote",
         )  # fmt: skip
-    return found
+    return files
 
 
 @hookimpl
@@ -262,10 +292,12 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
     return [
         DatasetRegistration(
             name="jsonl",
-            summary="your own files (JSON Lines, JSON, CSV, Parquet), with options that say which field is what",
+            summary="your own files (JSON Lines, JSON, CSV, Parquet, Arrow) or a folder of `save_to_disk`, with options"
+            " that say which field is what",
             build="harness_plugins.datasets.jsonl:Jsonl",
             options=JsonlOptions,
             kind_of=kind_of,
+            splits_of=splits_of,
             splits=_SPLITS,
             licence="yours",
         )

@@ -32,7 +32,7 @@ class JsonlOptions(Options):
     to compare with) or prompts. Where null, the options that name fields say it, and else the first row."""
     prompt: str | None = "prompt"
     """Field with the instruction; templates name it ``instruction`` or ``prompt``. Preferences need none: where it is
-    null, or ``prompt`` is no field of the first row, it is the longest common beginning of both answers."""
+    null, or ``prompt`` is not a field of the first row, it is the longest common beginning of both answers."""
     context: str | None = None
     """Field with the material that the instruction is about; may be empty or null."""
     completion: str | None = "completion"
@@ -101,7 +101,7 @@ class Fields:
 
     @property
     def used(self) -> frozenset[str | None]:
-        """Fields that are no columns."""
+        """Fields that are not columns."""
         named = (self.prompt, self.context, self.completion, self.references, self.chosen, self.rejected)
         return frozenset({*named, self.labels, self.id})
 
