@@ -8,22 +8,55 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from sys import intern
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
+from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError
+from harness.report.export import NUMBERS
 from harness.report.results import read_manifest
 from harness.spec.results.generate import Answer
 from harness.spec.results.score import AnswerValues
-from harness.spec.results.train import TrainStep
+from harness.spec.results.train import PHASES, TrainStep
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: The columns that say whose answer it is.
-_PLACE = ("model", "row", "seed", "dataset", "decoding")
+_PLACE: Final = ("model", "row", "seed", "dataset", "decoding")
+#: The columns that say which number of which table it is.
+_CELL: Final = ("table", "model", "row", "group", "column", "higher_is_better")
+#: The columns that every step of training has.
+_STEP: Final = (
+    "step", "epoch", "learning_rate", "grad_norm", "tokens.generated", "tokens.trained", "micro_batches",
+    *(f"seconds.{phase}" for phase in PHASES),
+)  # fmt: skip
+
+
+class _Column(BaseModel):
+    name: str
+    group: str = ""
+    higher_is_better: bool | None = None
+
+
+class _Row(BaseModel):
+    label: str
+    model: str
+    cells: dict[str, dict[str, Any]]
+
+
+class _Table(BaseModel):
+    columns: list[_Column]
+    rows: list[_Row]
+
+
+class _Board(BaseModel):
+    """As much of ``leaderboard.json`` as is read here."""
+
+    tables: dict[str, _Table]
 
 
 def numbers(run: Path | str) -> pd.DataFrame:
@@ -37,26 +70,42 @@ def numbers(run: Path | str) -> pd.DataFrame:
         table shows), and what else is known of a cell: ``low``, ``high``, ``letters``, ``seeds``, ``missing``, ….
 
     Raises:
-        InputError: there are no tables.
+        InputError: there are no tables, or the file is not one that a report wrote.
     """
-    path = Path(run) / "leaderboard.json"
+    return _frame(_cells(Path(run) / "leaderboard.json"), (*_CELL, *NUMBERS))
+
+
+def _cells(path: Path) -> Iterator[dict[str, Any]]:
+    for table, content in _board(path).tables.items():
+        columns = {column.name: column for column in content.columns}
+        for row in content.rows:
+            for name, cell in row.cells.items():
+                about = columns.get(name)
+                if about is None:
+                    raise _not_a_leaderboard(
+                        path, f"tables.{table}", f"a cell of the column {name!r}, which is not there"
+                    )
+                place = (table, row.model, row.label, about.group, name, about.higher_is_better)
+                yield {**dict(zip(_CELL, place, strict=True)), **cell}
+
+
+def _board(path: Path) -> _Board:
     try:
-        board = json.loads(path.read_text(encoding="utf-8"))
+        return _Board.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError("no run has left its tables here", where=str(path), expected="leaderboard.json") from None
+    except ValidationError as error:  # which is a ValueError too
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise _not_a_leaderboard(path, ".".join(map(str, first["loc"])), first["msg"]) from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", where=str(path)) from None
-    found = []
-    for name, table in board["tables"].items():
-        columns = {column["name"]: column for column in table["columns"]}
-        for row in table["rows"]:
-            for column, cell in row["cells"].items():
-                about = columns[column]
-                found.append({
-                    "table": name, "model": row["model"], "row": row["label"], "group": about.get("group", ""),
-                    "column": column, "higher_is_better": about.get("higher_is_better"), **cell,
-                })  # fmt: skip
-    return pd.DataFrame(found)
+
+
+def _not_a_leaderboard(path: Path, key: str, what: str) -> InputError:
+    return InputError(
+        "this is not a leaderboard as this release writes it", where=f"{path}: {key}" if key else str(path), got=what,
+        hint="`harness report` makes it again",
+    )  # fmt: skip
 
 
 def values(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
@@ -76,15 +125,15 @@ def values(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         CorruptError: a file is not what was written.
     """
     run, store = _opened(run, results)
-    found = [
-        {**place, "metric": metric, "column": column, "id": line.id, "draw": line.draw, "value": value}
+    lines = (
+        {**place, "metric": metric, "column": column, "id": intern(line.id), "draw": line.draw, "value": value}
         for place, stages in _evaluations(read_manifest(run))
         for metric, stage in stages["scores"].items()
         if stage
         for line in store.open("score", stage).lines(AnswerValues)
         for column, value in line.values.items()  # noqa: PD011  # no frame
-    ]
-    return pd.DataFrame(found, columns=[*_PLACE, "metric", "column", "id", "draw", "value"])
+    )
+    return _frame(lines, (*_PLACE, "metric", "column", "id", "draw", "value"))
 
 
 def answers(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
@@ -97,13 +146,13 @@ def answers(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         end), ``finished``, ``cut`` (the prompt was), ``entropy`` (mean nats a token).
     """
     run, store = _opened(run, results)
-    found = [
-        {**place, **line.model_dump()}
+    lines = (
+        {**place, **dict(line)}
         for place, stages in _evaluations(read_manifest(run))
         if stages["generate"]
         for line in store.open("generate", stages["generate"]).lines(Answer)
-    ]
-    return pd.DataFrame(found, columns=[*_PLACE, *Answer.model_fields])
+    )
+    return _frame(lines, (*_PLACE, *Answer.model_fields))
 
 
 def steps(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
@@ -113,18 +162,39 @@ def steps(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
 
     Returns:
         ``model``, ``row``, ``seed``, ``segment`` (0 for the first stage of a row's training, which rows may share),
-        and the columns of ``train.jsonl``, with one for each number that a method logs.
+        and the columns of ``train.jsonl``, with one for each number that a method logs: what lies within another has a
+        dot before its name (``loss.sft``), and of several numbers each has its place (``reward.by_candidate.0``).
     """
     run, store = _opened(run, results)
-    found = [
-        {"model": row["model"], "row": row["label"], "seed": int(seed), "segment": segment, **_flat(line.model_dump())}
+    place = ("model", "row", "seed", "segment")
+    lines = (
+        {**dict(zip(place, (row["model"], row["label"], int(seed), segment), strict=True)), **_flat(line.model_dump())}
         for row in read_manifest(run)["rows"]
         for seed, part in row["seeds"].items()
         for segment, stage in enumerate(part["train"])
         if stage
         for line in store.open("train", stage).lines(TrainStep)
-    ]
-    return pd.DataFrame(found)
+    )
+    return _frame(lines, (*place, *_STEP))
+
+
+def _frame(lines: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> pd.DataFrame:
+    """Return lines as a frame that has ``columns`` even where there is none, and those of its lines behind them.
+
+    Of many millions of lines, no more than one is a mapping at a time: what is kept is a list a column.
+    """
+    kept: dict[str, list[Any]] = {name: [] for name in columns}
+    count = 0
+    for line in lines:
+        for name, value in line.items():
+            column = kept.setdefault(name, [])
+            if len(column) < count:  # earlier lines did not have it
+                column.extend([None] * (count - len(column)))
+            column.append(value)
+        count += 1
+    for column in kept.values():
+        column.extend([None] * (count - len(column)))
+    return pd.DataFrame(kept)
 
 
 def _opened(run: Path | str, results: Path | str | None) -> tuple[Path, Store]:
@@ -138,16 +208,18 @@ def _evaluations(manifest: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], 
         for seed, part in row["seeds"].items():
             for dataset, decodings in part["evaluations"].items():
                 for decoding, stages in decodings.items():
-                    place: Sequence[Any] = (row["model"], row["label"], int(seed), dataset, decoding)
+                    place = (row["model"], row["label"], int(seed), dataset, decoding)
                     yield dict(zip(_PLACE, place, strict=True)), stages
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Return nested numbers under names with dots; what there is not is left out."""
-    found: dict[str, Any] = {}
+    """Return nested values under names with dots, the parts of a sequence under their places; None is left out."""
+    flat: dict[str, Any] = {}
     for name, part in value.items():
+        if isinstance(part, tuple):
+            part = {str(place): each for place, each in enumerate(part)}  # noqa: PLW2901  # a cell holds one value
         if isinstance(part, dict):
-            found |= _flat(part, f"{before}{name}.")
+            flat |= _flat(part, f"{before}{name}.")
         elif part is not None:
-            found[f"{before}{name}"] = part
-    return found
+            flat[f"{before}{name}"] = part
+    return flat
