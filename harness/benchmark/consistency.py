@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from harness.api.registration import MethodRegistration, RewardRegistration
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.sections import Part
+    from harness.benchmark.sections import FilePart
     from harness.benchmark.source import Node
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
     from harness.spec.decoding import Decoding
@@ -28,37 +29,38 @@ if TYPE_CHECKING:
     Metrics: TypeAlias = Sequence[tuple[Node, MetricUse | None]]
 
 
-def check_together(
-    top: Part,
-    context: Context,
-    models: Models,
-    train: DataUse | None,
-    validation: DataUse | None,
-    evaluate: Uses,
-    methods: Methods,
-    metrics: Metrics,
-    decoding: Mapping[str, Decoding],
-    recipe: Recipe | None,
-    reward: Reward | None,
-) -> None:
-    """Add what does not fit: names that stand twice, methods without what they need, tests on the training split.
+@dataclass(frozen=True)
+class FileParts:
+    """What the parts of a file come to, each with where it is written; what is wrong by itself is None."""
 
-    Entries that are wrong by themselves are None, and left out.
-    """
-    _check_names(context, models, evaluate, methods, metrics)
-    _check_needs(top, context, train, methods)
-    _check_start(top, context, train)
-    _check_judges(top, context, metrics)
-    for listed, entry in methods:
+    models: Models
+    train: DataUse | None
+    validation: DataUse | None
+    evaluate: Uses
+    methods: Methods
+    metrics: Metrics
+    decoding: Mapping[str, Decoding]
+    recipe: Recipe | None
+    reward: Reward | None
+
+
+def check_together(top: FilePart, context: Context, parts: FileParts) -> None:
+    """Add what does not fit: names that are used twice, methods without what they need, tests on the training split."""
+    _check_names(context, parts)
+    _check_needs(top, context, parts.train, parts.methods)
+    _check_start(top, context, parts.train)
+    _check_judges(top, context, parts.metrics)
+    for listed, entry in parts.methods:
         if entry is not None and entry.reward_weights:
-            check_weights(listed, entry, reward, context)
-    check_opponents(context, methods, metrics)
-    for name, use, node in [("validation", validation, top.values.get("validation")),
-                            *((f"evaluate.{use.label}", use, node) for node, use in evaluate if use)]:  # fmt: skip
+            check_weights(listed, entry, parts.reward, context)
+    check_opponents(context, parts.methods, parts.metrics)
+    train = parts.train
+    tested = [(f"evaluate.{use.label}", use, node) for node, use in parts.evaluate if use]
+    for name, use, node in [("validation", parts.validation, top.values.get("validation")), *tested]:
         if train is not None and use is not None and node is not None and same_rows(use, train):
             context.problems.add(node.place, "is the split that is trained on", key=name, hint="choose another split")
-    if recipe is not None:
-        _check_lengths(top, context, models, methods, decoding, recipe)
+    if parts.recipe is not None:
+        _check_lengths(top, context, parts, parts.recipe)
 
 
 def _place(node: Node, key: str) -> Place:
@@ -66,17 +68,18 @@ def _place(node: Node, key: str) -> Place:
     return named.place if named else node.place
 
 
-def _check_names(context: Context, models: Models, evaluate: Uses, methods: Methods, metrics: Metrics) -> None:
-    context.duplicates([(m.label or m.name, _place(n, "name"), f"models.{m.label}") for n, m in models if m], "model")
-    uses = [(str(use.label), _place(node, "dataset"), f"evaluate.{use.label}") for node, use in evaluate if use]
+def _check_names(context: Context, parts: FileParts) -> None:
+    models = [(m.label or m.name, _place(node, "name"), f"models.{m.label}") for node, m in parts.models if m]
+    context.duplicates(models, "model")
+    uses = [(str(use.label), _place(node, "dataset"), f"evaluate.{use.label}") for node, use in parts.evaluate if use]
     context.duplicates(uses, "data set of evaluate")
-    rows = [(entry.label, _place(node, "use"), f"methods.{entry.label}") for node, entry in methods if entry]
+    rows = [(entry.label, _place(node, "use"), f"methods.{entry.label}") for node, entry in parts.methods if entry]
     context.duplicates(rows, "method")
-    named = [(use.use, _place(node, "use"), f"metrics.{use.use}") for node, use in metrics if use]
+    named = [(use.use, _place(node, "use"), f"metrics.{use.use}") for node, use in parts.metrics if use]
     context.duplicates(named, "metric")
 
 
-def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Methods) -> None:
+def _check_needs(top: FilePart, context: Context, train: DataUse | None, methods: Methods) -> None:
     for node, entry in methods:
         if entry is None:
             continue
@@ -104,7 +107,7 @@ def _check_needs(top: Part, context: Context, train: DataUse | None, methods: Me
             context.problems.add(place, what.format("unpaired preferences"), key=key, expected=expected)
 
 
-def _check_start(top: Part, context: Context, train: DataUse | None) -> None:
+def _check_start(top: FilePart, context: Context, train: DataUse | None) -> None:
     """Say that the start which all rows share has nothing to learn from."""
     node = top.values.get("train")
     if train is None or node is None or train.train_on_reference is not None:
@@ -117,7 +120,7 @@ def _check_start(top: Part, context: Context, train: DataUse | None) -> None:
         context.problems.add(node.place, what, key="train", expected=expected)
 
 
-def _check_judges(top: Part, context: Context, metrics: Metrics) -> None:
+def _check_judges(top: FilePart, context: Context, metrics: Metrics) -> None:
     """Say which rewards and metrics need a reward model that the file does not have."""
     node = top.values.get("reward")
     listed = node.items.get("parts") if node is not None else None
@@ -134,35 +137,33 @@ def _check_judges(top: Part, context: Context, metrics: Metrics) -> None:
             _need_reward_model(top, context, f"metric {metric.use}", f"metrics.{metric.use}", place)
 
 
-def _need_reward_model(top: Part, context: Context, who: str, key: str, place: Place) -> None:
+def _need_reward_model(top: FilePart, context: Context, who: str, key: str, place: Place) -> None:
     if "reward_model" not in top.values:
         expected = "reward_model: at the top of the file, with use: METHOD or model: NAME"
         context.problems.add(place, f"{who} needs a reward model, and the file has none", key=key, expected=expected)
 
 
-def _check_lengths(
-    top: Part, context: Context, models: Models, methods: Methods, decoding: Mapping[str, Decoding], recipe: Recipe
-) -> None:
+def _check_lengths(top: FilePart, context: Context, parts: FileParts, recipe: Recipe) -> None:
     """Say that prompts and answers do not fit, where a model's context is known from the file."""
     prompt = recipe.max_prompt_length
     place = _below(top, "recipe", "max_prompt_length")
     wanted = [("recipe", place, prompt + _answer(recipe))]
-    for name, setting in decoding.items():
+    for name, setting in parts.decoding.items():
         wanted.append((f"decoding.{name}", _below(top, "decoding", name), prompt + setting.max_new_tokens))
-    for node, entry in methods:
+    for node, entry in parts.methods:
         if entry is not None and _lengths(entry.recipe) != _lengths(recipe):
             place = node.items.get("recipe", node.items["use"]).place
             tokens = entry.recipe.max_prompt_length + _answer(entry.recipe)
             wanted.append((f"methods.{entry.label}.recipe", place, tokens))
-    for _, found in models:
-        context_size = context_length(found) if found else None
+    for _, model in parts.models:
+        context_size = context_length(model) if model else None
         for key, place, tokens in wanted:
-            if found is not None and context_size is not None and tokens > context_size:
-                what = f"prompt and answer may take {tokens} tokens; model {found.label} has room for {context_size}"
+            if model is not None and context_size is not None and tokens > context_size:
+                what = f"prompt and answer may take {tokens} tokens; model {model.label} has room for {context_size}"
                 context.problems.add(place, what, key=key)
 
 
-def _below(top: Part, name: str, key: str) -> Place:
+def _below(top: FilePart, name: str, key: str) -> Place:
     node = top.values.get(name)
     return node.items.get(key, node).place if node else top.place
 

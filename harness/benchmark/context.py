@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.api.registration import MetricRegistration
 from harness.benchmark.problems import Place, Problems, printable
-from harness.benchmark.sections import Part, attempt
+from harness.benchmark.sections import FilePart, Keys, attempt
 from harness.errors import PluginError, suggest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Context:
     resolved_sources: dict[str, str] = field(default_factory=dict)
     """Those that something used, as absolute paths."""
 
-    def registration(self, kind: Kind, node: Node | None, part: Part, name_key: str) -> Registration | None:
+    def registration(self, kind: Kind, node: Node | None, part: FilePart, name_key: str) -> Registration | None:
         """Return the plugin that an entry names, or None after adding why there is none."""
         if node is None or node.value is None:
             self.problems.add(part.place, "is missing", key=part.path(name_key))
@@ -57,7 +57,9 @@ class Context:
             )
             return None
 
-    def options(self, kind: Kind, registration: Registration, part: Part, hints: Mapping[str, str]) -> dict[str, Any]:
+    def options(
+        self, kind: Kind, registration: Registration, part: FilePart, hints: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Return a plugin's options with all defaults, as JSON has them; an empty mapping after adding mistakes."""
         name = registration.name
         noun = f"option of {kind} {name}"
@@ -67,9 +69,7 @@ class Context:
                 lambda: self.registry.options(kind, name, raw),
                 part,
                 self.problems,
-                names=registration.options.model_fields,
-                noun=noun,
-                hints=hints,
+                Keys(registration.options.model_fields, noun, hints),
             )
             found: dict[str, Any] = options.model_dump(mode="json") if options is not None else {}
             json.dumps(found, allow_nan=False)  # a default such as inf would not survive being stored
@@ -138,7 +138,7 @@ class Context:
         return None if own is None or own.value is None else self.path(own, own_key)
 
     def duplicates(self, named: list[tuple[str, Place, str]], what: str) -> None:
-        """Add every name that stands a second time; ``named`` are (name, place, key)."""
+        """Add every name that is used a second time; ``named`` are (name, place, key)."""
         first: dict[str, Place] = {}
         for name, place, key in named:
             if name in first:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place, Problems
-    from harness.benchmark.sections import Part
+    from harness.benchmark.sections import FilePart
     from harness.benchmark.source import Node
 
 #: Keys of a data set's entry that the harness reads; all others are options of the plugin.
@@ -71,7 +71,7 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     return use.model_copy(update=own)
 
 
-def _check_split(use: DataUse, splits: Sequence[str], part: Part, problems: Problems) -> None:
+def _check_split(use: DataUse, splits: Sequence[str], part: FilePart, problems: Problems) -> None:
     if use.split not in splits:
         expected = f"one of {', '.join(splits)}"
         near = suggest(use.split, splits)
@@ -81,7 +81,7 @@ def _check_split(use: DataUse, splits: Sequence[str], part: Part, problems: Prob
 
 
 def _kind_and_split(
-    registration: DatasetRegistration, use: DataUse, options: Any, path: str | None, part: Part, context: Context
+    registration: DatasetRegistration, use: DataUse, options: Any, path: str | None, part: FilePart, context: Context
 ) -> DataKind | None:
     """Return what the rows are; None after adding why that cannot be told, or that there is no such split."""
     name = registration.name
@@ -113,7 +113,7 @@ def _kind_and_split(
     return kind
 
 
-def _check_made(use: DataUse, kind: DataKind, part: Part, problems: Problems) -> None:
+def _check_made(use: DataUse, kind: DataKind, part: FilePart, problems: Problems) -> None:
     """Say what cannot be made of rows of this kind."""
     place, key = part.at("pair_with"), part.path("pair_with")
     if use.pair_with is not None and kind == "preferences":
@@ -169,7 +169,9 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     elif not is_model_name(found.name):
         hint = "a folder on disk goes under path:, beside a name for the tables"
         expected = "owner/name of a model on the hub, or a short name"
-        problems.add(part.at("name"), "is no name", key=part.path("name"), got=found.name, expected=expected, hint=hint)
+        problems.add(
+            part.at("name"), "is not a name", key=part.path("name"), got=found.name, expected=expected, hint=hint
+        )
     label = found.label or found.name.rpartition("/")[2]
     path = context.source((label, found.name), part.values.get("path"), part.path("path"))
     _check_new(found, part, problems, path)
@@ -191,7 +193,7 @@ def is_model_name(name: str) -> bool:
     return bool(_MODEL_NAME.fullmatch(name)) and ".." not in name and len(name) <= 96
 
 
-def _check_new(found: Model, part: Part, problems: Problems, path: str | None) -> None:
+def _check_new(found: Model, part: FilePart, problems: Problems, path: str | None) -> None:
     if found.config is None:
         if found.vocab_size is not None:
             what = "is for a model with random weights"
@@ -206,7 +208,7 @@ def _check_new(found: Model, part: Part, problems: Problems, path: str | None) -
         what = "is missing: a model with random weights needs a tokenizer"
         problems.add(place, what, key=part.path("vocab_size"), expected="the entries of its BPE, such as 2000")
     if "vocab_size" in found.config:
-        what = "the number of tokens stands beside config, as vocab_size of the model"
+        what = "the number of tokens is given beside config, as vocab_size of the model"
         problems.add(part.values["config"].items["vocab_size"].place, what, key=f"{key}.vocab_size")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AfterValidator
 
-from harness.spec.benchmark import Benchmark, Table
+from harness.spec.benchmark import Benchmark, TableName
 from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -17,7 +17,7 @@ _DEFAULTS: Final = Benchmark.model_fields
 def check_name(name: str) -> str:
     """Return a name that becomes part of a path; raise ValueError for one that must not."""
     if not _NAME.fullmatch(name) or ".." in name:
-        raise ValueError("is no name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first")
+        raise ValueError("is not a name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first")
     return name
 
 
@@ -41,7 +41,7 @@ class Head(Section):
     description: str = mark(DISPLAY, "")
     seeds: tuple[Seed, ...] = mark(RESULT, min_length=1)
     """One run of every row a seed."""
-    tables: tuple[Table, ...] = mark(DISPLAY, _DEFAULTS["tables"].default, min_length=1)
+    tables: tuple[TableName, ...] = mark(DISPLAY, _DEFAULTS["tables"].default, min_length=1)
     """The tables to write."""
     pareto: tuple[str, ...] = mark(DISPLAY, (), min_length=2, max_length=3)
     """Two or three columns (METRIC.COLUMN) between which the rows of a sweep trade; ``-`` before one where less is

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.benchmark.sections import FilePart, Inherited, check, check_label, part_of
 from harness.errors import suggest
 from harness.spec.benchmark import MethodEntry
 from harness.spec.recipe import Recipe
@@ -35,7 +35,7 @@ class _Shell(MethodEntry):
     recipe: Recipe = Recipe()
 
 
-def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Place) -> MethodEntry | None:
+def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: Place) -> MethodEntry | None:
     """Return one row, its sweep (if any) expanded already; ``recipe`` is the file's.
 
     Later wins: the defaults, the method's default preset (options alone), the file's recipe, the preset that the entry
@@ -50,23 +50,23 @@ def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Plac
         return None
     assert isinstance(registration, MethodRegistration)
     if registration.trains == "reward_model":
-        what = f"method {registration.name} trains a reward model, which is no row of a table"
+        what = f"method {registration.name} trains a reward model, which is not a row of a table"
         problems.add(part.at("use"), what, key=part.path("use"), expected=f"reward_model: {{use: {registration.name}}}")
         return None
     before = len(problems)
     name, preset = _preset(part, registration, context)
     place = part.at("preset")
     layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
-    lent = _lent([layer.options for layer in layers], place, "the default preset")
-    lent |= _lent([preset.options] if preset else [], place, f"preset {name}")
+    inherited = _inherited([layer.options for layer in layers], place, "the default preset")
+    inherited |= _inherited([preset.options] if preset else [], place, f"preset {name}")
     own = part.without(METHOD_KEYS)
     hints = {field: f"{field} is a key of recipe: write recipe: {{{field}: …}}" for field in Recipe.model_fields}
-    options = context.options("method", registration, Part(own.key, own.place, own.values, lent), hints)
+    options = context.options("method", registration, FilePart(own.key, own.place, own.values, inherited), hints)
     shell = _shell(part, registration, preset, context)
     trained = _recipe(part, recipe, preset, name, place, context)
     if shell is None or trained is None or len(problems) > before:
         return None
-    found = MethodEntry(
+    entry = MethodEntry(
         use=registration.name,
         label=shell.label or registration.name,
         options=options,
@@ -76,11 +76,11 @@ def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Plac
         reward_weights=shell.reward_weights,
         preset=name,
     )
-    _check_label_of_other_rows(found, part, context)
-    return found if len(problems) == before else None
+    _check_label_of_other_rows(entry, part, context)
+    return entry if len(problems) == before else None
 
 
-def _preset(part: Part, registration: MethodRegistration, context: Context) -> tuple[str | None, Preset | None]:
+def _preset(part: FilePart, registration: MethodRegistration, context: Context) -> tuple[str | None, Preset | None]:
     node = part.values.get("preset")
     if node is None or node.value is None:
         return None, None
@@ -95,11 +95,11 @@ def _preset(part: Part, registration: MethodRegistration, context: Context) -> t
     return name, presets[name]
 
 
-def _lent(layers: list[Mapping[str, Any]], place: Place, said: str) -> dict[str, tuple[Any, Place, str]]:
-    return {key: (value, place, said) for layer in layers for key, value in layer.items()}
+def _inherited(layers: list[Mapping[str, Any]], place: Place, source: str) -> dict[str, Inherited]:
+    return {key: Inherited(value, place, source) for layer in layers for key, value in layer.items()}
 
 
-def _shell(part: Part, registration: MethodRegistration, preset: Preset | None, context: Context) -> _Shell | None:
+def _shell(part: FilePart, registration: MethodRegistration, preset: Preset | None, context: Context) -> _Shell | None:
     core = part.only(("use", "label", "start", "active", "preset", "reward_weights"))
     given: dict[str, Any] = {}
     if "label" not in part.values:
@@ -112,28 +112,36 @@ def _shell(part: Part, registration: MethodRegistration, preset: Preset | None, 
 
 
 def _recipe(
-    part: Part, recipe: Part, preset: Preset | None, name: str | None, place: Place, context: Context
+    part: FilePart, recipe: FilePart, preset: Preset | None, name: str | None, place: Place, context: Context
 ) -> Recipe | None:
     own = part_of(part.values.get("recipe"), part.path("recipe"), part.place, context.problems)
-    lent = _lent([preset.recipe] if preset else [], place, f"preset {name}")
     # a preset beats the file's recipe, so that what it sets is not looked for there
-    values = {key: node for key, node in recipe.values.items() if key not in lent} | dict(own.values)
-    whole = Part(own.key, own.place, values, {key: lent[key] for key in lent if key not in own.values})
-    trained = check(Recipe, whole, context.problems)
-    if trained is not None:
-        shared = Part(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, whole.lent)
-        check_recipe(trained, whole, shared, context, branch=_branches(part, context))
-    return trained
+    inherited = _inherited([preset.recipe] if preset else [], place, f"preset {name}")
+    return merged_recipe(own, recipe, inherited, context, branch=_branches(part, context))
 
 
-def _branches(part: Part, context: Context) -> bool:
+def merged_recipe(
+    own: FilePart, recipe: FilePart, inherited: Mapping[str, Inherited], context: Context, *, branch: bool
+) -> Recipe | None:
+    """Return the file's ``recipe`` below what an entry inherits, and that below the entry's own keys."""
+    values = {key: node for key, node in recipe.values.items() if key not in inherited} | dict(own.values)
+    inherited = {key: value for key, value in inherited.items() if key not in own.values}
+    whole = FilePart(own.key, own.place, values, inherited)
+    merged = check(Recipe, whole, context.problems)
+    if merged is not None:
+        shared = FilePart(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, inherited)
+        check_recipe(merged, whole, shared, context, branch=branch)
+    return merged
+
+
+def _branches(part: FilePart, context: Context) -> bool:
     node, use = part.values.get("start"), part.values["use"].value
     registration = context.registry.get("method", str(use))
     assert isinstance(registration, MethodRegistration)
     return (node.value if node is not None else registration.start) == "branch"
 
 
-def check_recipe(recipe: Recipe, part: Part, shared: Part, context: Context, *, branch: bool) -> None:
+def check_recipe(recipe: Recipe, part: FilePart, shared: FilePart, context: Context, *, branch: bool) -> None:
     """Add what is wrong between the fields of a recipe; ``shared`` are those that the file gives to every row."""
 
     def add(name: str, what: str, expected: str | None = None) -> None:
@@ -151,12 +159,12 @@ def check_recipe(recipe: Recipe, part: Part, shared: Part, context: Context, *, 
             add("min_learning_rate", f"min_learning_rate {recipe.min_learning_rate:g} is above {name} {rate:g}")
 
 
-def _check_label_of_other_rows(found: MethodEntry, part: Part, context: Context) -> None:
+def _check_label_of_other_rows(entry: MethodEntry, part: FilePart, context: Context) -> None:
     place, key = part.at("label" if "label" in part.values else "use"), part.path("label")
-    if found.label == BASE_ROW:
+    if entry.label == BASE_ROW:
         context.problems.add(place, f"{BASE_ROW} is the label of the untrained model's row", key=key)
-    if found.label != found.use and found.label in context.registry.names("method"):
-        other = context.registry.get("method", found.label)
+    if entry.label != entry.use and entry.label in context.registry.names("method"):
+        other = context.registry.get("method", entry.label)
         if isinstance(other, MethodRegistration) and other.supervised:
-            what = f"{found.label} is the label of the row of the shared start"
-            context.problems.add(place, what, key=key, got=found.label)
+            what = f"{entry.label} is the label of the row of the shared start"
+            context.problems.add(place, what, key=key, got=entry.label)

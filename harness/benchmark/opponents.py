@@ -21,7 +21,7 @@ def check_opponents(
     methods: Sequence[tuple[Node, MethodEntry | None]],
     metrics: Sequence[tuple[Node, MetricUse | None]],
 ) -> None:
-    """Say that a metric compares with a row that is none of the file's."""
+    """Say that a metric compares with a row that the file does not have."""
     rows = ["base", *trained_rows(context, methods)]
     whole = all(entry for _, entry in methods)
     for node, use in metrics:
@@ -33,7 +33,7 @@ def check_opponents(
                 place = _where_it_says(node, label)
                 near = suggest(label, rows)
                 expected = None if near else f"one of {', '.join(rows)}"
-                context.problems.add(place, "there is no row of this label", key=f"metrics.{use.use}", got=label,
+                context.problems.add(place, "no row has this label", key=f"metrics.{use.use}", got=label,
                                      expected=expected, did_you_mean=near)  # fmt: skip
 
 

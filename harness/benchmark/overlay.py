@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NO_PROFILE: Final = "default"
 #: What a profile may not set.
 FIXED: Final = frozenset({"benchmark", "profile", "profiles"})
-#: Lists whose elements an override names by label, and the key that a bare text stands for.
+#: Lists whose elements an override names by label, and the key that a bare text means.
 _NAMED_LISTS: Final = {
     "methods": "use",
     "metrics": "use",
@@ -30,7 +30,7 @@ _NAMED_LISTS: Final = {
 }
 #: Mappings whose keys hold dots.
 _FLAT: Final = frozenset({"sources", "tune.options"})
-#: Mappings that may be written as a bare text, and the key it stands for.
+#: Mappings that may be written as a bare text, and the key that it means.
 _NAMED: Final = {
     "train": "dataset",
     "validation": "dataset",
@@ -50,7 +50,7 @@ def profile_names(root: Node) -> tuple[str, ...]:
 def choose(root: Node, profile: str | None, problems: Problems) -> tuple[Node, str]:
     """Return the file with a profile laid over it, and the profile's name.
 
-    ``profile`` None takes what the file's ``profile:`` says, and without one the file as it stands (``default``).
+    ``profile`` None takes what the file's ``profile:`` says, and without one the file as it is (``default``).
     """
     names, said = profile_names(root), root.items.get("profile")
     place, key = (
@@ -142,7 +142,7 @@ def parse_override(text: str, problems: Problems) -> Override | None:
     place = Place(f"-o {printable(text)}")
     path, value = _split(text)
     if not path.strip(".") or path != path.strip(".") or value is None:
-        problems.add(place, "is no setting", expected="KEY=VALUE, as in recipe.learning_rate=1e-5")
+        problems.add(place, "is not a setting", expected="KEY=VALUE, as in recipe.learning_rate=1e-5")
         return None
     if path.count(".") > MAX_DEPTH:
         problems.add(place, f"is nested more than {MAX_DEPTH} deep")

@@ -84,7 +84,7 @@ class Problems:
         if place in self._unreadable:
             return
         shown = None if got is _NOTHING else show(got)
-        # names from the file may stand in any part, and reach a terminal
+        # names from the file may be in any part, and reach a terminal
         error = InputError(
             printable(f"{clean(key)}: {what}" if key else what),
             where=str(place),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness.benchmark import overlay
-from harness.benchmark.consistency import check_together
+from harness.benchmark.consistency import FileParts, check_together
 from harness.benchmark.context import Context
 from harness.benchmark.data import data_use, is_model_name, model
 from harness.benchmark.head import Head
@@ -13,7 +13,7 @@ from harness.benchmark.methods import method
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.reward_model import reward_model
 from harness.benchmark.scores import check_weights, metric, reward
-from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.benchmark.sections import FilePart, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_template
@@ -42,7 +42,7 @@ FILE_KEYS: Final = (
     "sources", "execution",
 )  # fmt: skip
 
-#: What an evaluation takes; all of it or, where ``timing`` stands, nothing.
+#: What an evaluation needs; all of it or, where there is ``timing``, nothing.
 EVALUATION: Final = ("evaluate", "decoding", "metrics")
 #: Tables that show what was evaluated, and those that show training alone.
 EVALUATED_TABLES: Final = frozenset({"scores", "cross-dataset", "fluency", "decoding", "win-rates", "cases", "pareto"})
@@ -65,7 +65,7 @@ def load_benchmark(
     root = overlay.apply(root, settings, problems)
     source = root.place.source
     values = {key: node for key, node in root.items.items() if node.value is not None}
-    top = Part("", Place(source, 1, 1), values)
+    top = FilePart("", Place(source, 1, 1), values)
     context = Context(registry, problems, path.absolute().parent)
     resolved = _Resolver(top, context, _names(whole)).resolve(name, overlay.recorded(settings))
     problems.stop(source)
@@ -77,7 +77,7 @@ def profiles(path: Path) -> tuple[str, ...]:
     """Return the names of a file's profiles, in its order.
 
     Raises:
-        InputError: the file cannot be read, or is no mapping.
+        InputError: the file cannot be read, or is not a mapping.
     """
     problems = Problems()
     root = _read(path, problems)
@@ -88,7 +88,7 @@ def profiles(path: Path) -> tuple[str, ...]:
 def _read(path: Path, problems: Problems) -> Node:
     root = read_file(path, problems)
     if not root.is_mapping:
-        what = "is empty" if root.value is None else "is no mapping"
+        what = "is empty" if root.value is None else "is not a mapping"
         hint = "a benchmark file begins like this: benchmark: my-benchmark"
         raise InputError(what, where=str(root.place), expected="key: value", hint=hint)
     return root
@@ -111,7 +111,7 @@ def _names(whole: Node) -> set[str]:
 
 
 class _Resolver:
-    def __init__(self, top: Part, context: Context, names: set[str]) -> None:
+    def __init__(self, top: FilePart, context: Context, names: set[str]) -> None:
         self.top = top
         self.context = context
         self.problems = context.problems
@@ -141,8 +141,8 @@ class _Resolver:
         if "tune" in self.top.values:
             tuned, methods = self._tune(recipe_part, methods, metrics, scored, head)
             check_held_out(self.top, self.context, validation, evaluate)
-        check_together(self.top, self.context, models, train, validation, evaluate, methods, metrics, decoding, recipe,
-                       scored)  # fmt: skip
+        parts = FileParts(models, train, validation, evaluate, methods, metrics, decoding, recipe, scored)
+        check_together(self.top, self.context, parts)
         check_pareto(self.top.values.get("pareto"), metrics, self.context)
         compared = self._one("compare", lambda node, _: compare(node, methods, self.context))
         check_groups(self.top, self.context, {"train": train, "validation": validation})
@@ -184,7 +184,7 @@ class _Resolver:
         """Whether ``name`` may be absent: nothing is evaluated, because training is timed."""
         return name in EVALUATION and "timing" in self.top.values and not self.top.values.keys() & {*EVALUATION}
 
-    def _part(self, name: str) -> Part:
+    def _part(self, name: str) -> FilePart:
         return part_of(self.top.values.get(name), name, self.top.place, self.problems)
 
     def _head(self) -> Head | None:
@@ -198,7 +198,7 @@ class _Resolver:
                         what, expected = "nothing is evaluated that this table could show", ", ".join(EVALUATION)
                         self.problems.add(node.place, what, key=name, got=node.value, expected=expected)
                     if (type(node.value), node.value) in seen:
-                        self.problems.add(node.place, "stands in the list twice", key=name, got=node.value)
+                        self.problems.add(node.place, "is listed twice", key=name, got=node.value)
                     seen.add((type(node.value), node.value))
         return head
 
@@ -248,7 +248,7 @@ class _Resolver:
         part = self._part("template")
         return check_template(check(Template, part, self.problems), part, self.problems)
 
-    def _recipe(self) -> tuple[Recipe | None, Part]:
+    def _recipe(self) -> tuple[Recipe | None, FilePart]:
         part = self._part("recipe")
         recipe = check(Recipe, part, self.problems)
         return recipe, part
@@ -278,7 +278,7 @@ class _Resolver:
             self.problems.add(node.place, "names no way to decode", key="decoding", expected="name: {settings}")
         return found
 
-    def _methods(self, recipe: Part) -> list[tuple[Node, MethodEntry | None]]:
+    def _methods(self, recipe: FilePart) -> list[tuple[Node, MethodEntry | None]]:
         rows: list[Node] = []
         for index, node in enumerate(self._elements("methods")):
             rows += expand(overlay.as_mapping(node, "use"), overlay.entry_key("methods", index, node), self.problems)
@@ -293,7 +293,7 @@ class _Resolver:
 
     def _tune(
         self,
-        recipe: Part,
+        recipe: FilePart,
         methods: list[tuple[Node, MethodEntry | None]],
         metrics: list[tuple[Node, MetricUse | None]],
         scored: Reward | None,
@@ -329,5 +329,5 @@ class _Resolver:
         elif path is None and not is_model_name(scorer.model):
             expected = "start, a name in models, a hub name, or a name that sources gives a folder"
             got = printable(scorer.model)
-            self.problems.add(place, "is no model", key=part.path("model"), got=got, expected=expected)
+            self.problems.add(place, "is not the name of a model", key=part.path("model"), got=got, expected=expected)
         return scorer

@@ -8,9 +8,9 @@ from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
 from harness.benchmark.data import data_use, gives_pairs, model, provided, same_rows
-from harness.benchmark.methods import check_recipe
+from harness.benchmark.methods import merged_recipe
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.sections import Part, check, part_of
+from harness.benchmark.sections import FilePart, Inherited, check, part_of
 from harness.benchmark.source import Node
 from harness.spec.benchmark import DataUse, RewardModel
 from harness.spec.recipe import Recipe
@@ -38,12 +38,12 @@ _IDLE: Final = {
 
 
 class _Shell(RewardModel):
-    """The keys of the section that are no options, data or recipe."""
+    """The keys of the section that are neither options, nor data, nor recipe."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-def reward_model(node: Node, recipe: Part, train: DataUse | None, context: Context) -> RewardModel | None:
+def reward_model(node: Node, recipe: FilePart, train: DataUse | None, context: Context) -> RewardModel | None:
     """Return the reward model; ``recipe`` and ``train`` are the file's."""
     problems = context.problems
     before = len(problems)
@@ -61,7 +61,7 @@ def reward_model(node: Node, recipe: Part, train: DataUse | None, context: Conte
     return _trained(part, recipe, train, context) if "use" in given else _existing(part, context)
 
 
-def _trained(part: Part, recipe: Part, train: DataUse | None, context: Context) -> RewardModel | None:
+def _trained(part: FilePart, recipe: FilePart, train: DataUse | None, context: Context) -> RewardModel | None:
     problems = context.problems
     before = len(problems)
     for name in _EXISTING:
@@ -95,7 +95,7 @@ def _trained(part: Part, recipe: Part, train: DataUse | None, context: Context) 
     )  # fmt: skip
 
 
-def _existing(part: Part, context: Context) -> RewardModel | None:
+def _existing(part: FilePart, context: Context) -> RewardModel | None:
     problems = context.problems
     before = len(problems)
     for name in _TRAINED:
@@ -113,7 +113,7 @@ def _existing(part: Part, context: Context) -> RewardModel | None:
     return RewardModel(model=found, test=tested, normalise=shell.normalise)
 
 
-def _model(part: Part, context: Context) -> Model | None:
+def _model(part: FilePart, context: Context) -> Model | None:
     """Return the model, from ``model``, ``path`` and ``revision`` of the section itself."""
     node = part.values["model"]
     if node.is_mapping:  # with dtype or attention
@@ -130,31 +130,26 @@ def _model(part: Part, context: Context) -> Model | None:
     return found
 
 
-def _data(part: Part, name: str, split: str, context: Context) -> DataUse | None:
+def _data(part: FilePart, name: str, split: str, context: Context) -> DataUse | None:
     node = part.values.get(name)
     return None if node is None else data_use(node, part.path(name), split, context, part.place)
 
 
-def _check_pairs(part: Part, name: str, use: DataUse | None, context: Context) -> None:
+def _check_pairs(part: FilePart, name: str, use: DataUse | None, context: Context) -> None:
     if use is not None and not gives_pairs(use):
         what = f"a reward model is judged by preferences, and {use.dataset} provides {provided(use)}"
         context.problems.add(part.at(name), what, key=part.path(name), expected="a data set of preferences")
 
 
-def _recipe(part: Part, recipe: Part, context: Context) -> Recipe | None:
+def _recipe(part: FilePart, recipe: FilePart, context: Context) -> Recipe | None:
     """Return the file's recipe with one epoch, and the section's own keys over it."""
     own = part_of(part.values.get("recipe"), part.path("recipe"), part.place, context.problems)
     for name, why in _IDLE.items():
         if name in own.values:
             context.problems.add(own.at(name), "means nothing for a reward model", key=own.path(name), hint=why)
-    lent = {"epochs": (1, part.place, "the default of a reward model")}
-    values = {key: node for key, node in recipe.values.items() if key not in (*lent, *_IDLE)} | dict(own.values)
-    whole = Part(own.key, own.place, values, {key: lent[key] for key in lent if key not in own.values})
-    found = check(Recipe, whole, context.problems)
-    if found is not None:
-        shared = Part(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, whole.lent)
-        check_recipe(found, whole, shared, context, branch=False)
-    return found
+    learnt = {key: node for key, node in recipe.values.items() if key not in _IDLE}
+    inherited = {"epochs": Inherited(1, part.place, "the default of a reward model")}
+    return merged_recipe(own, FilePart(recipe.key, recipe.place, learnt), inherited, context, branch=False)
 
 
 def _trainers(context: Context) -> str:

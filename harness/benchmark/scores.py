@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
-from harness.benchmark.sections import Part, check, check_label, part_of
+from harness.benchmark.sections import FilePart, check, check_label, part_of
 from harness.errors import suggest
 from harness.spec.benchmark import MetricUse
 from harness.spec.reward import Reward, RewardUse
@@ -61,7 +61,7 @@ def reward(node: Node, context: Context) -> Reward | None:
     return Reward(parts=parts, aggregate=shell.aggregate)
 
 
-def _part(part: Part, context: Context, hints: dict[str, str]) -> RewardUse | None:
+def _part(part: FilePart, context: Context, hints: dict[str, str]) -> RewardUse | None:
     registration = context.registration("reward", part.values.get("use"), part, "use")
     given = {} if "use" in part.values else {"use": "?"}
     use = check(RewardUse, part.only(PART_KEYS), context.problems, **given)
@@ -74,7 +74,7 @@ def _part(part: Part, context: Context, hints: dict[str, str]) -> RewardUse | No
 
 
 def check_weights(node: Node, entry: MethodEntry, reward: Reward | None, context: Context) -> None:
-    """Add weights that a method's entry gives to what is no part of the reward, or that nothing would read."""
+    """Add weights that a method's entry gives to what is not part of the reward, or that nothing would read."""
     registration = context.registry.get("method", entry.use)
     assert isinstance(registration, MethodRegistration)
     weights, key = node.items["reward_weights"], f"methods.{entry.label}.reward_weights"

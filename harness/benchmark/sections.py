@@ -1,11 +1,11 @@
-"""One mapping of the file against one pydantic model, with every mistake blamed on the line it stands in."""
+"""One mapping of the file against one pydantic model, with every mistake blamed on its own line."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,16 +36,38 @@ _WORDS: Final = {
 _QUOTED: Final = re.compile(r"'([^']*)'")
 
 
+class Inherited(NamedTuple):
+    """A value that the file does not write out, such as one of a preset."""
+
+    value: Any
+    place: Place
+    """What to blame for it."""
+    source: str
+    """Who says so, in the words of a message."""
+
+
 @dataclass(frozen=True)
-class Part:
+class Keys:
+    """The keys that a mapping may have, for what is said of an unknown one."""
+
+    names: Collection[str]
+    """Which a misspelt one is compared with."""
+    noun: str = "key"
+    """What messages call a key."""
+    hints: Mapping[str, str] = field(default_factory=dict)
+    """Where some unknown keys belong."""
+
+
+@dataclass(frozen=True)
+class FilePart:
     """A mapping as it is checked: its values, where each came from, and what to blame for what is missing."""
 
     key: str
     """Path of the mapping in the file, as ``-o`` would name it; empty for the file itself."""
     place: Place
     values: Mapping[str, Node]
-    lent: Mapping[str, tuple[Any, Place, str]] = field(default_factory=dict)
-    """Values that the file does not write out: (value, place to blame, who says so), such as those of a preset."""
+    inherited: Mapping[str, Inherited] = field(default_factory=dict)
+    """Values that the file does not write out."""
 
     def path(self, *names: str | int) -> str:
         """Return the path of something in the mapping: ``methods.eso.temperatures[1]``."""
@@ -55,58 +77,46 @@ class Part:
         return text
 
     def at(self, name: str) -> Place:
-        """Return the place of a value, else of what lent it, else of the mapping."""
+        """Return the place of a value, else of what it is inherited from, else of the mapping."""
         if name in self.values:
             return self.values[name].place
-        return self.lent[name][1] if name in self.lent else self.place
+        return self.inherited[name].place if name in self.inherited else self.place
 
-    def only(self, names: Collection[str]) -> Part:
+    def only(self, names: Collection[str]) -> FilePart:
         """Return the part with some of the keys alone."""
-        return Part(self.key, self.place, {name: node for name, node in self.values.items() if name in names})
+        return FilePart(self.key, self.place, {name: node for name, node in self.values.items() if name in names})
 
-    def without(self, names: Collection[str]) -> Part:
+    def without(self, names: Collection[str]) -> FilePart:
         """Return the part without some of the keys."""
-        return Part(self.key, self.place, {name: node for name, node in self.values.items() if name not in names})
+        return FilePart(self.key, self.place, {name: node for name, node in self.values.items() if name not in names})
 
     def plain(self) -> dict[str, Any]:
-        """Return the values as plain data, with what was lent below what stands in the file."""
-        lent = {name: value for name, (value, _, _) in self.lent.items()}
-        return lent | {name: node.plain() for name, node in self.values.items()}
+        """Return the values as plain data; what the file writes out is stronger than what is inherited."""
+        inherited = {name: one.value for name, one in self.inherited.items()}
+        return inherited | {name: node.plain() for name, node in self.values.items()}
 
 
-def part_of(node: Node | None, key: str, otherwise: Place, problems: Problems) -> Part:
+def part_of(node: Node | None, key: str, otherwise: Place, problems: Problems) -> FilePart:
     """Return a mapping of the file as a part; an absent one is empty, and anything else is a mistake."""
     if node is None or node.value is None:
-        return Part(key, otherwise, {})
+        return FilePart(key, otherwise, {})
     if not node.is_mapping:
         problems.add(node.place, "is wrong", key=key, got=node.plain(), expected="a mapping: key: value")
-    return Part(key, node.key or node.place, node.items)
+    return FilePart(key, node.key or node.place, node.items)
 
 
-def check(model: type[Checked], part: Part, problems: Problems, **given: Any) -> Checked | None:
+def check(model: type[Checked], part: FilePart, problems: Problems, **given: Any) -> Checked | None:
     """Return ``part`` as a ``model``, or None after adding what is wrong with it.
 
     Types are taken as written (JSON's strict mode): neither ``"5"`` nor ``true`` is a number. ``given`` are values that
     the caller settles.
     """
     text = json.dumps(part.plain() | given, allow_nan=False)
-    return attempt(lambda: model.model_validate_json(text, strict=True), part, problems, names=model.model_fields)
+    return attempt(lambda: model.model_validate_json(text, strict=True), part, problems, Keys(model.model_fields))
 
 
-def attempt(
-    validate: Callable[[], Checked],
-    part: Part,
-    problems: Problems,
-    *,
-    names: Collection[str],
-    noun: str = "key",
-    hints: Mapping[str, str] | None = None,
-) -> Checked | None:
-    """Call ``validate`` and return what it gives, or None after adding every mistake it reports.
-
-    ``names`` are the known keys, which a misspelt one is compared with; ``noun`` is what messages call a key; ``hints``
-    say of some unknown keys where they belong.
-    """
+def attempt(validate: Callable[[], Checked], part: FilePart, problems: Problems, keys: Keys) -> Checked | None:
+    """Call ``validate`` and return what it gives, or None after adding every mistake it reports."""
     try:
         return validate()
     except ValidationError as error:
@@ -116,11 +126,11 @@ def attempt(
                 continue  # elements that are wrong themselves do not count as absent too
             grouped.setdefault(_find(part, detail), []).append(detail)
         for (place, key), details in grouped.items():
-            _add(place, key, details, part, problems, names, noun, hints or {})
+            _add(place, key, details, part, problems, keys)
         return None
 
 
-def _find(part: Part, detail: ErrorDetails) -> tuple[Place, str]:
+def _find(part: FilePart, detail: ErrorDetails) -> tuple[Place, str]:
     """Return place and path of a mistake; what pydantic adds to the path of a union's member is left out."""
     names: list[str | int] = []
     node: Node | None = None
@@ -131,8 +141,8 @@ def _find(part: Part, detail: ErrorDetails) -> tuple[Place, str]:
             node = node.elements[name]
         elif isinstance(name, str) and values and name in values:
             node = values[name]
-        elif isinstance(name, str) and not names and name in part.lent:
-            return part.lent[name][1], part.path(name)
+        elif isinstance(name, str) and not names and name in part.inherited:
+            return part.inherited[name].place, part.path(name)
         elif detail["type"] == "missing" and name == detail["loc"][-1]:
             return (node.key or node.place if node else place), part.path(*names, name)
         else:
@@ -144,40 +154,33 @@ def _find(part: Part, detail: ErrorDetails) -> tuple[Place, str]:
     return place, part.path(*names)
 
 
-def _add(
-    place: Place,
-    key: str,
-    details: list[ErrorDetails],
-    part: Part,
-    problems: Problems,
-    names: Collection[str],
-    noun: str,
-    hints: Mapping[str, str],
-) -> None:
+def _add(place: Place, key: str, details: list[ErrorDetails], part: FilePart, problems: Problems, keys: Keys) -> None:
     detail = details[0]
     top = str(detail["loc"][0]) if detail["loc"] else ""
+    inherited_from = _inherited_from(part, top)
     if detail["type"] == "extra_forbidden":
+        names, hints = keys.names, keys.hints
         if len(detail["loc"]) > 1:  # within an option that is a mapping itself: its keys are not known here
-            names, hints, top = {"": None}, {}, ""
+            names, hints, top = {""}, {}, ""
         near = suggest(top, names)
         expected = None if near or len(names) > 12 or "" in names else f"one of {', '.join(sorted(names))}"
-        expected = f"no {noun.partition(' ')[0]}s at all" if not names else expected
-        problems.add(place, f"unknown {noun}", key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
+        expected = f"no {keys.noun.partition(' ')[0]}s at all" if not names else expected
+        problems.add(place, f"unknown {keys.noun}", key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
     elif detail["type"] == "missing":
         problems.add(place, "is missing", key=key)
     elif detail["type"] in {"value_error", "assertion_error"}:
         said = str(detail.get("ctx", {}).get("error", detail["msg"]))
         got = {} if isinstance(detail["input"], (dict, list)) else {"got": detail["input"]}
-        problems.add(place, said, key=key, hint=_lender(part, top), **got)
+        problems.add(place, said, key=key, hint=inherited_from, **got)
     else:
         expected = _expected(details)
         near = suggest(str(detail["input"]), _QUOTED.findall(expected))
         got = detail["input"]
-        problems.add(place, "is wrong", key=key, got=got, expected=expected, did_you_mean=near, hint=_lender(part, top))
+        problems.add(place, "is wrong", key=key, got=got, expected=expected, did_you_mean=near, hint=inherited_from)
 
 
-def _lender(part: Part, name: str) -> str | None:
-    return f"{part.lent[name][2]} says so" if name in part.lent and name not in part.values else None
+def _inherited_from(part: FilePart, name: str) -> str | None:
+    return f"{part.inherited[name].source} says so" if name in part.inherited and name not in part.values else None
 
 
 def _expected(details: list[ErrorDetails]) -> str:
@@ -203,7 +206,7 @@ def label_mistake(label: str) -> str | None:
 
 def check_label(node: Node, key: str, problems: Problems) -> None:
     """Add what is wrong with a label."""
-    mistake = label_mistake(node.value) if isinstance(node.value, str) else "is no text"
+    mistake = label_mistake(node.value) if isinstance(node.value, str) else "is not a text"
     if mistake:
         expected = "printable text without / and \\"
         problems.add(node.place, mistake, key=key, got=node.plain(), expected=expected)

@@ -1,7 +1,7 @@
 """Reading YAML 1.2 with the line and column of every key and value, within bounds that no file can exceed.
 
 The text is read as a stream of events (ruamel.yaml), so that a hostile file is refused while it is read: nothing is
-constructed from tags, an alias counts for as many values as it stands for, and depth and size are bounded.
+constructed from tags, an alias counts for as many values as it repeats, and depth and size are bounded.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class _Builder:
     def _alias(self, event: Any) -> Node:
         name = clean(str(event.anchor))
         if event.anchor in self._open:
-            raise self._error(event, f"alias *{name} stands inside its own anchor")
+            raise self._error(event, f"alias *{name} is inside its own anchor")
         if event.anchor not in self._anchors:
             raise self._error(event, f"alias *{name} has no anchor before it")
         node, size = self._anchors[event.anchor]
@@ -244,7 +244,7 @@ class _Builder:
             if name in items:
                 first = items[name].key
                 line = f" (first in line {first.line})" if first and first.line else ""
-                self._note(event, f"key {show(name)} stands here a second time{line}")
+                self._note(event, f"key {show(name)} is here a second time{line}")
             elif name is not None:
                 items[name] = replace(child, key=self._place(event))
         return Node(items, self._place(start))
@@ -276,7 +276,7 @@ class _Builder:
         if text in _BOOLS:
             return _BOOLS[text]
         if _NOT_FINITE.fullmatch(text):
-            self._note(event, f"{text} is no number that a benchmark can use")
+            self._note(event, f"{text} is not a number that a benchmark can use")
         elif _INTEGER.fullmatch(text):
             number = int(text, 0 if text[:2] in {"0o", "0x"} else 10) if len(text) < 40 else 1 << 64
             if abs(number) < 1 << 63:

@@ -27,10 +27,10 @@ def entry_label(entry: Node) -> str | None:
 
 
 def expand(entry: Node, key: str, problems: Problems) -> list[Node]:
-    """Return the entries that ``entry`` stands for, each with its own label: ``eso[coef=0.1]``.
+    """Return the entries that ``entry`` means, each with its own label: ``eso[coef=0.1]``.
 
     A key of ``sweep`` is an option of the method, ``recipe.NAME`` or ``reward_weights.PART``. Mistakes are added to
-    ``problems``, and the entry then stands for itself without the sweep.
+    ``problems``, and the entry is then returned without the sweep.
     """
     sweep = entry.items.get("sweep")
     if sweep is None:
@@ -62,7 +62,7 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
         if below in holder.items and name not in {"use", "label"}:
             own = holder.items[below].place
             blamed = (values.key or at) if own.line else own  # line 0: given by -o, after the sweep
-            what = f"{name} stands both in the sweep and in the entry"
+            what = f"{name} is both in the sweep and in the entry"
             problems.add(blamed, what, key=path, hint=f"to override a sweep: -o methods.LABEL.sweep.{name}=[…]")
         if name in {"use", "label", "preset", "sweep", "start", "active", *_BELOW}:
             expected = "an option of the method, recipe.NAME or reward_weights.PART"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from harness.benchmark.problems import Problems
-    from harness.benchmark.sections import Part
+    from harness.benchmark.sections import FilePart
     from harness.spec.model import Template
 
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<broken>\{[^{}]*\}?|\})")
 
 
-def check_template(template: Template | None, part: Part, problems: Problems) -> Template | None:
+def check_template(template: Template | None, part: FilePart, problems: Problems) -> Template | None:
     """Return the template with ``truncate`` settled, after adding what is wrong with its placeholders.
 
     Where ``truncate`` is not given and its default does not appear, the only field of the text is cut.
@@ -24,7 +24,7 @@ def check_template(template: Template | None, part: Part, problems: Problems) ->
     short = template.text_without_context
     others = fields if short is None else _fields("text_without_context", short, part, problems)
     if not fields:
-        hint = "{instruction} stands for the field of a row"
+        hint = "{instruction} means the field of a row"
         problems.add(part.at("text"), "names no field of the data", key=part.path("text"), hint=hint)
         return None
     truncate = template.truncate
@@ -40,7 +40,7 @@ def check_template(template: Template | None, part: Part, problems: Problems) ->
     return template.model_copy(update={"truncate": truncate})
 
 
-def _fields(name: str, text: str, part: Part, problems: Problems) -> list[str]:
+def _fields(name: str, text: str, part: FilePart, problems: Problems) -> list[str]:
     fields = []
     for piece in _PIECE.finditer(text):
         if piece["broken"]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Place
-    from harness.benchmark.sections import Part
+    from harness.benchmark.sections import FilePart
     from harness.benchmark.source import Node
     from harness.spec.benchmark import DataUse, MetricUse
 
@@ -46,7 +46,7 @@ class _Swept:
     """One option of some rows, and the values to try."""
 
     values: Node
-    """The list; its key is where the pattern stands."""
+    """The list; its key is where the pattern is written."""
     pattern: str
     option: str
     """As a sweep would name it: ``coef``, ``recipe.NAME`` or ``reward_weights.PART``."""
@@ -62,13 +62,13 @@ class Rows:
     entries: Sequence[MethodEntry | None]
     """None for a row that is wrong by itself."""
     listed: Sequence[Node]
-    """The elements of ``methods`` as they stand."""
+    """The elements of ``methods`` as they are written."""
     resolve: Callable[[Node, str], MethodEntry | None]
     """Makes an entry of a node; its mistakes are blamed on the values in the node."""
 
 
 def tune(
-    top: Part, context: Context, rows: Rows, metrics: Sequence[tuple[Node, MetricUse | None]], seeds: Sequence[int]
+    top: FilePart, context: Context, rows: Rows, metrics: Sequence[tuple[Node, MetricUse | None]], seeds: Sequence[int]
 ) -> tuple[Tune | None, list[MethodEntry | None]]:
     """Return what chooses, and the entries with what is tried for each; mistakes are added to the context."""
     problems = context.problems
@@ -80,7 +80,7 @@ def tune(
     for seed in chosen:
         if seed not in seeds:
             expected = f"one of {', '.join(str(known) for known in seeds)}"
-            problems.add(part.at("seeds"), "is no seed of the file", key="tune.seeds", got=seed, expected=expected)
+            problems.add(part.at("seeds"), "is not a seed of the file", key="tune.seeds", got=seed, expected=expected)
     if len(set(chosen)) < len(chosen):
         problems.add(part.at("seeds"), "has a seed twice", key="tune.seeds", got=list(chosen))
     if keys is None or metric is None or not seeds:
@@ -97,7 +97,7 @@ def tune(
 
 
 def check_held_out(
-    top: Part, context: Context, validation: DataUse | None, evaluate: Sequence[tuple[Node, DataUse | None]]
+    top: FilePart, context: Context, validation: DataUse | None, evaluate: Sequence[tuple[Node, DataUse | None]]
 ) -> None:
     """Add what is wrong with the data that a choice is made on: there is none, or the tables report it."""
     node = top.values["tune"]
@@ -126,7 +126,7 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
     if any(value in plain[:index] for index, value in enumerate(plain)):
         wrong("has a value twice", values.place, got=plain)
     if not name.startswith(_METHODS):
-        wrong("is no option of methods", expected="methods.ROWS.OPTION", did_you_mean=f"{_METHODS}*.{name}")
+        wrong("is not an option of methods", expected="methods.ROWS.OPTION", did_you_mean=f"{_METHODS}*.{name}")
         return None
     known = list(dict.fromkeys(each for entry in rows.entries if entry for each in (entry.label, entry.use)))
     rest = name.removeprefix(_METHODS)
@@ -154,7 +154,7 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         sweep = element.items.get("sweep")
         if sweep is not None and option in sweep.items and any(rows.nodes[i].place == element.place for i in found):
             hint = "a row either has a value each, or is given the best"
-            wrong(f"{option} stands in a sweep of {entry_label(element)} too", hint=hint)
+            wrong(f"{option} is in a sweep of {entry_label(element)} too", hint=hint)
     return _Swept(values, name, option, found) if found else None
 
 
@@ -196,7 +196,7 @@ def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
 
 
 def _with_trials(index: int, swept: Sequence[_Swept], rows: Rows, context: Context) -> MethodEntry | None:
-    """Return a row's entry with every combination of the values, each checked as if it stood in the entry."""
+    """Return a row's entry with every combination of the values, each checked as if it were written in the entry."""
     entry, node = rows.entries[index], rows.nodes[index]
     if entry is None:
         return None
@@ -229,7 +229,7 @@ def setting(entry: MethodEntry, option: str) -> Any:
     return entry.reward_weights[below] if above else entry.options[option]
 
 
-def _metric(part: Part, context: Context, metrics: Sequence[tuple[Node, MetricUse | None]]) -> str | None:
+def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, MetricUse | None]]) -> str | None:
     """Return ``metric.column`` of what chooses; the headline of the first score metric where the file names none."""
     if any(use is None for _, use in metrics):
         return None  # said already

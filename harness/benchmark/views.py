@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from harness.benchmark.context import Context
     from harness.benchmark.problems import Problems
-    from harness.benchmark.sections import Part
+    from harness.benchmark.sections import FilePart
     from harness.benchmark.source import Node
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
     from harness.spec.decoding import Decoding
@@ -29,12 +29,12 @@ def cases(
     """Return the section ``cases``; the data set and the decoding are the file's first where it names none."""
     part = part_of(node, "cases", node.place, problems)
     uses = [str(use.label) for _, use in evaluate if use]
-    known = {"dataset": uses, "decoding": list(decoding)}
-    lent = {key: (names or ["?"])[0] for key, names in known.items() if key not in part.values}
-    found = check(Cases, part, problems, **lent)
+    choices = {"dataset": uses, "decoding": list(decoding)}
+    first = {key: (names or ["?"])[0] for key, names in choices.items() if key not in part.values}
+    found = check(Cases, part, problems, **first)
     if found is None:
         return None
-    for key, names in known.items():
+    for key, names in choices.items():
         name = getattr(found, key)
         if names and name not in names:
             what = f"names no {'data set of evaluate' if key == 'dataset' else key}"
@@ -54,13 +54,15 @@ def compare(node: Node, methods: Sequence[tuple[Node, MethodEntry | None]], cont
     whole = all(entry for _, entry in methods)  # a row that is wrong itself may be the one that is meant
     if found is not None and found.baseline is not None and whole and found.baseline not in rows:
         near = suggest(found.baseline, rows)
-        what = "the untrained model is part of no comparison" if found.baseline == "base" else "no row has this label"
+        what = (
+            "the untrained model is not part of any comparison" if found.baseline == "base" else "no row has this label"
+        )
         context.problems.add(part.at("baseline"), what, key=part.path("baseline"), got=found.baseline,
                              expected=f"one of {', '.join(rows)}", did_you_mean=near)  # fmt: skip
     return found
 
 
-def check_groups(top: Part, context: Context, uses: Mapping[str, DataUse | None]) -> None:
+def check_groups(top: FilePart, context: Context, uses: Mapping[str, DataUse | None]) -> None:
     """Say that prompts that no table compares rows on are grouped."""
     for name, use in uses.items():
         node = top.values.get(name)
@@ -92,5 +94,5 @@ def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | No
             hint = f"write -{name} where less is better, +{name} where more is"
             context.problems.add(element.place, what, key=key, got=element.value, hint=hint)
         if name in seen:
-            context.problems.add(element.place, "stands in the list twice", key=key, got=element.value)
+            context.problems.add(element.place, "is listed twice", key=key, got=element.value)
         seen.add(name)

@@ -22,7 +22,7 @@ from harness.report.table import folded, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from harness.report.columns import Column, Columns
+    from harness.report.columns import ComparedColumn, ComparedColumns
     from harness.report.results import ResultRow, Results
     from harness.report.table import Heading, Table, TableCell
     from harness.report.written import Written
@@ -48,7 +48,7 @@ class _Column(NamedTuple):
         return textwrap.wrap(self.label, width, break_long_words=False) or [""]
 
 
-def views(columns: Columns) -> list[View]:
+def views(columns: ComparedColumns) -> list[View]:
     """Return what the verdict is made of: the columns of the headline table, model by model."""
     results = columns.results
     if not results.evaluated:
@@ -56,12 +56,12 @@ def views(columns: Columns) -> list[View]:
     return [_view(columns, column, model) for model in results.models for column in summary_columns(columns)]
 
 
-def sentences(columns: Columns) -> list[str]:
+def sentences(columns: ComparedColumns) -> list[str]:
     """Return the verdict of a run."""
     return verdict(views(columns), seeds=len(columns.results.seeds))
 
 
-def _view(columns: Columns, column: Column, model: str) -> View:
+def _view(columns: ComparedColumns, column: ComparedColumn, model: str) -> View:
     results = columns.results
     rows = [row for row in results.rows if row.model == model]
     baseline = next((row for row in rows if row.label == results.baseline), None)
@@ -78,7 +78,7 @@ def _view(columns: Columns, column: Column, model: str) -> View:
     )
 
 
-def _contrast(columns: Columns, column: Column, row: ResultRow, baseline: ResultRow) -> Contrast | None:
+def _contrast(columns: ComparedColumns, column: ComparedColumn, row: ResultRow, baseline: ResultRow) -> Contrast | None:
     place = column.place
     cells = [each.cells.get((place.dataset, place.decoding)) for each in (row, baseline)]
     ours, theirs = (cell.matrix(place.metric, place.column, columns.results.seeds) if cell else None for cell in cells)
@@ -94,7 +94,7 @@ def _contrast(columns: Columns, column: Column, row: ResultRow, baseline: Result
     return Contrast(row.label, baseline.label, found.estimate * scale, *ends, claimed=found.claimed)
 
 
-def _where(column: Column, results: Results) -> str:
+def _where(column: ComparedColumn, results: Results) -> str:
     """Name a column in a sentence; with the decoding, where its data set has several."""
     dataset, decoding = column.place.dataset, column.place.decoding
     decodings: Mapping[str, Mapping[str, float]] = results.manifest["decodings"]

@@ -13,14 +13,14 @@ from harness.report.statistics import SEEDS_FOR_CLAIMS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.report.columns import Column
+    from harness.report.columns import ComparedColumn
     from harness.report.differences import Compared, Difference
     from harness.report.results import Results
 
 _COLUMNS = "Nothing corrects over columns: of twenty, one calls something by chance."
 
 
-def claim_lines(columns: Sequence[Column], results: Results) -> list[str]:
+def claim_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
     """Say what the differences mean and how large one could have been found, or why nothing is claimed."""
     compared = [column for column in columns if not column.place.corpus]
     found = [comparison for column in compared for comparison in column.comparisons.values()]
@@ -105,7 +105,7 @@ def _shown_anyway(said: Sequence[Difference], results: Results) -> list[str]:
     return []
 
 
-def _groups(columns: Sequence[Column], results: Results) -> list[str]:
+def _groups(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
     """Say which prompts count as one."""
     named = {column.place.dataset: group_column(results, column.place.dataset) for column in columns}
     return [
@@ -115,7 +115,7 @@ def _groups(columns: Sequence[Column], results: Results) -> list[str]:
     ]
 
 
-def _sizes(column: Column) -> str:
+def _sizes(column: ComparedColumn) -> str:
     """Return the smallest and the largest difference that could be found in a column, as text."""
     every = [size for comparison in column.comparisons.values() for size in _found(comparison)]
     if not every:
@@ -128,9 +128,9 @@ def _found(comparison: Compared) -> list[float]:
     return [pair.detectable for pair in comparison.pairs.values() if not math.isnan(pair.detectable)]
 
 
-def _headlines(columns: Sequence[Column], results: Results) -> list[Column]:
+def _headlines(columns: Sequence[ComparedColumn], results: Results) -> list[ComparedColumn]:
     """Return one column for each metric, data set and decoding: its headline, or the first of those that are shown."""
-    chosen: dict[tuple[str, str, str], Column] = {}
+    chosen: dict[tuple[str, str, str], ComparedColumn] = {}
     for column in columns:
         place = column.place
         headline = next(known["headline"] for known in results.manifest["metrics"] if known["use"] == place.metric)

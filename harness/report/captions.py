@@ -12,7 +12,7 @@ from harness.report.statistics import SEEDS_FOR_CLAIMS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.report.columns import Column, Columns
+    from harness.report.columns import ComparedColumn, ComparedColumns
     from harness.report.results import Results
     from harness.report.table import TableRow
 
@@ -86,7 +86,7 @@ def scale_lines(results: Results) -> list[str]:
     return [f"Shown times 100: {', '.join(dict.fromkeys(labels))}."] if labels else []
 
 
-def corpus_lines(columns: Sequence[Column], results: Results) -> list[str]:
+def corpus_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
     """Say how numbers that are no mean over answers are treated."""
     labels = dict.fromkeys(c.described["label"] for c in columns if c.place.corpus and c.heading.shown)
     if not labels:
@@ -99,7 +99,7 @@ def corpus_lines(columns: Sequence[Column], results: Results) -> list[str]:
     return [f"One number for all answers of a seed, and part of no comparison: {', '.join(labels)}; {how}."]
 
 
-def missing_lines(columns: Sequence[Column], rows: Sequence[TableRow]) -> list[str]:
+def missing_lines(columns: Sequence[ComparedColumn], rows: Sequence[TableRow]) -> list[str]:
     """Say where answers have no value (too short for an n-gram, empty): they are counted, never scored as 0."""
     said = []
     for column in columns:
@@ -114,7 +114,7 @@ def missing_lines(columns: Sequence[Column], rows: Sequence[TableRow]) -> list[s
     )
 
 
-def note_lines(columns: Sequence[Column], results: Results) -> list[str]:
+def note_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
     """Say what the metrics of a table say of some answers, such as why they have no value: the most of any row."""
     most: dict[tuple[str, str], int] = {}
     for metric, dataset, decoding in dict.fromkeys((c.place.metric, *c.place[:2]) for c in columns):
@@ -189,7 +189,7 @@ def scorer_lines(results: Results) -> list[str]:
     ]
 
 
-def sharpening_lines(columns: Columns, shown: Sequence[Column]) -> list[str]:
+def sharpening_lines(columns: ComparedColumns, shown: Sequence[ComparedColumn]) -> list[str]:
     """Name the rows that stand above the supervised row at temperature 1 and nowhere else."""
     results = columns.results
     warm = {name for name, settings in results.manifest["decodings"].items() if is_plain(settings)}

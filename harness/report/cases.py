@@ -44,7 +44,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Cases:
+class CaseStudies:
     """All chosen prompts."""
 
     title: str
@@ -52,7 +52,7 @@ class Cases:
     cases: tuple[Case, ...]
 
 
-def case_studies(results: Results) -> Cases | None:
+def case_studies(results: Results) -> CaseStudies | None:
     """Return the chosen prompts of a run; None where its file chooses none.
 
     The answers are those of the first seed, and of several draws the first.
@@ -68,7 +68,7 @@ def case_studies(results: Results) -> Cases | None:
         f"Case studies: {results.manifest['title'] or results.manifest['benchmark']} ({results.manifest['profile']})"
     )
     if record is None:
-        return Cases(title, (f"{wanted['dataset']}: its rows are not stored.",), ())
+        return CaseStudies(title, (f"{wanted['dataset']}: its rows are not stored.",), ())
     rows = {row.id: row for row in record.lines(DataRow)}
     chosen = list(wanted["ids"]) or list(rows)[: wanted["count"]]
     notes = [f"No row of {wanted['dataset']} has the id {name}." for name in chosen if name not in rows]
@@ -87,7 +87,7 @@ def case_studies(results: Results) -> Cases | None:
     notes.append(
         f"Answers of seed {results.seeds[0]}; of several draws the first. The file chose the prompts, not the answers."
     )
-    return Cases(title, tuple(notes), tuple(cases))
+    return CaseStudies(title, tuple(notes), tuple(cases))
 
 
 def _name(row: ResultRow, results: Results) -> str:
@@ -125,12 +125,12 @@ def _answers(
     return {name: (found[name], True) if name in found else ("the prompt did not fit", False) for name in ids}
 
 
-def case_files(found: Cases) -> dict[str, str]:
+def case_files(found: CaseStudies) -> dict[str, str]:
     """Return ``cases.json``, ``cases.html`` and ``cases.md``."""
     return {"cases.json": dump(_json(found)), "cases.html": _html(found), "cases.md": _markdown(found)}
 
 
-def _json(found: Cases) -> dict[str, Any]:
+def _json(found: CaseStudies) -> dict[str, Any]:
     return {
         "title": found.title,
         "notes": list(found.notes),
@@ -147,11 +147,11 @@ def _json(found: Cases) -> dict[str, Any]:
     }
 
 
-def _html(found: Cases) -> str:
+def _html(found: CaseStudies) -> str:
     return render("cases.html", title=found.title, notes=found.notes, cases=found.cases)
 
 
-def _markdown(found: Cases) -> str:
+def _markdown(found: CaseStudies) -> str:
     blocks = [f"# {escaped(found.title)}", *(escaped(note) for note in found.notes)]
     for case in found.cases:
         blocks.append(f"## Prompt {escaped(case.id)}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.report.statistics import Interval
 
 
-class Place(NamedTuple):
+class ColumnKey(NamedTuple):
     """Where a number is found."""
 
     dataset: str
@@ -33,10 +33,10 @@ class Place(NamedTuple):
     """Whether it is one number for all answers of a seed, and no mean over them."""
 
 
-class Column(NamedTuple):
+class ComparedColumn(NamedTuple):
     """One column of a table, with the comparison of its rows, by model."""
 
-    place: Place
+    place: ColumnKey
     described: Mapping[str, Any]
     heading: Heading
     comparisons: Mapping[str, Compared]
@@ -46,23 +46,23 @@ class Column(NamedTuple):
     """The heading of the differences from the baseline, where there are any."""
 
 
-class Columns:
+class ComparedColumns:
     """The columns of one run; each is computed once, however many tables show it."""
 
     def __init__(self, results: Results, calculated: Calculated) -> None:
         """Compute nothing yet."""
         self.results = results
         self._calculated = calculated
-        self._cells: dict[tuple[str, str, Place], TableCell] = {}
-        self._comparisons: dict[tuple[Place, str | None], Mapping[str, Compared]] = {}
+        self._cells: dict[tuple[str, str, ColumnKey], TableCell] = {}
+        self._comparisons: dict[tuple[ColumnKey, str | None], Mapping[str, Compared]] = {}
         self._groups: dict[str, Mapping[str, str] | None] = {}
 
-    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[Column]:
+    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[ComparedColumn]:
         """Return every column of a metric on one data set, corpus numbers last."""
         listed = [(column, False) for column in metric["columns"]] + [(column, True) for column in metric["corpus"]]
         found = []
         for described, corpus in listed:
-            place = Place(dataset, decoding, metric["use"], described["name"], corpus)
+            place = ColumnKey(dataset, decoding, metric["use"], described["name"], corpus)
             name = f"{dataset}/{'corpus ' if corpus else ''}{place.metric}.{place.column}"
             heading = _heading(described, name, described["label"], dataset)
             found.append(self._column(place, described, heading))
@@ -70,38 +70,38 @@ class Columns:
 
     def headline(
         self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = ""
-    ) -> Column:
+    ) -> ComparedColumn:
         """Return the column that stands for a metric where there is room for one, under a label of its own."""
         described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
-        place = Place(dataset, decoding, metric["use"], described["name"])
+        place = ColumnKey(dataset, decoding, metric["use"], described["name"])
         name = f"{dataset}/{decoding}/{place.metric}.{place.column}"
         heading = _heading({**described, "shown": True}, name, label, group)
         return self._column(place, described, heading)
 
-    def _column(self, place: Place, described: Mapping[str, Any], heading: Heading) -> Column:
+    def _column(self, place: ColumnKey, described: Mapping[str, Any], heading: Heading) -> ComparedColumn:
         """Add the comparison of the rows, unless it is a corpus number."""
         said = f"{place.dataset} {described['label']}"
         if place.decoding != self.results.decodings[0]:
             said += f" {place.decoding}"
         if place.corpus:
-            return Column(place, described, heading, {}, said)
+            return ComparedColumn(place, described, heading, {}, said)
         baseline = self.results.baseline
         found = self._compared(place, described, None if self.results.every_pair else baseline)
         if not any(baseline in pair for comparison in found.values() for pair in comparison.pairs):
-            return Column(place, described, heading, found, said)
+            return ComparedColumn(place, described, heading, found, said)
         label = f"Δ {baseline}" if heading.group else f"{heading.label} Δ {baseline}"
         beside = replace(heading, name=f"{heading.name} Δ", label=label, higher_is_better=None)
-        return Column(place, described, replace(heading, bare=True), found, said, beside)
+        return ComparedColumn(place, described, replace(heading, bare=True), found, said, beside)
 
-    def every_pair(self, column: Column) -> Mapping[str, Compared]:
+    def every_pair(self, column: ComparedColumn) -> Mapping[str, Compared]:
         """Return the comparison of all pairs of rows, by model: what letters and the Pareto front are made of."""
         return self._compared(column.place, column.described, None)
 
-    def headings(self, shown: Sequence[Column]) -> list[Heading]:
+    def headings(self, shown: Sequence[ComparedColumn]) -> list[Heading]:
         """Return the heading of each column, followed by that of its differences from the baseline."""
         return [heading for column in shown for heading in (column.heading, column.beside) if heading]
 
-    def cells(self, row: ResultRow, shown: Sequence[Column]) -> dict[str, TableCell]:
+    def cells(self, row: ResultRow, shown: Sequence[ComparedColumn]) -> dict[str, TableCell]:
         """Return what a row has under these headings."""
         found = {}
         for column in shown:
@@ -110,7 +110,7 @@ class Columns:
                 found[column.beside.name] = self.beside(row, column)
         return found
 
-    def beside(self, row: ResultRow, column: Column) -> TableCell:
+    def beside(self, row: ResultRow, column: ComparedColumn) -> TableCell:
         """Return the difference of a row from the baseline; an untrained row has none."""
         if row.label == self.results.baseline:
             return TableCell(status="baseline")
@@ -121,14 +121,14 @@ class Columns:
         of = len(self.results.seeds)
         return TableCell(found.estimate, found.interval, seeds=found.seeds, of=of, difference=found)
 
-    def cell(self, row: ResultRow, column: Column) -> TableCell:
+    def cell(self, row: ResultRow, column: ComparedColumn) -> TableCell:
         """Return what a row has in a column."""
         key = (row.model, row.label, column.place)
         if key not in self._cells:
             self._cells[key] = self._cell(row, column)
         return self._cells[key]
 
-    def _cell(self, row: ResultRow, column: Column) -> TableCell:
+    def _cell(self, row: ResultRow, column: ComparedColumn) -> TableCell:
         place = column.place
         data = row.cells.get((place.dataset, place.decoding))
         if data is None or not data.scores.get(place.metric):
@@ -146,7 +146,7 @@ class Columns:
         letters = comparison.letters.get(row.label, "") if comparison else ""
         return TableCell(found.mean, found, letters, missing, seeds=seeds, of=of)
 
-    def own(self, data: CellData, place: Place, described: Mapping[str, Any]) -> Interval | None:
+    def own(self, data: CellData, place: ColumnKey, described: Mapping[str, Any]) -> Interval | None:
         """Return a row's mean in a column with its own interval, within the column's range."""
         values = data.matrix(place.metric, place.column, self.results.seeds)
         if values is None:
@@ -159,7 +159,7 @@ class Columns:
             self._groups[dataset] = read_groups(self.results, dataset)
         return groups_of(self.results, dataset, ids, self._groups[dataset])
 
-    def _compared(self, place: Place, described: Mapping[str, Any], baseline: str | None) -> Mapping[str, Compared]:
+    def _compared(self, place: ColumnKey, described: Mapping[str, Any], baseline: str | None) -> Mapping[str, Compared]:
         """Compare the trained rows of each model among themselves: an untrained one would only make all else vague."""
         if (place, baseline) not in self._comparisons:
             better = -1 if described["higher_is_better"] is False else 1
@@ -183,7 +183,7 @@ class Columns:
             self._comparisons[place, baseline] = found
         return self._comparisons[place, baseline]
 
-    def mean(self, row: ResultRow, place: Place) -> float | None:
+    def mean(self, row: ResultRow, place: ColumnKey) -> float | None:
         """Return a row's mean in a column."""
         data = row.cells.get((place.dataset, place.decoding))
         values = data.matrix(place.metric, place.column, self.results.seeds) if data else None

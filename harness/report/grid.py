@@ -20,7 +20,7 @@ _CONTROL = re.compile(
 )
 
 
-class Part(NamedTuple):
+class TablePart(NamedTuple):
     """A table, or as much of it as fits."""
 
     group: str
@@ -36,7 +36,7 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-def parts(table: Table) -> list[Part]:
+def parts(table: Table) -> list[TablePart]:
     """Cut a table that is too wide and may be divided: one part a group, columns without a group in the last."""
     columns = [index for index, heading in enumerate(table.headings) if heading.shown]
     whole = _part(table, columns, "")
@@ -52,11 +52,11 @@ def parts(table: Table) -> list[Part]:
     return cut
 
 
-def _width(part: Part) -> int:
+def _width(part: TablePart) -> int:
     return sum(max(len(cell) for cell in column) + 3 for column in zip(part.labels, *part.rows, strict=True)) + 1
 
 
-def _part(table: Table, columns: Sequence[int], group: str) -> Part:
+def _part(table: Table, columns: Sequence[int], group: str) -> TablePart:
     models = len({row.model for row in table.rows}) > 1
     headings = [table.headings[index] for index in columns]
     labels = [table.names[1]] * models + [table.names[0]]
@@ -70,7 +70,7 @@ def _part(table: Table, columns: Sequence[int], group: str) -> Part:
         cells = [shown(row.cells[h.name], h) if h.name in row.cells else "–" for h in headings]
         rows.append([*([row.model] * models), name, *cells])
     letters = [_letter(row.cells.get(heading.name) for row in table.rows) for heading in headings]
-    return Part(group, labels, rows, "l" * (1 + models) + "".join(letters))
+    return TablePart(group, labels, rows, "l" * (1 + models) + "".join(letters))
 
 
 def is_text(cell: TableCell | None) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _BEST = re.compile(r"a(?!\d)")
 
 
-class _Group(NamedTuple):
+class _HtmlGroup(NamedTuple):
     label: str
     span: int
 
@@ -36,7 +36,7 @@ class _Label(NamedTuple):
     css: str
 
 
-class _Row(NamedTuple):
+class _HtmlRow(NamedTuple):
     names: list[str]
     marks: list[str]
     cells: list[_Cell]
@@ -45,9 +45,9 @@ class _Row(NamedTuple):
 class _View(NamedTuple):
     title: str
     names: list[str]
-    groups: list[_Group]
+    groups: list[_HtmlGroup]
     labels: list[_Label]
-    rows: list[_Row]
+    rows: list[_HtmlRow]
     caption: list[str]
 
 
@@ -90,14 +90,14 @@ def visible_lines(text: str) -> str:
 def _view(table: Table, shared: Sequence[str]) -> _View:
     models = len({row.model for row in table.rows}) > 1
     headings = [heading for heading in table.headings if heading.shown]
-    groups: list[_Group] = []
+    groups: list[_HtmlGroup] = []
     begins = set()
     for index, heading in enumerate(headings):
         label = heading.group if heading.group != heading.label else ""
         if groups and groups[-1].label == label:
-            groups[-1] = _Group(label, groups[-1].span + 1)
+            groups[-1] = _HtmlGroup(label, groups[-1].span + 1)
         else:
-            groups.append(_Group(label, 1))
+            groups.append(_HtmlGroup(label, 1))
             begins.add(index)
     if not any(group.label for group in groups):
         groups, begins = [], set()
@@ -108,7 +108,7 @@ def _view(table: Table, shared: Sequence[str]) -> _View:
             _cell(row.cells.get(heading.name), heading, first=index in begins, text=heading.name in texts)
             for index, heading in enumerate(headings)
         ]
-        rows.append(_Row([row.label, *([row.model] * models)], list(row.marks), cells))
+        rows.append(_HtmlRow([row.label, *([row.model] * models)], list(row.marks), cells))
     labels = [
         _Label(_text(heading), " ".join(["first"] * (index in begins) + ["text"] * (heading.name in texts)))
         for index, heading in enumerate(headings)

@@ -11,7 +11,7 @@ from harness.report.table import folded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.report.grid import Part
+    from harness.report.grid import TablePart
     from harness.report.table import Table
 
 _HEAD = r"""% \usepackage{booktabs}
@@ -41,7 +41,7 @@ def escaped(text: str) -> str:
     return re.sub(r"-(?=-)", "-{}", text).replace("–", r"\textendash{}")
 
 
-def _environment(table: Table, part: Part) -> str:
+def _environment(table: Table, part: TablePart) -> str:
     title = f"{table.title}, {part.group}" if part.group else table.title
     return "\n".join(
         [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from harness.report.grid import Part, parts, visible
+from harness.report.grid import TablePart, parts, visible
 from harness.report.table import folded
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _items(lines: Sequence[str]) -> str:
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _part(part: Part) -> str:
+def _part(part: TablePart) -> str:
     text = tabulate(
         [[escaped(cell, cell=True) for cell in row] for row in part.rows],
         headers=[escaped(label, cell=True) for label in part.labels],

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from harness.report import captions
 from harness.report.calls import pareto_lines
 from harness.report.captions import settings_text
-from harness.report.columns import Place, marks
+from harness.report.columns import ColumnKey, marks
 from harness.report.table import Heading, Table, TableCell, TableRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.report.columns import Column, Columns
+    from harness.report.columns import ComparedColumn, ComparedColumns
     from harness.report.results import ResultRow, Results
 
 
@@ -22,7 +22,7 @@ def traded(results: Results) -> bool:
     return bool(results.manifest["config"].get("pareto")) and results.evaluated
 
 
-def pareto_table(columns: Columns) -> Table:
+def pareto_table(columns: ComparedColumns) -> Table:
     """Each row's values in the chosen columns, and whether another row is better in all of them.
 
     On the first data set, under the first decoding, within a model. A row is *dominated* only if another is better in
@@ -75,17 +75,17 @@ def pareto_table(columns: Columns) -> Table:
     return Table("pareto", f"Pareto front, on {dataset}", kept, tuple(rows), tuple(caption))
 
 
-def _column(name: str, columns: Columns, dataset: str) -> Column | None:
+def _column(name: str, columns: ComparedColumns, dataset: str) -> ComparedColumn | None:
     use, _, wanted = name.lstrip("-+").partition(".")
     metric = next((metric for metric in columns.results.manifest["metrics"] if metric["use"] == use), None)
     if metric is None:
         return None
-    place = Place(dataset, columns.results.decodings[0], use, wanted)
+    place = ColumnKey(dataset, columns.results.decodings[0], use, wanted)
     found = columns.of_metric(metric, dataset, columns.results.decodings[0])
     return next((column for column in found if column.place == place), None)
 
 
-def _sign(name: str, column: Column) -> int:
+def _sign(name: str, column: ComparedColumn) -> int:
     """Return 1 where more is better."""
     if name[0] in "-+":
         return -1 if name[0] == "-" else 1
@@ -98,7 +98,7 @@ def _turned(heading: Heading, sign: int) -> Heading:
 
 
 def _status(
-    row: ResultRow, rivals: Sequence[ResultRow], shown: Sequence[tuple[Column, int]], columns: Columns
+    row: ResultRow, rivals: Sequence[ResultRow], shown: Sequence[tuple[ComparedColumn, int]], columns: ComparedColumns
 ) -> tuple[str, str]:
     """Return the word for a row, and who dominates it."""
     if not all(columns.every_pair(column)[row.model].letters.get(row.label) for column, _ in shown):
@@ -118,7 +118,7 @@ def _status(
     return ("front" if beaten == len(compared) else "not told apart"), ""
 
 
-def _ahead(row: ResultRow, other: ResultRow, column: Column, sign: int, columns: Columns) -> int:
+def _ahead(row: ResultRow, other: ResultRow, column: ComparedColumn, sign: int, columns: ComparedColumns) -> int:
     """Return 1 where a row is better by a difference that counts, -1 where it is worse by one, else 0."""
     found = columns.every_pair(column)[row.model].of(row.label, other.label)
     if found is None or not found.claimed:
@@ -127,7 +127,7 @@ def _ahead(row: ResultRow, other: ResultRow, column: Column, sign: int, columns:
 
 
 def _by_means(
-    row: ResultRow, rivals: Sequence[ResultRow], shown: Sequence[tuple[Column, int]], columns: Columns
+    row: ResultRow, rivals: Sequence[ResultRow], shown: Sequence[tuple[ComparedColumn, int]], columns: ComparedColumns
 ) -> str | None:
     def point(of: ResultRow) -> list[float] | None:
         values = [columns.mean(of, column.place) for column, _ in shown]

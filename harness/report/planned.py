@@ -31,7 +31,7 @@ _PROMPTS = 200
 _SEEDS = (SEEDS_FOR_CLAIMS, 5, 10, 20)
 
 
-class Size(NamedTuple):
+class DetectableSize(NamedTuple):
     """A true difference that is found four times in five, in the column's own unit; NaN where nothing is claimed."""
 
     seeds: int
@@ -51,7 +51,7 @@ class Forecast(NamedTuple):
     source: str
     """Where the variances are from."""
     components: Components
-    sizes: tuple[Size, ...]
+    sizes: tuple[DetectableSize, ...]
     """The run as it is planned, and then with more seeds or prompts."""
 
 
@@ -99,7 +99,7 @@ def forecasts(
             continue
         count = prompts.get(dataset) or known.prompts
         sizes = [
-            Size(seeds, many, planned(known.components, seeds, many, rows=rows, tests=tests))
+            DetectableSize(seeds, many, planned(known.components, seeds, many, rows=rows, tests=tests))
             for seeds, many in _plans(len(benchmark.seeds), count)
         ]
         baseline = benchmark.compare.baseline or start
@@ -206,7 +206,7 @@ def text_of(found: Forecast) -> str:
     """Return a forecast as a sentence."""
     column = found.column
 
-    def said(size: Size) -> str:
+    def said(size: DetectableSize) -> str:
         what = f"{size.seeds} seed{'s' if size.seeds > 1 else ''} × {size.prompts} prompts"
         return f"{what}: {'no claim' if math.isnan(size.size) else f'{size.size * column.scale:.2g}'}"
 

@@ -11,7 +11,7 @@ from harness.report.calculated import Calculated
 from harness.report.cases import case_files, case_studies
 from harness.report.results import load_results, read_manifest
 from harness.report.write import build, document_files, refuse_missing
-from harness.report.written import Document, Written
+from harness.report.written import Leaderboard, Written
 from harness.store.files import dump, seal
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
     told = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
     document = build(told, Calculated(folder))
-    files = document_files(Document(*(_clean(part, paths) for part in document)))
+    files = document_files(Leaderboard(*(_clean(part, paths) for part in document)))
     found = case_studies(results) if "cases" in manifest["tables"] else None
     if found is not None and all(data["generated"] for data in manifest["datasets"]):
         files |= case_files(_clean(found, paths))

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, suggest
-from harness.report.columns import Place
+from harness.report.columns import ColumnKey
 from harness.report.rewards import accuracy_cell
 from harness.report.table import Heading, Table, TableCell, TableRow, shown
 from harness.report.training import step_seconds
@@ -16,7 +16,7 @@ from harness.report.training import step_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.report.columns import Columns
+    from harness.report.columns import ComparedColumns
     from harness.report.results import ResultRow
 
 
@@ -47,7 +47,7 @@ class Figure:
         return f"{self.value:g}"
 
 
-def published_table(name: str, columns: Columns) -> Table:
+def published_table(name: str, columns: ComparedColumns) -> Table:
     """Return one paper's figures for this benchmark, with what was measured beside them, as a table of their own."""
     data = _read(name)
     benchmark = columns.results.manifest["benchmark"]
@@ -92,7 +92,7 @@ def _read(name: str) -> dict[str, Any]:
     return found
 
 
-def _measured(figure: Figure, columns: Columns) -> str:
+def _measured(figure: Figure, columns: ComparedColumns) -> str:
     """Return what this run measured of a figure, of every row that it could be; empty where it measured nothing."""
     results, beside = columns.results, figure.beside
     if beside.get("column") == "reward-model accuracy":
@@ -117,7 +117,7 @@ def _has(row: ResultRow, beside: Mapping[str, Any]) -> bool:
     return True
 
 
-def _of_row(row: ResultRow, column: str, columns: Columns) -> str:
+def _of_row(row: ResultRow, column: str, columns: ComparedColumns) -> str:
     """Return a row's mean ± its interval on the in-data test under the first decoding, or its seconds a step."""
     results = columns.results
     if column == "s/step":
@@ -130,7 +130,7 @@ def _of_row(row: ResultRow, column: str, columns: Columns) -> str:
         return ""
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
     data = row.cells.get((dataset, results.decodings[0]))
-    place = Place(dataset, results.decodings[0], use, name)
+    place = ColumnKey(dataset, results.decodings[0], use, name)
     found = columns.own(data, place, described) if data else None
     if found is None:
         return ""

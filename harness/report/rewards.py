@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BINS = 10
 
 
-class Pairs(NamedTuple):
+class HeldOutPairs(NamedTuple):
     """Raw scores of the held-out pairs (N,), and the lengths of their answers in tokens."""
 
     chosen: Array
@@ -52,23 +52,23 @@ def statistics_of(results: Results, model: str) -> Record | None:
     return results.find("precompute", described["statistics"]) if described else None
 
 
-def read_pairs(record: Record) -> Pairs | None:
+def read_pairs(record: Record) -> HeldOutPairs | None:
     """Return the scores of the held-out pairs; None where the file names none."""
     rows = list(record.lines(PairScores))
     if not rows:
         return None
     numbers = [(row.chosen, row.rejected, row.chosen_tokens, row.rejected_tokens) for row in rows]
-    return Pairs(*np.array(numbers, dtype=np.float64).T)
+    return HeldOutPairs(*np.array(numbers, dtype=np.float64).T)
 
 
-def accuracy(pairs: Pairs) -> Interval:
+def accuracy(pairs: HeldOutPairs) -> Interval:
     """Return the share of pairs whose chosen answer is given more, equal scores half, with Wilson's interval."""
     right = np.where(pairs.margins > 0, 1.0, np.where(pairs.margins == 0, 0.5, 0.0))
     share = float(right.mean())
     return Interval(share, *wilson(share, len(right)))
 
 
-def calibration(pairs: Pairs) -> tuple[float, list[Bin]]:
+def calibration(pairs: HeldOutPairs) -> tuple[float, list[Bin]]:
     """Return the expected calibration error of σ(margin) and its bins.
 
     The prediction is that the answer with the larger score is the chosen one, made with probability σ(|margin|); 10
@@ -87,7 +87,7 @@ def calibration(pairs: Pairs) -> tuple[float, list[Bin]]:
     return error, bins
 
 
-def length_correlation(pairs: Pairs) -> float | None:
+def length_correlation(pairs: HeldOutPairs) -> float | None:
     """Return Pearson's correlation of score and length over all answers; None where either never varies."""
     scores = np.concatenate([pairs.chosen, pairs.rejected])
     lengths = np.concatenate([pairs.chosen_tokens, pairs.rejected_tokens])
@@ -172,7 +172,7 @@ def reward_model_table(results: Results) -> Table:
     return Table("reward-model", "Reward model", headings, tuple(rows), tuple(caption), names=names)
 
 
-def _cells(pairs: Pairs) -> dict[str, TableCell]:
+def _cells(pairs: HeldOutPairs) -> dict[str, TableCell]:
     right, error = accuracy(pairs), calibration(pairs)[0]
     own = own_interval(pairs.margins[None])
     margin = own[0] if own else None

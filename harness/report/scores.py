@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 from harness.report import captions
 from harness.report.absent import no_answers, of_all
 from harness.report.calls import claim_lines
-from harness.report.columns import Columns, beside, beside_headings, marks, seeds_cell
+from harness.report.columns import ComparedColumns, beside, beside_headings, marks, seeds_cell
 from harness.report.table import Heading, Table, TableCell, TableRow
 from harness.report.training import no_training_at_all, step_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.report.columns import Column
+    from harness.report.columns import ComparedColumn
     from harness.report.results import ResultRow, Results
 
 
-def summary_columns(columns: Columns) -> list[Column]:
+def summary_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     """Return the headline number on each data set, and on the first one under another decoding."""
     results = columns.results
     metric = _first_metric(results)
@@ -31,7 +31,7 @@ def summary_columns(columns: Columns) -> list[Column]:
     return shown
 
 
-def summary_table(columns: Columns) -> Table:
+def summary_table(columns: ComparedColumns) -> Table:
     """One headline number for each data set, best rows first, with what it cost."""
     results = columns.results
     datasets = [*results.datasets("in-data"), *results.datasets("cross")]
@@ -60,12 +60,12 @@ def summary_table(columns: Columns) -> Table:
     return Table("summary", title, tuple(headings), tuple(rows), tuple(caption))
 
 
-def _order_says(column: Column) -> str:
+def _order_says(column: ComparedColumn) -> str:
     letters = any(comparison.letters for comparison in column.comparisons.values())
     return "those that share a letter are not told apart" if letters else "the order is no claim"
 
 
-def _ranked(columns: Columns, column: Column) -> list[ResultRow]:
+def _ranked(columns: ComparedColumns, column: ComparedColumn) -> list[ResultRow]:
     """Return each model's rows by their means, best first, those without a number last."""
     results = columns.results
     sign = 1 if column.heading.higher_is_better is False else -1
@@ -77,24 +77,24 @@ def _ranked(columns: Columns, column: Column) -> list[ResultRow]:
     return sorted(results.rows, key=place)
 
 
-def scores_table(columns: Columns) -> Table:
+def scores_table(columns: ComparedColumns) -> Table:
     """In-data scores under the first decoding."""
     return _answers(columns, "scores", "Scores", columns.results.datasets("in-data"), "score")
 
 
-def cross_table(columns: Columns) -> Table:
+def cross_table(columns: ComparedColumns) -> Table:
     """The same on data sets that nothing was trained on."""
     title = "Cross-dataset generalisation"
     return _answers(columns, "cross-dataset", title, columns.results.datasets("cross"), "score")
 
 
-def fluency_table(columns: Columns) -> Table:
+def fluency_table(columns: ComparedColumns) -> Table:
     """Fluency of the answers on every data set."""
     datasets = [*columns.results.datasets("in-data"), *columns.results.datasets("cross")]
     return _answers(columns, "fluency", "Fluency", datasets, "fluency")
 
 
-def decoding_table(columns: Columns) -> Table:
+def decoding_table(columns: ComparedColumns) -> Table:
     """Every row under every decoding, with the entropy of its distribution."""
     results = columns.results
     shown = decoding_columns(columns)
@@ -126,7 +126,7 @@ def decoding_table(columns: Columns) -> Table:
     return Table("decoding", f"Decoding, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)
 
 
-def decoding_columns(columns: Columns) -> list[Column]:
+def decoding_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     """Return the headline number under every decoding, on the first data set."""
     results = columns.results
     metric = _first_metric(results)
@@ -140,16 +140,16 @@ def _first_metric(results: Results) -> Mapping[str, Any]:
     return (results.metrics("score") or list(results.manifest["metrics"]))[0]
 
 
-def _idle(column: Column, columns: Columns) -> bool:
+def _idle(column: ComparedColumn, columns: ComparedColumns) -> bool:
     """Return whether a number for all answers is one that no row's answers allow, such as that of late positions."""
     return column.place.corpus and all(columns.cell(row, column).status == "no value" for row in columns.results.rows)
 
 
-def _answers(columns: Columns, name: str, title: str, datasets: Sequence[str], role: str) -> Table:
+def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence[str], role: str) -> Table:
     results = columns.results
     decoding = results.decodings[0]
     headings: list[Heading] = []
-    shown: list[Column] = []
+    shown: list[ComparedColumn] = []
     for dataset in datasets:
         every = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
         of_dataset = [column for column in every if not _idle(column, columns)]

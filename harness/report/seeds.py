@@ -15,11 +15,11 @@ from harness.report.table import Heading, Table, TableCell, TableRow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.report.columns import Column, Columns
+    from harness.report.columns import ComparedColumn, ComparedColumns
     from harness.report.results import ResultRow
 
 
-def seeds_table(columns: Columns) -> Table:
+def seeds_table(columns: ComparedColumns) -> Table:
     """Headline numbers seed by seed on the first data set, under the first decoding, with mean and standard deviation.
 
     The deviation is that of the seeds' means (n - 1): what papers print as mean ± sd. It shrinks with the number of
@@ -45,14 +45,14 @@ def seeds_table(columns: Columns) -> Table:
     return Table("seeds", f"Seeds, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)
 
 
-def _headings(column: Column, seeds: list[int]) -> list[Heading]:
+def _headings(column: ComparedColumn, seeds: list[int]) -> list[Heading]:
     described, name = column.described, column.heading.name
     group, digits, scale = str(described["label"]), described["digits"], described["scale"]
     labels = {f"{name}/mean": "mean", f"{name}/sd": "sd"} | {f"{name}/{seed}": f"seed {seed}" for seed in seeds}
     return [Heading(key, label, group, digits, scale) for key, label in labels.items()]
 
 
-def _cells(row: ResultRow, column: Column, seeds: list[int]) -> Mapping[str, TableCell]:
+def _cells(row: ResultRow, column: ComparedColumn, seeds: list[int]) -> Mapping[str, TableCell]:
     place, name = column.place, column.heading.name
     data = row.cells.get((place.dataset, place.decoding))
     values = None if data is None else data.matrix(place.metric, place.column, seeds)

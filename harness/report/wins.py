@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.report import captions
 from harness.report.calls import claim_lines
-from harness.report.columns import Columns, beside, beside_headings, marks
+from harness.report.columns import ComparedColumns, beside, beside_headings, marks
 from harness.report.groups import group_column
 from harness.report.proportions import EMPTY, WIN, favours, length_controlled, win_rate
 from harness.report.rewards import accuracy_cell, trained_on_it
@@ -20,7 +20,7 @@ from harness.report.table import Heading, Table, TableCell, TableRow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.report.columns import Column
+    from harness.report.columns import ComparedColumn
     from harness.report.results import CellData, ResultRow, Results
     from harness.report.statistics import Array, Pair
 
@@ -34,7 +34,7 @@ class Against(NamedTuple):
     metric: Mapping[str, Any]
     dataset: str
     opponent: str
-    column: Column
+    column: ComparedColumn
     """The wins as a column like any other, with the comparison of its rows."""
     name: str
     """What the columns of the table begin with."""
@@ -45,7 +45,7 @@ def judged(results: Results) -> bool:
     return bool(results.metrics("judge")) and bool(results.manifest["datasets"]) and bool(results.decodings)
 
 
-def win_table(columns: Columns) -> Table:
+def win_table(columns: ComparedColumns) -> Table:
     """Win rates against every opponent, with what a reader needs to trust them or not."""
     results = columns.results
     decoding = results.decodings[0]
@@ -89,7 +89,7 @@ def win_table(columns: Columns) -> Table:
     return Table("win-rates", "Win rates", tuple(headings), tuple(rows), tuple(caption), divided=True)
 
 
-def _listed(columns: Columns, decoding: str) -> list[Against]:
+def _listed(columns: ComparedColumns, decoding: str) -> list[Against]:
     """Return every judge, data set and opponent, in the order of the manifest."""
     results = columns.results
     found = []
@@ -123,14 +123,14 @@ def _headings(against: Against) -> list[Heading]:
     ]
 
 
-def _nearby(columns: Columns, dataset: str, decoding: str) -> list[Column]:
+def _nearby(columns: ComparedColumns, dataset: str, decoding: str) -> list[ComparedColumn]:
     """Return the shown columns of metrics that are neither scores nor judges: what kind of answers these are."""
     metrics = columns.results.metrics("other")
     found = [column for metric in metrics for column in columns.of_metric(metric, dataset, decoding)]
     return [column for column in found if column.heading.shown and not column.place.corpus]
 
 
-def _cells(columns: Columns, row: ResultRow, against: Against, decoding: str) -> dict[str, TableCell]:
+def _cells(columns: ComparedColumns, row: ResultRow, against: Against, decoding: str) -> dict[str, TableCell]:
     name, use = against.name, against.metric["use"]
     if row.label == against.opponent:
         return {f"{name}/win": TableCell(status="itself")}
@@ -166,7 +166,9 @@ def _matrix(results: Results, data: CellData | None, metric: str, column: str) -
     return data.matrix(metric, column, results.seeds) if data is not None else None
 
 
-def _null_row(columns: Columns, model: str, listed: Sequence[Against], decoding: str) -> tuple[TableRow, list[str]]:
+def _null_row(
+    columns: ComparedColumns, model: str, listed: Sequence[Against], decoding: str
+) -> tuple[TableRow, list[str]]:
     """Return the row of the answer that says nothing, and a sentence for each judge that likes it."""
     results = columns.results
     cells: dict[str, TableCell] = {}
@@ -277,7 +279,7 @@ def _depends_lines(results: Results, depends: Mapping[str, set[str]]) -> list[st
     return ["The reward model's held-out accuracy stands beside the rows that were trained on it."]
 
 
-def strengths_table(columns: Columns) -> Table | None:
+def strengths_table(columns: ComparedColumns) -> Table | None:
     """Bradley–Terry strengths of rows and opponents on every data set; None where no judge has enough players."""
     results = columns.results
     decoding = results.decodings[0]

@@ -9,7 +9,7 @@ from harness.report import captions, html
 from harness.report.brief import sentences
 from harness.report.calculated import NAME, Calculated
 from harness.report.cases import case_files, case_studies
-from harness.report.columns import Columns
+from harness.report.columns import ComparedColumns
 from harness.report.export import csv_text, json_text
 from harness.report.latex import latex
 from harness.report.markdown import markdown
@@ -26,7 +26,7 @@ from harness.report.training import signal_table, timing_table
 from harness.report.tuning import trial_lines
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
-from harness.report.written import Document, Written
+from harness.report.written import Leaderboard, Written
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from harness.spec.results.train import RowsUsed
 
 #: The tables by the names a benchmark file uses.
-TABLES: Mapping[str, Callable[[Columns], Table]] = {
+TABLES: Mapping[str, Callable[[ComparedColumns], Table]] = {
     "scores": scores_table,
     "cross-dataset": cross_table,
     "fluency": fluency_table,
@@ -114,7 +114,7 @@ def refuse_missing(results: Results, root: Path, folder: Path) -> None:
         )
 
 
-def document_files(document: Document) -> dict[str, str]:
+def document_files(document: Leaderboard) -> dict[str, str]:
     """Return every form of a leaderboard by its name."""
     text = markdown(document.title, document.notes, document.tables, document.ending)
     return {
@@ -126,10 +126,10 @@ def document_files(document: Document) -> dict[str, str]:
     }
 
 
-def build(results: Results, calculated: Calculated | None = None) -> Document:
+def build(results: Results, calculated: Calculated | None = None) -> Leaderboard:
     """Build the tables that the benchmark asks for, with the summary and the training signal, which every run shows."""
     manifest = results.manifest
-    columns = Columns(results, calculated or Calculated())
+    columns = ComparedColumns(results, calculated or Calculated())
     wanted = [name for name in TABLES if name in manifest["tables"] or name == "signal"]
     empty = {
         "scores": not results.datasets("in-data") or not results.metrics("score"),
@@ -156,7 +156,7 @@ def build(results: Results, calculated: Calculated | None = None) -> Document:
     head = {name: manifest[name] for name in names}
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
     title = f"{manifest['title'] or manifest['benchmark']} ({manifest['profile']})"
-    return Document(title, notes, tables, ending, head, sentences(columns))
+    return Leaderboard(title, notes, tables, ending, head, sentences(columns))
 
 
 def _notes(results: Results) -> list[str]:

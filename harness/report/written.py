@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.report.table import Table
 
 
-class Document(NamedTuple):
+class Leaderboard(NamedTuple):
     """What every form of a leaderboard says."""
 
     title: str
@@ -30,7 +30,7 @@ class Written(NamedTuple):
 
     files: dict[str, str]
     """Name to text, in the order in which they are written."""
-    document: Document
+    document: Leaderboard
     results: Results
     folder: Path
     """Where they belong."""

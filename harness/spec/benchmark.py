@@ -136,7 +136,7 @@ class Execution(Section):
     wait three times as long for one another."""
 
 
-Table: TypeAlias = Literal[
+TableName: TypeAlias = Literal[
     "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing",
     "signal", "claims", "cases", "published",
 ]  # fmt: skip
@@ -187,7 +187,7 @@ class Benchmark(Section):
     timing: Timing | None = mark(DISPLAY, None)
     tune: Tune | None = mark(RESULT, None)
     scorer: Scorer = mark(RESULT, Scorer())
-    tables: tuple[Table, ...] = mark(DISPLAY, get_args(Table))
+    tables: tuple[TableName, ...] = mark(DISPLAY, get_args(TableName))
     """Those that there is nothing to say in are left out."""
     compare: Compare = mark(DISPLAY, Compare())
     cases: Cases | None = mark(DISPLAY, None)

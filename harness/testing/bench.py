@@ -44,7 +44,7 @@ def awkward_reward(
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TinyRun:
     """What a run left behind."""
 
     weights: dict[str, Tensor]
@@ -90,7 +90,7 @@ def train_tiny(
     dropout: float = 0.0,
     interrupted: Callable[[], Method] | None = None,
     labelled: bool = False,
-) -> Outcome:
+) -> TinyRun:
     """Train a method for a few steps of four rows each, in float64.
 
     Args:
@@ -118,7 +118,7 @@ def train_tiny(
             stop=lambda: next(stops, 0),
         )
 
-        def go(policy: Policy, current: Method) -> Outcome:
+        def go(policy: Policy, current: Method) -> TinyRun:
             log.clear()
             combined = CombinedReward([Part("probe", reward)])
             judges = Judges(reward=combined, load_reference=tiny_policy)
@@ -126,7 +126,7 @@ def train_tiny(
             with own_generators(policy.device):
                 segment.begin()
                 segment.run()
-            return Outcome({name: weight.detach() for name, weight in policy.model.named_parameters()}, list(log))
+            return TinyRun({name: weight.detach() for name, weight in policy.model.named_parameters()}, list(log))
 
         if interrupted is None:
             return go(policy, method)

@@ -12,7 +12,7 @@ import torch
 
 from harness.api import DivergedError, HarnessError
 from harness.plugins.reading import UndeclaredError
-from harness.testing.bench import STEPS, Outcome, Twins, awkward_reward, signed_reward, train_tiny
+from harness.testing.bench import STEPS, TinyRun, Twins, awkward_reward, signed_reward, train_tiny
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
 from harness.testing.runs import (
     Around,
@@ -87,7 +87,7 @@ def check_method(
             f"it takes {habits.noisy} with dropout on where no gradient is taken: what is compared with is then noise"
         )
         broken(registration, f"{what}; give dropout=False")
-    bench.same("a learning rate of 0 moves weights", Outcome(start, []), bench.run(learning_rate=0.0), exactly=True)
+    bench.same("a learning rate of 0 moves weights", TinyRun(start, []), bench.run(learning_rate=0.0), exactly=True)
     resumed = bench.resumed()
     if bench.distance(plain, resumed)[0]:
         bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
@@ -146,31 +146,31 @@ class _Bench:
         method: Method = build(self.registration, self.options)
         return DeclaredMethod(method, self.needs, f"method {self.registration.name!r}")
 
-    def run(self, around: Callable[[_Bench, Method], Method] | None = None, **settings: Any) -> Outcome:
+    def run(self, around: Callable[[_Bench, Method], Method] | None = None, **settings: Any) -> TinyRun:
         method = self.build()
         try:
             return train_tiny(method if around is None else around(self, method), labelled=self.labelled, **settings)
         except UndeclaredError as error:
             broken(self.registration, f"{error.what}; expected {error.expected}")
 
-    def resumed(self) -> Outcome:
+    def resumed(self) -> TinyRun:
         return train_tiny(self.build(), interrupted=self.build, labelled=self.labelled)
 
-    def distance(self, one: Outcome, other: Outcome) -> tuple[float, str]:
+    def distance(self, one: TinyRun, other: TinyRun) -> tuple[float, str]:
         """Return the largest difference of a weight, and its name."""
         return max((float((weight - other.weights[name]).abs().max()), name) for name, weight in one.weights.items())
 
-    def same(self, what: str, one: Outcome, other: Outcome, *, exactly: bool = False) -> None:
+    def same(self, what: str, one: TinyRun, other: TinyRun, *, exactly: bool = False) -> None:
         distance, name = self.distance(one, other)
         if not (distance == 0.0 if exactly else distance <= TOLERANCE):
             broken(self.registration, f"{what}: {name} differs by {distance:.3g}")
 
-    def alike(self, what: str, one: Outcome, other: Outcome) -> None:
+    def alike(self, what: str, one: TinyRun, other: TinyRun) -> None:
         """Raise where something changes the weights, or what the method logs."""
         self.same(f"{what} {'change' if what.endswith('es') else 'changes'} the weights", one, other)
         self.logs_alike(what, one, other)
 
-    def logs_alike(self, what: str, one: Outcome, other: Outcome) -> None:
+    def logs_alike(self, what: str, one: TinyRun, other: TinyRun) -> None:
         for mine, theirs in zip(one.log, other.log, strict=True):
             first, second = mine.get("method", {}), theirs.get("method", {})
             for name in {**first, **second}:

@@ -24,7 +24,7 @@ TOLERANCE: Final = 1e-9
 _TEXTS = ("Yes, it is.", "", "no", "é 你好 🙂", "yes yes yes yes", "Yes, it is.", "word " * 100)
 
 
-class Services:
+class StandInServices:
     """Models that a metric may ask: deterministic stand-ins, so that no model is loaded."""
 
     scorer_label = "a stand-in"
@@ -187,7 +187,7 @@ def _score(
 ) -> MetricResult:
     resolved: Any = registry_of(registration).resolved("metric", registration.name, options or {})
     with tempfile.TemporaryDirectory() as folder:
-        result = metric.score(samples, Services(samples, Path(folder), resolved.needs))
+        result = metric.score(samples, StandInServices(samples, Path(folder), resolved.needs))
     columns = {column.name for column in resolved.columns}
     if set(result.values) != columns:
         broken(registration, f"it registers the columns {sorted(columns)} and returned {sorted(result.values)}")

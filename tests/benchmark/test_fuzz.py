@@ -1,4 +1,4 @@
-"""Whatever stands in a file: a benchmark, or clear messages; never anything else."""
+"""Whatever a file holds: a benchmark, or clear messages; never anything else."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from benchmark.invented import SMALL
 if TYPE_CHECKING:
     from benchmark.invented import Mistakes
 
-#: (what stands in the small file, what stands there instead, the messages)
+#: (what the small file has, what it is given instead, the messages)
 MISTAKES = [
     ("recipe:", "recpie:", ["8:1: recpie: unknown key; did you mean 'recipe'?"]),
     ("seeds: [0, 1]", "learning_rate: 1", [
@@ -33,7 +33,7 @@ MISTAKES = [
     ("epochs: 3", "method_epochs: 4, epochs: 3", [
         "8:25: recipe.method_epochs: method_epochs is 4, but there are 3 epochs in all; expected method_epochs within epochs",
     ]),
-    ("[0, 1]", "[0, 1, 0]", ["2:15: seeds: stands in the list twice, got 0"]),
+    ("[0, 1]", "[0, 1, 0]", ["2:15: seeds: is listed twice, got 0"]),
     ("[0, 1]", "[]", ["2:8: seeds: is wrong, got []; expected at least 1 item, not 0"]),
     ("[0, 1]", "3", ["2:8: seeds: is wrong, got 3; expected a list"]),
     ("[0, 1]", "[-1, 4294967296]", [
@@ -41,7 +41,7 @@ MISTAKES = [
         "2:13: seeds[1]: is wrong, got 4294967296; expected a number less than 4294967296",
     ]),
     ("small", "../../etc", [
-        "1:12: benchmark: is no name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first, got \"../../etc\"",
+        "1:12: benchmark: is not a name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first, got \"../../etc\"",
     ]),
     ("- tune", "- tunes", [
         ('12:5: methods.tunes.use: there is no method of this name, got "tunes"; expected one of fragile, pair, push, tune; '
@@ -124,7 +124,7 @@ MISTAKES = [
     ]),
     ("[tales]", "tales", ['6:11: evaluate: is wrong, got "tales"; expected a list of one or more entries']),
     ("[org/tiny]", "[./tiny]", [
-        ('3:10: models.tiny.name: is no name, got "./tiny"; expected owner/name of a model on the hub, or a short name\n'
+        ('3:10: models.tiny.name: is not a name, got "./tiny"; expected owner/name of a model on the hub, or a short name\n'
         "  a folder on disk goes under path:, beside a name for the tables"),
     ]),
     ("[org/tiny]", "[org/tiny, other/tiny]", ["3:20: models.tiny: a second model is called tiny (the first: line 3)"]),
@@ -132,7 +132,7 @@ MISTAKES = [
         "3:28: models.a.config: names no model_type; expected model_type: gpt2, opt, gpt_neox, …",
         ("3:28: models.a.vocab_size: is missing: a model with random weights needs a tokenizer; "
         "expected the entries of its BPE, such as 2000"),
-        "3:53: models.a.config.vocab_size: the number of tokens stands beside config, as vocab_size of the model",
+        "3:53: models.a.config.vocab_size: the number of tokens is given beside config, as vocab_size of the model",
     ]),
     ("[org/tiny]", "[{name: a, vocab_size: 3}]", [
         "3:32: models.a.vocab_size: is for a model with random weights; expected config beside it",
@@ -141,7 +141,7 @@ MISTAKES = [
         "8:9: recipe: prompt and answer may take 640 tokens; model a has room for 64",
         "10:7: decoding.t1: prompt and answer may take 640 tokens; model a has room for 64",
     ]),
-    ("draws: 2", "temperature: 2", ['10:26: key "temperature" stands here a second time (first in line 10)']),
+    ("draws: 2", "temperature: 2", ['10:26: key "temperature" is here a second time (first in line 10)']),
     ("temperature: 1.0", "temperature: 0", [
         "10:31: decoding.t1.draws: greedy answers are all the same: one draw says it all, got 2",
     ]),
@@ -153,7 +153,7 @@ MISTAKES = [
         "braces"),
     ]),
     ("{instruction} {context}:", "Answer:", [
-        "4:18: template.text: names no field of the data\n  {instruction} stands for the field of a row",
+        "4:18: template.text: names no field of the data\n  {instruction} means the field of a row",
     ]),
     ('{context}:"', '{context}:", text_without_context: "{context}"', [
         "4:68: template.text_without_context: is for rows whose context is empty, and names it",
@@ -168,12 +168,12 @@ MISTAKES = [
         '15:33: execution.device: is wrong, got "tpu"; expected text that matches \'^(auto|cpu|cuda(:[0-9]{1,3})?)$\'',
     ]),
     ("[overlap]", "[overlap]\nscorer: {model: no model}", [
-        ('15:17: scorer.model: is no model, got "no model"; expected start, a name in models, a hub name, or a name that '
+        ('15:17: scorer.model: is not the name of a model, got "no model"; expected start, a name in models, a hub name, or a name that '
         "sources gives a folder"),
     ]),
     ("[overlap]", "[overlap]\ntitle: [a]\npublished: a b", [
         '15:8: title: is wrong, got ["a"]; expected text',
-        "16:12: published: is no name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first, got \"a b\"",
+        "16:12: published: is not a name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first, got \"a b\"",
     ]),
     ("[overlap]", "[overlap]\ncases: {dataset: tale, decoding: t2, count: 2, ids: [a]}", [
         '15:18: cases.dataset: names no data set of evaluate, got "tale"; expected one of tales; did you mean \'tales\'?',
@@ -189,7 +189,7 @@ MISTAKES = [
     ("[overlap]", "[overlap]\npareto: [overlap.overla, -overlap.plain, +overlap.plain]", [
         ('15:10: pareto[0]: no metric of this file has such a column, got "overlap.overla"; expected one of overlap.overlap, '
         "overlap.plain; did you mean 'overlap.overlap'?"),
-        '15:42: pareto[2]: stands in the list twice, got "+overlap.plain"',
+        '15:42: pareto[2]: is listed twice, got "+overlap.plain"',
     ]),
 ]  # fmt: skip
 

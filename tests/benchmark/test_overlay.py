@@ -90,7 +90,7 @@ def test_parts_of_a_reward_replace_a_single_one(load: Load) -> None:
         ("profiles: [fast]", None, 'file.yaml:15:11: profiles: is wrong, got ["fast"]; expected name: {settings}'),
         ("profiles: {fast: 3}", "fast", "file.yaml:15:18: profiles.fast: is wrong, got 3; expected a mapping"),
         ("profiles: {fast: {benchmark: x}}", "fast", "file.yaml:15:19: profiles.fast.benchmark: cannot be set by a profile"),
-        ("profiles: {../up: {}}", None, "file.yaml:15:12: profiles.../up: is no name"),
+        ("profiles: {../up: {}}", None, "file.yaml:15:12: profiles.../up: is not a name"),
         ("profiles: {fast: {recipe: {epochs: a}}}", "fast", 'file.yaml:15:36: recipe.epochs: is wrong, got "a"'),
         ("profiles: {fast: {recpie: {}}}", "fast", "file.yaml:15:19: recpie: unknown key; did you mean 'recipe'?"),
     ],
@@ -186,13 +186,13 @@ def test_labels_with_dots_and_brackets(load: Load) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("recipe.epochs", "-o recipe.epochs: is no setting; expected KEY=VALUE, as in recipe.learning_rate=1e-5"),
-        ("=1", "-o =1: is no setting; expected KEY=VALUE, as in recipe.learning_rate=1e-5"),
+        ("recipe.epochs", "-o recipe.epochs: is not a setting; expected KEY=VALUE, as in recipe.learning_rate=1e-5"),
+        ("=1", "-o =1: is not a setting; expected KEY=VALUE, as in recipe.learning_rate=1e-5"),
         ("recipe.epocs=1", "-o recipe.epocs=1: recipe.epocs: unknown key; did you mean 'epochs'?"),
         ("recipe.epochs=x", '-o recipe.epochs=x: recipe.epochs: is wrong, got "x"; expected a whole number'),
         ("recipe.epochs=", "-o recipe.epochs=: recipe.epochs: is wrong, got null; expected a whole number"),
         ("recipe.epochs=[1", "-o recipe.epochs=[1: recipe.epochs: is not YAML"),
-        ("recipe.epochs=.nan", "-o recipe.epochs=.nan: .nan is no number that a benchmark can use"),
+        ("recipe.epochs=.nan", "-o recipe.epochs=.nan: .nan is not a number that a benchmark can use"),
         ("methods.posh.coef=1", "-o methods.posh.coef=1: methods.posh.coef: no entry of methods has this name, got \"posh\"; expected one of tune, push; did you mean 'push'?"),
         ("methods.push[coef=1].coef=1", "-o methods.push[coef=1].coef=1: methods.push[coef=1].coef: no entry of methods"),
         ("methods.push.cof=1", "-o methods.push.cof=1: methods.push.cof: unknown option of method push; did you mean 'coef'?"),
@@ -202,7 +202,7 @@ def test_labels_with_dots_and_brackets(load: Load) -> None:
         ("profiles.fast.seeds=[1]", "a profile is chosen by --profile"),
         ("sources.talse=/", "-o sources.talse=/: sources.talse: no data set, model or label of this file has this name; did you mean 'tales'?"),
         ("sources.made=/nowhere", '-o sources.made=/nowhere: sources.made: no such file or folder, got "/nowhere"'),
-        ("sources.=/", "-o sources.=/: is no setting"),
+        ("sources.=/", "-o sources.=/: is not a setting"),
         ("sources=3", "-o sources=3: sources: is wrong, got 3; expected a mapping: key: value"),
         ("benchmark.a.b=1", 'benchmark: is wrong, got {"a": {"b": 1}}; expected text'),
         (".".join("a" * 50) + "=1", "is nested more than 32 deep"),
@@ -269,7 +269,7 @@ def test_a_sweep_crosses_weights_of_the_reward(load: Load) -> None:
         ("{use: push, reward_weights: {match: a}}", 'file.yaml:13:41: methods.push.reward_weights.match: is wrong, got "a"; expected a number'),
         ("{use: push, reward_weights: 2}", "file.yaml:13:33: methods.push.reward_weights: is wrong, got 2; expected a mapping"),
         ("{use: fragile, reward_weights: {match: 1}}", "file.yaml:13:20: methods.fragile.reward_weights: method fragile reads no reward"),
-        ("{use: push, reward_weights: {match: 1}, sweep: {reward_weights.match: [1]}}", "reward_weights.match stands both in the sweep and in the entry"),
+        ("{use: push, reward_weights: {match: 1}, sweep: {reward_weights.match: [1]}}", "reward_weights.match is both in the sweep and in the entry"),
         ("{use: push, sweep: {reward_weights: [1]}}", "methods.push.sweep.reward_weights: cannot be swept"),
     ],
 )  # fmt: skip
@@ -285,7 +285,7 @@ def test_wrong_weights_of_the_reward(entry: str, message: str, mistakes: Mistake
         ("{use: push, sweep: {coef: []}}", "methods.push.sweep.coef: is wrong, got []"),
         ("{use: push, sweep: {}}", "methods.push.sweep: is wrong, got {}; expected option: [value, value, …]"),
         ("{use: push, sweep: [coef]}", "methods.push.sweep: is wrong"),
-        ("{use: push, coef: 1, sweep: {coef: [1]}}", "methods.push.sweep.coef: coef stands both in the sweep and in the entry"),
+        ("{use: push, coef: 1, sweep: {coef: [1]}}", "methods.push.sweep.coef: coef is both in the sweep and in the entry"),
         ("{use: push, sweep: {label: [a]}}", "methods.push.sweep.label: cannot be swept"),
         ("{use: push, sweep: {cof: [1]}}", "methods.push[cof=1].cof: unknown option of method push; did you mean 'coef'?"),
         ("{use: push, sweep: {coef: [1, 1]}}", "file.yaml:13:35: methods.push[coef=1]: a second method is called push[coef=1] (the first: line 13)"),
@@ -304,7 +304,7 @@ def test_overriding_a_swept_option_says_how(mistakes: Mistakes) -> None:
     text = SMALL.replace("{use: push, coef: 0.5}", "{use: push, sweep: {coef: [0.1]}}")
     assert mistakes(text, "methods.push.coef=3") == [
         (
-            "-o methods.push.coef=3: methods.push.sweep.coef: coef stands both in the sweep and in the entry\n"
+            "-o methods.push.coef=3: methods.push.sweep.coef: coef is both in the sweep and in the entry\n"
             "  to override a sweep: -o methods.LABEL.sweep.coef=[…]"
         )
     ]

@@ -96,7 +96,7 @@ def test_the_baseline_is_a_row_that_is_trained(load: Load, mistakes: Mistakes) -
     assert 'compare.baseline: no row has this label, got "tunes"' in unknown
     assert "did you mean 'tune'?" in unknown
     (untrained,) = mistakes(SMALL + "compare: {baseline: base}")
-    assert "compare.baseline: the untrained model is part of no comparison" in untrained
+    assert "compare.baseline: the untrained model is not part of any comparison" in untrained
 
 
 def test_groups_are_of_prompts_that_rows_are_compared_on(load: Load, mistakes: Mistakes) -> None:

@@ -169,7 +169,7 @@ def test_the_files_own_rows_must_be_preferences(tmp_path: Path) -> None:
 
 def test_it_is_no_row_of_a_table(tmp_path: Path) -> None:
     assert mistakes(tmp_path, SMALL.replace("- tune", "- learn")) == [
-        "12:5: methods.learn.use: method learn trains a reward model, which is no row of a table; expected reward_model: {use: learn}"
+        "12:5: methods.learn.use: method learn trains a reward model, which is not a row of a table; expected reward_model: {use: learn}"
     ]
 
 

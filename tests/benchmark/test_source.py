@@ -78,9 +78,9 @@ def test_blocks_and_aliases_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3", 'f:3:1: key "a" stands here a second time (first in line 1)'),
-        ("a: .nan", "f:1:4: .nan is no number that a benchmark can use"),
-        ("a: [1, -.inf]", "f:1:8: -.inf is no number that a benchmark can use"),
+        ("a: 1\nb: 2\na: 3", 'f:3:1: key "a" is here a second time (first in line 1)'),
+        ("a: .nan", "f:1:4: .nan is not a number that a benchmark can use"),
+        ("a: [1, -.inf]", "f:1:8: -.inf is not a number that a benchmark can use"),
         ("a: 1e999", "f:1:4: number 1e999 is too large"),
         ("a: 9223372036854775808", "f:1:4: number 9223372036854775808 is too large"),
         ("a: " + "9" * 5000, "is too large"),
@@ -91,7 +91,7 @@ def test_blocks_and_aliases_are_read() -> None:
         ("a: !!str 5", "f:1:4: tag tag:yaml.org,2002:str is not read"),
         ("<<: {a: 1}", "f:1:1: merge keys (<<) are not read"),
         ("a: *x", "f:1:4: alias *x has no anchor before it"),
-        ("a: &x [*x]", "f:1:8: alias *x stands inside its own anchor"),
+        ("a: &x [*x]", "f:1:8: alias *x is inside its own anchor"),
         ("a: 1\n--- \nb: 2", "f:2:1: starts a second document"),
         ("%YAML 1.1\n---\na: 1", "is written for another YAML version"),
         ("a:\n\tb: 1", "f:2:1: is not YAML"),

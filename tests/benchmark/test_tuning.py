@@ -65,7 +65,7 @@ def test_the_command_line_may_tune(load: Load) -> None:
         ("methods.*.cof: [1]", "", "file.yaml:16:18: tune.options.methods.*.cof: no method that matches * has this option, got \"cof\"; did you mean 'coef'?"),
         ("methods.pusch.coef: [1]", "", "no method matches, got \"pusch\"; expected *, or one of tune, push; did you mean 'push'?"),
         ("methods.tune.reduction: [sum]", "", "tune.options.methods.tune.reduction: the shared start is trained once and is not tuned"),
-        ("coef: [1]", "", "is no option of methods; expected methods.ROWS.OPTION; did you mean 'methods.*.coef'?"),
+        ("coef: [1]", "", "is not an option of methods; expected methods.ROWS.OPTION; did you mean 'methods.*.coef'?"),
         ("methods.*.coef: [1, 1]", "", "has a value twice, got [1, 1]"),
         ("methods.*.coef: []", "", "is wrong, got []; expected a list of values to try"),
         ("methods.*.coef: 1", "", "tune.options.methods.*.coef: is wrong, got 1; expected a list"),
@@ -78,7 +78,7 @@ def test_the_command_line_may_tune(load: Load) -> None:
         ("methods.*.coef: [1]", ", metric: overlp", "tune.metric: no metric of the file has this name, got \"overlp\"; expected one of overlap; did you mean 'overlap'?"),
         ("methods.*.coef: [1]", ", metric: overlap.a", 'tune.metric: metric overlap has no such column, got "a"; expected one of overlap, plain'),
         ("methods.*.coef: [1]", ", metric: overlap.plain", "tune.metric: cannot choose: neither direction is better"),
-        ("methods.*.coef: [1]", ", seeds: [7]", "tune.seeds: is no seed of the file, got 7; expected one of 0, 1"),
+        ("methods.*.coef: [1]", ", seeds: [7]", "tune.seeds: is not a seed of the file, got 7; expected one of 0, 1"),
         ("methods.*.coef: [1]", ", seeds: [1, 1]", "tune.seeds: has a seed twice"),
         ("methods.*.coef: [1]", ", trials: 3", "tune.trials: unknown key"),
     ],
@@ -100,7 +100,7 @@ def test_trials_must_be_as_many_for_every_method(mistakes: Mistakes) -> None:
 
 def test_what_is_swept_is_not_tuned(mistakes: Mistakes) -> None:
     text = tuned("methods.*.coef: [1, 2]").replace("coef: 0.5", "sweep: {coef: [3, 4]}")
-    assert any("coef stands in a sweep of push too" in each for each in mistakes(text))
+    assert any("coef is in a sweep of push too" in each for each in mistakes(text))
 
 
 @pytest.mark.parametrize(

@@ -136,10 +136,10 @@ def test_json_of_mistakes(file: Path) -> None:
     [
         (None, "no such file"),
         (b"", "is empty"),
-        (b"- a", "is no mapping"),
+        (b"- a", "is not a mapping"),
         (b"a: [", "is not YAML"),
         (b"\xff\xff", "is not UTF-8"),
-        (b"a: 1\na: 2", "stands here a second time"),
+        (b"a: 1\na: 2", "is here a second time"),
         (b"profiles: {p: 3}\nprofile: p", "profiles.p: is wrong"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from harness.cli import COMMANDS
 from harness.plugins.loader import load_registry
-from harness.testing.bench import Outcome, train_tiny
+from harness.testing.bench import TinyRun, train_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def registered() -> Any:
     return load_registry()
 
 
-def trained(method: Any) -> Outcome:
+def trained(method: Any) -> TinyRun:
     outcome = train_tiny(method, tokens=40)
     assert any(abs(row["loss"]["eso"]) > 0 for row in outcome.log)
     return outcome

@@ -104,7 +104,7 @@ def test_an_opponent_that_is_no_row(planner: Planner, data: Path, against: str, 
         planner.load(content)
     assert len(caught.value.errors) == 1
     assert "bench.yaml:1:" in str(caught.value)
-    assert f"metrics.win-rate: there is no row of this label, {said}" in str(caught.value)
+    assert f"metrics.win-rate: no row has this label, {said}" in str(caught.value)
 
 
 def test_a_row_of_the_start_that_nobody_listed_is_an_opponent_too(planner: Planner, data: Path) -> None:

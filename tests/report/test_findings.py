@@ -10,13 +10,13 @@ from report.synthetic import GREEDY, T1, plain_value
 
 from harness.report.brief import sentences
 from harness.report.calculated import Calculated
-from harness.report.columns import Columns
+from harness.report.columns import ComparedColumns
 from harness.report.findings import Contrast, View, listed, verdict
 from harness.report.results import load_results
 from harness.report.scores import summary_columns
 
 if TYPE_CHECKING:
-    from report.synthetic import Place, Run
+    from report.synthetic import ColumnKey, Run
 
 
 def view(where: str, *, able: bool = True, **differences: float | tuple[float, bool]) -> View:
@@ -133,7 +133,7 @@ def test_lists_read_as_people_say_them() -> None:
 
 
 def told(run: Run) -> list[str]:
-    return sentences(Columns(load_results(run.root, run.write()), Calculated()))
+    return sentences(ComparedColumns(load_results(run.root, run.write()), Calculated()))
 
 
 def test_of_a_run_with_two_seeds(run: Run) -> None:
@@ -151,7 +151,7 @@ def test_of_a_run_with_two_seeds(run: Run) -> None:
 def test_of_a_run_with_claims_that_greedy_decoding_contradicts(run: Run) -> None:
     run.decodings, run.datasets = {"t1": T1, "greedy": GREEDY}, {"in-data": "in-data", "tales": "cross"}
 
-    def value(place: Place) -> float | None:
+    def value(place: ColumnKey) -> float | None:
         return (plain_value(place) or 0) - 0.05 * (place.row == "eso" and place.decoding == "greedy")
 
     run.value = value
@@ -179,13 +179,13 @@ def test_a_run_without_answers_says_nothing(run: Run) -> None:
 def test_a_mean_without_a_claim_is_the_one_that_the_table_shows(run: Run) -> None:
     run.seeds = (0, 1)
 
-    def value(place: Place) -> float | None:
+    def value(place: ColumnKey) -> float | None:
         if place.row == "eso" and (place.seed, place.example) == (1, 0):
             return None  # the first prompt is not complete
         return 0.5 if place.row == "eso" and (place.seed, place.example) == (0, 0) else plain_value(place)
 
     run.value = value
-    columns = Columns(load_results(run.root, run.write()), Calculated())
+    columns = ComparedColumns(load_results(run.root, run.write()), Calculated())
     (column,) = summary_columns(columns)
     shown = column.comparisons["tiny"].of("eso", "sft")
     assert shown is not None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-    from harness.report.written import Document
+    from harness.report.written import Leaderboard
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=12)
 HOSTILE = st.text(st.sampled_from("ab_*`~<>|[]()!&#\\$%^{}:/@'\"=+-\n\t. 1;wé–"), max_size=14) | ANY_TEXT
@@ -162,7 +162,7 @@ def test_numbers_are_numbers_in_csv() -> None:
 
 
 @pytest.fixture
-def full(run: Run) -> Document:
+def full(run: Run) -> Leaderboard:
     """Return every table of a run with gaps of all kinds."""
     run.tables = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
     run.datasets = {"in-data": "in-data", "shifted": "cross"}
@@ -187,7 +187,7 @@ def _walk(value: Any) -> Iterator[Any]:
         yield from _walk(part)
 
 
-def test_json_has_neither_null_nor_nan(full: Document) -> None:
+def test_json_has_neither_null_nor_nan(full: Leaderboard) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
@@ -198,7 +198,7 @@ def test_json_has_neither_null_nor_nan(full: Document) -> None:
     assert found["failures"] == [{"stage": "s", "message": "m"}]
 
 
-def test_csv_and_json_hold_the_same_cells(full: Document) -> None:
+def test_csv_and_json_hold_the_same_cells(full: Leaderboard) -> None:
     found = json.loads(json_text(full.head, full.tables))["tables"]
     rows = list(csv.DictReader(io.StringIO(csv_text(full.tables))))
     count = 0
@@ -217,7 +217,7 @@ def test_csv_and_json_hold_the_same_cells(full: Document) -> None:
     assert count == sum(len(row["cells"]) for table in found.values() for row in table["rows"])
 
 
-def test_every_form_shows_every_mark_and_status(full: Document) -> None:
+def test_every_form_shows_every_mark_and_status(full: Leaderboard) -> None:
     text = markdown.markdown(full.title, full.notes, full.tables, full.ending)
     forms = [text, latex.latex(full.tables), csv_text(full.tables), json_text(full.head, full.tables)]
     for form in forms:
@@ -226,7 +226,7 @@ def test_every_form_shows_every_mark_and_status(full: Document) -> None:
     assert all("of 3 seeds" in form for form in forms[:2])
 
 
-def test_a_line_that_tables_share_is_printed_once(full: Document) -> None:
+def test_a_line_that_tables_share_is_printed_once(full: Leaderboard) -> None:
     text = markdown.markdown(full.title, full.notes, full.tables, full.ending)
     lines = [line for line in text.splitlines() if line.startswith("- ")]
     assert len(lines) == len(set(lines))

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from harness.report.components import Array
     from harness.report.table import Heading, Table, TableCell
-    from harness.report.written import Document
+    from harness.report.written import Leaderboard
 
 ALL = ("scores", "cross-dataset", "fluency", "decoding", "timing", "signal")
 SCORE = "in-data/rouge.rougeL"
 DELTA = f"{SCORE} Δ"
 
 
-def document(run: Run) -> Document:
+def document(run: Run) -> Leaderboard:
     return build(load_results(run.root, run.write()))
 
 

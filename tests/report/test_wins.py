@@ -12,7 +12,7 @@ from report.synthetic import JUDGE, METRICS, ROUGE_L, Place, Run, summary
 from harness.report.export import json_value
 from harness.report.proportions import length_controlled, win_rate
 from harness.report.results import load_results
-from harness.report.rewards import Pairs, accuracy, calibration, length_correlation
+from harness.report.rewards import HeldOutPairs, accuracy, calibration, length_correlation
 from harness.report.write import build
 
 if TYPE_CHECKING:
@@ -238,27 +238,27 @@ class TestTheRewardModel:
         assert found["bin 0"]["value"].endswith(")")
 
     def test_of_perfect_confidence_is_calibrated(self) -> None:
-        certain = Pairs(np.full(20, 30.0), np.zeros(20), np.ones(20), np.ones(20))
+        certain = HeldOutPairs(np.full(20, 30.0), np.zeros(20), np.ones(20), np.ones(20))
         assert accuracy(certain).mean == 1.0
         assert calibration(certain)[0] == pytest.approx(0.0)
         assert length_correlation(certain) is None
-        wrong = Pairs(np.zeros(20), np.full(20, 30.0), np.ones(20), np.ones(20))
+        wrong = HeldOutPairs(np.zeros(20), np.full(20, 30.0), np.ones(20), np.ones(20))
         assert calibration(wrong)[0] == pytest.approx(1.0)
 
     def test_that_says_what_is_true_has_no_calibration_error(self) -> None:
         generator = np.random.default_rng(9)
         margins = generator.normal(size=40_000) * 2
         signs = np.where(generator.random(40_000) < 1 / (1 + np.exp(-np.abs(margins))), 1.0, -1.0)
-        found = Pairs(np.abs(margins) * signs, np.zeros(40_000), np.ones(40_000), np.ones(40_000))
+        found = HeldOutPairs(np.abs(margins) * signs, np.zeros(40_000), np.ones(40_000), np.ones(40_000))
         assert calibration(found)[0] < 0.01
 
     def test_calls_equal_scores_half_right(self) -> None:
-        equal = Pairs(np.ones(4), np.ones(4), np.arange(4.0), np.arange(4.0))
+        equal = HeldOutPairs(np.ones(4), np.ones(4), np.arange(4.0), np.arange(4.0))
         assert accuracy(equal).mean == 0.5
 
     def test_correlates_with_length(self) -> None:
         lengths = np.arange(10.0)
-        found = Pairs(lengths, -lengths, lengths, -lengths)
+        found = HeldOutPairs(lengths, -lengths, lengths, -lengths)
         assert length_correlation(found) == pytest.approx(1.0)
 
     def test_without_held_out_pairs_says_so(self, run: Run) -> None:
