@@ -47,10 +47,11 @@ class Figure:
         return f"{self.value:g}"
 
 
-def published_table(name: str, columns: ComparedColumns) -> Table:
-    """Return one paper's figures for this benchmark, with what was measured beside them, as a table of their own."""
-    data = _read(name)
-    benchmark = columns.results.manifest["benchmark"]
+def published_table(columns: ComparedColumns) -> Table:
+    """Return the figures of the paper that a run names, with what was measured beside them, as a table of their own."""
+    manifest = columns.results.manifest
+    data = _read(manifest["published"])
+    benchmark = manifest["benchmark"]
     figures = [Figure(**figure) for figure in data["figures"] if figure["benchmark"] in {"", benchmark}]
     headings = (
         Heading("printed", "published"),

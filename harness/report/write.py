@@ -11,45 +11,21 @@ from harness.report.calculated import NAME, Calculated
 from harness.report.cases import case_files, case_studies
 from harness.report.columns import ComparedColumns
 from harness.report.export import csv_text, json_text
+from harness.report.kinds import tables_of
 from harness.report.latex import latex
 from harness.report.markdown import markdown
-from harness.report.pareto import pareto_table, traded
 from harness.report.plugins import plugin_lines
-from harness.report.published import published_table
 from harness.report.results import Results, load_results
-from harness.report.rewards import reward_model_table
-from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
-from harness.report.seeds import seeds_table
-from harness.report.settings import settings_table
 from harness.report.supervision import supervision_lines
-from harness.report.training import signal_table, timing_table
 from harness.report.tuning import trial_lines
-from harness.report.verdicts import claimed, claims_table
-from harness.report.wins import judged, strengths_table, win_table
 from harness.report.written import Leaderboard, Written
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.report.table import Table
     from harness.spec.results.train import RowsUsed
-
-#: The tables by the names a benchmark file uses.
-TABLES: Mapping[str, Callable[[ComparedColumns], Table]] = {
-    "scores": scores_table,
-    "cross-dataset": cross_table,
-    "fluency": fluency_table,
-    "decoding": decoding_table,
-    "seeds": seeds_table,
-    "win-rates": win_table,
-    "reward-model": lambda columns: reward_model_table(columns.results),
-    "pareto": pareto_table,
-    "timing": lambda columns: timing_table(columns.results),
-    "signal": lambda columns: signal_table(columns.results),
-    "claims": lambda columns: claims_table(columns.results),
-}
 
 
 def make_tables(
@@ -127,30 +103,10 @@ def document_files(document: Leaderboard) -> dict[str, str]:
 
 
 def build(results: Results, calculated: Calculated | None = None) -> Leaderboard:
-    """Build the tables that the benchmark asks for, with the summary and the training signal, which every run shows."""
+    """Build the tables that the benchmark asks for and those that every run shows, and what is said around them."""
     manifest = results.manifest
     columns = ComparedColumns(results, calculated or Calculated())
-    wanted = [name for name in TABLES if name in manifest["tables"] or name == "signal"]
-    empty = {
-        "scores": not results.datasets("in-data") or not results.metrics("score"),
-        "cross-dataset": not results.datasets("cross") or not results.metrics("score"),
-        "fluency": not results.metrics("fluency"),
-        "seeds": len(results.seeds) < 2 or not results.metrics("score"),
-        "decoding": not results.evaluated,
-        "win-rates": not judged(results),
-        "pareto": not traded(results),
-        "claims": not claimed(results),
-        "reward-model": not manifest.get("reward_models"),
-    }
-    tables = [summary_table(columns)] if results.evaluated else []
-    for name in wanted:
-        if not empty.get(name):
-            tables.append(TABLES[name](columns))
-            extra = strengths_table(columns) if name == "win-rates" else None
-            tables += [extra] if extra else []
-    tables.append(settings_table(results))
-    if manifest["published"]:
-        tables.append(published_table(manifest["published"], columns))
+    tables = tables_of(columns)
     notes, ending = _notes(results), _ending(results)
     names = ("benchmark", "title", "profile", "harness", "template_sha256", "failures")
     head = {name: manifest[name] for name in names}
