@@ -45,8 +45,9 @@ def command(
 
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
-    are rough and for one processor thread. Last, which true difference between rows the run would find four times in
-    five, by the variances of stored results of the same kind or by stated ones, and with more seeds or prompts.
+    are rough and for one processor thread. Last, the minimum detectable effect, the true difference between rows that
+    the run would find four times in five, by the variances of stored results of the same kind or by stated ones, and
+    with more seeds or prompts.
     """
     from harness.execution.contexts import ways
     from harness.execution.keep import required

@@ -240,10 +240,10 @@ def _head(table: Table) -> str:
     cells = [(row.cells[h.name], h) for row in table.rows for h in table.headings if h.shown and h.name in row.cells]
     own = [cell.interval for cell, heading in cells if cell.difference is None and not heading.bare]
     if any(interval is not None and interval.known for interval in own):
-        said.append("± to the further end of a 95 % interval")
+        said.append("± to the further end of a 95 % confidence interval")
     differences = [cell.difference for cell, _ in cells if cell.difference is not None]
     if any(found.known for found in differences):
-        said.append("in brackets a 95 % interval of the difference")
+        said.append("in brackets a 95 % confidence interval of the difference")
     if any(found.note == TWO_SEEDS for found in differences):
         said.append("in parentheses each seed's difference")
     return ", ".join(said) + "."

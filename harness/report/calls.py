@@ -40,8 +40,8 @@ def claim_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str
     if sizes:
         whom = "" if results.every_pair else f" from {results.baseline}"
         lines.append(
-            f"With variances as measured, a repetition of the run would find a true difference{whom} of this size four "
-            f"times in five: {', '.join(sizes)}."
+            f"Minimum detectable effect (the true difference{whom} that a repetition of the run, with variances as "
+            f"measured, would find four times in five): {', '.join(sizes)}."
         )
     return lines
 
@@ -52,8 +52,8 @@ def pareto_lines(results: Results) -> list[str]:
         return [_no_claim([], results)]
     return [
         (
-            "A difference counts where its 95 % interval for new seeds and new prompts, adjusted for all pairs of rows "
-            f"of the column together, excludes 0. {_COLUMNS}"
+            "A difference counts where its 95 % confidence interval for new seeds and new prompts, adjusted for all "
+            f"pairs of rows of the column together, excludes 0. {_COLUMNS}"
         )
     ]
 
@@ -62,14 +62,14 @@ def _family(results: Results) -> str:
     baseline = results.baseline
     if results.every_pair:
         return (
-            f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % interval for new seeds and new prompts, "
-            "adjusted for all pairs of rows of the column together. A difference is claimed exactly where its interval "
+            f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
+            "prompts, adjusted for all pairs of rows of the column together. A difference is claimed exactly where its interval "
             "excludes 0. Rows that share a letter are not told apart, which does not make them equal; a is best. "
             f"{_COLUMNS}"
         )
     return (
-        f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % interval for new seeds and new prompts, adjusted "
-        f"for all comparisons of the column with {baseline} together. A difference is claimed exactly where its "
+        f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new prompts, "
+        f"adjusted for all comparisons of the column with {baseline} together. A difference is claimed exactly where its "
         f"interval excludes 0; what is not claimed is not told apart, which does not make it equal. {_COLUMNS}"
     )
 
@@ -98,8 +98,8 @@ def _shown_anyway(said: Sequence[Difference], results: Results) -> list[str]:
     if most == 1:
         return [
             (
-                f"Δ {results.baseline}: the row minus {results.baseline}. In brackets a 95 % interval for these runs "
-                "and new prompts, adjusted for nothing: how much other training runs would differ is not in it."
+                f"Δ {results.baseline}: the row minus {results.baseline}. In brackets a 95 % confidence interval for "
+                "these runs and new prompts, adjusted for nothing: how much other training runs would differ is not in it."
             )
         ]
     return []

@@ -65,16 +65,16 @@ def interval_lines(results: Results) -> list[str]:
     if count == 1:
         return [
             (
-                "A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new prompts that this run "
-                "answers. There is one seed: how much another training run would differ is not in it."
+                "A row's own 95 % confidence interval (in leaderboard.csv and leaderboard.json) is for new prompts "
+                "that this run answers. There is one seed: how much another training run would differ is not in it."
             )
         ]
     if count < SEEDS_FOR_CLAIMS:
         return ["With two seeds a row has no interval of its own: two say too little of how much training runs differ."]
     return [
         (
-            "A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new seeds and new prompts. "
-            "Whether rows differ is seen from the interval of their difference, and not from whether their own overlap."
+            "A row's own 95 % confidence interval (in leaderboard.csv and leaderboard.json) is for new seeds and new "
+            "prompts. Whether rows differ is seen from the interval of their difference, and not from whether their own overlap."
         )
     ]
 

@@ -1,4 +1,4 @@
-"""How large a true difference must be to be found four times in five, by the model that finds it."""
+"""The minimum detectable effect: the true difference that is found four times in five, by the model that finds it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def student(freedom: float, level: float) -> float:
 def detectable(
     found: Spread, seeds: int, prompts: int, *, rows: int, tests: int, share: float = SHARE, among: float | None = None
 ) -> float:
-    """Return the true difference that a repetition of the run finds four times in five, in the column's own unit.
+    """Return the minimum detectable effect at power 0.8, in the column's own unit: what a repetition of the run finds.
 
     Args:
         found: the variances; that of seeds shrunk already.

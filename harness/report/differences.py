@@ -41,7 +41,7 @@ _LEAST = 1e-30
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference with its 95 % interval, adjusted for the others of its family."""
+    """One difference with its 95 % confidence interval, adjusted for the others of its family."""
 
     estimate: float
     """Mean over the seeds and prompts that both rows have; NaN where there is none."""
@@ -60,7 +60,7 @@ class Difference:
     claims: bool = False
     """Whether a difference may be claimed at all."""
     detectable: float = math.nan
-    """The true difference that a repetition finds four times in five; NaN where nothing may be claimed."""
+    """The minimum detectable effect, at power 0.8; NaN where nothing may be claimed."""
 
     @property
     def claimed(self) -> bool:
@@ -218,7 +218,7 @@ def difference(
 def own_interval(
     values: Array, *, groups: Groups = None, bounds: tuple[float, float] | None = None
 ) -> tuple[Interval, str] | None:
-    """Return a row's own mean with its 95 % interval, and a note; None where nothing is present.
+    """Return a row's own mean with its 95 % confidence interval, and a note; None where nothing is present.
 
     With three seeds or more it is for new seeds and prompts; with two there is none, and with one it is this run's for
     new prompts. The mean is over all that is present, the interval from the prompts that are complete.

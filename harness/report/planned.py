@@ -1,4 +1,4 @@
-"""Which difference a run could find, before it is run: from the variances of stored results, or stated ones."""
+"""The minimum detectable effect of a run before it is run: from the variances of stored results, or stated ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SEEDS = (SEEDS_FOR_CLAIMS, 5, 10, 20)
 
 
 class DetectableSize(NamedTuple):
-    """A true difference that is found four times in five, in the column's own unit; NaN where nothing is claimed."""
+    """A minimum detectable effect at power 0.8, in the column's own unit; NaN where nothing is claimed."""
 
     seeds: int
     prompts: int
@@ -77,7 +77,7 @@ def forecasts(
     Args:
         benchmark: what would be run.
         registry: knows its metrics.
-        root: the folder of results; runs in it lend their variances.
+        root: the folder of results, in which earlier runs have variances.
         labels: of the trained rows.
         start: label of the supervised start.
         prompts: data set to how many prompts it has, where that is known.
@@ -164,7 +164,7 @@ def _stored(
         try:
             results = load_results(root, folder)
         except HarnessError:
-            continue  # what cannot be reported lends nothing
+            continue  # what cannot be reported has no variances to take
         labels = [label for role in ("in-data", "cross") for label in results.datasets(role)]
         for label in sorted(labels, key=lambda label: label != dataset):
             found = _components(results, label, metric, column, f"{folder.parent.name}/{folder.name}")
@@ -212,7 +212,8 @@ def text_of(found: Forecast) -> str:
 
     against = f"from {found.baseline}, adjusted for {found.tests} comparison{'s' if found.tests > 1 else ''}"
     sizes = "; ".join(map(said, found.sizes))
-    what = f"{found.dataset} {column.label}: a difference {against} is found four times in five with {sizes}"
+    effect = f"minimum detectable effect (a difference {against}, found four times in five)"
+    what = f"{found.dataset} {column.label}: {effect} with {sizes}"
     return f"{what}; by {found.source}"
 
 

@@ -33,7 +33,7 @@ _FAR = 15.0
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of ``count`` trials (Wilson 1927).
+    """Return Wilson's 95 % confidence interval of a share of ``count`` trials (Wilson 1927).
 
     A share of values between 0 and 1, ties or means over draws, has at most a binomial's variance: the interval is then
     too wide rather than too narrow.
@@ -85,7 +85,7 @@ class Controlled(NamedTuple):
 
 
 def length_controlled(wins: Array, differences: Array, *, grouped: bool = False) -> Controlled | None:
-    """Return the length-controlled win rate with its 95 % interval.
+    """Return the length-controlled win rate with its 95 % confidence interval.
 
     The logistic regression logit P(win) = a + b z, with z the difference in length (answer minus opponent, any unit)
     over its root mean square; not centred, so that σ(a) is the rate at equal length. Maximum likelihood with the means

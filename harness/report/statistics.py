@@ -33,7 +33,7 @@ _REPLICATES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval, in the column's own unit; both ends are NaN where nothing is known of it."""
+    """A mean with its 95 % confidence interval, in the column's own unit; both ends are NaN where it is not known."""
 
     mean: float
     low: float

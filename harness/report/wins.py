@@ -221,9 +221,9 @@ def _how(results: Results) -> list[str]:
     return [
         (
             "Wins: the share of verdicts for the row, a tie counting ½, draws averaged within a prompt. ± is the "
-            "distance to the further end of a 95 % interval of which each end is the further of two: that of any mean, "
-            f"for new prompts{seeds}, and Wilson's with prompts as trials, or groups of them, which has a width "
-            "where all are won; with two seeds there is none, nor with too few groups."
+            "distance to the further end of a 95 % confidence interval of which each end is the further of two: that "
+            f"of any mean, for new prompts{seeds}, and Wilson's with prompts as trials, or groups of them, which has a "
+            "width where all are won; with two seeds there is none, nor with too few groups."
         ),
         (
             "At equal length: where a logistic regression of the verdicts on the difference in length has its value "

@@ -76,9 +76,8 @@ def test_which_difference_the_run_could_find(planner: Planner, data: Path) -> No
     content = small(data, seeds=[0, 1, 2], methods=["sft", "eso", "drl"])
     planner.plan(planner.load(content))
     text = plan(planner, content)
-    assert (
-        "test ROUGE-L: a difference from sft, adjusted for 2 comparisons is found four times in five with 3 se" in text
-    )
+    effect = "minimum detectable effect (a difference from sft, adjusted for 2 comparisons, found four times in five)"
+    assert f"test ROUGE-L: {effect} with 3 se" in text
     assert "by stated variances, since no results of this kind are stored" in text
     (told,) = json.loads(plan(planner, content, "--json"))["detectable"]
     assert (told["dataset"], told["metric"], told["baseline"], told["comparisons"]) == (

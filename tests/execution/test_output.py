@@ -34,7 +34,8 @@ def test_the_headline_is_printed_and_every_table_on_request(copied: Callable[...
     lines = printed.splitlines()
     assert len(lines) <= 15
     assert max(map(len, lines[:-4])) <= 100
-    assert lines[0] == "tiny (default): ROUGE-L, higher is better, in brackets a 95 % interval of the difference."
+    interval = "in brackets a 95 % confidence interval of the difference"
+    assert lines[0] == f"tiny (default): ROUGE-L, higher is better, {interval}."
     assert lines[2].split() == ["method", "test", "test", "Δ", "sft", "tokens", "cut", "%", "s/step"]
     assert {line.split()[0] for line in lines[3:6]} == {"base", "sft", "eso"}
     assert "One seed: nothing is claimed." in printed

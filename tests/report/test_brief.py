@@ -108,12 +108,12 @@ def test_a_run_for_its_timing_alone_shows_that(run: Run) -> None:
 @pytest.mark.parametrize(
     ("cell", "bare", "said"),
     [
-        (TableCell(0.5, Interval(0.5, 0.4, 0.7)), False, "T, ± to the further end of a 95 % interval."),
+        (TableCell(0.5, Interval(0.5, 0.4, 0.7)), False, "T, ± to the further end of a 95 % confidence interval."),
         (TableCell(0.5, Interval(0.5, 0.4, 0.7)), True, "T."),
         (
             TableCell(0.1, difference=Difference(0.1, -0.1, 0.3, seeds=3)),
             False,
-            "T, in brackets a 95 % interval of the difference.",
+            "T, in brackets a 95 % confidence interval of the difference.",
         ),
         (
             TableCell(0.1, difference=Difference(0.1, seeds=2, per_seed=(0.0, 0.2), note=TWO_SEEDS)),

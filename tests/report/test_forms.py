@@ -343,7 +343,7 @@ tiny; trained on tales/train, 40 rows; seeds 0, 1, 2.
 
 - No claim: with 2 seeds no difference between rows is called one; that takes two rows with 3 seeds or more.
 - Δ sft: the row minus sft, and in parentheses that of each seed.
-- A row's own 95 % interval (in leaderboard.csv and leaderboard.json) is for new seeds and new prompts. \
+- A row's own 95 % confidence interval (in leaderboard.csv and leaderboard.json) is for new seeds and new prompts. \
 Whether rows differ is seen from the interval of their difference, \
 and not from whether their own overlap.
 - t1: temperature 1, 2 answers a prompt, at most 24 tokens.

@@ -81,7 +81,8 @@ def test_states_the_variances_that_it_assumes(run: Run) -> None:
     (found,) = asked(run)
     assert found.components == pytest.approx(Components(0.0001, 0.01, 0.01))
     text = text_of(found)
-    assert "a difference from sft, adjusted for 2 comparisons is found four times in five with 3 seeds × 200" in text
+    effect = "minimum detectable effect (a difference from sft, adjusted for 2 comparisons, found four times in five)"
+    assert f"{effect} with 3 seeds × 200" in text
     assert "stated variances, since no results of this kind are stored: standard deviations of 1 (seed)" in text
 
 

@@ -161,7 +161,7 @@ class TestClaims:
         for name in ("summary", "scores"):
             assert "No claim: with 2 seeds no difference between rows is called one" in said(run, name)
         assert "the order is no claim" in said(run, "summary")
-        assert "found four times in five" not in said(run)
+        assert "inimum detectable effect" not in said(run)
 
     def test_of_rows_without_a_prompt_in_common_speak_of_no_seeds(self, run: Run) -> None:
         run.value = lambda place: 0.5 if (place.row == "eso") == (place.example % 2 == 0) else None
@@ -190,7 +190,7 @@ class TestClaims:
         headings = {heading.name: heading for heading in table(run).headings}
         row = next(row for row in table(run).rows if row.label == "eso")
         assert shown(row.cells[DELTA], headings[DELTA]).endswith("] these runs")
-        assert "a 95 % interval for these runs and new prompts" in said(run)
+        assert "a 95 % confidence interval for these runs and new prompts" in said(run)
         assert cells(run)["eso"][DELTA]["claimed"] is False
 
     def test_are_differences_from_the_start_with_three(self, run: Run) -> None:
@@ -201,7 +201,8 @@ class TestClaims:
         assert "what is not claimed is not told apart, which does not make it equal" in caption
         assert "Nothing corrects over columns" in caption
         assert (
-            "a repetition of the run would find a true difference from sft of this size four times in five: " in caption
+            "Minimum detectable effect (the true difference from sft that a repetition of the run, with variances as "
+            "measured, would find four times in five): " in caption
         )
 
     def test_have_the_baseline_that_the_file_names(self, run: Run) -> None:

@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from harness.errors import InputError, MachineError, StageError
 from harness.report import write_tables
+from harness.report.kinds import KINDS
+from harness.spec.benchmark import TableName
 
 if TYPE_CHECKING:
     from report.synthetic import Run
@@ -40,6 +42,11 @@ def test_a_report_imports_neither_torch_nor_stages(run: Run) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout) == []
+
+
+def test_every_table_that_a_file_may_ask_for_can_be_made() -> None:
+    named = set(get_args(TableName)) - {"signal", "cases"}  # every run has the first; the second is a file of its own
+    assert {kind.asked_as for kind in KINDS} - {None} == named
 
 
 def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:

@@ -246,7 +246,7 @@ def _laps(row: ResultRow, warm: int) -> Array:
 
 
 def _median_difference(slow: Array, fast: Array, tests: int) -> Interval:
-    """Return the difference of medians with its 95 % interval; one below 0 at a level that counts all tests."""
+    """Return the difference of medians with its 95 % confidence interval, at a level that counts all tests below 0."""
     generator = np.random.default_rng([20250121, slow.size, fast.size])
     drawn = [np.median(generator.choice(values, (_REPLICATES, values.size)), axis=1) for values in (slow, fast)]
     differences = drawn[0] - drawn[1]
