@@ -63,14 +63,14 @@ def _family(results: Results) -> str:
     if results.every_pair:
         return (
             f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
-            "prompts, adjusted for all pairs of rows of the column together. A difference is claimed exactly where its interval "
-            "excludes 0. Rows that share a letter are not told apart, which does not make them equal; a is best. "
-            f"{_COLUMNS}"
+            "prompts, adjusted for all pairs of rows of the column together. A difference is claimed exactly where its "
+            "interval excludes 0. Rows that share a letter are not told apart, which does not make them equal; a is "
+            f"best. {_COLUMNS}"
         )
     return (
-        f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new prompts, "
-        f"adjusted for all comparisons of the column with {baseline} together. A difference is claimed exactly where its "
-        f"interval excludes 0; what is not claimed is not told apart, which does not make it equal. {_COLUMNS}"
+        f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
+        f"prompts, adjusted for all comparisons of the column with {baseline} together. A difference is claimed "
+        f"exactly where its interval excludes 0; what is not claimed is not told apart, which does not make it equal. {_COLUMNS}"
     )
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 CAPTION = (
     (
-        "Supported: in every place the difference points the claimed way, and its 95 % confidence interval, for new seeds "
-        "and new prompts, excludes 0. Contradicted: somewhere it lies on the other side of 0 as a whole, which holds for all "
-        "places together. A trend: the ends differ as claimed, and no step between neighbours is claimed to go back. "
-        "Undecided: neither, with how many more would decide four times in five if the measured difference and spread "
-        "are the true ones; or something that the claim is about has no value, and the reason names it. A verdict is "
-        "about the models and data of its run."
+        "Supported: in every place the difference points the claimed way, and its 95 % confidence interval, for new "
+        "seeds and new prompts, excludes 0. Contradicted: somewhere it lies on the other side of 0 as a whole, which "
+        "holds for all places together. A trend: the ends differ as claimed, and no step between neighbours is claimed "
+        "to go back. Undecided: neither, with how many more would decide four times in five if the measured difference "
+        "and spread are the true ones; or something that the claim is about has no value, and the reason names it. A "
+        "verdict is about the models and data of its run."
     ),
     (
         "Measured: the place that says least for the claim, turned so that more than 0 is what is claimed, with the "
