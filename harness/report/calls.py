@@ -70,7 +70,8 @@ def _family(results: Results) -> str:
     return (
         f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
         f"prompts, adjusted for all comparisons of the column with {baseline} together. A difference is claimed "
-        f"exactly where its interval excludes 0; what is not claimed is not told apart, which does not make it equal. {_COLUMNS}"
+        f"exactly where its interval excludes 0; what is not claimed is not told apart, which does not make it "
+        f"equal. {_COLUMNS}"
     )
 
 
@@ -99,7 +100,8 @@ def _shown_anyway(said: Sequence[Difference], results: Results) -> list[str]:
         return [
             (
                 f"Δ {results.baseline}: the row minus {results.baseline}. In brackets a 95 % confidence interval for "
-                "these runs and new prompts, adjusted for nothing: how much other training runs would differ is not in it."
+                "these runs and new prompts, adjusted for nothing: how much other training runs would differ is not in "
+                "it."
             )
         ]
     return []

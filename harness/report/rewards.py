@@ -157,7 +157,8 @@ def reward_model_table(results: Results) -> Table:
     caption = [
         (
             "Accuracy: how often the chosen answer of a held-out pair is given more, with Wilson's 95 % confidence "
-            "interval over pairs. Margin: its raw score minus that of the rejected answer, with a t interval over pairs."
+            "interval over pairs. Margin: its raw score minus that of the rejected answer, with a t interval over "
+            "pairs."
         ),
         (
             f"Calibration error: of σ(margin) against how often it is right, in {BINS} bins from 50 to 100 %; "

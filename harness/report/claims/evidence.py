@@ -154,8 +154,8 @@ def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = 
     """Judge a claim that two rows are the same, up to a margin.
 
     Supported: every 95 % confidence interval lies within the margin on both sides, which is stricter than two one-sided
-    tests at 5 % (Schuirmann 1987). Contradicted: one lies outside as a whole; that of a difference beyond the margin holds
-    for all places together. That a difference is not significant supports nothing.
+    tests at 5 % (Schuirmann 1987). Contradicted: one lies outside as a whole; that of a difference beyond the margin
+    holds for all places together. That a difference is not significant supports nothing.
     """
     cells = []
     for part in measured:
