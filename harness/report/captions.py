@@ -74,8 +74,8 @@ def interval_lines(results: Results) -> list[str]:
     return [
         (
             "A row's own 95 % confidence interval (in leaderboard.csv and leaderboard.json) is for new seeds and new "
-            "prompts. Whether rows differ is seen from the interval of their difference, and not from whether their own "
-            "overlap."
+            "prompts. Whether rows differ is seen from the interval of their difference, and not from whether their "
+            "own overlap."
         )
     ]
 
