@@ -56,6 +56,6 @@ def open_benchmark(
 
 
 def say_damage(plan: Plan) -> None:
-    """Say which stages a run would make anew because a glance showed that they are not what was written."""
+    """Say which stages a run would rebuild because a glance showed that they are not what was written."""
     for damage in plan.damaged.values():
-        click.echo(f"damaged: {damage}; harness run makes it anew", err=True)
+        click.echo(f"damaged: {damage}; harness run rebuilds it", err=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What a stage waits for whose settings are being tuned.
 CHOSEN_LATER = "chosen after tuning"
 
-#: What the store has, and what a run makes anew, because a file of it is not what was written.
+#: What the store has, and what a run rebuilds, because a file of it is not what was written.
 DAMAGED = "damaged"
 
 

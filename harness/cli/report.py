@@ -78,7 +78,7 @@ def command(
 
 
 def _ascii(text: str) -> str:
-    """Return the same JSON in ASCII: what stands for a quotation mark that a terminal lacks could end a text."""
+    """Return the same JSON in ASCII: what replaces a quotation mark that a terminal lacks could end a text."""
     return json.dumps(json.loads(text), indent=1)
 
 

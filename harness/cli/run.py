@@ -141,7 +141,7 @@ def _run(
     *,
     quiet: bool,
 ) -> tuple[Outcome, Written]:
-    """Make what is missing and the tables; where a file proves damaged, check all and make anew what is."""
+    """Make what is missing and the tables; where a file proves damaged, check all and rebuild what is."""
     from harness.execution.keep import move_aside, set_damaged_aside
     from harness.execution.manifest import make_manifest
     from harness.execution.outcome import Outcome, Rebuilt
@@ -205,7 +205,7 @@ def _closing(outcome: Outcome, seconds: float) -> str:
     if outcome.failures:
         text += f"; {len(outcome.failures)} have no result, for the reasons above"
     if outcome.rebuilt:
-        text += f"\n{len(outcome.rebuilt)} stages that the store had were made anew:"
+        text += f"\n{len(outcome.rebuilt)} stages that the store had were rebuilt:"
         text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
     again = outcome.again()
     if again:

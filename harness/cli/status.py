@@ -44,7 +44,7 @@ def command(
 ) -> None:
     """Show how far a run of the benchmark FILE has come: the stages done and in all, for each row and seed.
 
-    Nothing is changed: what is damaged counts as not done, and harness run makes it anew.
+    Nothing is changed: what is damaged counts as not done, and harness run rebuilds it.
     """
     from harness.plan import build_plan
     from harness.store.stages import Store

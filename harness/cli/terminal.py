@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Columns where nobody looks: a pipe, a file.
 WIDTH: Final = 100
 
-#: What stands for the characters that we print ourselves, and for those that texts often have.
+#: What replaces the characters that we print ourselves, and those that texts often have.
 EQUIVALENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\u2500\u2501\u2578\u257a", "-"),  # hyphens, dashes, minus, bars
     **dict.fromkeys("\u2018\u2019\u201a\u2039\u203a", "'"),

@@ -232,7 +232,7 @@ def _lines(text: str, show: Callable[[str], str]) -> str:
 
 
 def _head(table: Table) -> str:
-    """Say what the numbers of a table are: its title, which way is better, and what stands beside them."""
+    """Say what the numbers of a table are: its title, which way is better, and what is beside them."""
     better = {h.higher_is_better for h in table.headings if h.shown} - {None}
     said = [table.title.removeprefix("At a glance: ")]
     if len(better) == 1:

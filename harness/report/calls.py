@@ -30,8 +30,8 @@ def claim_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str
     lines = [_family(results)]
     if any(pair.seeds < SEEDS_FOR_CLAIMS for pair in said):
         lines.append(
-            f"A row with values for fewer than {SEEDS_FOR_CLAIMS} seeds is part of no claim; with two, both seeds' "
-            "differences stand in parentheses."
+            f"A row with values for fewer than {SEEDS_FOR_CLAIMS} seeds is not part of any claim; with two, both "
+            "seeds' differences are in parentheses."
         )
     if len(results.models) > 1:
         lines.append("Rows are compared with rows of the same model.")
@@ -92,7 +92,7 @@ def _no_claim(said: Sequence[Difference], results: Results) -> str:
 
 
 def _shown_anyway(said: Sequence[Difference], results: Results) -> list[str]:
-    """Say what stands in the column of differences where nothing is claimed."""
+    """Say what is in the column of differences where nothing is claimed."""
     most = max((pair.seeds for pair in said), default=0)
     if most == 2:
         return [f"Δ {results.baseline}: the row minus {results.baseline}, and in parentheses that of each seed."]

@@ -43,7 +43,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def decoding_lines(results: Results, names: Sequence[str]) -> list[str]:
-    """Say what stands behind the names of decodings."""
+    """Say what the names of decodings mean."""
     return [f"{name}: {_how(results.manifest['decodings'][name])}." for name in dict.fromkeys(names)]
 
 
@@ -88,7 +88,7 @@ def scale_lines(results: Results) -> list[str]:
 
 
 def corpus_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
-    """Say how numbers that are no mean over answers are treated."""
+    """Say how numbers that are not means over answers are treated."""
     labels = dict.fromkeys(c.described["label"] for c in columns if c.place.corpus and c.heading.shown)
     if not labels:
         return []
@@ -191,7 +191,7 @@ def scorer_lines(results: Results) -> list[str]:
 
 
 def sharpening_lines(columns: ComparedColumns, shown: Sequence[ComparedColumn]) -> list[str]:
-    """Name the rows that stand above the supervised row at temperature 1 and nowhere else."""
+    """Name the rows that are above the supervised row at temperature 1 and nowhere else."""
     results = columns.results
     warm = {name for name, settings in results.manifest["decodings"].items() if is_plain(settings)}
     if not warm or warm >= {column.place.decoding for column in shown}:

@@ -71,7 +71,7 @@ class ComparedColumns:
     def headline(
         self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = ""
     ) -> ComparedColumn:
-        """Return the column that stands for a metric where there is room for one, under a label of its own."""
+        """Return the headline column of a metric, for where there is room for one, under a label of its own."""
         described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
         place = ColumnKey(dataset, decoding, metric["use"], described["name"])
         name = f"{dataset}/{decoding}/{place.metric}.{place.column}"
@@ -154,7 +154,7 @@ class ComparedColumns:
         return self._calculated.own(values, groups=self.groups(place.dataset, data.ids), bounds=bounds(described))
 
     def groups(self, dataset: str, ids: Sequence[str]) -> list[str] | None:
-        """Return the group of each prompt; None where each stands for itself."""
+        """Return the group of each prompt; None where prompts are not grouped."""
         if dataset not in self._groups:
             self._groups[dataset] = read_groups(self.results, dataset)
         return groups_of(self.results, dataset, ids, self._groups[dataset])
@@ -220,7 +220,7 @@ def _heading(described: Mapping[str, Any], name: str, label: str, group: str) ->
 
 
 def marks(row: ResultRow) -> tuple[str, ...]:
-    """Return what stands behind a row's name in every table."""
+    """Return what follows a row's name in every table."""
     found = inactive_mark(row)
     if row.failures:
         found = (*found, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
@@ -228,7 +228,7 @@ def marks(row: ResultRow) -> tuple[str, ...]:
 
 
 def beside_headings(dataset: str, *, rates: bool) -> list[Heading]:
-    """Return the columns that stand beside every score."""
+    """Return the columns beside every score."""
     return [
         Heading(f"{dataset}/n", "prompts", dataset, 0, foldable=True),
         Heading(f"{dataset}/length", "tokens", dataset, 1),

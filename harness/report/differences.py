@@ -158,8 +158,8 @@ def compare(
     """Compare the rows of one column, all on the same seeds and prompts.
 
     The family is each row against the baseline, or all pairs, at Šidák's level: 95 % hold together. Rows with
-    values for fewer than three seeds enter no claim: with two seeds both seeds' differences are all that is known, with
-    one there is an interval for these runs and new prompts.
+    values for fewer than three seeds are not part of any claim: with two seeds both seeds' differences are all that is
+    known, with one there is an interval for these runs and new prompts.
 
     Args:
         rows: (S, E) by label; NaN for what is missing, whole seeds included.
@@ -172,18 +172,18 @@ def compare(
         return Compared(baseline)
     enough = [label for label, values in rows.items() if _seeds_present(values) >= SEEDS_FOR_CLAIMS]
     parts = {pair: _common(rows[pair[0]], rows[pair[1]], groups) for pair in itertools.combinations(rows, 2)}
-    lending = [part for part in parts.values() if part is not None and part.enough]
-    pool = float(np.mean([spread(part.layout).by_seed for part in lending])) if lending else math.nan
-    fewest = min((part.seeds for part in lending), default=0)
+    sources = [part for part in parts.values() if part is not None and part.enough]
+    pool = float(np.mean([spread(part.layout).by_seed for part in sources])) if sources else math.nan
+    fewest = min((part.seeds for part in sources), default=0)
     # as many rows as have that many pairs: with values missing some pairs have too few seeds in common
-    lent = int((1 + math.sqrt(1 + 8 * len(lending))) / 2)
+    pooled_rows = int((1 + math.sqrt(1 + 8 * len(sources))) / 2)
     tests = len(enough) * (len(enough) - 1) // 2 if baseline is None else len(enough) - 1
     ends = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     compared = {}
     for (first, second), part in parts.items():
         turned = baseline == first
         if baseline is None or turned or baseline == second:
-            found = _judged(part, max(tests, 1), ends, pool=pool, rows=lent, fewest=fewest)
+            found = _judged(part, max(tests, 1), ends, pool=pool, rows=pooled_rows, fewest=fewest)
             compared[(second, first) if turned else (first, second)] = -found if turned else found
     letters = {}
     if baseline is None and len(enough) > 1:

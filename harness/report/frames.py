@@ -1,7 +1,7 @@
 """Results as pandas data frames, for questions that no table answers.
 
-The frames are long: a line a number. What stands in the tables is read from ``leaderboard.json`` alone, which is what
-gets published; what stands behind them (each answer and its values, each step of training) from the store.
+The frames are long: a line a number. What the tables show is read from ``leaderboard.json`` alone, which is what
+gets published; what is behind them (each answer and its values, each step of training) from the store.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def group_column(results: Results, dataset: str) -> str | None:
-    """Return the column of the rows that groups the prompts of a data set; None where each stands for itself."""
+    """Return the column of the rows that groups the prompts of a data set; None where prompts are not grouped."""
     uses = results.manifest["config"].get("evaluate", ())
     return next((use.get("group") for use in uses if (use.get("label") or use["dataset"]) == dataset), None)
 
@@ -33,7 +33,7 @@ def read_groups(results: Results, dataset: str) -> Mapping[str, str] | None:
 
 
 def groups_of(results: Results, dataset: str, ids: Sequence[str], known: Mapping[str, str] | None) -> list[str] | None:
-    """Return a group for each prompt; None where each stands for itself.
+    """Return a group for each prompt; None where prompts are not grouped.
 
     Where the rows that say it are not stored any more, all count as one: nothing can be claimed then.
     """

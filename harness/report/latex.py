@@ -35,7 +35,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text that LaTeX sets as it is; ``--`` is no dash, and a leading bracket no argument."""
+    """Return text that LaTeX sets as it is; ``--`` is not a dash, and a leading bracket not an argument."""
     text = visible(re.sub(r"\s*\n\s*", " ", text.strip()))
     text = "".join(_SPECIAL.get(character, character) for character in text)
     return re.sub(r"-(?=-)", "-{}", text).replace("–", r"\textendash{}")

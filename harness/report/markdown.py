@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from harness.report.table import Table
 
-#: What is markup wherever it stands; underscores and brackets only where they could be.
+#: What is markup wherever it is; underscores and brackets only where they could be.
 _MARKUP = re.compile(
     r"[\\`*<>~$]"
     r"|&(?=#?\w+;)"
@@ -29,7 +29,7 @@ _MARKUP = re.compile(
 def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], ending: Sequence[str] = ()) -> str:
     """Return every table, wide ones cut by data set.
 
-    What several captions say alike stands once, after the first table, which is what most people read.
+    What several captions say alike is said once, after the first table, which is what most people read.
     """
     tables = [folded(table) for table in tables]
     shared = shared_lines(tables)

@@ -65,7 +65,7 @@ def pareto_table(columns: ComparedColumns) -> Table:
             "better than each other row in at least one column, by a difference that counts. Not told apart: neither "
             "is known."
         ),
-        "By means alone: what the means would say if they were exact, which is no claim.",
+        "By means alone: what the means would say if they were exact, which is not a claim.",
         *captions.data_lines(results, [dataset]),
         *captions.decoding_lines(results, [results.decodings[0]]),
         *captions.interval_lines(results),

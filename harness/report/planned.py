@@ -117,7 +117,7 @@ def _plans(seeds: int, prompts: int) -> list[tuple[int, int]]:
 
 
 def _headline(benchmark: Benchmark, registry: Registry) -> tuple[str, Column] | None:
-    """Return the first score and the column that stands for it."""
+    """Return the first score and its headline column."""
     for use in benchmark.metrics:
         registration: Any = registry.get("metric", use.use)
         registration = registration.resolved(registry.options("metric", use.use, use.options))

@@ -26,9 +26,9 @@ WIN, EMPTY = "win:", "null:"
 #: Replicates of a fit; each is a regression of its own.
 _FITS = 500
 _STEPS = 30
-#: Seeds that say too little of how much they differ; one is no sample of seeds at all, and its interval is of prompts.
+#: Seeds that say too little of how much they differ; one is no sample of them, and its interval is of prompts.
 TOO_FEW = 2
-#: Logits further away than this are no estimate: the fit runs off to infinity.
+#: Logits further away than this are not an estimate: the fit runs off to infinity.
 _FAR = 15.0
 
 

@@ -80,7 +80,7 @@ def _without_private(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(value: Any, paths: list[str]) -> Any:
-    """Shorten every path to its last part, wherever it stands."""
+    """Shorten every path to its last part, wherever it is."""
     if isinstance(value, str):
         for path in paths:
             value = value.replace(path, _last(path))

@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def where(self) -> str:
-        """Whose number it is, and where it stands."""
+        """Whose number it is, and where it is printed."""
         return f"{self.row}, {self.place}" + (f": {self.setting}" if self.setting else "")
 
     @property
@@ -71,7 +71,7 @@ def published_table(columns: ComparedColumns) -> Table:
     if rows:
         notes.append(
             "Measured here: with this profile's models and data, which are the paper's own in the profile paper alone; "
-            "a difference between the two columns is no test of anything."
+            "a difference between the two columns is not a test of anything."
         )
     title = f"Published figures: {data['title']}"
     return Table("published", title, headings, tuple(rows), tuple(notes), names=("figure", "paper"))

@@ -264,7 +264,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 class _Loader:
-    """Reads rows, and refuses what cannot stand in one column."""
+    """Reads rows, and refuses what cannot be in one column."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
@@ -341,14 +341,14 @@ class _Loader:
         known = self.signatures.setdefault(model, {})
         if known.setdefault(metric, summary.signature) != summary.signature:
             raise StageError(
-                "rows scored by different versions of a metric cannot stand in one table",
+                "rows scored by different versions of a metric cannot be in one table",
                 where=record.label,
                 got=summary.signature,
                 expected=known[metric],
             )
         asked = record.digest(CONFIG)
         if self.asked.setdefault((model, metric), asked) != asked:
-            raise StageError("rows scored under different settings cannot stand in one table", where=record.label)
+            raise StageError("rows scored under different settings cannot be in one table", where=record.label)
         return Scored(
             {name: _numbers(values) for name, values in means.columns.items()},
             summary.corpus,
@@ -372,6 +372,6 @@ def _refuse_mixtures(results: Results) -> None:
             same = not cell.ids or prompts.setdefault(place, cell.ids) == cell.ids
             if not same or any(expected.setdefault(place, settings) != settings for settings in cell.settings):
                 raise StageError(
-                    "rows with different prompts, templates or decoding cannot stand in one table",
+                    "rows with different prompts, templates or decoding cannot be in one table",
                     where=f"{row.label} on {dataset} under {decoding}",
                 )

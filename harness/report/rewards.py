@@ -98,7 +98,7 @@ def length_correlation(pairs: HeldOutPairs) -> float | None:
 
 
 def accuracy_cell(results: Results, model: str) -> TableCell:
-    """Return the accuracy that stands beside every win rate which depends on the reward model."""
+    """Return the accuracy beside every win rate which depends on the reward model."""
     record = statistics_of(results, model)
     if record is None:
         return TableCell(status=_why(results, model))

@@ -62,7 +62,7 @@ def summary_table(columns: ComparedColumns) -> Table:
 
 def _order_says(column: ComparedColumn) -> str:
     letters = any(comparison.letters for comparison in column.comparisons.values())
-    return "those that share a letter are not told apart" if letters else "the order is no claim"
+    return "those that share a letter are not told apart" if letters else "the order is not a claim"
 
 
 def _ranked(columns: ComparedColumns, column: ComparedColumn) -> list[ResultRow]:

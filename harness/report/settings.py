@@ -35,7 +35,7 @@ def settings_table(results: Results) -> Table:
     caption = (
         (
             "Options set: those that differ from the method's defaults. Models held: in memory while the row's own "
-            "method trains, with their parameters and the bytes of these; a model that two roles share stands under "
+            "method trains, with their parameters and the bytes of these; a model that two roles share is named under "
             "one."
         ),
         "Trials: configurations that this row was given. No value is ever chosen on a test split.",

@@ -3,7 +3,7 @@
 Scores of one row are a matrix (S, N): S seeds, N examples, each entry the mean over the draws; NaN inside these arrays
 is a missing value, and is left out of every mean. Which rows differ is decided in :mod:`harness.report.differences`.
 The crossed bootstrap here resamples seeds and examples independently (Owen 2007, "The pigeonhole bootstrap"); it serves
-what is no mean: strengths and length-controlled win rates, which are fits.
+what is not a mean: strengths and length-controlled win rates, which are fits.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def widening(values: Array) -> float:
 
 
 def seeds_interval(values: Array) -> Interval | None:
-    """Return mean and, from three seeds on, 95 % t interval over seeds (S,) of what is no mean over examples."""
+    """Return mean and, from three seeds on, 95 % t interval over seeds (S,) of what is not a mean over examples."""
     present = values[~np.isnan(values)]
     if not present.size:
         return None

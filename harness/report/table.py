@@ -31,7 +31,7 @@ class Heading:
     shown: bool = True
     """False for a column that CSV and JSON have and that would only widen what people read."""
     bare: bool = False
-    """Whether people read the numbers without ±, because the difference from a baseline stands beside them."""
+    """Whether people read the numbers without ±, because the difference from a baseline is beside them."""
     foldable: bool = False
     """Whether people read it in the caption, once, where it is the same in every row."""
 
@@ -86,7 +86,7 @@ def shown(cell: TableCell, heading: Heading) -> str:
     """Return a cell as text: mean ± the distance to the further end of its interval, letters, seeds if some lack.
 
     An interval that leans would look more certain on one side than it is, if half its width were shown. A difference is
-    shown with both ends, in brackets; with two seeds both seeds' differences stand in parentheses.
+    shown with both ends, in brackets; with two seeds both seeds' differences are in parentheses.
     """
     if cell.status:
         return cell.status
@@ -160,7 +160,7 @@ def _parts(found: Difference, heading: Heading) -> dict[str, Any]:
 
 
 def folded(table: Table) -> Table:
-    """Return the table as people read it: what is the same in every row stands in the caption, once."""
+    """Return the table as people read it: what is the same in every row is said in the caption, once."""
     same: dict[str, str] = {}
     for heading in table.headings:
         cells = [row.cells[heading.name] for row in table.rows if heading.name in row.cells]

@@ -254,7 +254,7 @@ def _signal_cells(logs: list[list[TrainStep]], shared: Iterable[str]) -> dict[st
 
 
 def _alone(reward: StepRewards) -> bool:
-    """Return whether each prompt had one candidate, which is no group."""
+    """Return whether each prompt had one candidate, which is not a group."""
     return len(reward.by_candidate or ()) == 1
 
 

@@ -200,7 +200,7 @@ def _null_row(
         if worse:
             flags.append(
                 f"This judge favours an answer that says nothing: on {where} the null answer wins "
-                f"{100 * rate[0].mean:.1f} %, {' and '.join(worse)}. Its win rates are no evidence of better answers."
+                f"{100 * rate[0].mean:.1f} %, {' and '.join(worse)}. Its win rates are not evidence of better answers."
             )
     mark = ("the judge favours it",) if flags else ()
     return TableRow(NULL, model, cells, mark), flags
@@ -273,10 +273,10 @@ def _depends_lines(results: Results, depends: Mapping[str, set[str]]) -> list[st
         return [
             (
                 "The judge is the reward model itself: what was trained on it is judged by what it was trained on, and "
-                "a win rate is worth no more than its held-out accuracy, which stands beside."
+                "a win rate is worth no more than its held-out accuracy, which is shown beside."
             )
         ]
-    return ["The reward model's held-out accuracy stands beside the rows that were trained on it."]
+    return ["The reward model's held-out accuracy is shown beside the rows that were trained on it."]
 
 
 def strengths_table(columns: ComparedColumns) -> Table | None:
@@ -317,7 +317,7 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
         (
             "Bradley–Terry: one strength a player such that σ(difference) is the chance to win, fitted to all "
             "verdicts by maximum likelihood, a tie as half a win; logits, their mean 0. ± from a bootstrap over "
-            "prompts and seeds, unless prompts are grouped. Rows stand in the file's order: overlapping intervals rank "
+            "prompts and seeds, unless prompts are grouped. Rows are in the file's order: overlapping intervals rank "
             "nobody; the differences of the win rates say who is told apart."
         ),
     )

@@ -76,9 +76,9 @@ def write_tables(root: Path, folder: Path, *, partial: bool = False) -> str:
 
 
 def refuse_missing(results: Results, root: Path, folder: Path) -> None:
-    """Refuse results of which the store has not all: their tables would say less than those that may stand there.
+    """Refuse results of which the store has not all: their tables would say less than those that may be there.
 
-    What failed in the run is no part of that: the manifest has no stage for it.
+    What failed in the run is not part of that: the manifest has no stage for it.
     """
     missing, asked = len(results.shelf.missing), len(results.shelf.asked)
     if missing:

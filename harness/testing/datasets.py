@@ -67,7 +67,7 @@ def _check_elsewhere(
 ) -> None:
     """Read the rows in a process of its own, where Python hashes texts otherwise; and make them there, if by code.
 
-    A registration whose ``build`` is no import string exists in this process alone, and is let pass.
+    A registration whose ``build`` is not an import string exists in this process alone, and is let pass.
     """
     model = registration.options
     if not isinstance(registration.build, str) or "<locals>" in model.__qualname__ or model.__module__ == "__main__":
@@ -193,7 +193,7 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example], ki
     ids = [row.id for row in rows]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
-        broken(registration, f"split {split!r}: the id {twice!r} stands twice")
+        broken(registration, f"split {split!r}: the id {twice!r} is used twice")
     return told
 
 

@@ -72,7 +72,7 @@ def installed(folder: Path) -> Iterator[list[EntryPoint]]:
         sys.path.remove(str(folder))
         for name, module in list(sys.modules.items()):
             path = getattr(module, "__path__", None)
-            # torch.classes has a __path__ that is no list
+            # torch.classes has a __path__ that is not a list
             places = [getattr(module, "__file__", None), *(path if isinstance(path, Iterable) else ())]
             if any(str(place).startswith(f"{folder}/") for place in places if place):
                 del sys.modules[name]

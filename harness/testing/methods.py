@@ -61,7 +61,7 @@ def check_method(
     It moves weights, and not at a learning rate of 0 (bit for bit); it gives the same when run again (bit for bit), and
     when interrupted and resumed (bit for bit); micro-batches, the order of the rows, garbage in the padding and the
     number of ranks change neither weights (1e-9 in float64) nor what it logs; nor does the order of candidates drawn
-    alike. An answer without a reward counts as if it had never been drawn, and absent and equal rewards are no error.
+    alike. An answer without a reward counts as if it had never been drawn, and absent and equal rewards are not errors.
     It uses nothing that its registration does not declare, takes log-probs outside a loss without dropout, changes
     nothing in its batch and leaves global random numbers alone; what it logs is finite.
 
@@ -118,8 +118,8 @@ def check_method(
 def _check_absent(bench: _Bench) -> None:
     """Compare a candidate without a reward with one that was never drawn.
 
-    The number that stands for an absent reward is 0, so that a sum may leave it in. Only where it matters which number
-    stands there does the method read it, and what it makes of 0 is then compared with a group without the candidate.
+    The number in the place of an absent reward is 0, so that a sum may leave it in. Only where it matters which number
+    is there does the method read it, and what it makes of 0 is then compared with a group without the candidate.
     """
     absent, filled = (bench.run(_within(run), reward=signed_reward) for run in (FirstAbsent, FirstFilled))
     if bench.distance(absent, filled)[0] <= TOLERANCE:
@@ -224,7 +224,7 @@ class _Watched(_Wrapped):
             broken(self.bench.registration, f"step() must return numbers by name, and returned {type(said).__name__}")
         for name, value in said.items():
             if not isinstance(name, str) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                broken(self.bench.registration, f"step() returned {name!r}: {value!r}, which is no finite number")
+                broken(self.bench.registration, f"step() returned {name!r}: {value!r}, which is not a finite number")
         return said
 
 

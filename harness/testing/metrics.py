@@ -98,7 +98,7 @@ def check_metric(
 
     The registered columns and no others, in the order of the answers whatever that is; finite or None; the same when
     asked again, and for an answer alone; nothing changed in the answers; no global random numbers; no answers at all
-    and answers without a reference are no error, and these have no value where the metric declares that it reads
+    and answers without a reference are not errors, and these have no value where the metric declares that it reads
     references. It reads and asks for nothing that its registration does not declare.
 
     Args:

@@ -133,7 +133,7 @@ class Swapped(Around):
 
 
 class FirstAbsent(Around):
-    """The first of several candidates of a prompt has no reward, and ``fill`` stands where its value would be."""
+    """The first of several candidates of a prompt has no reward, and ``fill`` is in the place of its value."""
 
     fill = 0.0
 

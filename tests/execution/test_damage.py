@@ -139,7 +139,7 @@ def test_a_run_says_what_it_makes_anew_and_why(copied: Callable[..., Bench], fin
     said = bench.run("--jobs", "1")
     assert "made anew: prepare generated-instructions/train: provenance.json is not what was written" in said
     assert "made anew: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes; written were " in said
-    end = said[said.index("3 stages that the store had were made anew:") :]
+    end = said[said.index("3 stages that the store had were rebuilt:") :]
     assert "\n  prepare generated-instructions/train: provenance.json is not what was written" in end
     assert "\n  generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes" in end
     assert "\n  score new/sft/seed 0/test/t1/rouge: means.json is not what was written" in end

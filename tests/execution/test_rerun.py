@@ -97,7 +97,7 @@ def test_the_run_that_finds_damage_mends_it(copied: Callable[..., Bench], finish
     (score["new/eso/seed 0/test/t1/rouge"].folder / "manifest.json").write_text("{", encoding="utf-8")
     said = bench.run("--jobs", "1")
     assert " stages to do" in said, said  # what is missing or too short is seen at once
-    end = said[said.index("8 stages that the store had were made anew:") :]
+    end = said[said.index("8 stages that the store had were rebuilt:") :]
     assert end.count("is not what was written") == 5  # the rest when it is read
     assert said.count("is not what was written") == 10  # once when it was found
     assert bench.digests() == finished.digests()

@@ -336,7 +336,7 @@ tiny; trained on tales/train, 40 rows; seeds 0, 1, 2.
 | sft      |                32.17 |             baseline |              2.5 |    0.250 |
 | base     |                 3.19 |                    – |              2.5 |        – |
 
-- Rows in the order of their means on in-data; the order is no claim.
+- Rows in the order of their means on in-data; the order is not a claim.
 - The same in every row: in-data cut % 4.2.
 
 ## How to read the tables

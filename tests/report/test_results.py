@@ -70,7 +70,7 @@ class TestMixtures:
     )  # fmt: skip
     def test_other_settings(self, run: Run, other: dict[str, Any]) -> None:
         run.settings = lambda row, seed: other if (row, seed) == ("eso", 1) else {}
-        with pytest.raises(StageError, match="different prompts, templates or decoding cannot stand in one table"):
+        with pytest.raises(StageError, match="different prompts, templates or decoding cannot be in one table"):
             load_results(run.root, run.write())
 
     def test_another_version_of_a_metric(self, run: Run) -> None:

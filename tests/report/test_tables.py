@@ -160,7 +160,7 @@ class TestClaims:
         assert all("letters" not in row[SCORE] for row in cells(run).values())
         for name in ("summary", "scores"):
             assert "No claim: with 2 seeds no difference between rows is called one" in said(run, name)
-        assert "the order is no claim" in said(run, "summary")
+        assert "the order is not a claim" in said(run, "summary")
         assert "inimum detectable effect" not in said(run)
 
     def test_of_rows_without_a_prompt_in_common_speak_of_no_seeds(self, run: Run) -> None:
@@ -330,7 +330,7 @@ class TestWhatFailed:
         run.unfinished = {("eso", "generate", "2")}
         found = cells(run)
         assert (found["eso"][DELTA]["note"], found["eso"][DELTA]["claimed"]) == ("two seeds", False)
-        assert "A row with values for fewer than 3 seeds is part of no claim" in said(run)
+        assert "A row with values for fewer than 3 seeds is not part of any claim" in said(run)
         assert found["other"][DELTA]["claimed"] is True
 
     def test_a_failed_metric_leaves_the_others(self, run: Run) -> None:

@@ -171,7 +171,7 @@ class TestTheNullAnswer:
         assert table.rows[-1].marks == ("the judge favours it",)
         assert table.caption[0] == (
             "This judge favours an answer that says nothing: on in-data against chosen the null answer wins 97.5 %, "
-            "more often than sft, eso and more often than not. Its win rates are no evidence of better answers."
+            "more often than sft, eso and more often than not. Its win rates are not evidence of better answers."
         )
 
     def test_that_stands_above_one_row_is_flagged(self, judged: Run) -> None:

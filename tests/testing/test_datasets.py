@@ -219,7 +219,7 @@ def test_rows_of_another_kind_are_caught(
         (Shuffled, "used the global random numbers of random"),
         (Fickle, "preparing it again gave other rows"),
         (FickleRead, "split 'train' comes out differently when it is read again"),
-        (SameIds, "split 'train': the id 'row' stands twice"),
+        (SameIds, "split 'train': the id 'row' is used twice"),
         (NoFields, "row 'train-0': fields are texts by name"),
         (NoAnswer, "it provides demonstrations, and has neither a completion nor references"),
         (OneReference, "references are a tuple of texts"),

@@ -52,7 +52,7 @@ METHODS: list[tuple[type[Any], set[Any], str]] = [
 ]
 
 DATASETS: list[tuple[type[Any], str]] = [
-    (datasets.SameIds, "the id 'greeting-' stands twice"),
+    (datasets.SameIds, "the id 'greeting-' is used twice"),
     (datasets.SaltedIds, "comes out differently in another process (does an id or an order come from hash()"),
     (datasets.BlankReference, "a reference is blank"),
     (datasets.TakenColumn, "the column 'prompts' has a name that rewards are called with"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. Rows are named by their method: the first row of the run that uses it stands for it."""
+    """One claim. Rows are named by their method: the first row of the run that uses it represents it."""
 
     name: str
     text: str

@@ -145,7 +145,7 @@ KINDS = {"above": above, "equal": equal, "trend": trend, "peak": peak, "order": 
 
 
 def _standing(method: str, model: str, results: Results) -> ResultRow | None:
-    """Return the row of a model that stands for a method."""
+    """Return the row of a model that represents a method."""
     label = label_of(method, results.manifest)
     return None if label is None else find_row(results, model, label)
 

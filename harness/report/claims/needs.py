@@ -83,7 +83,7 @@ def entries(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def label_of(method: str, manifest: Mapping[str, Any]) -> str | None:
-    """Return the row that stands for a method: the first of the file that uses it."""
+    """Return the row that represents a method: the first of the file that uses it."""
     return next((label for label, use in entries(manifest) if use == method), None)
 
 
