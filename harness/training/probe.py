@@ -41,7 +41,7 @@ class Probe:
         """
         now = self._measure(policy)
         weight = now.exp()
-        possible = weight > 0  # an id that cannot occur adds nothing, and minus infinity less itself is no number
+        possible = weight > 0  # an id that cannot occur adds nothing, and minus infinity less itself is not a number
         kl = torch.where(possible, weight * (now - self._start), 0.0).sum(-1)
         entropy = -torch.where(possible, weight * now, 0.0).sum(-1)
         return float(kl.mean()), float(entropy.mean())

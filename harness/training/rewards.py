@@ -69,7 +69,7 @@ class Notes:
             self.sums[name] = (total + float(value), count + 1)
 
     def extra(self, column: str, values: Sequence[Any]) -> None:
-        """Take one value a completion (TRL's ``log_extra``); what is no number has no mean and is not kept."""
+        """Take one value a completion (TRL's ``log_extra``); what is not a number has no mean and is not kept."""
         for value in values:
             self.metric(column, value)
 
@@ -217,14 +217,14 @@ def _checked(label: str, answer: Any, names: Sequence[str]) -> list[float]:
             checked.append(math.nan)
             continue
         if isinstance(value, (str, bytes)):
-            raise PluginError(f"the reward of example {name!r} is no number", where=where, got=value)
+            raise PluginError(f"the reward of example {name!r} is not a number", where=where, got=value)
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         except (TypeError, ValueError, RuntimeError):  # a tensor of several numbers raises the last
             raise PluginError(
-                f"the reward of example {name!r} is no number", where=where, got=type(value).__name__
+                f"the reward of example {name!r} is not a number", where=where, got=type(value).__name__
             ) from None
         if not math.isfinite(number):
             raise StageError(

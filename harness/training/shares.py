@@ -54,7 +54,7 @@ class Outputs:
         """Take each share's gradient with respect to what was handed out and to parameters it uses directly.
 
         Raises:
-            PluginError: a share is no number.
+            PluginError: a share is not a number.
         """
         number = {id(given): place for place, given in enumerate(self._given)}
         settled = {}
@@ -124,7 +124,7 @@ def _scalar(name: str, share: Tensor | float) -> Tensor:
         return torch.tensor(float(share), dtype=torch.float64)
     if not isinstance(share, torch.Tensor) or share.numel() != 1:
         got = list(share.shape) if isinstance(share, torch.Tensor) else type(share).__name__
-        raise PluginError(f"the loss gave a share {name!r} that is no number", got=got, expected="a scalar tensor")
+        raise PluginError(f"the loss gave a share {name!r} that is not a number", got=got, expected="a scalar tensor")
     return share
 
 

@@ -88,7 +88,7 @@ def _said(said: Mapping[str, Any], method: str) -> dict[str, Any]:
             value = value.item()  # noqa: PLW2901  # a number from here on
         if not isinstance(value, numbers.Real):
             raise PluginError(
-                f"step() returned something that is no number under {name!r}",
+                f"step() returned something that is not a number under {name!r}",
                 where=f"method {method!r}",
                 got=type(value).__name__,
             )

@@ -168,7 +168,7 @@ def test_rows_that_are_no_preferences_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("weight", "the pairs have no such column, got 'weight'"), ("category", "the margin of a pair is no number")],
+    [("weight", "the pairs have no such column, got 'weight'"), ("category", "the margin of a pair is not a number")],
 )
 def test_margins_must_be_there(tmp_path: Path, column: str, text: str) -> None:
     method = BradleyTerry(BradleyTerryOptions(margin=column))

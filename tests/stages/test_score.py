@@ -154,12 +154,12 @@ def test_a_value_too_few_is_refused(run: Callable[[Any], Record]) -> None:
     [
         (None, "the metric gave no result, got 'None'; expected a MetricResult"),
         ({"c": [0.0] * 4}, "the metric gave no result, got 'dict'"),
-        (MetricResult(values=[0.0] * 4), "values of the metric's result is no mapping, got 'list'"),  # type: ignore[arg-type]
-        (MetricResult(values={}, corpus=None), "corpus of the metric's result is no mapping, got 'None'"),  # type: ignore[arg-type]
-        (MetricResult(values={"c": [0.0] * 4}, signature=None), "signature is no text, got 'None'"),  # type: ignore[arg-type]
-        (MetricResult(values={"c": None}), "column 'c' of the metric is no list, got 'None'"),  # type: ignore[dict-item]
-        (MetricResult(values={"c": "0123"}), "column 'c' of the metric is no list, got 'str'"),  # type: ignore[dict-item]
-        (MetricResult(values={"c": 0.5}), "column 'c' of the metric is no list, got 'float'"),  # type: ignore[dict-item]
+        (MetricResult(values=[0.0] * 4), "values of the metric's result is not a mapping, got 'list'"),  # type: ignore[arg-type]
+        (MetricResult(values={}, corpus=None), "corpus of the metric's result is not a mapping, got 'None'"),  # type: ignore[arg-type]
+        (MetricResult(values={"c": [0.0] * 4}, signature=None), "signature is not a text, got 'None'"),  # type: ignore[arg-type]
+        (MetricResult(values={"c": None}), "column 'c' of the metric is not a list, got 'None'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": "0123"}), "column 'c' of the metric is not a list, got 'str'"),  # type: ignore[dict-item]
+        (MetricResult(values={"c": 0.5}), "column 'c' of the metric is not a list, got 'float'"),  # type: ignore[dict-item]
         (MetricResult(values={"c": [0.0, "1", 2.0, 3.0]}), r"gave '1' in column 'c' for answer a \(draw 1\)"),  # type: ignore[list-item]
         (MetricResult(values={"c": [0.0, [1.0], 2.0, 3.0]}), r"gave \[1.0\] in column 'c' for answer a \(draw 1\)"),  # type: ignore[list-item]
         (MetricResult(values={"c": [0.0, 10**400, 2.0, 3.0]}), r"in column 'c' for answer a \(draw 1\)"),

@@ -417,7 +417,7 @@ def test_a_method_that_fails_names_itself_in_its_log(tmp_path: Path) -> None:
         def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
             return {**super().step(run, batch), "text": "hello", "x": 1.0}  # type: ignore[dict-item]  # wrong on purpose
 
-    with pytest.raises(PluginError, match=r"method 's': step\(\) returned something that is no number under 'text'"):
+    with pytest.raises(PluginError, match=r"method 's': step\(\) returned something that is not a number under 'text'"):
         go(plan("s"), Talks(), tmp_path)
 
 

@@ -80,7 +80,7 @@ class TrainStep(ResultLine):
     method: dict[str, float] | None = None
     """What the method itself reported."""
     not_finite: tuple[str, ...] | None = None
-    """What the method reported that is no number to keep."""
+    """What the method reported that is not a number to keep."""
     kl: float | None = None
     """Mean nats a token from the policy to the start of the stage, on fixed prompts; on diagnosed steps."""
     probe_entropy: float | None = None

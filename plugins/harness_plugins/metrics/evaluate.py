@@ -1,7 +1,7 @@
 """Any module of Hugging Face's ``evaluate`` as a metric: one on the hub by name, or one on disk by path.
 
 A module is code that runs here with the user's rights, as an installed plugin does. The sha256 of a local module's
-source stands in the resolved options, so that a changed module is scored anew; a hub module's stands in the signature.
+source is in the resolved options, so that a changed module is scored anew; a hub module's is in the signature.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EvaluateOptions(Options):
     per_answer: bool = True
     """Also compute a number on each answer alone, where the module gives one for the list: what paired tests need, and
     right for numbers that are means over answers. ``false`` for a module that is only defined over a list: its column
-    is then missing and the number over the list stands alone."""
+    is then missing and the number over the list is alone."""
     higher_is_better: bool | None = None
     """None: the tables rank nothing by it."""
     scale: float = 1.0
@@ -60,7 +60,7 @@ class EvaluateOptions(Options):
         if found is not None and info.data.get("revision") is not None:
             raise ValueError(f"`revision` is for modules on the hub, and {module} is a local one")
         if value is not None and value != found:
-            raise ValueError(f"{module} has sha256 {found}" if found else f"{module} is no local module")
+            raise ValueError(f"{module} has sha256 {found}" if found else f"{module} is not a local module")
         return found
 
 
@@ -94,7 +94,7 @@ def _neighbours(file: Path) -> list[Path]:
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
-        raise ValueError(f"the module {file} is no Python: {error}") from error
+        raise ValueError(f"the module {file} is not Python: {error}") from error
     names = {
         node.module.partition(".")[0]
         for node in ast.walk(tree)

@@ -43,5 +43,5 @@ def _texts(entry: Any, where: str) -> tuple[str, ...]:
     texts = (entry,) if isinstance(entry, str) else tuple(entry)
     for text in texts:
         if not isinstance(text, str):
-            raise InputError("a reference is no text", where=where, got=text, expected="text")
+            raise InputError("a reference is not a text", where=where, got=text, expected="text")
     return texts

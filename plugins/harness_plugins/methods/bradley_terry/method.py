@@ -109,5 +109,5 @@ class BradleyTerry(Stateless):
             raise InputError("the pairs have no such column", got=margin, expected=f"one of {listed}")
         for name, value in zip(batch.ids, known, strict=True):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise InputError("the margin of a pair is no number", where=f"row {name}", got=value)
+                raise InputError("the margin of a pair is not a number", where=f"row {name}", got=value)
         return torch.tensor([float(value) for value in known], dtype=torch.float64, device=device)

@@ -105,7 +105,7 @@ class WinRateOptions(Options):
     @classmethod
     def _differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("an opponent stands in the list twice")
+            raise ValueError("an opponent is listed twice")
         return value
 
     @field_validator("template_sha256")
