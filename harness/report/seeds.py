@@ -37,7 +37,7 @@ def seeds_table(columns: ComparedColumns) -> Table:
             cells |= _cells(row, column, results.seeds)
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
-        "The mean over prompts for each seed; sd: their standard deviation (n - 1), which is not a confidence interval.",
+        "The mean over prompts for each seed; sd: their standard deviation (n - 1), not a confidence interval.",
         *captions.data_lines(results, [dataset]),
         *captions.decoding_lines(results, [decoding]),
         *captions.scale_lines(results),

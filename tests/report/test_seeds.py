@@ -46,7 +46,7 @@ def test_mean_and_deviation_are_those_of_the_seeds(run: Run) -> None:
 def test_the_deviation_says_what_it_is(run: Run) -> None:
     table = tables(run)["seeds"]
     assert table.title == "Seeds, on in-data"
-    assert "sd: their standard deviation (n - 1), which is not a confidence interval" in table.caption[0]
+    assert "sd: their standard deviation (n - 1), not a confidence interval" in table.caption[0]
     assert [heading.label for heading in table.headings] == ["mean", "sd", "seed 0", "seed 1", "seed 2"]
     assert {heading.group for heading in table.headings} == {"ROUGE-L"}
 

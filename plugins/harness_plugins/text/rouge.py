@@ -105,8 +105,8 @@ class RougeScorer:
         """Return the F-measure in [0, 1] of each answer, the best over its references; None where it has none.
 
         An answer or a reference without a letter gives 0. One with letters of which ROUGE reads none (see
-        :func:`unread`) is not a text to it: such an answer has no value, where rouge-score says 0, and such a reference is
-        none.
+        :func:`unread`) is not a text to it: such an answer has no value, where rouge-score says 0, and such a reference
+        is none.
         """
         score = self._longest if variant == "rougeL" else self._unigrams if variant == "rouge1" else self._bigrams
         result: list[float | None] = []
