@@ -150,42 +150,42 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     problems = context.problems
     part = part_of(as_mapping(node, "name"), key, otherwise, problems)
     before = len(problems)
-    found = check(Model, part, problems)
+    described = check(Model, part, problems)
     if "label" in part.values and part.values["label"].value is not None:
         check_label(part.values["label"], part.path("label"), problems)
-    if found is None:
+    if described is None:
         return None
-    folder = context.folder_called(found.name, part.at("name"))
-    if folder is not None and found.path is None and found.config is None and not _sourced(found, context):
+    folder = context.folder_called(described.name, part.at("name"))
+    if folder is not None and described.path is None and described.config is None and not _sourced(described, context):
         short = folder.name if is_model_name(folder.name) else "NAME"
         problems.add(
             part.at("name"),
             "is a folder here, and would be taken for the name of a model on the hub",
             key=part.path("name"),
-            got=found.name,
+            got=described.name,
             expected="owner/name of a model on the hub, or a short name with path: beside it",
-            hint=f"{{name: {short}, path: {found.name}}} reads the folder",
+            hint=f"{{name: {short}, path: {described.name}}} reads the folder",
         )
-    elif not is_model_name(found.name):
+    elif not is_model_name(described.name):
         hint = "a folder on disk goes under path:, beside a name for the tables"
         expected = "owner/name of a model on the hub, or a short name"
         problems.add(
-            part.at("name"), "is not a name", key=part.path("name"), got=found.name, expected=expected, hint=hint
+            part.at("name"), "is not a name", key=part.path("name"), got=described.name, expected=expected, hint=hint
         )
-    label = found.label or found.name.rpartition("/")[2]
-    path = context.source((label, found.name), part.values.get("path"), part.path("path"))
-    _check_new(found, part, problems, path)
-    if path is not None and found.revision is not None:
+    label = described.label or described.name.rpartition("/")[2]
+    path = context.source((label, described.name), part.values.get("path"), part.path("path"))
+    _check_new(described, part, problems, path)
+    if path is not None and described.revision is not None:
         what = "a revision is a commit on the hub, but this model is read from disk"
         problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
     if len(problems) > before:
         return None
-    return found.model_copy(update={"path": path, "label": label})
+    return described.model_copy(update={"path": path, "label": label})
 
 
-def _sourced(found: Model, context: Context) -> bool:
+def _sourced(described: Model, context: Context) -> bool:
     """Whether ``sources`` say where a model lies."""
-    return bool({found.name, found.label or found.name.rpartition("/")[2]} & context.sources.keys())
+    return bool({described.name, described.label or described.name.rpartition("/")[2]} & context.sources.keys())
 
 
 def is_model_name(name: str) -> bool:
@@ -193,29 +193,29 @@ def is_model_name(name: str) -> bool:
     return bool(_MODEL_NAME.fullmatch(name)) and ".." not in name and len(name) <= 96
 
 
-def _check_new(found: Model, part: FilePart, problems: Problems, path: str | None) -> None:
-    if found.config is None:
-        if found.vocab_size is not None:
+def _check_new(described: Model, part: FilePart, problems: Problems, path: str | None) -> None:
+    if described.config is None:
+        if described.vocab_size is not None:
             what = "is for a model with random weights"
             problems.add(part.at("vocab_size"), what, key=part.path("vocab_size"), expected="config beside it")
         return
     place, key = part.at("config"), part.path("config")
-    if path is not None or found.revision is not None:
+    if path is not None or described.revision is not None:
         problems.add(place, "a model is read (path, revision, sources) or made from a config, not both", key=key)
-    if not isinstance(found.config.get("model_type"), str):
+    if not isinstance(described.config.get("model_type"), str):
         problems.add(place, "names no model_type", key=key, expected="model_type: gpt2, opt, gpt_neox, …")
-    if found.vocab_size is None:
+    if described.vocab_size is None:
         what = "is missing: a model with random weights needs a tokenizer"
         problems.add(place, what, key=part.path("vocab_size"), expected="the entries of its BPE, such as 2000")
-    if "vocab_size" in found.config:
+    if "vocab_size" in described.config:
         what = "the number of tokens is given beside config, as vocab_size of the model"
         problems.add(part.values["config"].items["vocab_size"].place, what, key=f"{key}.vocab_size")
 
 
-def context_length(found: Model) -> int | None:
+def context_length(described: Model) -> int | None:
     """Return the longest context of a model that is made from a configuration, where that says it."""
     for key in _CONTEXT_KEYS:
-        length = (found.config or {}).get(key)
+        length = (described.config or {}).get(key)
         if isinstance(length, int):
             return length
     return None

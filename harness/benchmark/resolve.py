@@ -96,18 +96,18 @@ def _read(path: Path, problems: Problems) -> Node:
 
 def _names(whole: Node) -> set[str]:
     """Return what the models and data uses of a file and all its profiles are called."""
-    found: set[str] = set()
+    names: set[str] = set()
     profiles_node = whole.items.get("profiles")
     for layer in (whole, *(profiles_node.items.values() if profiles_node else ())):
         nodes = [layer.items.get(key) for key in ("models", "evaluate", "train", "validation")]
         judge = layer.items.get("reward_model")
         nodes += [judge.items.get(key) for key in ("train", "test", "model")] if judge else []
         for node in (entry for listed in nodes if listed for entry in (listed.elements or (listed,))):
-            found |= {str(named.value) for key in ("name", "label") if (named := node.items.get(key))}
-            found |= {node.value} if isinstance(node.value, str) else set()
+            names |= {str(named.value) for key in ("name", "label") if (named := node.items.get(key))}
+            names |= {node.value} if isinstance(node.value, str) else set()
         scorer = layer.items.get("scorer")
-        found |= {str(scorer.items["model"].value)} if scorer and "model" in scorer.items else set()
-    return found | {name.rpartition("/")[2] for name in found}
+        names |= {str(scorer.items["model"].value)} if scorer and "model" in scorer.items else set()
+    return names | {name.rpartition("/")[2] for name in names}
 
 
 class _Resolver:
@@ -204,11 +204,11 @@ class _Resolver:
 
     def _sources(self) -> Mapping[str, Node]:
         part = self._part("sources")
-        known = {*self.context.registry.names("dataset"), *self.names}
+        names = {*self.context.registry.names("dataset"), *self.names}
         for name, node in part.values.items():
-            if name not in known:
+            if name not in names:
                 what = "no data set, model or label of this file has this name"
-                near = suggest(name, known)
+                near = suggest(name, names)
                 self.problems.add(node.key or node.place, what, key=part.path(name), did_you_mean=near)
             elif not node.place.line:  # given on this very command line: worth a word even where nothing uses it
                 self.context.path(node, part.path(name))
@@ -235,11 +235,11 @@ class _Resolver:
         return node.elements
 
     def _list(self, name: str, build: Callable[[Node, str], Found | None]) -> list[tuple[Node, Found | None]]:
-        found = []
+        entries = []
         for index, node in enumerate(self._elements(name)):
             key = overlay.entry_key(name, index, node)
-            found.append((node, build(node, key)))
-        return found
+            entries.append((node, build(node, key)))
+        return entries
 
     def _template(self) -> Template | None:
         if "template" not in self.top.values:
@@ -260,7 +260,7 @@ class _Resolver:
                 self.problems.add(self.top.place, "is missing", key="decoding", expected="name: {settings}")
             return {}
         part = self._part("decoding")
-        found: dict[str, Decoding] = {}
+        decodings: dict[str, Decoding] = {}
         for name, setting in part.values.items():
             if setting.value is None:
                 continue  # a profile takes away what the file has
@@ -270,13 +270,13 @@ class _Resolver:
             decoding = check(Decoding, one, self.problems)
             if decoding is None:
                 continue
-            found[name] = decoding
+            decodings[name] = decoding
             if decoding.temperature == 0 and decoding.draws > 1:
                 what = "greedy answers are all the same: one draw says it all"
                 self.problems.add(one.at("draws"), what, key=one.path("draws"), got=decoding.draws)
         if node.is_mapping and not any(setting.value is not None for setting in part.values.values()):
             self.problems.add(node.place, "names no way to decode", key="decoding", expected="name: {settings}")
-        return found
+        return decodings
 
     def _methods(self, recipe: FilePart) -> list[tuple[Node, MethodEntry | None]]:
         rows: list[Node] = []
@@ -307,8 +307,8 @@ class _Resolver:
 
         nodes = [node for node, _ in methods]
         rows = Rows(nodes, [entry for _, entry in methods], self._elements("methods"), resolve)
-        found, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
-        return found, list(zip(nodes, entries, strict=True))
+        tuned, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
+        return tuned, list(zip(nodes, entries, strict=True))
 
     def _scorer(self, listed: AbstractSet[str | None]) -> Scorer | None:
         part = self._part("scorer")

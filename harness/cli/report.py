@@ -49,29 +49,29 @@ def command(
 
     if claims:
         folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
-        found = across(results, folders)
-        click.echo(_ascii(claims_json(found)) if as_json else claims_text(found))
+        verdicts = across(results, folders)
+        click.echo(_ascii(claims_json(verdicts)) if as_json else claims_text(verdicts))
         return
     if len(runs) > 1:
         raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
-    made = make_tables(root, folder, partial=partial)
-    for damage in made.results.shelf.damaged.values():
+    tables = make_tables(root, folder, partial=partial)
+    for damage in tables.results.shelf.damaged.values():
         click.echo(f"warning: left out, damaged: {damage}", err=True)
-    if made.results.shelf.missing:
-        shelf = made.results.shelf
+    if tables.results.shelf.missing:
+        shelf = tables.results.shelf
         lacking = f"{len(shelf.missing)} of {len(shelf.asked)} stages are not in the store"
         click.echo(f"warning: left out: {lacking}", err=True)
-    unwritten = write_if_allowed(made)
+    unwritten = write_if_allowed(tables)
     if publishing:
         click.echo(f"published in {publish(root, folder, partial=partial)}", err=True)
     if as_json:
-        click.echo(_ascii(made.files["leaderboard.json"]))
+        click.echo(_ascii(tables.files["leaderboard.json"]))
     elif full:
-        click.echo(made.text)
+        click.echo(tables.text)
     else:
-        click.echo(brief(made, terminal.width(), terminal.shown))
+        click.echo(brief(tables, terminal.width(), terminal.shown))
         click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
         click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)

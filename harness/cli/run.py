@@ -109,20 +109,20 @@ def command(
             settings = replace(settings, keep=keep)
             if not quiet:
                 console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
-            outcome, made = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
-            unwritten = write_if_allowed(made)
+            outcome, tables = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
+            unwritten = write_if_allowed(tables)
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
         sys.exit(error.exit_code)
     seconds = time.monotonic() - began
     if as_json:
-        click.echo(json.dumps(_summary(outcome, made, seconds), indent=1))
+        click.echo(json.dumps(_summary(outcome, tables, seconds), indent=1))
     elif not quiet:
         console.print(_closing(outcome, seconds), markup=False, highlight=False, soft_wrap=True)
         if full:
-            click.echo(made.text)
+            click.echo(tables.text)
         else:
-            click.echo(brief(made, terminal.width(), terminal.shown, heard=outcome.warned, failures=False))
+            click.echo(brief(tables, terminal.width(), terminal.shown, heard=outcome.warned, failures=False))
             click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
         what = "neither printed (--quiet) nor written" if quiet and not as_json else "printed and not written"
@@ -164,8 +164,8 @@ def _run(
             outcome.follow(last)
         last = outcome
         manifest = make_manifest(benchmark, registry, store, outcome)
-        made = make_tables(store.root, folder, manifest=manifest)
-        return outcome, made._replace(files={"manifest.json": dump(manifest), **made.files})
+        tables = make_tables(store.root, folder, manifest=manifest)
+        return outcome, tables._replace(files={"manifest.json": dump(manifest), **tables.files})
 
     for _ in range(_REPAIRS):
         try:
@@ -173,9 +173,9 @@ def _run(
         except CorruptError as error:
             plan = build_plan(benchmark, registry, store)
             last = last or Outcome(plan)
-            found = set_damaged_aside(plan, store)
+            damages = set_damaged_aside(plan, store)
             move_aside(error.damage, store)  # unless that was done, as to every stage of the plan
-            for key, damage in found.items():
+            for key, damage in damages.items():
                 stage = plan.stages[key]
                 last.rebuilt[key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
                 console.print(f"damaged: {damage}", markup=False, highlight=False, soft_wrap=True)
@@ -214,15 +214,15 @@ def _closing(outcome: Outcome, seconds: float) -> str:
     return text
 
 
-def _summary(outcome: Outcome, made: Written, seconds: float) -> dict[str, object]:
-    folder = made.folder
+def _summary(outcome: Outcome, tables: Written, seconds: float) -> dict[str, object]:
+    folder = tables.folder
     return {
         "results": str(folder),
         "made": outcome.made,
         "reused": outcome.reused,
         "seconds": round(seconds, 1),
-        "verdict": made.document.verdict,
-        "warnings": [{"text": text, "rows": rows} for text, rows in made.results.warnings.items()],
+        "verdict": tables.document.verdict,
+        "warnings": [{"text": text, "rows": rows} for text, rows in tables.results.warnings.items()],
         "failures": [
             {"stage": failure.stage.label, "message": failure.message, "because_of": failure.because_of}
             for failure in outcome.failures.values()
@@ -232,5 +232,5 @@ def _summary(outcome: Outcome, made: Written, seconds: float) -> dict[str, objec
             {"kind": death.stage.kind, "stage": death.stage.label, "message": death.message}
             for death in outcome.again()
         ],
-        "leaderboard": json.loads(made.files["leaderboard.json"]),
+        "leaderboard": json.loads(tables.files["leaderboard.json"]),
     }

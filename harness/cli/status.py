@@ -53,25 +53,25 @@ def command(
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
-    found = None
+    verified = None
     if verify:
-        found = check(store, {(stage.kind, stage.id): stage.label for stage in plan.stages.values() if stage.id})
-        for damage in found.damages:
+        verified = check(store, {(stage.kind, stage.id): stage.label for stage in plan.stages.values() if stage.id})
+        for damage in verified.damages:
             click.echo(f"damaged: {damage}", err=True)
     else:
         say_damage(plan)
-    lost = found.spoiled if found else frozenset[tuple[str, str]]()
+    lost = verified.spoiled if verified else frozenset[tuple[str, str]]()
     stages = {key: replace(s, done=s.done and (s.kind, s.id) not in lost) for key, s in plan.stages.items()}
     whole = _share(stages, plan.stages.values())
     rows = _rows(plan, stages)
     if as_json:
-        damages = found.damages if found else plan.damaged.values()
+        damages = verified.damages if verified else plan.damaged.values()
         head = {
             "benchmark": benchmark.benchmark,
             "profile": benchmark.profile,
             "stages": whole,
             "damaged": [_described(damage) for damage in damages],
-            "verified": None if found is None else {"stages": found.stages, "files": found.files},
+            "verified": None if verified is None else {"stages": verified.stages, "files": verified.files},
         }
         click.echo(json.dumps({**head, "rows": rows}, indent=1))
     else:
@@ -83,19 +83,21 @@ def command(
         names = ("model", "row", "seed", *counted)
         table = [[_text(row[name]) for name in names] for row in rows]
         click.echo(tabulate(table, headers=list(names), disable_numparse=True))
-        if found is not None:
-            click.echo(_verdict(found))
-    if found is not None and found.damages:
+        if verified is not None:
+            click.echo(_verdict(verified))
+    if verified is not None and verified.damages:
         sys.exit(1)
 
 
-def _verdict(found: Verified) -> str:
-    checked = f"{found.files} files of {found.stages} stages"
+def _verdict(verified: Verified) -> str:
+    checked = f"{verified.files} files of {verified.stages} stages"
     text = (
-        f"verified: {checked}: {len(found.damages)} damaged" if found.damages else f"verified: {checked}: all is well"
+        f"verified: {checked}: {len(verified.damages)} damaged"
+        if verified.damages
+        else f"verified: {checked}: all is well"
     )
-    if found.other_format:
-        text += f"; {found.other_format} stages of another release were not checked"
+    if verified.other_format:
+        text += f"; {verified.other_format} stages of another release were not checked"
     return text
 
 

@@ -60,13 +60,13 @@ class ComparedColumns:
     def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[ComparedColumn]:
         """Return every column of a metric on one data set, corpus numbers last."""
         listed = [(column, False) for column in metric["columns"]] + [(column, True) for column in metric["corpus"]]
-        found = []
+        columns = []
         for described, corpus in listed:
             place = ColumnKey(dataset, decoding, metric["use"], described["name"], corpus)
             name = f"{dataset}/{'corpus ' if corpus else ''}{place.metric}.{place.column}"
             heading = _heading(described, name, described["label"], dataset)
-            found.append(self._column(place, described, heading))
-        return found
+            columns.append(self._column(place, described, heading))
+        return columns
 
     def headline(
         self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = ""
@@ -86,12 +86,12 @@ class ComparedColumns:
         if place.corpus:
             return ComparedColumn(place, described, heading, {}, said)
         baseline = self.results.baseline
-        found = self._compared(place, described, None if self.results.every_pair else baseline)
-        if not any(baseline in pair for comparison in found.values() for pair in comparison.pairs):
-            return ComparedColumn(place, described, heading, found, said)
+        comparisons = self._compared(place, described, None if self.results.every_pair else baseline)
+        if not any(baseline in pair for comparison in comparisons.values() for pair in comparison.pairs):
+            return ComparedColumn(place, described, heading, comparisons, said)
         label = f"Δ {baseline}" if heading.group else f"{heading.label} Δ {baseline}"
         beside = replace(heading, name=f"{heading.name} Δ", label=label, higher_is_better=None)
-        return ComparedColumn(place, described, replace(heading, bare=True), found, said, beside)
+        return ComparedColumn(place, described, replace(heading, bare=True), comparisons, said, beside)
 
     def every_pair(self, column: ComparedColumn) -> Mapping[str, Compared]:
         """Return the comparison of all pairs of rows, by model: what letters and the Pareto front are made of."""
@@ -103,23 +103,23 @@ class ComparedColumns:
 
     def cells(self, row: ResultRow, shown: Sequence[ComparedColumn]) -> dict[str, TableCell]:
         """Return what a row has under these headings."""
-        found = {}
+        cells = {}
         for column in shown:
-            found[column.heading.name] = self.cell(row, column)
+            cells[column.heading.name] = self.cell(row, column)
             if column.beside:
-                found[column.beside.name] = self.beside(row, column)
-        return found
+                cells[column.beside.name] = self.beside(row, column)
+        return cells
 
     def beside(self, row: ResultRow, column: ComparedColumn) -> TableCell:
         """Return the difference of a row from the baseline; an untrained row has none."""
         if row.label == self.results.baseline:
             return TableCell(status="baseline")
         comparison = column.comparisons.get(row.model)
-        found = comparison.of(row.label, self.results.baseline) if comparison else None
-        if found is None or math.isnan(found.estimate):
+        difference = comparison.of(row.label, self.results.baseline) if comparison else None
+        if difference is None or math.isnan(difference.estimate):
             return TableCell()
         of = len(self.results.seeds)
-        return TableCell(found.estimate, found.interval, seeds=found.seeds, of=of, difference=found)
+        return TableCell(difference.estimate, difference.interval, seeds=difference.seeds, of=of, difference=difference)
 
     def cell(self, row: ResultRow, column: ComparedColumn) -> TableCell:
         """Return what a row has in a column."""
@@ -136,15 +136,15 @@ class ComparedColumns:
         seeds, of = len(data.scores[place.metric]), len(self.results.seeds)
         missing = 0 if place.corpus else data.missing(place.metric, place.column)
         if place.corpus:
-            found = self._calculated.seeds_interval(data.corpus(place.metric, place.column))
-            found = within(found, bounds(column.described)) if found else None
+            interval = self._calculated.seeds_interval(data.corpus(place.metric, place.column))
+            interval = within(interval, bounds(column.described)) if interval else None
         else:
-            found = self.own(data, place, column.described)
-        if found is None:
+            interval = self.own(data, place, column.described)
+        if interval is None:
             return TableCell(status="no value", missing=missing)
         comparison = column.comparisons.get(row.model)
         letters = comparison.letters.get(row.label, "") if comparison else ""
-        return TableCell(found.mean, found, letters, missing, seeds=seeds, of=of)
+        return TableCell(interval.mean, interval, letters, missing, seeds=seeds, of=of)
 
     def own(self, data: CellData, place: ColumnKey, described: Mapping[str, Any]) -> Interval | None:
         """Return a row's mean in a column with its own interval, within the column's range."""
@@ -163,7 +163,7 @@ class ComparedColumns:
         """Compare the trained rows of each model among themselves: an untrained one would only make all else vague."""
         if (place, baseline) not in self._comparisons:
             better = -1 if described["higher_is_better"] is False else 1
-            found = {}
+            comparisons = {}
             for model in self.results.models:
                 ids: list[str] = []
                 matrices = {}
@@ -173,14 +173,14 @@ class ComparedColumns:
                         matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
                         ids = ids or data.ids
                 present = {label: values for label, values in matrices.items() if values is not None}
-                found[model] = self._calculated.compare(
+                comparisons[model] = self._calculated.compare(
                     present,
                     baseline=baseline,
                     better=better,
                     groups=self.groups(place.dataset, ids),
                     bounds=bounds(described),
                 )
-            self._comparisons[place, baseline] = found
+            self._comparisons[place, baseline] = comparisons
         return self._comparisons[place, baseline]
 
     def mean(self, row: ResultRow, place: ColumnKey) -> float | None:
@@ -198,12 +198,12 @@ def bounds(described: Mapping[str, Any]) -> tuple[float, float] | None:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
-def within(found: Interval, ends: tuple[float, float] | None) -> Interval:
+def within(interval: Interval, ends: tuple[float, float] | None) -> Interval:
     """Return an interval without what is not possible."""
-    if ends is None or not found.known:
-        return found
-    low, high = cut(found.mean, found.low, found.high, ends)
-    return replace(found, low=low, high=high)
+    if ends is None or not interval.known:
+        return interval
+    low, high = cut(interval.mean, interval.low, interval.high, ends)
+    return replace(interval, low=low, high=high)
 
 
 def _heading(described: Mapping[str, Any], name: str, label: str, group: str) -> Heading:
@@ -221,10 +221,10 @@ def _heading(described: Mapping[str, Any], name: str, label: str, group: str) ->
 
 def marks(row: ResultRow) -> tuple[str, ...]:
     """Return what follows a row's name in every table."""
-    found = inactive_mark(row)
+    listed = inactive_mark(row)
     if row.failures:
-        found = (*found, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
-    return found
+        listed = (*listed, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
+    return listed
 
 
 def beside_headings(dataset: str, *, rates: bool) -> list[Heading]:

@@ -65,11 +65,11 @@ class CellData:
     def matrix(self, metric: str, column: str, seeds: Iterable[int]) -> Array | None:
         """Return the values (S, N) of one column, NaN where missing; None where no seed has the column."""
         scored = self.scores.get(metric, {})
-        found = {seed: part.columns[column] for seed, part in scored.items() if column in part.columns}
-        if not found:
+        by_seed = {seed: part.columns[column] for seed, part in scored.items() if column in part.columns}
+        if not by_seed:
             return None
         absent = np.full(len(self.ids), np.nan)
-        return np.stack([found.get(seed, absent) for seed in seeds])
+        return np.stack([by_seed.get(seed, absent) for seed in seeds])
 
     def corpus(self, metric: str, column: str) -> Array:
         """Return the numbers of one corpus column for the seeds that have it."""
@@ -131,17 +131,17 @@ class Shelf:
         if stage is None:
             return None
         self.asked.add((kind, stage))
-        found = self._store.look(kind, stage)
-        if self._partial and found is not None and not isinstance(found, Damage):
-            found = _unread(found) or found
-        if found is None:
+        record = self._store.look(kind, stage)
+        if self._partial and record is not None and not isinstance(record, Damage):
+            record = _unread(record) or record
+        if record is None:
             self.missing.add((kind, stage))
-        elif isinstance(found, Damage):
+        elif isinstance(record, Damage):
             if not self._partial:
-                raise CorruptError(found)
-            self.damaged[kind, stage] = found
+                raise CorruptError(record)
+            self.damaged[kind, stage] = record
             return None
-        return found
+        return record
 
 
 def _unread(record: Record) -> Damage | None:
@@ -255,9 +255,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError("no run has left its results here", where=str(path), expected="manifest.json") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", where=str(path), hint=again) from None
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT:
-        raise InputError("written in another format", where=str(path), got=found, expected=f"format {FORMAT}")
+    written = manifest.get("format") if isinstance(manifest, dict) else None
+    if written != FORMAT:
+        raise InputError("written in another format", where=str(path), got=written, expected=f"format {FORMAT}")
     if not is_whole(manifest):
         raise InputError("is not what was written (its sha256 differs)", where=str(path), hint=again)
     return dict(manifest)
@@ -331,20 +331,22 @@ class _Loader:
     def made(self) -> dict[str, list[Mapping[str, Any]]]:
         """Return the environments by kind of stage."""
         kinds = sorted({kind for kind, _ in self.environments}, reverse=True)
-        return {kind: [found for (of, _), found in self.environments.items() if of == kind] for kind in kinds}
+        return {
+            kind: [environment for (of, _), environment in self.environments.items() if of == kind] for kind in kinds
+        }
 
     def scored(self, model: str, metric: str, cell: CellData, record: Record) -> Scored:
         means, summary = record.read(ScoreMeans), record.read(ScoreSummary)
         cell.ids = cell.ids or means.ids
         if means.ids != cell.ids:
             raise StageError("two scores of a row are of different prompts", where=record.label)
-        known = self.signatures.setdefault(model, {})
-        if known.setdefault(metric, summary.signature) != summary.signature:
+        signatures = self.signatures.setdefault(model, {})
+        if signatures.setdefault(metric, summary.signature) != summary.signature:
             raise StageError(
                 "rows scored by different versions of a metric cannot be in one table",
                 where=record.label,
                 got=summary.signature,
-                expected=known[metric],
+                expected=signatures[metric],
             )
         asked = record.digest(CONFIG)
         if self.asked.setdefault((model, metric), asked) != asked:

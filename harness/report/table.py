@@ -106,56 +106,56 @@ def shown(cell: TableCell, heading: Heading) -> str:
     return text
 
 
-def _difference(found: Difference, heading: Heading, of: int) -> str:
+def _difference(difference: Difference, heading: Heading, of: int) -> str:
     def signed(value: float) -> str:
         return f"{value * heading.scale:+.{heading.digits}f}"
 
-    text = signed(found.estimate)
-    if found.note == TWO_SEEDS:
-        return f"{text} ({', '.join(signed(value) for value in found.per_seed)})"
-    if found.known:
-        text += f" [{signed(found.low)}, {signed(found.high)}]"
-    if found.note == ONE_SEED:
+    text = signed(difference.estimate)
+    if difference.note == TWO_SEEDS:
+        return f"{text} ({', '.join(signed(value) for value in difference.per_seed)})"
+    if difference.known:
+        text += f" [{signed(difference.low)}, {signed(difference.high)}]"
+    if difference.note == ONE_SEED:
         return f"{text} these runs"
-    if 0 < found.seeds < of:
-        text += f" ({found.seeds} of {of} seeds)"
-    return f"{text} {found.note}" if found.note else text
+    if 0 < difference.seeds < of:
+        text += f" ({difference.seeds} of {of} seeds)"
+    return f"{text} {difference.note}" if difference.note else text
 
 
 def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
     """Return a cell for programs, scaled as it is shown; what is not known is absent, never null."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if cell.status:
-        found["status"] = cell.status
+        values["status"] = cell.status
     elif isinstance(cell.value, str):
-        found["value"] = cell.value
+        values["value"] = cell.value
     elif cell.value is not None:
-        found["value"] = cell.value * heading.scale
+        values["value"] = cell.value * heading.scale
     if cell.interval is not None and cell.interval.known:
-        found["low"] = cell.interval.low * heading.scale
-        found["high"] = cell.interval.high * heading.scale
+        values["low"] = cell.interval.low * heading.scale
+        values["high"] = cell.interval.high * heading.scale
     if cell.letters:
-        found["letters"] = cell.letters
+        values["letters"] = cell.letters
     if cell.difference is not None:
-        found |= _parts(cell.difference, heading)
+        values |= _parts(cell.difference, heading)
     if cell.missing:
-        found["missing"] = cell.missing
+        values["missing"] = cell.missing
     if cell.seeds:
-        found["seeds"] = cell.seeds
-    return found
+        values["seeds"] = cell.seeds
+    return values
 
 
-def _parts(found: Difference, heading: Heading) -> dict[str, Any]:
+def _parts(difference: Difference, heading: Heading) -> dict[str, Any]:
     """Return what else is known of a difference."""
-    parts: dict[str, Any] = {"claimed": found.claimed, "prompts": found.prompts, "seeds": found.seeds}
-    if not math.isnan(found.p):
-        parts["p"] = found.p
-    if found.note:
-        parts["note"] = found.note
-    if not math.isnan(found.detectable):
-        parts["detectable"] = found.detectable * heading.scale
-    if found.seeds > 1:
-        parts["by_seed"] = [value * heading.scale for value in found.per_seed]
+    parts: dict[str, Any] = {"claimed": difference.claimed, "prompts": difference.prompts, "seeds": difference.seeds}
+    if not math.isnan(difference.p):
+        parts["p"] = difference.p
+    if difference.note:
+        parts["note"] = difference.note
+    if not math.isnan(difference.detectable):
+        parts["detectable"] = difference.detectable * heading.scale
+    if difference.seeds > 1:
+        parts["by_seed"] = [value * heading.scale for value in difference.per_seed]
     return parts
 
 

@@ -46,21 +46,21 @@ def make_tables(
     results = load_results(root, folder, manifest=manifest, partial=partial)
     if not partial:
         refuse_missing(results, root, folder)
-    found = case_studies(results) if "cases" in results.manifest["tables"] else None
+    studies = case_studies(results) if "cases" in results.manifest["tables"] else None
     calculated = Calculated(folder)
     document = build(results, calculated)
     files = document_files(document)
     if not partial:  # what only some tables ask for
         refuse_missing(results, root, folder)
     kept = calculated.text()
-    cases = {} if found is None else case_files(found)
+    cases = {} if studies is None else case_files(studies)
     return Written(cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
 
 
-def write_if_allowed(made: Written) -> StorageError | None:
+def write_if_allowed(tables: Written) -> StorageError | None:
     """Write tables; return what the system said where nothing may be written there."""
     try:
-        made.write()
+        tables.write()
     except StorageError as error:
         if not error.read_only:
             raise
@@ -70,9 +70,9 @@ def write_if_allowed(made: Written) -> StorageError | None:
 
 def write_tables(root: Path, folder: Path, *, partial: bool = False) -> str:
     """Write what :func:`make_tables` makes into a run's ``folder``; return the Markdown."""
-    made = make_tables(root, folder, partial=partial)
-    made.write()
-    return made.text
+    tables = make_tables(root, folder, partial=partial)
+    tables.write()
+    return tables.text
 
 
 def refuse_missing(results: Results, root: Path, folder: Path) -> None:
@@ -185,22 +185,22 @@ def _ending(results: Results) -> list[str]:
 
 def _ways(results: Results) -> list[str]:
     """Say which way each model took while it was trained and while it answered."""
-    found: dict[str, dict[str, None]] = {}
+    by_model: dict[str, dict[str, None]] = {}
     for row in results.rows:
         ways = [record.read(TrainSummary).way for record in row.training.values()]
         ways += [summary.way for cell in row.cells.values() for summary in cell.summaries.values()]
-        found.setdefault(row.model, {}).update(dict.fromkeys(filter(None, ways)))
-    return [f"{model}, {' and '.join(ways)}." for model, ways in found.items() if ways]
+        by_model.setdefault(row.model, {}).update(dict.fromkeys(filter(None, ways)))
+    return [f"{model}, {' and '.join(ways)}." for model, ways in by_model.items() if ways]
 
 
 def _provenance(data: Mapping[str, Any]) -> str:
-    known = data.get("provenance") or {}
-    origin = str(known.get("origin", "not prepared"))
-    if known.get("revision"):
-        origin += f" at {known['revision']}"
+    provenance = data.get("provenance") or {}
+    origin = str(provenance.get("origin", "not prepared"))
+    if provenance.get("revision"):
+        origin += f" at {provenance['revision']}"
     if data.get("sha256"):
         origin += f", rows with sha256 {data['sha256'][:16]}"
-    return "; ".join([origin, *known.get("notes", ())]) + "."
+    return "; ".join([origin, *provenance.get("notes", ())]) + "."
 
 
 #: What a kind of stage does, in a sentence.
@@ -211,21 +211,21 @@ def _environments(results: Results) -> list[str]:
     """Say what the stages were made with, and where that was not the same for all."""
     if not results.environments:
         return [f"posttune-harness {results.manifest['harness']}."]
-    kinds = {kind: [_flat(made) for made in listed] for kind, listed in results.environments.items()}
+    kinds = {kind: [_flat(environment) for environment in listed] for kind, listed in results.environments.items()}
     names = dict.fromkeys(name for listed in kinds.values() for flat in listed for name in flat)
     same, mixed = [], []
     for name in names:
         values = {
             kind: list(dict.fromkeys(flat.get(name, "absent") for flat in listed)) for kind, listed in kinds.items()
         }
-        every = list(dict.fromkeys(value for found in values.values() for value in found))
-        if any(len(found) > 1 for found in values.values()):
-            mixed.append(f"{name} {' and '.join(every)}")
-        elif len(every) == 1:
-            same.append(f"{name} {every[0]}")
+        distinct = list(dict.fromkeys(value for versions in values.values() for value in versions))
+        if any(len(versions) > 1 for versions in values.values()):
+            mixed.append(f"{name} {' and '.join(distinct)}")
+        elif len(distinct) == 1:
+            same.append(f"{name} {distinct[0]}")
         else:  # all rows alike, though training and answering are not
             same.append(
-                f"{name} {' and '.join(f'{found[0]} {_KINDS.get(kind, kind)}' for kind, found in values.items())}"
+                f"{name} {' and '.join(f'{versions[0]} {_KINDS.get(kind, kind)}' for kind, versions in values.items())}"
             )
     lines = [f"Made with {', '.join(same)}."] if same else []
     if mixed:
