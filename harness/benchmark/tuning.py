@@ -79,14 +79,14 @@ def tune(
     chosen = (keys.seeds if keys else None) or tuple(seeds[:1])
     for seed in chosen:
         if seed not in seeds:
-            expected = f"one of {', '.join(str(known) for known in seeds)}"
+            expected = f"one of {', '.join(str(each) for each in seeds)}"
             problems.add(part.at("seeds"), "is not a seed of the file", key="tune.seeds", got=seed, expected=expected)
     if len(set(chosen)) < len(chosen):
         problems.add(part.at("seeds"), "has a seed twice", key="tune.seeds", got=list(chosen))
     if keys is None or metric is None or not seeds:
         return None, list(rows.entries)
     swept = [
-        found for name, node in part.values["options"].items.items() if (found := _option(name, node, rows, context))
+        option for name, node in part.values["options"].items.items() if (option := _option(name, node, rows, context))
     ]
     _check_fair(swept, rows, context)
     entries = list(rows.entries)
@@ -128,9 +128,9 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
     if not name.startswith(_METHODS):
         wrong("is not an option of methods", expected="methods.ROWS.OPTION", did_you_mean=f"{_METHODS}*.{name}")
         return None
-    known = list(dict.fromkeys(each for entry in rows.entries if entry for each in (entry.label, entry.use)))
+    labels = list(dict.fromkeys(each for entry in rows.entries if entry for each in (entry.label, entry.use)))
     rest = name.removeprefix(_METHODS)
-    exact = max((each for each in known if rest.startswith(f"{each}.")), key=len, default=None)
+    exact = max((each for each in labels if rest.startswith(f"{each}.")), key=len, default=None)
     who = exact if exact is not None else rest.partition(".")[0]
     option = rest[len(who) + 1 :]
     meant = [
@@ -139,23 +139,27 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         if entry is not None and (who in {entry.label, entry.use} or _matches(who, entry, exact))
     ]
     free = [(index, entry) for index, entry in meant if not _registration(entry, context).supervised]
-    found = tuple(
+    rows_with_option = tuple(
         index for index, entry in free if option in _options(entry, context) or _is_weight(option, entry, context)
     )
     if not meant:
-        near = suggest(who, known)
-        wrong("no method matches", got=who, expected=f"*, or one of {', '.join(known)}", did_you_mean=near)
+        near = suggest(who, labels)
+        wrong("no method matches", got=who, expected=f"*, or one of {', '.join(labels)}", did_you_mean=near)
     elif not free:
         wrong("the shared start is trained once and is not tuned")
-    elif not found:
+    elif not rows_with_option:
         names = list(dict.fromkeys(each for _, entry in free for each in _options(entry, context)))
         wrong(f"no method that matches {who} has this option", got=option, did_you_mean=suggest(option, names))
     for element in rows.listed:
         sweep = element.items.get("sweep")
-        if sweep is not None and option in sweep.items and any(rows.nodes[i].place == element.place for i in found):
+        if (
+            sweep is not None
+            and option in sweep.items
+            and any(rows.nodes[i].place == element.place for i in rows_with_option)
+        ):
             hint = "a row either has a value each, or is given the best"
             wrong(f"{option} is in a sweep of {entry_label(element)} too", hint=hint)
-    return _Swept(values, name, option, found) if found else None
+    return _Swept(values, name, option, rows_with_option) if rows_with_option else None
 
 
 def _matches(who: str, entry: MethodEntry, exact: str | None) -> bool:
@@ -214,10 +218,10 @@ def _with_trials(index: int, swept: Sequence[_Swept], rows: Rows, context: Conte
         tried = node
         for one, value in zip(swept, values, strict=True):
             tried = replace(tried, value=place_value(tried.items, one.option, replace(value, key=one.values.key)))
-        found = rows.resolve(tried, f"{_METHODS}{entry.label}")
-        if found is None:
+        tried_entry = rows.resolve(tried, f"{_METHODS}{entry.label}")
+        if tried_entry is None:
             return None
-        trials.append({one.option: setting(found, one.option) for one in swept})
+        trials.append({one.option: setting(tried_entry, one.option) for one in swept})
     return entry.model_copy(update={"trials": tuple(trials)})
 
 
@@ -233,23 +237,23 @@ def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, Metr
     """Return ``metric.column`` of what chooses; the headline of the first score metric where the file names none."""
     if any(use is None for _, use in metrics):
         return None  # said already
-    every = {use.use: _resolved(use, context) for _, use in metrics if use}
+    registrations = {use.use: _resolved(use, context) for _, use in metrics if use}
     node = part.values.get("metric")
     at, key = part.at("metric"), "tune.metric"
     if node is None or not isinstance(node.value, str):
-        name = next((name for name, registration in every.items() if registration.role == "score"), None)
+        name = next((name for name, registration in registrations.items() if registration.role == "score"), None)
         if name is None:
             context.problems.add(at, "is missing: no metric of the file is a score", key=key, expected="metric.column")
             return None
         column = ""
     else:
         name, _, column = node.value.partition(".")
-    if name not in every:
-        near, expected = suggest(name, every), f"one of {', '.join(every)}"
+    if name not in registrations:
+        near, expected = suggest(name, registrations), f"one of {', '.join(registrations)}"
         context.problems.add(at, "no metric of the file has this name", key=key, got=name, expected=expected,
                              did_you_mean=near)  # fmt: skip
         return None
-    registration = every[name]
+    registration = registrations[name]
     columns = {each.name: each for each in (*registration.columns, *registration.corpus)}
     column = column or registration.headline or (registration.columns or registration.corpus)[0].name
     if column not in columns:

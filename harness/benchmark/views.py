@@ -31,35 +31,37 @@ def cases(
     uses = [str(use.label) for _, use in evaluate if use]
     choices = {"dataset": uses, "decoding": list(decoding)}
     first = {key: (names or ["?"])[0] for key, names in choices.items() if key not in part.values}
-    found = check(Cases, part, problems, **first)
-    if found is None:
+    section = check(Cases, part, problems, **first)
+    if section is None:
         return None
     for key, names in choices.items():
-        name = getattr(found, key)
+        name = getattr(section, key)
         if names and name not in names:
             what = f"names no {'data set of evaluate' if key == 'dataset' else key}"
             problems.add(part.at(key), what, key=part.path(key), got=name, expected=f"one of {', '.join(names)}",
                          did_you_mean=suggest(name, names))  # fmt: skip
-    if found.count is not None and found.ids:
+    if section.count is not None and section.ids:
         problems.add(part.at("ids"), "prompts are chosen by count or by ids, not both", key=part.path("ids"))
-    count = found.count if found.count is not None or found.ids else CASES
-    return found.model_copy(update={"count": count})
+    count = section.count if section.count is not None or section.ids else CASES
+    return section.model_copy(update={"count": count})
 
 
 def compare(node: Node, methods: Sequence[tuple[Node, MethodEntry | None]], context: Context) -> Compare | None:
     """Return the section ``compare``, whose baseline must be a row that was trained."""
     part = part_of(node, "compare", node.place, context.problems)
-    found = check(Compare, part, context.problems)
+    section = check(Compare, part, context.problems)
     rows = trained_rows(context, methods)
     whole = all(entry for _, entry in methods)  # a row that is wrong itself may be the one that is meant
-    if found is not None and found.baseline is not None and whole and found.baseline not in rows:
-        near = suggest(found.baseline, rows)
+    if section is not None and section.baseline is not None and whole and section.baseline not in rows:
+        near = suggest(section.baseline, rows)
         what = (
-            "the untrained model is not part of any comparison" if found.baseline == "base" else "no row has this label"
+            "the untrained model is not part of any comparison"
+            if section.baseline == "base"
+            else "no row has this label"
         )
-        context.problems.add(part.at("baseline"), what, key=part.path("baseline"), got=found.baseline,
+        context.problems.add(part.at("baseline"), what, key=part.path("baseline"), got=section.baseline,
                              expected=f"one of {', '.join(rows)}", did_you_mean=near)  # fmt: skip
-    return found
+    return section
 
 
 def check_groups(top: FilePart, context: Context, uses: Mapping[str, DataUse | None]) -> None:

@@ -113,8 +113,8 @@ def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Stor
 def _counted(plan: Plan) -> dict[str, int | None]:
     """Return how many rows and pairs are trained on, where they are prepared."""
     pairs = next((stages.rows for stages in plan.reward_models.values() if stages.rows is not None), None)
-    known = plan.row_counts
-    return {"rows": known.get(plan.train.key), "pairs": known.get(pairs.key) if pairs is not None else None}
+    counts = plan.row_counts
+    return {"rows": counts.get(plan.train.key), "pairs": counts.get(pairs.key) if pairs is not None else None}
 
 
 def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for status in ("cached", "to do", DAMAGED, CHOSEN_LATER):
             some = [row for row in rows if row["kind"] == kind and row["status"] == status]
             if some:
-                known = all(row["tokens"] is not None for row in some)
+                all_known = all(row["tokens"] is not None for row in some)
                 single.append(
                     {
                         "id": f"({len(some)} stages)",
@@ -153,8 +153,8 @@ def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "label": "every row, data set, decoding" + (" and metric" if kind == "score" else ""),
                         "parents": {},
                         "status": status,
-                        "tokens": sum(row["tokens"] for row in some) if known else None,
-                        "seconds": sum(row["seconds"] for row in some) if known else None,
+                        "tokens": sum(row["tokens"] for row in some) if all_known else None,
+                        "seconds": sum(row["seconds"] for row in some) if all_known else None,
                         "bytes": sum(row["bytes"] for row in some),
                     }
                 )

@@ -101,26 +101,26 @@ def _summary(row: Plugin) -> str:
 
 def _row(row: Plugin) -> dict[str, Any]:
     fields = ("kind", "name", "entry_point", "distribution", "version", "where", "status")
-    told = {field: getattr(row, field) for field in fields} | ({"reason": row.reason} if row.reason else {})
-    return told | ({"summary": _summary(row)} if row.registration is not None else {})
+    shown = {field: getattr(row, field) for field in fields} | ({"reason": row.reason} if row.reason else {})
+    return shown | ({"summary": _summary(row)} if row.registration is not None else {})
 
 
 def _details(row: Plugin) -> dict[str, Any]:
     """Return everything that is known of a plugin, as JSON values."""
-    told = _row(row)
+    shown = _row(row)
     if row.detail:
-        told["traceback"] = row.detail
+        shown["traceback"] = row.detail
     if row.registration is None:
-        return told
+        return shown
     registration = row.registration
     build = registration.build
-    told |= {
+    shown |= {
         "summary": registration.summary,
         "source": registration.source,
         "build": build if isinstance(build, str) else f"{build.__module__}:{getattr(build, '__qualname__', build)}",
         "options": option_rows(registration),
     }
-    return told | _particulars(registration)
+    return shown | _particulars(registration)
 
 
 def _particulars(registration: Registration) -> dict[str, Any]:

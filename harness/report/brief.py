@@ -66,12 +66,12 @@ def _view(columns: ComparedColumns, column: ComparedColumn, model: str) -> View:
     rows = [row for row in results.rows if row.model == model]
     baseline = next((row for row in rows if row.label == results.baseline), None)
     compared = [row for row in rows if row.kind != "base" and row is not baseline]
-    found = {row.label: _contrast(columns, column, row, baseline) for row in compared if baseline}
+    contrasts = {row.label: _contrast(columns, column, row, baseline) for row in compared if baseline}
     return View(
         _where(column, results),
-        [contrast for contrast in found.values() if contrast],
+        [contrast for contrast in contrasts.values() if contrast],
         [row.label for row in rows if columns.mean(row, column.place) is None],
-        able=column.comparisons[model].claims,
+        can_claim=column.comparisons[model].claims,
         lower_is_better=column.heading.higher_is_better is False,
         digits=column.heading.digits,
         model=model if len(results.models) > 1 else "",
@@ -85,13 +85,13 @@ def _contrast(columns: ComparedColumns, column: ComparedColumn, row: ResultRow, 
     estimate = None if ours is None or theirs is None else mean(ours - theirs)
     if estimate is None:
         return None
-    found, scale = column.comparisons[row.model].of(row.label, baseline.label), column.heading.scale
-    if found is None or not found.claims:
-        if found is not None and not math.isnan(found.estimate):
-            estimate = found.estimate  # of the prompts that both rows have complete, as the table has it
+    difference, scale = column.comparisons[row.model].of(row.label, baseline.label), column.heading.scale
+    if difference is None or not difference.claims:
+        if difference is not None and not math.isnan(difference.estimate):
+            estimate = difference.estimate  # of the prompts that both rows have complete, as the table has it
         return Contrast(row.label, baseline.label, estimate * scale, claimed=False)
-    ends = found.low * scale, found.high * scale
-    return Contrast(row.label, baseline.label, found.estimate * scale, *ends, claimed=found.claimed)
+    ends = difference.low * scale, difference.high * scale
+    return Contrast(row.label, baseline.label, difference.estimate * scale, *ends, claimed=difference.claimed)
 
 
 def _where(column: ComparedColumn, results: Results) -> str:
@@ -242,9 +242,9 @@ def _head(table: Table) -> str:
     if any(interval is not None and interval.known for interval in own):
         said.append("± to the further end of a 95 % confidence interval")
     differences = [cell.difference for cell, _ in cells if cell.difference is not None]
-    if any(found.known for found in differences):
+    if any(difference.known for difference in differences):
         said.append("in brackets a 95 % confidence interval of the difference")
-    if any(found.note == TWO_SEEDS for found in differences):
+    if any(difference.note == TWO_SEEDS for difference in differences):
         said.append("in parentheses each seed's difference")
     return ", ".join(said) + "."
 

@@ -91,17 +91,17 @@ class Calculated:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = parse(path.read_bytes())
+        content = parse(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return dict(found.get("calculated", {})) if is_whole(found) else {}
+    return dict(content.get("calculated", {})) if is_whole(content) else {}
 
 
-def _ends(found: Interval | None) -> list[float | None] | None:
+def _ends(interval: Interval | None) -> list[float | None] | None:
     """Return an interval as JSON has it: NaN, an end that is not known, is null there."""
-    if found is None:
+    if interval is None:
         return None
-    return [None if math.isnan(end) else end for end in (found.mean, found.low, found.high)]
+    return [None if math.isnan(end) else end for end in (interval.mean, interval.low, interval.high)]
 
 
 def _interval(ends: list[float | None] | None) -> Interval | None:
@@ -109,21 +109,21 @@ def _interval(ends: list[float | None] | None) -> Interval | None:
 
 
 def _own(values: Array, groups: Sequence[str] | None, bounds: tuple[float, float] | None) -> Any:
-    found = differences.own_interval(values, groups=groups, bounds=bounds)
-    return None if found is None else _ends(found[0])
+    own = differences.own_interval(values, groups=groups, bounds=bounds)
+    return None if own is None else _ends(own[0])
 
 
 def _ends_of(bounds: tuple[float, float] | None) -> list[float | None] | None:
     return None if bounds is None else [None if math.isinf(end) else end for end in bounds]
 
 
-def _parts(found: Compared) -> dict[str, Any]:
+def _parts(compared: Compared) -> dict[str, Any]:
     """Return a comparison as JSON has it: a number that is not known is null there."""
     pairs = []
-    for (first, second), one in found.pairs.items():
-        told = {name: _null(value) for name, value in vars(one).items()}
-        pairs.append([first, second, {**told, "per_seed": list(one.per_seed)}])
-    return {"baseline": found.baseline, "pairs": pairs, "letters": dict(found.letters)}
+    for (first, second), one in compared.pairs.items():
+        numbers = {name: _null(value) for name, value in vars(one).items()}
+        pairs.append([first, second, {**numbers, "per_seed": list(one.per_seed)}])
+    return {"baseline": compared.baseline, "pairs": pairs, "letters": dict(compared.letters)}
 
 
 def _null(value: Any) -> Any:
@@ -133,7 +133,7 @@ def _null(value: Any) -> Any:
 def _compared(parts: Mapping[str, Any]) -> Compared:
     pairs = {}
     for first, second, told in parts["pairs"]:
-        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in told.items()}
-        known["per_seed"] = tuple(told["per_seed"])
-        pairs[first, second] = Difference(**known)
+        numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in told.items()}
+        numbers["per_seed"] = tuple(told["per_seed"])
+        pairs[first, second] = Difference(**numbers)
     return Compared(parts["baseline"], pairs, parts["letters"])

@@ -78,7 +78,7 @@ def case_studies(results: Results) -> CaseStudies | None:
         Case(
             name,
             tuple(Passage(field, text) for field, text in rows[name].fields.items() if text),
-            (*_given(rows[name]), *(Passage(label, *found[name]) for label, found in answers.items())),
+            (*_given(rows[name]), *(Passage(label, *by_prompt[name]) for label, by_prompt in answers.items())),
         )
         for name in there
     ]
@@ -96,16 +96,16 @@ def _name(row: ResultRow, results: Results) -> str:
 
 def _given(row: DataRow) -> list[Passage]:
     """Return the data set's own answers, each text once; an undesirable completion is none."""
-    found: dict[str, Passage] = {}
+    passages: dict[str, Passage] = {}
     for key, name in _GIVEN[::-1]:
         answer: str | None = getattr(row, key)
         if answer and not (key == "completion" and row.label is False):
-            found[answer] = Passage(name, answer)
+            passages[answer] = Passage(name, answer)
     for number, text in enumerate(row.references, start=1):
-        found.setdefault(text, Passage(f"reference {number}", text))
+        passages.setdefault(text, Passage(f"reference {number}", text))
     order = [name for _, name in _GIVEN]
     return sorted(
-        found.values(), key=lambda passage: order.index(passage.name) if passage.name in order else len(order)
+        passages.values(), key=lambda passage: order.index(passage.name) if passage.name in order else len(order)
     )
 
 
@@ -121,19 +121,19 @@ def _answers(
     record = results.find("generate", stage)
     if record is None:
         return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))
-    found = {answer.id: answer.text for answer in record.lines(Answer) if answer.draw == 0}
-    return {name: (found[name], True) if name in found else ("the prompt did not fit", False) for name in ids}
+    texts = {answer.id: answer.text for answer in record.lines(Answer) if answer.draw == 0}
+    return {name: (texts[name], True) if name in texts else ("the prompt did not fit", False) for name in ids}
 
 
-def case_files(found: CaseStudies) -> dict[str, str]:
+def case_files(studies: CaseStudies) -> dict[str, str]:
     """Return ``cases.json``, ``cases.html`` and ``cases.md``."""
-    return {"cases.json": dump(_json(found)), "cases.html": _html(found), "cases.md": _markdown(found)}
+    return {"cases.json": dump(_json(studies)), "cases.html": _html(studies), "cases.md": _markdown(studies)}
 
 
-def _json(found: CaseStudies) -> dict[str, Any]:
+def _json(studies: CaseStudies) -> dict[str, Any]:
     return {
-        "title": found.title,
-        "notes": list(found.notes),
+        "title": studies.title,
+        "notes": list(studies.notes),
         "cases": [
             {
                 "id": case.id,
@@ -142,18 +142,18 @@ def _json(found: CaseStudies) -> dict[str, Any]:
                     {"name": part.name, "text" if part.answered else "status": part.text} for part in case.answers
                 ],
             }
-            for case in found.cases
+            for case in studies.cases
         ],
     }
 
 
-def _html(found: CaseStudies) -> str:
-    return render("cases.html", title=found.title, notes=found.notes, cases=found.cases)
+def _html(studies: CaseStudies) -> str:
+    return render("cases.html", title=studies.title, notes=studies.notes, cases=studies.cases)
 
 
-def _markdown(found: CaseStudies) -> str:
-    blocks = [f"# {escaped(found.title)}", *(escaped(note) for note in found.notes)]
-    for case in found.cases:
+def _markdown(studies: CaseStudies) -> str:
+    blocks = [f"# {escaped(studies.title)}", *(escaped(note) for note in studies.notes)]
+    for case in studies.cases:
         blocks.append(f"## Prompt {escaped(case.id)}")
         for part in (*case.prompt, *case.answers):
             blocks.append(f"**{escaped(part.name)}**")

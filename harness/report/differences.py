@@ -96,14 +96,14 @@ class Compared:
     @property
     def claims(self) -> bool:
         """Whether any difference may be claimed."""
-        return any(found.claims for found in self.pairs.values())
+        return any(pair.claims for pair in self.pairs.values())
 
     def of(self, first: str, second: str) -> Difference | None:
         """Return first minus second, whichever way they were compared; None where they were not."""
-        found = self.pairs.get((first, second))
-        if found is None and (other := self.pairs.get((second, first))) is not None:
+        pair = self.pairs.get((first, second))
+        if pair is None and (other := self.pairs.get((second, first))) is not None:
             return -other
-        return found
+        return pair
 
 
 class _Part(NamedTuple):
@@ -183,12 +183,12 @@ def compare(
     for (first, second), part in parts.items():
         turned = baseline == first
         if baseline is None or turned or baseline == second:
-            found = _judged(part, max(tests, 1), ends, pool=pool, rows=pooled_rows, fewest=fewest)
-            compared[(second, first) if turned else (first, second)] = -found if turned else found
+            judged = _judged(part, max(tests, 1), ends, pool=pool, rows=pooled_rows, fewest=fewest)
+            compared[(second, first) if turned else (first, second)] = -judged if turned else judged
     letters = {}
     if baseline is None and len(enough) > 1:
         order = sorted(enough, key=lambda label: -better * float(np.nanmean(rows[label])))
-        letters = letter_groups(order, {pair for pair, found in compared.items() if found.claimed})
+        letters = letter_groups(order, {pair for pair, judged in compared.items() if judged.claimed})
     return Compared(baseline, compared, letters)
 
 
@@ -226,11 +226,11 @@ def own_interval(
     present = values[~np.isnan(values)]
     if not present.size:
         return None
-    found, centre = difference(values, groups=groups), float(present.mean())
-    ends = Interval(centre, centre + found.low - found.estimate, centre + found.high - found.estimate)
-    if bounds is not None and found.known:
+    from_zero, centre = difference(values, groups=groups), float(present.mean())
+    ends = Interval(centre, centre + from_zero.low - from_zero.estimate, centre + from_zero.high - from_zero.estimate)
+    if bounds is not None and from_zero.known:
         ends = Interval(centre, *cut(centre, ends.low, ends.high, bounds))
-    return ends, found.note
+    return ends, from_zero.note
 
 
 def cut(centre: float, low: float, high: float, bounds: tuple[float, float]) -> tuple[float, float]:
@@ -257,9 +257,9 @@ def _complete(values: Array, groups: Groups, scale: Any) -> _Part | None:
         return None
     layout, degrees = kept, float(kept.shape[1] - 1)
     if groups is not None:
-        known = grouping(np.asarray(groups)[prompts])
-        degrees = known.freedom
-        layout = summed(kept, known) if len(known.sizes) > 1 else kept[:, :1]
+        by_group = grouping(np.asarray(groups)[prompts])
+        degrees = by_group.freedom
+        layout = summed(kept, by_group) if len(by_group.sizes) > 1 else kept[:, :1]
     return _Part(kept, layout, degrees, groups is not None, scale(kept), False)
 
 
@@ -285,11 +285,11 @@ def _judged(
     if note == ONE_SEED:
         error = math.sqrt(float(part.layout[0].var(ddof=1)) / size)
         return _with_ends(replace(said, note=note), student(part.freedom, LEVEL) * error, ends)
-    found = spread(part.layout)
+    variances = spread(part.layout)
     share = 0.0 if math.isnan(pool) else SHARE
-    by_seed = (1 - share) * float(found.by_seed) + (share * pool if share else 0.0)
+    by_seed = (1 - share) * float(variances.by_seed) + (share * pool if share else 0.0)
     model = _Model(by_seed, freedom(seeds, rows, share, fewest or seeds), rows, tests, share)
-    shrunk = found._replace(by_seed=np.asarray(by_seed))
+    shrunk = variances._replace(by_seed=np.asarray(by_seed))
     margin = _margin(shrunk, part, model, level_of(tests))
     same = not np.abs(part.difference).max() > _ROUNDING * part.scale
     if margin <= _ROUNDING * part.scale:
@@ -310,10 +310,10 @@ def _lacking(part: _Part) -> str:
     return ONE_PROMPT if part.layout.shape[1] < 2 else ""
 
 
-def _margin(found: Spread, part: _Part, model: _Model, level: float) -> float:
+def _margin(variances: Spread, part: _Part, model: _Model, level: float) -> float:
     """Return half of an interval at a level, before it is cut to what is possible."""
     by_seed, by_prompt = student(model.freedom, level), student(part.freedom, level)
-    return math.sqrt(float(squared_reach(found, part.seeds, part.layout.shape[1], by_seed, by_prompt)))
+    return math.sqrt(float(squared_reach(variances, part.seeds, part.layout.shape[1], by_seed, by_prompt)))
 
 
 def _without_variance(part: _Part, said: Difference, ends: tuple[float, float] | None, *, same: bool) -> Difference:
@@ -339,5 +339,5 @@ def _adjusted(size: float, margin: Any, tests: int) -> float:
         return 1.0
     if margin(_LEAST) <= size:
         return _LEAST * tests
-    found = scipy.optimize.brentq(lambda power: margin(10.0**power) - size, math.log10(_LEAST), 0.0, xtol=1e-12)
-    return float(-math.expm1(tests * math.log1p(-min(10.0**found, 1 - 1e-16))))
+    root = scipy.optimize.brentq(lambda power: margin(10.0**power) - size, math.log10(_LEAST), 0.0, xtol=1e-12)
+    return float(-math.expm1(tests * math.log1p(-min(10.0**root, 1 - 1e-16))))

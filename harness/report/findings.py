@@ -42,7 +42,7 @@ class View:
     """Of every trained row that has a number, but the baseline."""
     lacking: Sequence[str] = ()
     """Rows that have no number."""
-    able: bool = False
+    can_claim: bool = False
     """Whether there are seeds enough to claim anything here."""
     lower_is_better: bool = False
     digits: int = 1
@@ -58,13 +58,13 @@ def verdict(views: Sequence[View], *, seeds: int) -> list[str]:
         seeds: how many the run has.
     """
     said: list[str] = []
-    if views and not any(view.able for view in views):
+    if views and not any(view.can_claim for view in views):
         said.append(_nothing(seeds))
     for model in dict.fromkeys(view.model for view in views):
         own = [view for view in views if view.model == model]
-        able = any(view.able for view in own)
-        some = _claims(own) if able else _means(own)
-        if not able and any(view.able for view in views):
+        can_claim = any(view.can_claim for view in own)
+        some = _claims(own) if can_claim else _means(own)
+        if not can_claim and any(view.can_claim for view in views):
             some = [_nothing(seeds), *some]
         if model and some:
             some[0] = f"{model}: {some[0]}"

@@ -81,8 +81,8 @@ def _column(name: str, columns: ComparedColumns, dataset: str) -> ComparedColumn
     if metric is None:
         return None
     place = ColumnKey(dataset, columns.results.decodings[0], use, wanted)
-    found = columns.of_metric(metric, dataset, columns.results.decodings[0])
-    return next((column for column in found if column.place == place), None)
+    candidates = columns.of_metric(metric, dataset, columns.results.decodings[0])
+    return next((column for column in candidates if column.place == place), None)
 
 
 def _sign(name: str, column: ComparedColumn) -> int:
@@ -120,10 +120,10 @@ def _status(
 
 def _ahead(row: ResultRow, other: ResultRow, column: ComparedColumn, sign: int, columns: ComparedColumns) -> int:
     """Return 1 where a row is better by a difference that counts, -1 where it is worse by one, else 0."""
-    found = columns.every_pair(column)[row.model].of(row.label, other.label)
-    if found is None or not found.claimed:
+    difference = columns.every_pair(column)[row.model].of(row.label, other.label)
+    if difference is None or not difference.claimed:
         return 0
-    return 1 if sign * found.estimate > 0 else -1
+    return 1 if sign * difference.estimate > 0 else -1
 
 
 def _by_means(

@@ -89,31 +89,33 @@ def forecasts(
     rows = len(labels)
     tests = rows * (rows - 1) // 2 if benchmark.compare.pairs == "all" else rows - 1
     runs = list(_runs(benchmark, root))
-    found = []
+    planned_runs = []
     for use in benchmark.evaluate:
         dataset = str(use.label)
         if use.group is not None:
             continue  # how many groups there are, and how they vary, is not known before
-        known = _stored(runs, root, dataset, metric, column.name) or _assumed(column)
-        if known is None:
+        variances = _stored(runs, root, dataset, metric, column.name) or _assumed(column)
+        if variances is None:
             continue
-        count = prompts.get(dataset) or known.prompts
+        count = prompts.get(dataset) or variances.prompts
         sizes = [
-            DetectableSize(seeds, many, planned(known.components, seeds, many, rows=rows, tests=tests))
+            DetectableSize(seeds, many, planned(variances.components, seeds, many, rows=rows, tests=tests))
             for seeds, many in _plans(len(benchmark.seeds), count)
         ]
         baseline = benchmark.compare.baseline or start
-        found.append(Forecast(dataset, metric, column, baseline, tests, known.source, known.components, tuple(sizes)))
-    return found
+        planned_runs.append(
+            Forecast(dataset, metric, column, baseline, tests, variances.source, variances.components, tuple(sizes))
+        )
+    return planned_runs
 
 
 def _plans(seeds: int, prompts: int) -> list[tuple[int, int]]:
     """Return the run as planned, with more seeds, with more prompts, and with both."""
     more = [count for count in _SEEDS if count > seeds][:2]
-    found = [(seeds, prompts), *((count, prompts) for count in more)]
+    plans = [(seeds, prompts), *((count, prompts) for count in more)]
     if seeds >= SEEDS_FOR_CLAIMS:
-        found.append((seeds, 2 * prompts))
-    return [*found, *((count, 2 * prompts) for count in more[:1])]
+        plans.append((seeds, 2 * prompts))
+    return [*plans, *((count, 2 * prompts) for count in more[:1])]
 
 
 def _headline(benchmark: Benchmark, registry: Registry) -> tuple[str, Column] | None:
@@ -140,7 +142,7 @@ def _assumed(column: Column) -> _Found | None:
 
 def _runs(benchmark: Benchmark, root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Give the manifests below the folder of results, those most like this benchmark first."""
-    found = []
+    runs = []
     for path in sorted(root.glob("*/*/manifest.json")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -148,8 +150,8 @@ def _runs(benchmark: Benchmark, root: Path) -> Iterator[tuple[Path, Mapping[str,
             continue
         if isinstance(manifest, dict) and isinstance(manifest.get("metrics"), list):
             same = manifest.get("benchmark") == benchmark.benchmark
-            found.append((not same, manifest.get("profile") != benchmark.profile, path, manifest))
-    for _, _, path, manifest in sorted(found, key=lambda one: one[:3]):
+            runs.append((not same, manifest.get("profile") != benchmark.profile, path, manifest))
+    for _, _, path, manifest in sorted(runs, key=lambda one: one[:3]):
         yield path.parent, manifest
 
 
@@ -159,7 +161,7 @@ def _stored(
     """Return the variances of the first run that measured this column, on this data set rather than on another."""
     other = None
     for folder, manifest in runs:
-        if not any(known.get("use") == metric for known in manifest["metrics"]):
+        if not any(use.get("use") == metric for use in manifest["metrics"]):
             continue
         try:
             results = load_results(root, folder)
@@ -167,29 +169,29 @@ def _stored(
             continue  # what cannot be reported has no variances to take
         labels = [label for role in ("in-data", "cross") for label in results.datasets(role)]
         for label in sorted(labels, key=lambda label: label != dataset):
-            found = _components(results, label, metric, column, f"{folder.parent.name}/{folder.name}")
-            if found is not None and label == dataset:
-                return found
-            other = other or found
+            variances = _components(results, label, metric, column, f"{folder.parent.name}/{folder.name}")
+            if variances is not None and label == dataset:
+                return variances
+            other = other or variances
     return other
 
 
 def _components(results: Results, dataset: str, metric: str, column: str, where: str) -> _Found | None:
     """Return the mean variance components of the differences from the baseline; None with fewer than two seeds."""
-    found, shapes = [], []
+    components, shapes = [], []
     for model in results.models:
         rows = {row.label: row for row in results.rows if row.model == model and row.kind != "base"}
         base = rows.pop(results.baseline, None)
         for row in rows.values() if base else ():
             values = _difference(results, row, base, dataset, metric, column)
             if values is not None and min(values.shape) > 1:
-                found.append(estimated(spread(values), *values.shape))
+                components.append(estimated(spread(values), *values.shape))
                 shapes.append(values.shape)
-    if not found:
+    if not components:
         return None
     seeds, prompts = (min(sizes) for sizes in zip(*shapes, strict=True))
-    source = f"the variances of {where} ({dataset}: {len(found)} differences, {seeds} seeds, {prompts} prompts)"
-    return _Found(source, Components(*np.mean(found, axis=0).tolist()), prompts)
+    source = f"the variances of {where} ({dataset}: {len(components)} differences, {seeds} seeds, {prompts} prompts)"
+    return _Found(source, Components(*np.mean(components, axis=0).tolist()), prompts)
 
 
 def _difference(
@@ -202,37 +204,37 @@ def _difference(
     return None if first is None or second is None else complete(first - second)[0]
 
 
-def text_of(found: Forecast) -> str:
+def text_of(forecast: Forecast) -> str:
     """Return a forecast as a sentence."""
-    column = found.column
+    column = forecast.column
 
     def said(size: DetectableSize) -> str:
         what = f"{size.seeds} seed{'s' if size.seeds > 1 else ''} × {size.prompts} prompts"
         return f"{what}: {'no claim' if math.isnan(size.size) else f'{size.size * column.scale:.2g}'}"
 
-    against = f"from {found.baseline}, adjusted for {found.tests} comparison{'s' if found.tests > 1 else ''}"
-    sizes = "; ".join(map(said, found.sizes))
+    against = f"from {forecast.baseline}, adjusted for {forecast.tests} comparison{'s' if forecast.tests > 1 else ''}"
+    sizes = "; ".join(map(said, forecast.sizes))
     effect = f"minimum detectable effect (a difference {against}, found four times in five)"
-    what = f"{found.dataset} {column.label}: {effect} with {sizes}"
-    return f"{what}; by {found.source}"
+    what = f"{forecast.dataset} {column.label}: {effect} with {sizes}"
+    return f"{what}; by {forecast.source}"
 
 
-def json_of(found: Forecast) -> dict[str, Any]:
+def json_of(forecast: Forecast) -> dict[str, Any]:
     """Return a forecast for programs, scaled as tables show the column."""
-    scale = found.column.scale
+    scale = forecast.column.scale
     return {
-        "dataset": found.dataset,
-        "metric": f"{found.metric}.{found.column.name}",
-        "baseline": found.baseline,
-        "comparisons": found.tests,
-        "source": found.source,
-        "sd": {name: math.sqrt(value) * scale for name, value in found.components._asdict().items()},
+        "dataset": forecast.dataset,
+        "metric": f"{forecast.metric}.{forecast.column.name}",
+        "baseline": forecast.baseline,
+        "comparisons": forecast.tests,
+        "source": forecast.source,
+        "sd": {name: math.sqrt(value) * scale for name, value in forecast.components._asdict().items()},
         "sizes": [
             {
                 "seeds": one.seeds,
                 "prompts": one.prompts,
                 "difference": None if math.isnan(one.size) else one.size * scale,
             }
-            for one in found.sizes
+            for one in forecast.sizes
         ],
     }

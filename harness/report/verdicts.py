@@ -48,11 +48,11 @@ def claimed(results: Results) -> bool:
 
 def claims_table(results: Results) -> Table:
     """Return what one run says of the claims that it is for."""
-    found = [Verdict(claim, finding, "") for claim, finding in verdicts(results)]
-    return table(found, "Claims")
+    of_run = [Verdict(claim, finding, "") for claim, finding in verdicts(results)]
+    return table(of_run, "Claims")
 
 
-def table(found: Sequence[Verdict], title: str) -> Table:
+def table(listed: Sequence[Verdict], title: str) -> Table:
     """Return verdicts as a table."""
     headings = (
         Heading("claim", "claim"),
@@ -62,11 +62,11 @@ def table(found: Sequence[Verdict], title: str) -> Table:
         Heading("measured", "measured"),
         Heading("difference", "difference", shown=False),
     )
-    rows = [TableRow(one.claim.name, one.run, _cells(one)) for one in found]
+    rows = [TableRow(one.claim.name, one.run, _cells(one)) for one in listed]
     margins = [
-        f"{one.claim.text}: equal within ±{one.claim.margin:g} ({one.claim.why})." for one in found if one.claim.margin
+        f"{one.claim.text}: equal within ±{one.claim.margin:g} ({one.claim.why})." for one in listed if one.claim.margin
     ]
-    papers = [f"Claims of: {title}." for title in dict.fromkeys(one.claim.title for one in found)]
+    papers = [f"Claims of: {title}." for title in dict.fromkeys(one.claim.title for one in listed)]
     return Table(
         "claims", title, headings, tuple(rows), (*papers, *CAPTION, *dict.fromkeys(margins)), names=("name", "run")
     )
@@ -83,8 +83,10 @@ def _cells(one: Verdict) -> dict[str, TableCell]:
     weakest = least(finding.cells)
     if weakest is not None and weakest.difference is not None:
         cells["measured"] = TableCell(measured(weakest))
-        found = weakest.difference
-        scaled = type(found)(*(weakest.scale * number for number in (found.mean, found.low, found.high)))
+        difference = weakest.difference
+        scaled = type(difference)(
+            *(weakest.scale * number for number in (difference.mean, difference.low, difference.high))
+        )
         cells["difference"] = TableCell(scaled.mean, scaled)
     return cells
 
@@ -100,41 +102,41 @@ def least(cells: Sequence[ClaimCell]) -> ClaimCell | None:
 
 def measured(cell: ClaimCell) -> str:
     """Return a difference as text."""
-    found = cell.difference
-    if found is None:
+    difference = cell.difference
+    if difference is None:
         return cell.where
     unit = f" {cell.unit}" if cell.unit else ""
     ends = (
-        f" [{found.low * cell.scale:+.{cell.digits}f}, {found.high * cell.scale:+.{cell.digits}f}]"
-        if found.known
+        f" [{difference.low * cell.scale:+.{cell.digits}f}, {difference.high * cell.scale:+.{cell.digits}f}]"
+        if difference.known
         else ""
     )
-    return f"{cell.where}: {found.mean * cell.scale:+.{cell.digits}f}{ends}{unit}"
+    return f"{cell.where}: {difference.mean * cell.scale:+.{cell.digits}f}{ends}{unit}"
 
 
 def across(root: Path, folders: Sequence[Path]) -> list[Verdict]:
     """Return every claim of every paper, once for each run that can say something of it, else as not run."""
-    known: dict[str, list[tuple[str, Results]]] = {}
+    by_benchmark: dict[str, list[tuple[str, Results]]] = {}
     for folder in folders:
         results = load_results(root if folder.is_relative_to(root) else folder.parent.parent, folder)
         manifest = results.manifest
-        known.setdefault(manifest["benchmark"], []).append((f"{manifest['benchmark']}/{folder.name}", results))
-    found = []
+        by_benchmark.setdefault(manifest["benchmark"], []).append((f"{manifest['benchmark']}/{folder.name}", results))
+    listed = []
     for claim in read_claims():
-        runs = [run for name in claim.benchmarks for run in known.get(name, ())]
-        found += [Verdict(claim, finding, name) for name, run in runs for _, finding in verdicts(run, [claim])]
+        runs = [run for name in claim.benchmarks for run in by_benchmark.get(name, ())]
+        listed += [Verdict(claim, finding, name) for name, run in runs for _, finding in verdicts(run, [claim])]
         if not runs:
             wanted = " or ".join(f"{name}" for name in claim.benchmarks)
-            found.append(Verdict(claim, Finding("not run", f"no run of {wanted} was given"), ""))
-    return found
+            listed.append(Verdict(claim, Finding("not run", f"no run of {wanted} was given"), ""))
+    return listed
 
 
-def claims_text(found: Sequence[Verdict]) -> str:
+def claims_text(listed: Sequence[Verdict]) -> str:
     """Return verdicts as Markdown."""
-    return markdown("What is claimed, and what was measured", [], [table(found, "Claims")])
+    return markdown("What is claimed, and what was measured", [], [table(listed, "Claims")])
 
 
-def claims_json(found: Sequence[Verdict]) -> str:
+def claims_json(verdict_list: Sequence[Verdict]) -> str:
     """Return verdicts with every place, as JSON."""
     listed = [
         {
@@ -148,18 +150,18 @@ def claims_json(found: Sequence[Verdict]) -> str:
             "margin": one.claim.margin or None,
             "places": [_place(cell) for cell in one.finding.cells],
         }
-        for one in found
+        for one in verdict_list
     ]
     return json_text({"claims": listed}, [])
 
 
 def _place(cell: ClaimCell) -> dict[str, Any]:
-    found = cell.difference
+    difference = cell.difference
     numbers: dict[str, Any] = {}
-    if found is not None:
-        numbers = {"difference": found.mean * cell.scale}
-        if found.known:
-            numbers |= {"low": found.low * cell.scale, "high": found.high * cell.scale}
+    if difference is not None:
+        numbers = {"difference": difference.mean * cell.scale}
+        if difference.known:
+            numbers |= {"low": difference.low * cell.scale, "high": difference.high * cell.scale}
     return {
         "where": cell.where,
         **numbers,

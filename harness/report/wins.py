@@ -92,7 +92,7 @@ def win_table(columns: ComparedColumns) -> Table:
 def _listed(columns: ComparedColumns, decoding: str) -> list[Against]:
     """Return every judge, data set and opponent, in the order of the manifest."""
     results = columns.results
-    found = []
+    listed = []
     datasets = [*results.datasets("in-data"), *results.datasets("cross")]
     several = len(results.metrics("judge")) > 1
     for metric in results.metrics("judge"):
@@ -102,8 +102,8 @@ def _listed(columns: ComparedColumns, decoding: str) -> list[Against]:
                     continue
                 opponent = column.place.column.removeprefix(WIN)
                 by = f"{metric['use']} " if several else ""
-                found.append(Against(metric, dataset, opponent, column, f"{dataset}/{by}{opponent}"))
-    return found
+                listed.append(Against(metric, dataset, opponent, column, f"{dataset}/{by}{opponent}"))
+    return listed
 
 
 def _headings(against: Against) -> list[Heading]:
@@ -126,8 +126,8 @@ def _headings(against: Against) -> list[Heading]:
 def _nearby(columns: ComparedColumns, dataset: str, decoding: str) -> list[ComparedColumn]:
     """Return the shown columns of metrics that are neither scores nor judges: what kind of answers these are."""
     metrics = columns.results.metrics("other")
-    found = [column for metric in metrics for column in columns.of_metric(metric, dataset, decoding)]
-    return [column for column in found if column.heading.shown and not column.place.corpus]
+    measured = [column for metric in metrics for column in columns.of_metric(metric, dataset, decoding)]
+    return [column for column in measured if column.heading.shown and not column.place.corpus]
 
 
 def _cells(columns: ComparedColumns, row: ResultRow, against: Against, decoding: str) -> dict[str, TableCell]:
@@ -138,10 +138,10 @@ def _cells(columns: ComparedColumns, row: ResultRow, against: Against, decoding:
     plain = columns.cell(row, against.column)
     wins = _matrix(columns.results, data, use, WIN + against.opponent)
     groups = columns.groups(against.dataset, data.ids) if data else None
-    found = win_rate(wins, groups=groups) if wins is not None else None
-    if data is None or wins is None or found is None:
+    rate = win_rate(wins, groups=groups) if wins is not None else None
+    if data is None or wins is None or rate is None:
         return {f"{name}/win": plain}
-    shown, alone = found
+    shown, alone = rate
     delta = {f"{name}/win Δ": columns.beside(row, against.column)} if against.column.beside else {}
     cells = {
         **delta,
@@ -177,9 +177,9 @@ def _null_row(
         rows = [row for row in results.rows if row.model == model and row.label != against.opponent]
         place = (against.dataset, decoding)
         use = against.metric["use"]
-        found = [_matrix(results, row.cells.get(place), use, EMPTY + against.opponent) for row in rows]
+        matrices = [_matrix(results, row.cells.get(place), use, EMPTY + against.opponent) for row in rows]
         # the same answer against the same opponent, whichever row it was judged beside: each verdict once
-        null = _first_present([values for values in found if values is not None])
+        null = _first_present([values for values in matrices if values is not None])
         ids = next((row.cells[place].ids for row in rows if place in row.cells), [])
         rate = win_rate(null, groups=columns.groups(against.dataset, ids)) if null is not None else None
         if null is None or rate is None:
@@ -206,11 +206,11 @@ def _null_row(
     return TableRow(NULL, model, cells, mark), flags
 
 
-def _first_present(found: Sequence[Array]) -> Array | None:
-    if not found:
+def _first_present(matrices: Sequence[Array]) -> Array | None:
+    if not matrices:
         return None
-    joined = found[0].copy()
-    for values in found[1:]:
+    joined = matrices[0].copy()
+    for values in matrices[1:]:
         joined = np.where(np.isnan(joined), values, joined)
     return joined
 
@@ -302,10 +302,10 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
                         games[row.label, against.opponent] = wins
             if not games:
                 continue
-            found = strengths(games, grouped=group_column(results, dataset) is not None)
+            fitted = strengths(games, grouped=group_column(results, dataset) is not None)
             where = f"{label}{f' ({model})' if len(results.models) > 1 else ''}"
-            lines += [f"{where}: {found.because}."] if found.because else []
-            for player, strength in found.players.items():
+            lines += [f"{where}: {fitted.because}."] if fitted.because else []
+            for player, strength in fitted.players.items():
                 cells.setdefault((model, player), {})[label] = TableCell(strength.mean, strength)
     if not cells and not lines:
         return None

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from report.synthetic import ColumnKey, Run
 
 
-def view(where: str, *, able: bool = True, **differences: float | tuple[float, bool]) -> View:
+def view(where: str, *, can_claim: bool = True, **differences: float | tuple[float, bool]) -> View:
     """Return a column; a difference in a tuple says whether it is claimed."""
     found = []
     for row, told in differences.items():
         estimate, claimed = told if isinstance(told, tuple) else (told, False)
         found.append(Contrast(row, "sft", estimate, claimed=claimed))
-    return View(where, found, able=able)
+    return View(where, found, can_claim=can_claim)
 
 
 UP, DOWN = (2.55, True), (-1.5, True)
@@ -36,9 +36,9 @@ UP, DOWN = (2.55, True), (-1.5, True)
 )
 def test_without_seeds_the_means_are_told_and_nothing_is_claimed(seeds: int, begin: str) -> None:
     views = [
-        view("dolly at T = 1", able=False, eso=2.55, drl=1.0),
-        view("vicuna", able=False, eso=3.0, drl=1.0),
-        view("dolly when greedy", able=False, eso=-1.0, drl=-0.5),
+        view("dolly at T = 1", can_claim=False, eso=2.55, drl=1.0),
+        view("vicuna", can_claim=False, eso=3.0, drl=1.0),
+        view("dolly when greedy", can_claim=False, eso=-1.0, drl=-0.5),
     ]
     assert verdict(views, seeds=seeds) == [
         begin,
@@ -50,21 +50,23 @@ def test_without_seeds_the_means_are_told_and_nothing_is_claimed(seeds: int, beg
 
 
 def test_several_rows_may_lead_and_none_may() -> None:
-    two = [view("a", able=False, eso=1.0, drl=0.5), view("b", able=False, eso=1.0, drl=2.0)]
+    two = [view("a", can_claim=False, eso=1.0, drl=0.5), view("b", can_claim=False, eso=1.0, drl=2.0)]
     assert verdict(two, seeds=2)[1] == "eso has the highest mean on a (+1.0 over sft); drl on b (+2.0)."
-    none = [view("a", able=False, eso=-1.0, drl=0.0)]
+    none = [view("a", can_claim=False, eso=-1.0, drl=0.0)]
     assert verdict(none, seeds=1)[1] == "No mean is higher than sft's on a."
 
 
 def test_less_may_be_better() -> None:
-    column = replace(view("a", able=False, eso=1.0, drl=-0.5), lower_is_better=True)
+    column = replace(view("a", can_claim=False, eso=1.0, drl=-0.5), lower_is_better=True)
     assert verdict([column], seeds=1)[1] == "drl has the lowest mean on a (-0.5 from sft)."
     claimed = replace(view("a", eso=UP, drl=DOWN), lower_is_better=True)
     assert verdict([claimed], seeds=3) == ["On a, drl (-1.5) is below sft and eso (+2.5) is above it."]
 
 
 def test_what_is_claimed_comes_with_its_interval_where_there_is_one() -> None:
-    column = View("a", [Contrast("eso", "sft", 2.5, 1.1, 3.9, claimed=True), Contrast("rrhf", "sft", 0.1)], able=True)
+    column = View(
+        "a", [Contrast("eso", "sft", 2.5, 1.1, 3.9, claimed=True), Contrast("rrhf", "sft", 0.1)], can_claim=True
+    )
     assert verdict([column], seeds=3) == ["On a, eso (+2.5, 1.1 to 3.9) is above sft; rrhf cannot be told from it."]
 
 
@@ -103,7 +105,7 @@ def test_what_is_claimed_elsewhere_alone_is_told() -> None:
 def test_nothing_is_told_of_a_row_without_a_number() -> None:
     views = [view("a", eso=UP, drl=UP), view("b", drl=DOWN)]
     assert verdict(views, seeds=3)[1] == "But drl is below on b."
-    views = [View("a", able=True, lacking=("eso",)), view("b", eso=UP)]
+    views = [View("a", can_claim=True, lacking=("eso",)), view("b", eso=UP)]
     assert verdict(views, seeds=3) == [
         "On a, no row has a number to compare.",
         "eso is above on b.",
@@ -113,8 +115,8 @@ def test_nothing_is_told_of_a_row_without_a_number() -> None:
 
 def test_models_are_told_apart_and_what_is_lacking_comes_last() -> None:
     first = replace(view("a", eso=UP), model="one", lacking=("drl",))
-    second = replace(view("a", able=False, eso=1.0), model="two", lacking=("drl",))
-    third = replace(view("b", able=False, eso=1.0, drl=0.5), model="two")
+    second = replace(view("a", can_claim=False, eso=1.0), model="two", lacking=("drl",))
+    third = replace(view("b", can_claim=False, eso=1.0, drl=0.5), model="two")
     assert verdict([first, second, third], seeds=3) == [
         "one: On a, eso (+2.5) is above sft.",
         "two: Nothing is claimed: the captions of the tables say why.",
@@ -124,7 +126,7 @@ def test_models_are_told_apart_and_what_is_lacking_comes_last() -> None:
 
 
 def test_a_baseline_alone_and_nothing_at_all() -> None:
-    assert verdict([View("a", able=True)], seeds=3) == ["There is no row to compare with a baseline."]
+    assert verdict([View("a", can_claim=True)], seeds=3) == ["There is no row to compare with a baseline."]
     assert verdict([], seeds=1) == []
 
 

@@ -51,7 +51,7 @@ class Claim:
 @functools.cache
 def read_claims() -> tuple[Claim, ...]:
     """Return all claims of all papers."""
-    found = []
+    claims = []
     for path in sorted(resources.files(__package__).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".json"):
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -59,8 +59,8 @@ def read_claims() -> tuple[Claim, ...]:
                 plain: dict[str, Any] = {
                     name: tuple(value) if isinstance(value, list) else value for name, value in claim.items()
                 }
-                found.append(Claim(**plain, title=data["title"]))
-    return tuple(found)
+                claims.append(Claim(**plain, title=data["title"]))
+    return tuple(claims)
 
 
 def claims_for(benchmark: str, claims: Iterable[Claim] | None = None) -> list[Claim]:

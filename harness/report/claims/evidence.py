@@ -77,10 +77,10 @@ class Measured:
             binary=self.binary,
         )
 
-    def cell(self, found: Difference, word: Word, needed: str) -> ClaimCell:
+    def cell(self, measured: Difference, word: Word, needed: str) -> ClaimCell:
         """Return it judged."""
-        p = None if math.isnan(found.p) else found.p
-        at = None if math.isnan(found.estimate) else found.interval
+        p = None if math.isnan(measured.p) else measured.p
+        at = None if math.isnan(measured.estimate) else measured.interval
         return ClaimCell(self.where, at, self.scale, self.digits, self.unit, word, p, needed)
 
 
@@ -111,14 +111,14 @@ def judge(measured: Sequence[Measured], *, no_claim: str = "") -> Finding:
 
 def _cell(part: Measured, tests: int, no_claim: str) -> ClaimCell:
     """Return the word for one place, with the interval that it follows from."""
-    found, counted = part.found(1), 1
-    if found.estimate < 0:
-        found, counted = part.found(tests), tests
+    measured, counted = part.found(1), 1
+    if measured.estimate < 0:
+        measured, counted = part.found(tests), tests
     word: Word = "undecided"
-    if found.claimed and not no_claim:
-        word = "supported" if found.low > 0 else "contradicted"
-    needed = more(found, part, tests=counted) if word == "undecided" and not no_claim else ""
-    return part.cell(found, word, needed)
+    if measured.claimed and not no_claim:
+        word = "supported" if measured.low > 0 else "contradicted"
+    needed = more(measured, part, tests=counted) if word == "undecided" and not no_claim else ""
+    return part.cell(measured, word, needed)
 
 
 def judge_trend(parts: Sequence[Along], *, no_claim: str = "") -> Finding:
@@ -144,10 +144,10 @@ def judge_trend(parts: Sequence[Along], *, no_claim: str = "") -> Finding:
         back = back or (f"{deep[0].where}: steps back by as much as the ends rise" if deep else "")
     if no_claim or not rises or any(cell.word == "contradicted" for cell in cells):
         return conclude(cells, no_claim)
-    found = conclude(rises, no_claim)
-    if found.word == "supported" and back:
+    finding = conclude(rises, no_claim)
+    if finding.word == "supported" and back:
         return Finding("undecided", back, tuple(cells))
-    return Finding(found.word, found.because, tuple(cells))
+    return Finding(finding.word, finding.because, tuple(cells))
 
 
 def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = "") -> Finding:
@@ -159,17 +159,17 @@ def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = 
     """
     cells = []
     for part in measured:
-        found = part.found(1)
-        if abs(found.estimate) > margin:
-            found = part.found(len(measured))
+        pair = part.found(1)
+        if abs(pair.estimate) > margin:
+            pair = part.found(len(measured))
         word: Word = "undecided"
-        if found.claims and not no_claim:
-            if -margin <= found.low and found.high <= margin:
+        if pair.claims and not no_claim:
+            if -margin <= pair.low and pair.high <= margin:
                 word = "supported"
-            elif found.low > margin or found.high < -margin:
+            elif pair.low > margin or pair.high < -margin:
                 word = "contradicted"
-        needed = more(found, part, margin=margin) if word == "undecided" and not no_claim else ""
-        cells.append(part.cell(found, word, needed))
+        needed = more(pair, part, margin=margin) if word == "undecided" and not no_claim else ""
+        cells.append(part.cell(pair, word, needed))
     return conclude(cells, no_claim)
 
 
@@ -196,28 +196,28 @@ def conclude(cells: Sequence[ClaimCell], no_claim: str = "") -> Finding:
     return Finding("undecided", what, tuple(cells))
 
 
-def more(found: Difference, measured: Measured, *, tests: int = 1, margin: float = 0.0) -> str:
+def more(pair: Difference, measured: Measured, *, tests: int = 1, margin: float = 0.0) -> str:
     """Return how many seeds and prompts would decide, if the measured difference and its spread are the true ones.
 
     Args:
-        found: what was measured.
+        pair: what was measured.
         measured: the same, seed by seed and prompt by prompt.
         tests: how many are corrected for together.
         margin: up to which difference two rows count as equal, where that is what is claimed.
     """
-    if found.seeds < SEEDS_FOR_CLAIMS:
-        return f"{SEEDS_FOR_CLAIMS - found.seeds} more seeds at least"
-    if found.estimate == 0.0 and not margin:
+    if pair.seeds < SEEDS_FOR_CLAIMS:
+        return f"{SEEDS_FOR_CLAIMS - pair.seeds} more seeds at least"
+    if pair.estimate == 0.0 and not margin:
         return "no number of seeds or prompts: the measured difference is 0"
-    if math.isnan(found.detectable):
-        return f"{found.note}, and so no claim"
-    room = margin - abs(found.estimate) if margin else abs(found.estimate)
+    if math.isnan(pair.detectable):
+        return f"{pair.note}, and so no claim"
+    room = margin - abs(pair.estimate) if margin else abs(pair.estimate)
     if margin and room <= 0:
         return "the measured difference is larger than the margin: more data may contradict, and cannot support"
     if measured.groups is not None:  # how many prompts a new group would have is not known
         wanted = "more seeds, or more groups of prompts, would decide"
-        return wanted + (" it against the claim" if found.estimate < 0 and not margin else "")
+        return wanted + (" it against the claim" if pair.estimate < 0 and not margin else "")
     present = measured.difference[~np.isnan(measured.difference).all(1)]
-    known = spread(present[:, ~np.isnan(present).any(0)])
-    wanted = enough(estimated(known, found.seeds, found.prompts), room, found.seeds, found.prompts, tests=tests)
-    return wanted + (" it against the claim" if found.estimate < 0 and not margin else "")
+    variances = spread(present[:, ~np.isnan(present).any(0)])
+    wanted = enough(estimated(variances, pair.seeds, pair.prompts), room, pair.seeds, pair.prompts, tests=tests)
+    return wanted + (" it against the claim" if pair.estimate < 0 and not margin else "")

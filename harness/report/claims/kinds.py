@@ -65,7 +65,7 @@ def trend(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
     """More with more of an option, as far as the tests can tell: see :func:`judge_trend`."""
     parts = []
     for where, family in _families(claim, needs, results):
-        groups = [list(group) for _, group in itertools.groupby(family, key=lambda found: found[0].value)]
+        groups = [list(group) for _, group in itertools.groupby(family, key=lambda member: member[0].value)]
         for spot in _spots(claim, needs, results):
             steps = [_rise(claim, spot, results, where, low, high) for low, high in itertools.pairwise(groups)]
             ends = _rise(claim, spot, results, where, groups[0], groups[-1]) if len(groups) > 2 else []
@@ -89,9 +89,9 @@ def peak(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding
                     measured += _measured(text, spot, results, top, row)
             if means:
                 best.append(f"{max(means, key=lambda value: means[value]):g}")
-    found = judge(measured, no_claim=no_claim)
+    finding = judge(measured, no_claim=no_claim)
     said = f"; the highest mean is at {', '.join(best)}" if best else ""
-    return Finding(found.word, found.because + said, found.cells)
+    return Finding(finding.word, finding.because + said, finding.cells)
 
 
 def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
@@ -104,13 +104,13 @@ def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
     cells, reasons = [], []
     pairs = list(itertools.pairwise(claim.order))
     for model in needs.models:
-        found = {method: row for method in claim.order if (row := _standing(method, model, results)) is not None}
-        laps = {method: laps for method, row in found.items() if (laps := _laps(row, warm)).size}
+        rows = {method: row for method in claim.order if (row := _standing(method, model, results)) is not None}
+        laps = {method: laps for method, row in rows.items() if (laps := _laps(row, warm)).size}
         short = [
-            method for method, row in found.items() if any(not _steps(record, warm) for record in row.training.values())
+            method for method, row in rows.items() if any(not _steps(record, warm) for record in row.training.values())
         ]
         reasons += [f"no timed steps of {', '.join(short)}{_of(model, needs)}"] if short else []
-        beside = any(r.read(TrainSummary).concurrent for row in found.values() for r in row.training.values())
+        beside = any(r.read(TrainSummary).concurrent for row in rows.values() for r in row.training.values())
         reasons += ["timed while other stages ran on the same machine"] if beside else []
         for fast, slow in pairs:
             if fast in laps and slow in laps:
@@ -156,17 +156,17 @@ def _of(model: str, needs: Needs) -> str:
 
 def _spots(claim: Claim, needs: Needs, results: Results) -> list[Spot]:
     """Return the claim's columns that the run measures, on every data set, under the first decoding."""
-    found = []
+    spots = []
     for name in needs.columns:
         described = described_column(name, results.manifest)
         if described is None:
             continue
         use, _, column = name.partition(".")
         less = claim.better == "less" or (not claim.better and described["higher_is_better"] is False)
-        found += [
+        spots += [
             Spot(use, column, dataset, needs.decoding, described, -1 if less else 1) for dataset in needs.datasets
         ]
-    return found
+    return spots
 
 
 def _against(claim: Claim, needs: Needs, results: Results) -> list[Measured]:
@@ -176,10 +176,10 @@ def _against(claim: Claim, needs: Needs, results: Results) -> list[Measured]:
         row = _standing(claim.row, model, results)
         for spot in _spots(claim, needs, results):
             for other in claim.others:
-                found = _standing(other, model, results)
-                if row is not None and found is not None:
-                    where = f"{spot.text} against {found.label}{_of(model, needs)}"
-                    measured += _measured(where, spot, results, row, found)
+                rival = _standing(other, model, results)
+                if row is not None and rival is not None:
+                    where = f"{spot.text} against {rival.label}{_of(model, needs)}"
+                    measured += _measured(where, spot, results, row, rival)
     return measured
 
 

@@ -115,8 +115,8 @@ def needs_of(claim: Claim, manifest: Mapping[str, Any]) -> Needs:
     config = manifest["config"]
     models = _models(manifest)
     if claim.option:
-        every = [label for label, use in entries(manifest) if use == claim.row]
-        rows = {model: tuple(dict.fromkeys(_along(claim, manifest, model, every))) for model in models}
+        labels = [label for label, use in entries(manifest) if use == claim.row]
+        rows = {model: tuple(dict.fromkeys(_along(claim, manifest, model, labels))) for model in models}
     else:
         # a method that the file has no row of is named as such
         rows = dict.fromkeys(models, tuple(label_of(method, manifest) or method for method in methods_of(claim)))
@@ -131,12 +131,12 @@ def needs_of(claim: Claim, manifest: Mapping[str, Any]) -> Needs:
     )
 
 
-def _along(claim: Claim, manifest: Mapping[str, Any], model: str, every: Sequence[str]) -> Iterator[str]:
+def _along(claim: Claim, manifest: Mapping[str, Any], model: str, labels: Sequence[str]) -> Iterator[str]:
     """Give the rows of a model that belong to a family, and those of the file of which the model has none at all."""
     there = {row["label"] for row in manifest["rows"] if row["model"] == model}
     for family in families(claim, manifest, model):
         yield from (label for _, label in family)
-    yield from (label for label in every if label not in there)
+    yield from (label for label in labels if label not in there)
 
 
 def families(claim: Claim, manifest: Mapping[str, Any], model: str) -> list[list[Member]]:
@@ -146,14 +146,14 @@ def families(claim: Claim, manifest: Mapping[str, Any], model: str) -> list[list
     equal within a family. A row that no other differs from in that option alone is part of none, and for a peak a
     family has a row where the peak is claimed to be.
     """
-    found: dict[str, list[Member]] = defaultdict(list)
+    by_options: dict[str, list[Member]] = defaultdict(list)
     for row in manifest["rows"]:
         options = dict(row["options"])
         size = _size(options.pop(claim.option, None))
         if row["method"] == claim.row and row["model"] == model and size is not None:
             same = {name: value for name, value in row.items() if name not in _OWN}
-            found[repr(_sorted([options, same]))].append(Member(size, row["label"]))
-    kept = [sorted(family) for family in found.values() if len({value for value, _ in family}) > 1]
+            by_options[repr(_sorted([options, same]))].append(Member(size, row["label"]))
+    kept = [sorted(family) for family in by_options.values() if len({value for value, _ in family}) > 1]
     return [family for family in kept if claim.kind != "peak" or any(value == claim.at for value, _ in family)]
 
 
@@ -205,8 +205,8 @@ def find_row(results: Results, model: str, label: str) -> ResultRow | None:
 def described_column(column: str, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what the manifest says of METRIC.COLUMN; None where the run does not measure it."""
     metric, _, name = column.partition(".")
-    found = (c for known in manifest["metrics"] if known["use"] == metric for c in known["columns"])
-    return next((described for described in found if described["name"] == name), None)
+    described_columns = (c for use in manifest["metrics"] if use["use"] == metric for c in use["columns"])
+    return next((described for described in described_columns if described["name"] == name), None)
 
 
 def _grouped(lacks: Mapping[Value, str], needs: Needs, manifest: Mapping[str, Any]) -> list[str]:
@@ -227,8 +227,8 @@ def _grouped(lacks: Mapping[Value, str], needs: Needs, manifest: Mapping[str, An
         for where, reason in list(places.items())[: 1 if alike else None]:
             seeds[who if alike else who + where, reason].append(seed)
     return [
-        f"{who}{_seeds(found) if len(found) < len(needs.seeds) else ''} ({reason})"
-        for (who, reason), found in seeds.items()
+        f"{who}{_seeds(missing_seeds) if len(missing_seeds) < len(needs.seeds) else ''} ({reason})"
+        for (who, reason), missing_seeds in seeds.items()
     ]
 
 

@@ -58,9 +58,9 @@ def _wrong_judge(claim: Claim, results: Results) -> Iterator[str]:
     metrics = {metric["use"]: metric for metric in results.manifest["metrics"]}
     for name, wanted in claim.requires.items():
         use, _, option = name.partition(".")
-        found = metrics[use]["options"].get(option) if use in metrics else wanted
-        if found != wanted:
-            yield f"{option} of {use} is {found}, and the claim takes {wanted}"
+        used = metrics[use]["options"].get(option) if use in metrics else wanted
+        if used != wanted:
+            yield f"{option} of {use} is {used}, and the claim takes {wanted}"
     for name in claim.columns:
         use, _, column = name.partition(".")
         if use not in metrics or metrics[use]["role"] != "judge":
@@ -68,5 +68,5 @@ def _wrong_judge(claim: Claim, results: Results) -> Iterator[str]:
         null = EMPTY + column.removeprefix(WIN)
         cells = [cell for row in results.rows for cell in row.cells.values()]
         values = [cell.matrix(use, null, results.seeds) for cell in cells]
-        if any(found is not None and favours(found) for found in values):
+        if any(used is not None and favours(used) for used in values):
             yield f"the judge {use} favours an answer that says nothing"

@@ -68,9 +68,9 @@ def fetch(file: HubFile | GitHubFile, revision: str | None, target: Path, *, dat
     )
     if isinstance(file, HubFile):
         where = f"data set {dataset!r}, hub {file.repository}"
-        found, commit = _from_hub(file, revision, where, help_)
-        digest = unpack(found, target, f"{file.repository}/{file.name}")
-        kept = f"\n  the hub's cache has it as {found}; delete that to fetch it again"
+        downloaded, commit = _from_hub(file, revision, where, help_)
+        digest = unpack(downloaded, target, f"{file.repository}/{file.name}")
+        kept = f"\n  the hub's cache has it as {downloaded}; delete that to fetch it again"
         name = file.repository
     else:
         where = f"data set {dataset!r}, GitHub {file.repository}"
