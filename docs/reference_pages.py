@@ -82,7 +82,7 @@ def command_line() -> str:
         "\n".join(f"- [`harness {name}`](#harness-{name}): {COMMANDS[name][1]}" for name in COMMANDS),
     ]
     parts += ["## `harness`", _parameters(main, _context(main, "harness"))]
-    parts[-1] = "These stand before the command's name: `harness -p no:eso run FILE`.\n\n" + parts[-1]
+    parts[-1] = "These come before the command's name: `harness -p no:eso run FILE`.\n\n" + parts[-1]
     for name in COMMANDS:
         command = main.get_command(click.Context(main), name)
         assert command is not None

@@ -60,18 +60,17 @@ def pareto_lines(results: Results) -> list[str]:
 
 def _family(results: Results) -> str:
     baseline = results.baseline
+    significant = "A difference is statistically significant (claimed) exactly where its interval excludes 0"
+    interval = "a 95 % confidence interval for new seeds and new prompts, family-wise: adjusted for"
     if results.every_pair:
         return (
-            f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
-            "prompts, adjusted for all pairs of rows of the column together. A difference is claimed exactly where its "
-            "interval excludes 0. Rows that share a letter are not told apart, which does not make them equal; a is "
-            f"best. {_COLUMNS}"
+            f"Δ {baseline}: the row minus {baseline}. In brackets {interval} all pairs of rows of the column together. "
+            f"{significant}. Rows that share a letter are not told apart, which does not make them equal; a is best. "
+            f"{_COLUMNS}"
         )
     return (
-        f"Δ {baseline}: the row minus {baseline}. In brackets a 95 % confidence interval for new seeds and new "
-        f"prompts, adjusted for all comparisons of the column with {baseline} together. A difference is claimed "
-        f"exactly where its interval excludes 0; what is not claimed is not told apart, which does not make it "
-        f"equal. {_COLUMNS}"
+        f"Δ {baseline}: the row minus {baseline}. In brackets {interval} all comparisons of the column with {baseline} "
+        f"together. {significant}; what is not claimed is not told apart, which does not make it equal. {_COLUMNS}"
     )
 
 

@@ -197,7 +197,7 @@ class TestClaims:
         assert cells(run)["eso"][DELTA]["claimed"] is True
         assert all("letters" not in row[SCORE] for row in cells(run).values())
         caption = said(run)
-        assert "A difference is claimed exactly where its interval excludes 0" in caption
+        assert "A difference is statistically significant (claimed) exactly where its interval excludes 0" in caption
         assert "what is not claimed is not told apart, which does not make it equal" in caption
         assert "Nothing corrects over columns" in caption
         assert (
