@@ -71,15 +71,15 @@ class Context:
                 self.problems,
                 Keys(registration.options.model_fields, noun, hints),
             )
-            found: dict[str, Any] = options.model_dump(mode="json") if options is not None else {}
-            json.dumps(found, allow_nan=False)  # a default such as inf would not survive being stored
+            resolved: dict[str, Any] = options.model_dump(mode="json") if options is not None else {}
+            json.dumps(resolved, allow_nan=False)  # a default such as inf would not survive being stored
         except Exception as error:  # noqa: BLE001  # a plugin's validators may raise anything
             reason = printable(f"{type(error).__name__}: {error}")
             row = self.registry.find(kind, name)
             what = f"the options of {kind} {name} ({row.provider}) cannot be checked: {reason}"
             self.problems.add(part.place, what, key=part.key)
             return {}
-        return found
+        return resolved
 
     def resolved(self, use: MetricUse) -> MetricRegistration | None:
         """Return a metric's registration as its options make it; None where they are wrong, which has been said."""
@@ -102,12 +102,12 @@ class Context:
         start = self.folder if node.place.line else Path()
         try:
             path = (start / Path(node.value).expanduser()).absolute()
-            found = path.exists()
+            exists = path.exists()
         except (OSError, RuntimeError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self.problems.add(node.place, f"cannot be read: {printable(reason)}", key=key, got=node.value)
             return None
-        if not found:
+        if not exists:
             relative = not Path(node.value).is_absolute() and not node.value.startswith("~")
             hint = f"looked for {printable(str(path))}" if relative else None
             near = _near(path)

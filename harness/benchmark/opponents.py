@@ -55,8 +55,8 @@ def _where_it_says(node: Node, text: str) -> Place:
     """Return the place of a text somewhere in an entry, else of the entry."""
     waiting = [node]
     while waiting:
-        found = waiting.pop()
-        if found.value == text and found is not node:
-            return found.place
-        waiting += [*found.items.values(), *found.elements]
+        current = waiting.pop()
+        if current.value == text and current is not node:
+            return current.place
+        waiting += [*current.items.values(), *current.elements]
     return node.place

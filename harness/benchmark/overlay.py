@@ -254,8 +254,8 @@ def _put_in_list(node: Node, path: str, value: Node, trail: str, problems: Probl
 def _pick(node: Node | None, path: str, key: str) -> tuple[int, str] | None:
     """Return the element that ``path`` starts with the name of, and that name."""
     named = [(i, name) for i, element in enumerate(node.elements if node else ()) for name in _names(element, key)]
-    found = _longest(path, [name for _, name in named], default="")
-    return next(((i, name) for i, name in named if name == found), None)
+    longest = _longest(path, [name for _, name in named], default="")
+    return next(((i, name) for i, name in named if name == longest), None)
 
 
 def _names(element: Node, key: str) -> list[str]:

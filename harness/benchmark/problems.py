@@ -97,8 +97,8 @@ class Problems:
 
     def sorted(self, first: str) -> list[InputError]:
         """Return the mistakes in the order of the file called ``first``, then those of the command line."""
-        order = sorted(self._found, key=lambda found: (found[0].source != first, found[0]))
-        return [self._found[found] for found in order]
+        order = sorted(self._found, key=lambda entry: (entry[0].source != first, entry[0]))
+        return [self._found[entry] for entry in order]
 
     def stop(self, first: str) -> None:
         """Raise all mistakes as one error, if there are any.

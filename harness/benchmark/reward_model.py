@@ -105,29 +105,29 @@ def _existing(part: FilePart, context: Context) -> RewardModel | None:
     for name, node in part.without(REWARD_MODEL_KEYS).values.items():
         problems.add(node.key or node.place, "unknown key", key=part.path(name))
     shell = check(_Shell, part.only(("normalise",)), problems)
-    found = _model(part, context)
+    existing = _model(part, context)
     tested = _data(part, "test", "test", context)
     _check_pairs(part, "test", tested, context)
-    if shell is None or found is None or len(problems) > before:
+    if shell is None or existing is None or len(problems) > before:
         return None
-    return RewardModel(model=found, test=tested, normalise=shell.normalise)
+    return RewardModel(model=existing, test=tested, normalise=shell.normalise)
 
 
 def _model(part: FilePart, context: Context) -> Model | None:
     """Return the model, from ``model``, ``path`` and ``revision`` of the section itself."""
     node = part.values["model"]
     if node.is_mapping:  # with dtype or attention
-        found = model(node, part.path("model"), context, part.place)
+        described = model(node, part.path("model"), context, part.place)
     else:
         beside = {name: part.values[name] for name in _EXISTING if name in part.values}
-        found = model(Node({"name": node, **beside}, node.place), part.key, context, part.place)
-    if found is not None and found.config is not None:
+        described = model(Node({"name": node, **beside}, node.place), part.key, context, part.place)
+    if described is not None and described.config is not None:
         what = "a reward model from random weights says nothing"
         context.problems.add(
             node.place, what, key=part.path("model", "config"), expected="use: METHOD, which trains one"
         )
         return None
-    return found
+    return described
 
 
 def _data(part: FilePart, name: str, split: str, context: Context) -> DataUse | None:

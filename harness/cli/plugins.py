@@ -83,14 +83,14 @@ def _registry(ctx: click.Context) -> Registry:
 
 
 def _unknown(registry: Registry, name: str, kind: Kind | None) -> PluginError:
-    known = {row.name for row in registry.plugins if kind in {None, row.kind}}
+    names = {row.name for row in registry.plugins if kind in {None, row.kind}}
     others = sorted({str(row.kind) for row in registry.plugins if row.name == name and row.kind})
     hints = [f"there is a {other} of this name" for other in others]
     if registry.failures:
         hints.append(f"{len(registry.failures)} failed to load: see `harness plugins`")
     return PluginError(
         f"there is no {kind or 'plugin'} called {name!r}",
-        did_you_mean=suggest(name, known),
+        did_you_mean=suggest(name, names),
         hint="; ".join(hints) or None,
     )
 
@@ -216,12 +216,12 @@ def _bounds(schema: Mapping[str, Any]) -> str:
         "minLength": "at least {}",
         "maxLength": "at most {}",
     }
-    told = [
+    bounds = [
         text.format(f"{schema[key]:g}" if isinstance(schema[key], float) else schema[key])
         for key, text in signs.items()
         if key in schema
     ]
-    return f" {', '.join(told)}" if told else ""
+    return f" {', '.join(bounds)}" if bounds else ""
 
 
 def _show(row: Plugin) -> None:
@@ -231,37 +231,37 @@ def _show(row: Plugin) -> None:
         if row.detail:
             click.echo(f"\n{row.detail.rstrip()}")
         return
-    told = _details(row)
-    click.echo(told["summary"])
-    for key in told:
-        if key in _SHOWN_APART or told[key] in (None, "", []):
+    details = _details(row)
+    click.echo(details["summary"])
+    for key in details:
+        if key in _SHOWN_APART or details[key] in (None, "", []):
             continue
-        value = told[key]
+        value = details[key]
         click.echo(
             f"{key.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else _plain(value)}"
         )
-    click.echo("\noptions" if told["options"] else "\nno options")
-    if told["options"]:
+    click.echo("\noptions" if details["options"] else "\nno options")
+    if details["options"]:
         _print(
             ["name", "type", "default", "help"],
             [
                 [o["name"], o["type"], "(required)" if "required" in o else _plain(o["default"]), o["help"]]
-                for o in told["options"]
+                for o in details["options"]
             ],
         )
-    for name, preset in told.get("presets", {}).items():
-        default = " (default)" if name == told["default_preset"] else ""
+    for name, preset in details.get("presets", {}).items():
+        default = " (default)" if name == details["default_preset"] else ""
         click.echo(f"\npreset {name}{default}: {preset['summary']}".rstrip(": "))
         settings = dict(preset["options"]) | {f"recipe.{key}": value for key, value in preset["recipe"].items()}
         settings |= {k: v for k, v in preset.items() if k not in {"options", "recipe", "summary"} and v is not None}
         for key, value in settings.items():
             click.echo(f"  {key}: {_plain(value)}")
     for part in ("columns", "corpus"):
-        if told.get(part):
+        if details.get(part):
             click.echo(f"\n{part}")
             _print(
                 ["name", "label", "unit", "direction"],
-                [[c["name"], c["label"], c["unit"], _DIRECTIONS[c["higher_is_better"]]] for c in told[part]],
+                [[c["name"], c["label"], c["unit"], _DIRECTIONS[c["higher_is_better"]]] for c in details[part]],
             )
 
 

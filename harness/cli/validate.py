@@ -77,12 +77,12 @@ def _check(
     """Return the chosen profile resolved, and the names of the others that were checked beside it."""
     from harness.benchmark import load_benchmark, profiles
 
-    found: dict[str, HarnessError] = {}
+    mistakes: dict[str, HarnessError] = {}
     chosen: Benchmark | None = None
     try:
         chosen = load_benchmark(file, registry=registry, profile=profile, overrides=overrides)
     except InputErrors as errors:
-        found = {str(error): error for error in errors.errors}
+        mistakes = {str(error): error for error in errors.errors}
     others: tuple[str, ...] = ()
     if profile is None and not overrides:
         with contextlib.suppress(InputErrors):  # a text that cannot be read whole: said already
@@ -92,9 +92,9 @@ def _check(
             load_benchmark(file, registry=registry, profile=name)
         except InputErrors as errors:
             for error in errors.errors:
-                found.setdefault(str(error), error)
-    if chosen is None or found:
-        raise InputErrors(sorted(found.values(), key=_position))
+                mistakes.setdefault(str(error), error)
+    if chosen is None or mistakes:
+        raise InputErrors(sorted(mistakes.values(), key=_position))
     return chosen, others
 
 

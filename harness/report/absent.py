@@ -58,5 +58,5 @@ def no_score(row: ResultRow, seed: int, dataset: str, decoding: str, column: str
 
 def of_all(reasons: Iterable[str]) -> str:
     """Return one reason for several seeds, of which none has a number: a failure before anything else."""
-    known = [reason for reason in reasons if reason]
-    return FAILED if FAILED in known else next(iter(known), NOT_STORED)
+    given = [reason for reason in reasons if reason]
+    return FAILED if FAILED in given else next(iter(given), NOT_STORED)

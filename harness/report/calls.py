@@ -23,8 +23,8 @@ _COLUMNS = "Nothing corrects over columns: of twenty, one calls something by cha
 def claim_lines(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
     """Say what the differences mean and how large one could have been found, or why nothing is claimed."""
     compared = [column for column in columns if not column.place.corpus]
-    found = [comparison for column in compared for comparison in column.comparisons.values()]
-    said = [pair for comparison in found for pair in comparison.pairs.values()]
+    comparisons = [comparison for column in compared for comparison in column.comparisons.values()]
+    said = [pair for comparison in comparisons for pair in comparison.pairs.values()]
     if not any(pair.claims for pair in said):
         return [_no_claim(said, results), *_shown_anyway(said, results), *_groups(compared, results)]
     lines = [_family(results)]
@@ -118,10 +118,10 @@ def _groups(columns: Sequence[ComparedColumn], results: Results) -> list[str]:
 
 def _sizes(column: ComparedColumn) -> str:
     """Return the smallest and the largest difference that could be found in a column, as text."""
-    every = [size for comparison in column.comparisons.values() for size in _found(comparison)]
-    if not every:
+    sizes = [size for comparison in column.comparisons.values() for size in _found(comparison)]
+    if not sizes:
         return ""
-    low, high = (f"{size * column.heading.scale:.2g}" for size in (min(every), max(every)))
+    low, high = (f"{size * column.heading.scale:.2g}" for size in (min(sizes), max(sizes)))
     return low if low == high else f"{low} to {high}"
 
 
@@ -134,7 +134,7 @@ def _headlines(columns: Sequence[ComparedColumn], results: Results) -> list[Comp
     chosen: dict[tuple[str, str, str], ComparedColumn] = {}
     for column in columns:
         place = column.place
-        headline = next(known["headline"] for known in results.manifest["metrics"] if known["use"] == place.metric)
+        headline = next(metric["headline"] for metric in results.manifest["metrics"] if metric["use"] == place.metric)
         key = (place.dataset, place.decoding, place.metric)
         if column.heading.shown and (key not in chosen or place.column == headline):
             chosen[key] = column

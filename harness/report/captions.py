@@ -208,10 +208,10 @@ def sharpening_lines(columns: ComparedColumns, shown: Sequence[ComparedColumn]) 
             if ours is None or theirs is None:
                 continue
             better = ours < theirs if column.heading.higher_is_better is False else ours > theirs
-            found = comparison.of(row.label, start.label)
-            known = found is not None and found.claims
-            claims = claims or known
-            if better and (not known or (found is not None and found.claimed)):
+            difference = comparison.of(row.label, start.label)
+            claimed = difference is not None and difference.claims
+            claims = claims or claimed
+            if better and (not claimed or (difference is not None and difference.claimed)):
                 ahead.add(column.place.decoding)
         if ahead and ahead <= warm:
             name = f"{row.label} ({row.model})" if len(results.models) > 1 else row.label

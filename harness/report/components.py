@@ -82,8 +82,8 @@ def summed(difference: Array, groups: Grouping) -> Array:
     prompts = groups.sizes.sum()
     means = difference.mean(-1, keepdims=True)
     parts = len(groups.sizes) / prompts * ((difference - means) @ groups.members) / np.sqrt(1 - groups.sizes / prompts)
-    found: Array = means + parts - parts.mean(-1, keepdims=True)
-    return found
+    layout: Array = means + parts - parts.mean(-1, keepdims=True)
+    return layout
 
 
 def complete(values: Array) -> tuple[Array | None, np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -117,13 +117,13 @@ def _variance(values: Array) -> Array:
     return values.var(-1, ddof=1) if values.shape[-1] > 1 else np.full_like(values[..., 0], np.nan)
 
 
-def estimated(found: Spread, seeds: int, prompts: int) -> Components:
+def estimated(variances: Spread, seeds: int, prompts: int) -> Components:
     """Return the variance components that the mean squares estimate, none of them below 0.
 
     Expected: the variance of seeds' means is seed + rest / E, that of prompts' means prompt + rest / S.
     """
-    rest = float(found.rest)
-    by_seed, by_prompt = float(found.by_seed) - rest / prompts, float(found.by_prompt) - rest / seeds
+    rest = float(variances.rest)
+    by_seed, by_prompt = float(variances.by_seed) - rest / prompts, float(variances.by_prompt) - rest / seeds
     return Components(max(0.0, by_seed), max(0.0, by_prompt), rest)
 
 
@@ -134,14 +134,16 @@ def expected(components: Components, seeds: int, prompts: int) -> Spread:
     return Spread(*(np.asarray(value) for value in values))
 
 
-def squared_reach(found: Spread, seeds: int, prompts: int, by_seed: Array | float, by_prompt: Array | float) -> Array:
+def squared_reach(
+    variances: Spread, seeds: int, prompts: int, by_seed: Array | float, by_prompt: Array | float
+) -> Array:
     """Return the square of how far from the mean it may lie, each component with a multiple of its own.
 
     max(a² · G/S, b² · W/(S E)) + b² · max(0, P/E - W/(S E)), with a for seeds, b for prompts, and G, P and W the three
     variances of :class:`Spread`. One number of degrees of freedom for the sum (Satterthwaite 1946) fails: a component
     that is small by chance raises it and shrinks the error together.
     """
-    noise = found.rest / (seeds * prompts)
-    seed = np.maximum(by_seed**2 * found.by_seed / seeds, by_prompt**2 * noise)
-    reach: Array = seed + by_prompt**2 * np.maximum(0.0, found.by_prompt / prompts - noise)
+    noise = variances.rest / (seeds * prompts)
+    seed = np.maximum(by_seed**2 * variances.by_seed / seeds, by_prompt**2 * noise)
+    reach: Array = seed + by_prompt**2 * np.maximum(0.0, variances.by_prompt / prompts - noise)
     return reach

@@ -82,12 +82,19 @@ def student(freedom: float, level: float) -> float:
 
 
 def detectable(
-    found: Spread, seeds: int, prompts: int, *, rows: int, tests: int, share: float = SHARE, among: float | None = None
+    variances: Spread,
+    seeds: int,
+    prompts: int,
+    *,
+    rows: int,
+    tests: int,
+    share: float = SHARE,
+    among: float | None = None,
 ) -> float:
     """Return the minimum detectable effect at power 0.8, in the column's own unit: what a repetition of the run finds.
 
     Args:
-        found: the variances; that of seeds shrunk already.
+        variances: of the difference; that of seeds shrunk already.
         seeds: S.
         prompts: E, or groups of them.
         rows: M, of the column; 2 where nothing is borrowed.
@@ -98,7 +105,7 @@ def detectable(
     if seeds < SEEDS_FOR_CLAIMS or prompts < 2:
         return math.nan
     by_prompt = of_prompts(prompts - 1 if among is None else among, tests)
-    return math.sqrt(float(squared_reach(found, seeds, prompts, multiple(rows, seeds, tests, share), by_prompt)))
+    return math.sqrt(float(squared_reach(variances, seeds, prompts, multiple(rows, seeds, tests, share), by_prompt)))
 
 
 def of_prompts(freedom: float, tests: int) -> float:

@@ -43,8 +43,8 @@ def csv_text(tables: Sequence[Table]) -> str:
 
 def json_value(head: Mapping[str, Any], tables: Sequence[Table]) -> dict[str, Any]:
     """Return all tables as JSON values; what is not known is absent."""
-    found: dict[str, Any] = _present({**head, "tables": {table.name: _table(table) for table in tables}})
-    return found
+    value: dict[str, Any] = _present({**head, "tables": {table.name: _table(table) for table in tables}})
+    return value
 
 
 def json_text(head: Mapping[str, Any], tables: Sequence[Table]) -> str:

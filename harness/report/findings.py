@@ -88,11 +88,11 @@ def _claims(views: Sequence[View]) -> list[str]:
     baseline = next(contrast.baseline for view in views for contrast in view.contrasts)
     parts: list[str] = []
     for ahead in (True, False):  # what is better comes first
-        found = [c for c in first.contrasts if c.claimed and _ahead(c, first) is ahead]
-        if found:
-            names = listed(f"{c.row} ({_difference(c, first.digits)})" for c in found)
+        contrasts = [c for c in first.contrasts if c.claimed and _ahead(c, first) is ahead]
+        if contrasts:
+            names = listed(f"{c.row} ({_difference(c, first.digits)})" for c in contrasts)
             side = _side(first, ahead=ahead)
-            parts.append(f"{names} {'is' if len(found) == 1 else 'are'} {side} {'it' if parts else baseline}")
+            parts.append(f"{names} {'is' if len(contrasts) == 1 else 'are'} {side} {'it' if parts else baseline}")
     undecided = [c.row for c in first.contrasts if not c.claimed]
     if not first.contrasts:
         said = [f"On {first.where}, no row has a number to compare."]
@@ -117,16 +117,18 @@ def _elsewhere(first: View, others: Sequence[View], baseline: str) -> str:
             if not any(contrast.row == row for contrast in view.contrasts):
                 continue  # without a number nothing is told of it, not even that it is not told apart
             places[_sides(view).get(row)].append(view.where)
-        known = main.get(row, True)
+        main_side = main.get(row, True)
         parts = [
-            f"{_side(first, ahead=ahead)} on {listed(places[ahead])}" for ahead in (known, not known) if places[ahead]
+            f"{_side(first, ahead=ahead)} on {listed(places[ahead])}"
+            for ahead in (main_side, not main_side)
+            if places[ahead]
         ]
         if row in main and places[None]:
             parts.append(f"not told from {baseline} on {listed(places[None])}")
         if parts:
-            turn = " but " if places[known] else " and "  # from what the main column says to what it does not
+            turn = " but " if places[main_side] else " and "  # from what the main column says to what it does not
             text = f"{row} is {turn.join([parts[0], *([' and '.join(parts[1:])] if parts[1:] else [])])}"
-            said.append(f"but {text}" if row in main and not places[known] else text)
+            said.append(f"but {text}" if row in main and not places[main_side] else text)
     if quiet:
         said.append(f"nothing is claimed on {listed(quiet)}")
     if not any(said[0].startswith(f"{row} is ") for row in main | _sides_of(rest)):  # a name stays as it is
@@ -180,9 +182,9 @@ def _lacking(views: Sequence[View]) -> str:
             places.setdefault(_named(row, view), []).append(view.where)
         for row in (*view.lacking, *(contrast.row for contrast in view.contrasts)):
             count[_named(row, view)] = count.get(_named(row, view), 0) + 1
-    whole = [row for row, found in places.items() if len(found) == count[row]]
+    whole = [row for row, where in places.items() if len(where) == count[row]]
     parts = [f"no number for {listed(whole)}"] if whole else []
-    parts += [f"no number for {row} on {listed(found)}" for row, found in places.items() if row not in whole]
+    parts += [f"no number for {row} on {listed(where)}" for row, where in places.items() if row not in whole]
     return f"{_capital('; '.join(parts))}." if parts else ""
 
 

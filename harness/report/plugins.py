@@ -15,12 +15,12 @@ _OWN: Final = "posttune-harness"
 
 def plugin_lines(results: Results) -> list[str]:
     """Name every plugin of another distribution with its version, and the harness's own distribution once."""
-    every = results.manifest.get("plugins", ())
+    plugins = results.manifest.get("plugins", ())
     guests: dict[str, list[str]] = {}
-    for plugin in every:
+    for plugin in plugins:
         if plugin["distribution"] != _OWN:
             guests.setdefault(provider_text(plugin), []).append(_use(plugin))
-    own = dict.fromkeys(provider_text(plugin) for plugin in every if plugin["distribution"] == _OWN)
+    own = dict.fromkeys(provider_text(plugin) for plugin in plugins if plugin["distribution"] == _OWN)
     lines = [f"Plugins of {provider}: {', '.join(uses)}." for provider, uses in sorted(guests.items())]
     if own:
         lines.append(f"{'All other plugins' if guests else 'Plugins'}: {' and '.join(own)}.")
@@ -29,7 +29,7 @@ def plugin_lines(results: Results) -> list[str]:
 
 def makers(results: Results, row: str, method: str | None) -> str | None:
     """Return who made the method of a row, where that is not the harness itself."""
-    found = [
+    names = [
         provider_text(plugin)
         for plugin in results.manifest.get("plugins", ())
         if plugin["kind"] == "method"
@@ -37,7 +37,7 @@ def makers(results: Results, row: str, method: str | None) -> str | None:
         and plugin["distribution"] != _OWN
         and row in plugin["rows"]
     ]
-    return " and ".join(found) or None
+    return " and ".join(names) or None
 
 
 def provider_text(plugin: Mapping[str, Any]) -> str:

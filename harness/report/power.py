@@ -36,8 +36,8 @@ def reach(components: Components, seeds: int, prompts: int, *, tests: int = 1) -
     level = level_of(tests)
     by_seed = float(scipy.special.nctdtrinc(seeds - 1, 1 - POWER, student(seeds - 1, level)))
     by_prompt = float(scipy.special.ndtri(1 - level / 2) + scipy.special.ndtri(POWER))
-    found = expected(components, seeds, prompts)
-    return math.sqrt(float(squared_reach(found, seeds, prompts, by_seed, by_prompt)))
+    variances = expected(components, seeds, prompts)
+    return math.sqrt(float(squared_reach(variances, seeds, prompts, by_seed, by_prompt)))
 
 
 def needed_seeds(components: Components, size: float, seeds: int, prompts: int, *, tests: int = 1) -> int | None:

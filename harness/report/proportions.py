@@ -58,14 +58,14 @@ def win_rate(wins: Array, *, groups: Sequence[str] | None = None) -> tuple[Inter
     own = own_interval(wins, groups=groups, bounds=(0.0, 1.0))
     if own is None:
         return None
-    found, note = own
-    low, high = wilson(found.mean, _trials(np.asarray((~np.isnan(wins)).any(0)), groups))
-    alone = Interval(found.mean, low, high)
-    if note == TWO_SEEDS or (groups is not None and not found.known):
-        return found, alone
-    if not found.known:
+    interval, note = own
+    low, high = wilson(interval.mean, _trials(np.asarray((~np.isnan(wins)).any(0)), groups))
+    alone = Interval(interval.mean, low, high)
+    if note == TWO_SEEDS or (groups is not None and not interval.known):
+        return interval, alone
+    if not interval.known:
         return alone, alone
-    return Interval(found.mean, max(0.0, min(found.low, low)), min(1.0, max(found.high, high))), alone
+    return Interval(interval.mean, max(0.0, min(interval.low, low)), min(1.0, max(interval.high, high))), alone
 
 
 def _trials(present: np.ndarray[Any, np.dtype[np.bool_]], groups: Sequence[str] | None) -> float:
@@ -128,10 +128,10 @@ def _fit(outcome: Array, z: Array, weights: Array) -> Array:
     A step is never longer than 2, so that a fit without a maximum walks off slowly and ends beyond ``_FAR``. Where all
     lengths are equal there is nothing to regress on: the slope stays 0.
     """
-    found = np.zeros((len(weights), 2))
+    coefficients = np.zeros((len(weights), 2))
     flat = not np.any(z * weights[0])
     for _ in range(_STEPS):
-        p = scipy.special.expit(np.clip(found[:, :1] + found[:, 1:] * z, -40, 40))
+        p = scipy.special.expit(np.clip(coefficients[:, :1] + coefficients[:, 1:] * z, -40, 40))
         residual = weights * (outcome - p)
         curvature = weights * p * (1 - p)
         gradient = np.stack([residual.sum(1), (residual * z).sum(1)], 1)
@@ -141,10 +141,10 @@ def _fit(outcome: Array, z: Array, weights: Array) -> Array:
         determinant = np.maximum(a * c - b * b, 1e-12)
         step = np.stack([c * gradient[:, 0] - b * gradient[:, 1], a * gradient[:, 1] - b * gradient[:, 0]], 1)
         step = np.clip(step / determinant[:, None], -2, 2)
-        found += step
+        coefficients += step
         if np.abs(step).max() < 1e-10:
             break
-    return found
+    return coefficients
 
 
 def favours(null: Array, wins: Array | None = None) -> bool:

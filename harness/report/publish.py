@@ -36,12 +36,12 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
     results = load_results(root, folder, partial=partial)
     silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    told = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
-    document = build(told, Calculated(folder))
+    public = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
+    document = build(public, Calculated(folder))
     files = document_files(Leaderboard(*(_clean(part, paths) for part in document)))
-    found = case_studies(results) if "cases" in manifest["tables"] else None
-    if found is not None and all(data["generated"] for data in manifest["datasets"]):
-        files |= case_files(_clean(found, paths))
+    studies = case_studies(results) if "cases" in manifest["tables"] else None
+    if studies is not None and all(data["generated"] for data in manifest["datasets"]):
+        files |= case_files(_clean(studies, paths))
     if not partial:
         refuse_missing(results, root, folder)
     files["manifest.json"] = dump(seal(_clean(_without_private(manifest), paths)))

@@ -78,28 +78,28 @@ def published_table(columns: ComparedColumns) -> Table:
 
 
 def _read(name: str) -> dict[str, Any]:
-    known = sorted(
+    names = sorted(
         path.name.removesuffix(".json")
         for path in resources.files("harness.report").joinpath("figures").iterdir()
         if path.name.endswith(".json")
     )
-    if name not in known:
+    if name not in names:
         raise InputError(
-            "no published figures of this name", where="published", got=name, expected=", ".join(known),
-            did_you_mean=suggest(name, known),
+            "no published figures of this name", where="published", got=name, expected=", ".join(names),
+            did_you_mean=suggest(name, names),
         )  # fmt: skip
     text = resources.files("harness.report").joinpath("figures", f"{name}.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    data: dict[str, Any] = json.loads(text)
+    return data
 
 
 def _measured(figure: Figure, columns: ComparedColumns) -> str:
     """Return what this run measured of a figure, of every row that it could be; empty where it measured nothing."""
     results, beside = columns.results, figure.beside
     if beside.get("column") == "reward-model accuracy":
-        found = {model: accuracy_cell(results, model) for model in results.manifest.get("reward_models", {})}
+        accuracies = {model: accuracy_cell(results, model) for model in results.manifest.get("reward_models", {})}
         heading = Heading("", "", "", 1, 100.0)
-        return _joined({model: shown(cell, heading) for model, cell in found.items()})
+        return _joined({model: shown(cell, heading) for model, cell in accuracies.items()})
     rows = [row for row in results.rows if beside and row.method == beside["method"] and _has(row, beside)]
     texts = {f"{row.label} ({row.model})": text for row in rows if (text := _of_row(row, beside["column"], columns))}
     return _joined(texts)
@@ -132,10 +132,10 @@ def _of_row(row: ResultRow, column: str, columns: ComparedColumns) -> str:
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
     data = row.cells.get((dataset, results.decodings[0]))
     place = ColumnKey(dataset, results.decodings[0], use, name)
-    found = columns.own(data, place, described) if data else None
-    if found is None:
+    interval = columns.own(data, place, described) if data else None
+    if interval is None:
         return ""
-    return f"{described['label']} {shown(TableCell(found.mean, found), _heading(described))}"
+    return f"{described['label']} {shown(TableCell(interval.mean, interval), _heading(described))}"
 
 
 def _heading(described: Mapping[str, Any]) -> Heading:

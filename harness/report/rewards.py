@@ -91,10 +91,10 @@ def length_correlation(pairs: HeldOutPairs) -> float | None:
     """Return Pearson's correlation of score and length over all answers; None where either never varies."""
     scores = np.concatenate([pairs.chosen, pairs.rejected])
     lengths = np.concatenate([pairs.chosen_tokens, pairs.rejected_tokens])
-    known = ~np.isnan(scores) & ~np.isnan(lengths)
-    if known.sum() < 2 or scores[known].std() == 0 or lengths[known].std() == 0:
+    present = ~np.isnan(scores) & ~np.isnan(lengths)
+    if present.sum() < 2 or scores[present].std() == 0 or lengths[present].std() == 0:
         return None
-    return float(np.corrcoef(scores[known], lengths[known])[0, 1])
+    return float(np.corrcoef(scores[present], lengths[present])[0, 1])
 
 
 def accuracy_cell(results: Results, model: str) -> TableCell:
@@ -105,8 +105,8 @@ def accuracy_cell(results: Results, model: str) -> TableCell:
     pairs = read_pairs(record)
     if pairs is None:
         return TableCell(status="no held-out pairs")
-    found = accuracy(pairs)
-    return TableCell(found.mean, found)
+    interval = accuracy(pairs)
+    return TableCell(interval.mean, interval)
 
 
 def _why(results: Results, model: str) -> str:
@@ -178,13 +178,13 @@ def _cells(pairs: HeldOutPairs) -> dict[str, TableCell]:
     own = own_interval(pairs.margins[None])
     margin = own[0] if own else None
     lengths = pairs.chosen_tokens - pairs.rejected_tokens
-    known = lengths[~np.isnan(lengths)]
+    present = lengths[~np.isnan(lengths)]
     return {
         "accuracy": TableCell(right.mean, right),
         "margin": TableCell(margin.mean if margin else None, margin),
         "calibration": TableCell(error),
         "length": TableCell(length_correlation(pairs)),
-        "longer": TableCell(float(((known > 0) + 0.5 * (known == 0)).mean()) if known.size else None),
+        "longer": TableCell(float(((present > 0) + 0.5 * (present == 0)).mean()) if present.size else None),
         "pairs": TableCell(float(len(pairs.margins))),
     }
 

@@ -44,8 +44,8 @@ def summary_table(columns: ComparedColumns) -> Table:
         nearby = beside(row, datasets[0], first)
         cells |= {heading.name: nearby[heading.name] for heading in extra}
         seconds = step_seconds(row)
-        known = seconds is not None or row.kind == "base"
-        cells["step"] = TableCell(seconds, status="" if known else no_training_at_all(row, results))
+        has_seconds = seconds is not None or row.kind == "base"
+        cells["step"] = TableCell(seconds, status="" if has_seconds else no_training_at_all(row, results))
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
         f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
@@ -71,8 +71,8 @@ def _ranked(columns: ComparedColumns, column: ComparedColumn) -> list[ResultRow]
     sign = 1 if column.heading.higher_is_better is False else -1
 
     def place(row: ResultRow) -> tuple[int, bool, float]:
-        found = columns.mean(row, column.place)
-        return results.models.index(row.model), found is None, sign * (found or 0.0)
+        value = columns.mean(row, column.place)
+        return results.models.index(row.model), value is None, sign * (value or 0.0)
 
     return sorted(results.rows, key=place)
 
@@ -151,8 +151,8 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
     headings: list[Heading] = []
     shown: list[ComparedColumn] = []
     for dataset in datasets:
-        every = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
-        of_dataset = [column for column in every if not _idle(column, columns)]
+        columns_of_role = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
+        of_dataset = [column for column in columns_of_role if not _idle(column, columns)]
         shown += of_dataset
         headings += columns.headings(of_dataset)
         headings += beside_headings(dataset, rates=role == "score")

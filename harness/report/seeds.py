@@ -59,12 +59,12 @@ def _cells(row: ResultRow, column: ComparedColumn, seeds: list[int]) -> Mapping[
     why = {seed: no_score(row, seed, place.dataset, place.decoding, f"{place.metric}.{place.column}") for seed in seeds}
     if values is None:
         return {heading.name: TableCell(status=of_all(why.values())) for heading in _headings(column, seeds)}
-    found = {seed: mean(part) for seed, part in zip(seeds, values, strict=True)}
-    means = {seed: value for seed, value in found.items() if value is not None}
+    means_by_seed = {seed: mean(part) for seed, part in zip(seeds, values, strict=True)}
+    means = {seed: value for seed, value in means_by_seed.items() if value is not None}
     cells = {
         f"{name}/{seed}": TableCell(means[seed]) if seed in means else TableCell(status=why[seed]) for seed in seeds
     }
-    every = np.array(list(means.values()))
-    cells[f"{name}/mean"] = TableCell(float(every.mean()), seeds=every.size, of=len(seeds))
-    cells[f"{name}/sd"] = TableCell(float(every.std(ddof=1)) if every.size > 1 else None)
+    all_means = np.array(list(means.values()))
+    cells[f"{name}/mean"] = TableCell(float(all_means.mean()), seeds=all_means.size, of=len(seeds))
+    cells[f"{name}/sd"] = TableCell(float(all_means.std(ddof=1)) if all_means.size > 1 else None)
     return cells

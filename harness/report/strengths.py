@@ -55,14 +55,14 @@ def strengths(wins: Mapping[Pair, Array], *, grouped: bool = False) -> Strengths
     centre = _fit(counts[None])[0]
     drawn = _fit(_points(players, wins, next(iter(wins.values())).shape))
     low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
-    found = {}
+    intervals = {}
     for index, player in enumerate(players):
         wider = max(widening(values) for pair, values in wins.items() if player in pair)
         middle = float(centre[index])
         ends = middle - wider * (middle - float(low[index])), middle + wider * (float(high[index]) - middle)
-        known = not grouped and all(int((~np.isnan(values)).any(1).sum()) != TOO_FEW for values in wins.values())
-        found[player] = Interval(middle, *(ends if known else (math.nan, math.nan)))
-    return Strengths(found)
+        has_interval = not grouped and all(int((~np.isnan(values)).any(1).sum()) != TOO_FEW for values in wins.values())
+        intervals[player] = Interval(middle, *(ends if has_interval else (math.nan, math.nan)))
+    return Strengths(intervals)
 
 
 def _points(players: Sequence[str], wins: Mapping[Pair, Array], shape: tuple[int, ...] | None) -> Array:
@@ -83,19 +83,19 @@ def _fit(points: Array) -> Array:
     """Return strengths (R, P) with mean 0, by Newton's steps on the sum-zero plane; runaway ones stop at ``_FAR``."""
     games = points + points.swapaxes(1, 2)
     count = points.shape[1]
-    found = np.zeros(points.shape[:2])
+    fitted = np.zeros(points.shape[:2])
     # the matrix of ones fixes the one direction that the likelihood does not know; the ridge serves empty replicates
     fixed = np.ones((count, count)) / count + 1e-9 * np.eye(count)
     for _ in range(_STEPS):
-        p = scipy.special.expit(found[:, :, None] - found[:, None, :])
+        p = scipy.special.expit(fitted[:, :, None] - fitted[:, None, :])
         gradient = (points - games * p).sum(2)
         weight = games * p * (1 - p)
         curvature = -weight
         curvature[:, np.arange(count), np.arange(count)] += weight.sum(2)
         step = np.linalg.solve(curvature + fixed, gradient[:, :, None])[:, :, 0]
         step = np.clip(step, -2, 2)
-        found = np.clip(found + step, -_FAR, _FAR)
+        fitted = np.clip(fitted + step, -_FAR, _FAR)
         if np.abs(step).max() < 1e-11:
             break
-    centred: Array = found - found.mean(1, keepdims=True)
+    centred: Array = fitted - fitted.mean(1, keepdims=True)
     return centred

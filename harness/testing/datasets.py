@@ -63,7 +63,7 @@ def check_dataset(
 
 
 def _check_elsewhere(
-    registration: DatasetRegistration, folder: Path, options: Mapping[str, Any] | None, known: dict[str, list[str]]
+    registration: DatasetRegistration, folder: Path, options: Mapping[str, Any] | None, rows: dict[str, list[str]]
 ) -> None:
     """Read the rows in a process of its own, where Python hashes texts otherwise; and make them there, if by code.
 
@@ -72,24 +72,24 @@ def _check_elsewhere(
     model = registration.options
     if not isinstance(registration.build, str) or "<locals>" in model.__qualname__ or model.__module__ == "__main__":
         return
-    told = {
+    task = {
         "path": [entry for entry in sys.path if entry],
         "build": registration.build,
         "options": f"{model.__module__}:{model.__qualname__}",
         "raw": dict(options or {}),
         "folder": str(folder),
-        "splits": list(known),
+        "splits": list(rows),
         "generated": registration.generated,
     }
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     result = subprocess.run(
-        [sys.executable, "-c", _ELSEWHERE, json.dumps(told)], env={**os.environ, "PYTHONHASHSEED": seed},
+        [sys.executable, "-c", _ELSEWHERE, json.dumps(task)], env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if result.returncode:
         broken(registration, f"it cannot be read in another process: {result.stderr.strip().splitlines()[-1]}")
     for split, digest in json.loads(result.stdout.splitlines()[-1]).items():
-        if digest != rows_digest(known[split]):
+        if digest != rows_digest(rows[split]):
             what = f"split {split!r} comes out differently in another process"
             broken(registration, f"{what} (does an id or an order come from hash() or from a set?)")
 
@@ -104,16 +104,16 @@ print(json.dumps(read_elsewhere(told)))
 """
 
 
-def read_elsewhere(told: Mapping[str, Any]) -> dict[str, str]:
+def read_elsewhere(task: Mapping[str, Any]) -> dict[str, str]:
     """Return the digest of each split's rows, read (or made and read) in this process."""
-    make, model = (_follow(told[name]) for name in ("build", "options"))
-    dataset: Dataset = make(model.model_validate_json(json.dumps(told["raw"]), strict=True))
+    make, model = (_follow(task[name]) for name in ("build", "options"))
+    dataset: Dataset = make(model.model_validate_json(json.dumps(task["raw"]), strict=True))
     with tempfile.TemporaryDirectory() as other:
-        folder = Path(told["folder"])
-        if told["generated"]:
+        folder = Path(task["folder"])
+        if task["generated"]:
             folder = Path(other)
             dataset.prepare(None, folder)
-        return {split: rows_digest(map(row_text, dataset.load(folder, split))) for split in told["splits"]}
+        return {split: rows_digest(map(row_text, dataset.load(folder, split))) for split in task["splits"]}
 
 
 def rows_digest(rows: Iterable[str]) -> str:
@@ -167,7 +167,7 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example], ki
         broken(registration, f"split {split!r}: there is no kind of data {kind!r}")
     if not rows:
         broken(registration, f"split {split!r} is empty: register only the splits that exist")
-    told = []
+    texts = []
     for row in rows:
         where = f"split {split!r}, row {getattr(row, 'id', None)!r}"
         if not isinstance(row, Example):
@@ -186,7 +186,7 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example], ki
         if taken := sorted({*CALLED_WITH, "references"} & row.columns.keys()):
             broken(registration, f"{where}: the column {taken[0]!r} has a name that rewards are called with")
         as_json(registration, dict(row.columns), f"{where}: columns")
-        told.append(row_text(row))
+        texts.append(row_text(row))
     taught = kind in {"references", "prompts"} or any(row.demonstration is not None for row in rows)
     if split == "train" and not taught:
         broken(registration, f"split {split!r}: no row has a completion to learn from")
@@ -194,7 +194,7 @@ def _rows(registration: DatasetRegistration, split: str, rows: list[Example], ki
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         broken(registration, f"split {split!r}: the id {twice!r} is used twice")
-    return told
+    return texts
 
 
 def _lack(row: Example, kind: DataKind) -> str:

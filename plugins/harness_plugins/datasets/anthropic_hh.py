@@ -110,12 +110,12 @@ class AnthropicHH:
         if source is not None:
             digests = {name: unpack(path, folder / _plain(name)) for name, path in self._paths(source).items()}
             return Provenance(origin="file", sha256=combined(digests), notes=self._notes(folder))
-        found = {
+        fetched = {
             name: fetch(_hub(name), self._options.revision or _COMMIT, folder / _plain(name), dataset="anthropic-hh")
             for name in self._names
         }
-        whole = combined({name: part.sha256 or "" for name, part in found.items()})
-        revision = next(iter(found.values())).revision
+        whole = combined({name: part.sha256 or "" for name, part in fetched.items()})
+        revision = next(iter(fetched.values())).revision
         return Provenance(origin=_REPOSITORY, revision=revision, sha256=whole, notes=self._notes(folder))
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:

@@ -51,14 +51,14 @@ class Dolly:
     def prepare(self, source: Path | None, folder: Path) -> Provenance:
         """Put the plain file into ``folder``."""
         if source is None:
-            found = fetch(_HUB, self._revision, folder / _FILE, dataset="dolly")
+            provenance = fetch(_HUB, self._revision, folder / _FILE, dataset="dolly")
         else:
             path = find(source, [_FILE], dataset="dolly")
-            found = Provenance(origin="file", sha256=unpack(path, folder / _FILE))
+            provenance = Provenance(origin="file", sha256=unpack(path, folder / _FILE))
         notes = ["split by instruction; further rows of a held-out instruction are in no split"]
-        if found.sha256 != _HUB.sha256:
+        if provenance.sha256 != _HUB.sha256:
             notes.append("another file than databricks-dolly-15k as of May 2023")
-        return dataclasses.replace(found, notes=tuple(notes))
+        return dataclasses.replace(provenance, notes=tuple(notes))
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield a split's rows in the file's order."""

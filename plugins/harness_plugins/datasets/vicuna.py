@@ -60,12 +60,12 @@ class Vicuna:
         if source is not None:
             digests = {name: unpack(path, folder / name) for name, path in self._files(source).items()}
             return Provenance(origin="file", sha256=combined(digests), notes=notes)
-        found = {
+        fetched = {
             name: fetch(file, self._revision, folder / name, dataset="vicuna")
             for name, file in self._upstream().items()
         }
-        whole = combined({name: part.sha256 or "" for name, part in found.items()})
-        first = found[_QUESTIONS]
+        whole = combined({name: part.sha256 or "" for name, part in fetched.items()})
+        first = fetched[_QUESTIONS]
         return Provenance(origin=first.origin, revision=first.revision, sha256=whole, notes=notes)
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:

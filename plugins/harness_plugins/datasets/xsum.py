@@ -149,13 +149,13 @@ class XSum:
         if source.is_file():
             return {"test": source}
         paths = {split: [source / f"{split}.jsonl", source / f"{split}.jsonl.gz"] for split in _SPLITS}
-        found = {split: next((path for path in both if path.is_file()), None) for split, both in paths.items()}
-        if not any(found.values()):
+        files = {split: next((path for path in both if path.is_file()), None) for split, both in paths.items()}
+        if not any(files.values()):
             raise InputError(
                 "this folder has no file of data set 'xsum'", where=str(source), got=listing(source),
                 expected="train.jsonl[.gz], validation.jsonl[.gz] or test.jsonl[.gz]",
             )  # fmt: skip
-        return {split: path for split, path in found.items() if path is not None}
+        return {split: path for split, path in files.items() if path is not None}
 
     def _check_no_resplit(self) -> None:
         if self._options.resplit:

@@ -61,21 +61,21 @@ class GeneratedSummaries:
         start = seed_of(NAME, self.seed)
         ranks = {content: mix(start ^ (content + 1)) for content in range(CONTENTS)}
         mine = [content for content in range(CONTENTS) if _part(ranks[content]) == split]
-        known: set[str] = set()
+        seen: set[str] = set()
         for telling in range(TELLINGS):
             for content in sorted(mine, key=lambda content: mix(ranks[content] ^ telling)):
                 draw = Draw(seed_of(NAME, self.seed, content, telling))
-                told = news(facts, content, draw)
-                if told.document in known:
+                event = news(facts, content, draw)
+                if event.document in seen:
                     continue
-                known.add(told.document)
-                summary, second = told.summary(draw), told.summary(draw)
+                seen.add(event.document)
+                summary, second = event.summary(draw), event.summary(draw)
                 yield Example(
                     id=f"summary-{content}-{telling}",
-                    fields={"document": told.document},
+                    fields={"document": event.document},
                     completion=summary,
                     references=(summary,),
-                    columns={"event": told.event, "second_reference": second},
+                    columns={"event": event.event, "second_reference": second},
                 )
 
 

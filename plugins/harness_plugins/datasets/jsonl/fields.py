@@ -184,11 +184,11 @@ def label_of(row: Mapping[str, Any], field: str, where: str) -> bool:
     """
     hint = "the option `labels:` names the field that says whether the completion is desirable"
     value = present(row, field, where, hint=hint)
-    found = _truth(value)
-    if found is None:
+    label = _truth(value)
+    if label is None:
         got = "null" if value is None else value
         raise InputError(f"the field {field!r} is neither true nor false", where=where, got=got)
-    return found
+    return label
 
 
 def references_of(row: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
