@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from harness.api import InputError
 from harness_plugins.upstream.lines import DECODER, Line, broken, check_encoding, checked, read_lines
 from harness_plugins.upstream.local import origin
-from harness_plugins.upstream.saved import saved_rows
+from harness_plugins.upstream.saved import called, saved_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -238,7 +238,7 @@ def _arrow(path: Path, bad: Bad | None) -> Iterator[Line]:
 
 def _saved(path: Path, bad: Bad | None) -> Iterator[Line]:
     """Yield the rows of a folder that ``Dataset.save_to_disk`` wrote."""
-    return _json_rows(saved_rows(path), origin(path), bad, "saved data set")
+    return _json_rows(saved_rows(path), called(path), bad, "saved data set")
 
 
 def _readable(rows: Iterator[dict[str, Any]], name: str, kind: str) -> Iterator[dict[str, Any]]:

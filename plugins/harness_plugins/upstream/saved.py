@@ -83,7 +83,7 @@ def saved_rows(folder: Path) -> Iterator[dict[str, Any]]:
         return
     import datasets
 
-    name = origin(folder)
+    name = called(folder)
     try:
         table = datasets.load_from_disk(str(folder)).with_format(None)
         for column, feature in table.features.items():
@@ -99,16 +99,22 @@ def saved_rows(folder: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"this saved data set cannot be read: {type(error).__name__}: {error}", where=name) from None
 
 
+def called(folder: Path) -> str:
+    """Return what a message should call a saved data set: the folder that it was copied from, or its own."""
+    name = origin(folder)
+    return str(folder) if name == folder.name else name
+
+
 def _data_files(folder: Path) -> list[Path]:
     files = _json(folder / _STATE).get("_data_files")
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in files or ()]
     if not isinstance(files, list) or not all(_is_name(name) for name in names):
-        raise InputError("this is not the state of a saved data set", where=f"{origin(folder)}/{_STATE}", got=files,
+        raise InputError("this is not the state of a saved data set", where=f"{called(folder)}/{_STATE}", got=files,
                          expected="_data_files, as Dataset.save_to_disk writes them")  # fmt: skip
     paths = [folder / str(name) for name in names]
     for path in paths:
         if not path.is_file():
-            raise InputError("this saved data set is incomplete", where=origin(folder), got=listing(folder),
+            raise InputError("this saved data set is incomplete", where=called(folder), got=listing(folder),
                              expected=path.name)  # fmt: skip
     return paths
 
@@ -125,7 +131,7 @@ def _digest(folder: Path, files: list[str]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    where = f"{origin(path.parent)}/{path.name}"
+    where = f"{called(path.parent)}/{path.name}"
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
