@@ -107,8 +107,9 @@ def called(folder: Path) -> str:
 
 def _data_files(folder: Path) -> list[Path]:
     files = _json(folder / _STATE).get("_data_files")
-    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in files or ()]
-    if not isinstance(files, list) or not all(_is_name(name) for name in names):
+    listed = files if isinstance(files, list) else []
+    names = [entry.get("filename") if isinstance(entry, dict) else None for entry in listed]
+    if files is not listed or not all(_is_name(name) for name in names):
         raise InputError("this is not the state of a saved data set", where=f"{called(folder)}/{_STATE}", got=files,
                          expected="_data_files, as Dataset.save_to_disk writes them")  # fmt: skip
     paths = [folder / str(name) for name in names]
