@@ -27,7 +27,7 @@ METHOD_KEYS: Final = ("use", "label", "preset", "sweep", "recipe", "start", "act
 BASE_ROW: Final = "base"
 
 
-class _Shell(MethodEntry):
+class _EntryKeys(MethodEntry):
     """The keys of an entry that are neither options nor recipe."""
 
     model_config = ConfigDict(extra="forbid")
@@ -99,7 +99,9 @@ def _inherited(layers: list[Mapping[str, Any]], place: Place, source: str) -> di
     return {key: Inherited(value, place, source) for layer in layers for key, value in layer.items()}
 
 
-def _shell(part: FilePart, registration: MethodRegistration, preset: Preset | None, context: Context) -> _Shell | None:
+def _shell(
+    part: FilePart, registration: MethodRegistration, preset: Preset | None, context: Context
+) -> _EntryKeys | None:
     core = part.only(("use", "label", "start", "active", "preset", "reward_weights"))
     given: dict[str, Any] = {}
     if "label" not in part.values:
@@ -108,7 +110,7 @@ def _shell(part: FilePart, registration: MethodRegistration, preset: Preset | No
         given["start"] = registration.start
     if "active" not in part.values and preset is not None and preset.active is not None:
         given["active"] = preset.active
-    return check(_Shell, core, context.problems, **given)
+    return check(_EntryKeys, core, context.problems, **given)
 
 
 def _recipe(

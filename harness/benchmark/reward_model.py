@@ -37,7 +37,7 @@ _IDLE: Final = {
 }
 
 
-class _Shell(RewardModel):
+class _SectionKeys(RewardModel):
     """The keys of the section that are neither options, nor data, nor recipe."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ def _trained(part: FilePart, recipe: FilePart, train: DataUse | None, context: C
     for name in _EXISTING:
         if name in part.values:
             problems.add(part.at(name), "is for a model that exists", key=part.path(name), expected="model: beside it")
-    shell = check(_Shell, part.only(("start", "normalise")), problems)
+    shell = check(_SectionKeys, part.only(("start", "normalise")), problems)
     registration = context.registration("method", part.values.get("use"), part, "use")
     learnt = _data(part, "train", "train", context) if "train" in part.values else train
     tested = _data(part, "test", "test", context)
@@ -104,7 +104,7 @@ def _existing(part: FilePart, context: Context) -> RewardModel | None:
             problems.add(part.at(name), what, key=part.path(name), expected="use: METHOD instead of model:")
     for name, node in part.without(REWARD_MODEL_KEYS).values.items():
         problems.add(node.key or node.place, "unknown key", key=part.path(name))
-    shell = check(_Shell, part.only(("normalise",)), problems)
+    shell = check(_SectionKeys, part.only(("normalise",)), problems)
     existing = _model(part, context)
     tested = _data(part, "test", "test", context)
     _check_pairs(part, "test", tested, context)

@@ -8,14 +8,15 @@ simulation runs the code that a report runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+    from harness.report.statistics import Array
+
 
 #: Fewer groups of prompts than this support no claim: their weights alone would decide it.
 GROUPS_FOR_CLAIMS = 10

@@ -24,8 +24,7 @@ from harness.report.statistics import LEVEL, SEEDS_FOR_CLAIMS, Interval, letter_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.report.components import Array
-    from harness.report.statistics import Pair
+    from harness.report.statistics import Array, Pair
 
     Groups = Sequence[Any] | np.ndarray[Any, Any] | None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,10 @@ import pytest
 from statsmodels.formula.api import mixedlm, ols
 from statsmodels.stats.anova import anova_lm
 
-from harness.report.components import Array, estimated, expected, spread
+from harness.report.components import estimated, expected, spread
+
+if TYPE_CHECKING:
+    from harness.report.statistics import Array
 
 
 def table(index: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.report import detectable
-from harness.report.components import Array, grouping, summed
+from harness.report.components import grouping, summed
 from harness.report.differences import Difference, compare, difference, own_interval
+
+if TYPE_CHECKING:
+    from harness.report.statistics import Array
 
 
 def worked() -> dict[str, Array]:

@@ -22,7 +22,7 @@ from harness.spec.results.train import PHASES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.report.components import Array
+    from harness.report.statistics import Array
     from harness.report.table import Heading, Table, TableCell
     from harness.report.written import Leaderboard
 

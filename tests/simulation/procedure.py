@@ -15,7 +15,7 @@ from harness.report.statistics import LEVEL
 if TYPE_CHECKING:
     from simulation.worlds import World
 
-    from harness.report.components import Array
+    from harness.report.statistics import Array
 
 
 class Judged(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from harness.report.components import Array
+    from harness.report.statistics import Array
 
 Pattern = Literal["equal", "baseline ×2", "baseline ×4", "baseline ×¼", "one rival ×4", "half ×4", "geometric 1–4"]
 Kind = Literal["normal", "t3 noise", "t3 everywhere", "0/1", "groups", "two large groups", "three large groups"]

@@ -25,7 +25,7 @@ OPENINGS: Final = (
 OTHER_OPENINGS: Final = ("Please help my friend. ", "My sister would like to know. ")
 
 
-class Choice(NamedTuple):
+class ListChoice(NamedTuple):
     """Part of an answer that is drawn anew each time: ``number`` of the options, named {a}, {b}, {c} and {d}."""
 
     options: Sequence[str]
@@ -41,7 +41,7 @@ class Prompt(NamedTuple):
     forms: Sequence[str]
     """Templates over ``slots``, the likeliest first."""
     slots: Mapping[str, str]
-    choice: Choice | None = None
+    choice: ListChoice | None = None
 
     def answer(self, draw: Draw) -> str:
         """Draw one answer."""

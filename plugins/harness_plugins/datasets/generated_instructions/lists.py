@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness_plugins.datasets.generated_instructions.family import OPENINGS, OTHER_OPENINGS, Choice, Family, Prompt
+from harness_plugins.datasets.generated_instructions.family import OPENINGS, OTHER_OPENINGS, Family, ListChoice, Prompt
 from harness_plugins.datasets.generated_instructions.world import (
     CREATURES,
     DAYS,
@@ -179,8 +179,8 @@ def _occasion(content: int) -> dict[str, str]:
     return {"occasion": _OCCASIONS[place], "town": TOWNS[town], "another": _OCCASIONS[place - 1]}
 
 
-def _three(occasion: str, count: int = 3) -> Choice:
-    return Choice(OCCASIONS[occasion], LIKELY, count)
+def _three(occasion: str, count: int = 3) -> ListChoice:
+    return ListChoice(OCCASIONS[occasion], LIKELY, count)
 
 
 def _ideas(_world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:
@@ -205,7 +205,7 @@ def _ideas_composition(_world: World, content: int, core: int, opening: int, _dr
         for name in both
     ]  # fmt: skip
     asked = OPENINGS[opening] + _TAKE_BOTH[core].format_map(slots)
-    return Prompt(asked, "", _IDEAS, slots, Choice(tuple(both), weights, 3))
+    return Prompt(asked, "", _IDEAS, slots, ListChoice(tuple(both), weights, 3))
 
 
 def _ideas_longer(_world: World, content: int, core: int, opening: int, _draw: Draw) -> Prompt:

@@ -61,7 +61,7 @@ class Fact(NamedTuple):
     """The slot that the answer fills."""
 
 
-class Answer(NamedTuple):
+class GradedAnswer(NamedTuple):
     """An answer and its latent utility."""
 
     text: str
@@ -86,7 +86,7 @@ def fact(world: World, number: int) -> Fact:
     return Fact(PEOPLE_TOPICS[topic], PEOPLE_TOPICS[1 - topic], slots, _SLOTS[4 + topic])
 
 
-def answer(asked: Fact, draw: Draw) -> Answer:
+def answer(asked: Fact, draw: Draw) -> GradedAnswer:
     """Draw an answer."""
     kind = draw.weighted(_KINDS, _OFTEN)
     text, utility = _core(asked, kind, draw), _WORTH[kind]
@@ -99,7 +99,7 @@ def answer(asked: Fact, draw: Draw) -> Answer:
     if kind != "question" and draw.below(100) < _POLITE_OFTEN:
         text = draw.pick(_POLITE) + text
         utility += _POLITE_WORTH
-    return Answer(text, round(utility, 2), kind)
+    return GradedAnswer(text, round(utility, 2), kind)
 
 
 def plain(asked: Fact) -> str:

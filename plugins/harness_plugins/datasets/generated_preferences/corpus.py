@@ -8,7 +8,15 @@ from harness.api import Example, InputError, Provenance
 from harness_plugins.datasets.generated_instructions.draw import Draw, mix, seed_of
 from harness_plugins.datasets.generated_instructions.family import OPENINGS
 from harness_plugins.datasets.generated_instructions.world import World, world
-from harness_plugins.datasets.generated_preferences.answers import CLOSEST, CORES, FACTS, Answer, answer, fact, plain
+from harness_plugins.datasets.generated_preferences.answers import (
+    CLOSEST,
+    CORES,
+    FACTS,
+    GradedAnswer,
+    answer,
+    fact,
+    plain,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,7 +120,7 @@ class GeneratedPreferences:
         )
 
 
-def _two(asked: Fact, draw: Draw) -> tuple[Answer, Answer]:
+def _two(asked: Fact, draw: Draw) -> tuple[GradedAnswer, GradedAnswer]:
     """Draw two answers that differ in utility, the better one first."""
     first = answer(asked, draw)
     while True:

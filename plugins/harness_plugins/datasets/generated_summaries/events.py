@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness_plugins.datasets.generated_instructions.world import World
 
 
-class Event(NamedTuple):
+class NewsEvent(NamedTuple):
     """Something that happens to a person in a town."""
 
     name: str
@@ -36,7 +36,7 @@ class Event(NamedTuple):
 
 
 EVENTS: Final = (
-    Event(
+    NewsEvent(
         "market",
         (
             "On {day} {person} came to the market of {town} with {good} to sell.",
@@ -48,7 +48,7 @@ EVENTS: Final = (
         ),
         ("{person} sold {good} in {town}.", "{person} was in {town} on {day}.", "{kind} is sold in {town}."),
     ),
-    Event(
+    NewsEvent(
         "find",
         (
             "{person} found an old {thing} near {town} on {day}.",
@@ -60,7 +60,7 @@ EVENTS: Final = (
         ),
         ("{person} found a {thing} near {town}.", "An old {thing} was found on {day}.", "{craft} finds a {thing}."),
     ),
-    Event(
+    NewsEvent(
         "creature",
         (
             "On {day} a {creature} ran through {town} and {person} caught it.",
@@ -72,7 +72,7 @@ EVENTS: Final = (
         ),
         ("{person} caught a {creature} in {town}.", "A {creature} was in {town} on {day}.", "{craft} catches {beast}."),
     ),
-    Event(
+    NewsEvent(
         "lost",
         (
             "{person} lost a {thing} on the way to {town} on {day}.",
@@ -84,7 +84,7 @@ EVENTS: Final = (
         ),
         ("{person} lost a {thing} near {town}.", "A {thing} was lost on {day}.", "{craft} looks for a {thing}."),
     ),
-    Event(
+    NewsEvent(
         "feast",
         (
             "{person} gave a feast in {town} on {day}, with {food} for all.",
@@ -96,7 +96,7 @@ EVENTS: Final = (
         ),
         ("{person} gave a feast in {town}.", "There was a feast in {town} on {day}.", "{craft} feeds a town."),
     ),
-    Event(
+    NewsEvent(
         "repair",
         (
             "On {day} {person} came to {town} to mend the {thing} of {other}.",
