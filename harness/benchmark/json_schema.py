@@ -196,7 +196,7 @@ def _either(key: str, with_key: Json, without: Json) -> Json:
 
 
 def _properties(model: type[BaseModel], names: Iterable[str] | None = None) -> Json:
-    """Return the fields of a section, without what is no business of an editor."""
+    """Return the fields of a section, without what does not concern an editor."""
     fields = model.model_json_schema().get("properties", {})
     wanted = fields if names is None else [name for name in names if name in fields]
     return {name: {k: v for k, v in fields[name].items() if k not in {"changes", "title"}} for name in wanted}

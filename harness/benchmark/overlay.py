@@ -138,7 +138,7 @@ class Override:
 
 
 def parse_override(text: str, problems: Problems) -> Override | None:
-    """Read ``PATH=VALUE``; VALUE is YAML, but a path on disk (``sources.NAME=…``) is taken as it stands."""
+    """Read ``PATH=VALUE``; VALUE is YAML, but a path on disk (``sources.NAME=…``) is taken as it is."""
     place = Place(f"-o {printable(text)}")
     path, value = _split(text)
     if not path.strip(".") or path != path.strip(".") or value is None:
