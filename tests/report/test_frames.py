@@ -73,7 +73,7 @@ def test_a_cell_of_a_step_holds_one_value(run: Run) -> None:
         ('{"tables": {"scores": {"columns": [], "rows": [{"label": "a", "model": "b", "cells": {"c": 1}}]}}}',
          "leaderboard.json: tables.scores.rows.0.cells.c: this is not a leaderboard"),
         ('{"tables": {"scores": {"columns": [], "rows": [{"label": "a", "model": "b", "cells": {"c": {}}}]}}}',
-         'leaderboard.json: tables.scores: this is not a leaderboard as this release writes it, got "a cell of the col'),
+         'leaderboard.json: tables.scores: this is not a leaderboard as this release writes it, got "a cell of the'),
         ('{"tables"', "leaderboard.json: cannot be read: "),
     ],
 )  # fmt: skip
