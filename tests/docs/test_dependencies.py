@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PAGE = (ROOT / "docs/adr/dependencies-that-are-used.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
 OURS = ("harness", "plugins/harness_plugins")
 #: Parts of a distribution that have another name, and come with it by its own word.
 PARTS = {"ruamel": "ruamel.yaml", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
