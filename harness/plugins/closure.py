@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import PluginError
-from harness.plugins.syntax import SyntaxCache
+from harness.plugins.syntax import syntax_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -51,24 +51,29 @@ class Sources:
         """Look for top-level packages in the folders ``path``; where Python looks for them if that is None."""
         self._path = path
         self._specs: dict[str, ModuleSpec | None] = {}
+        self._folders: dict[str, list[str] | None] = {}
+        self._digests: dict[tuple[frozenset[str], str], str] = {}
         self._modules: dict[str, Module | None] = {}
-        self._syntax = SyntaxCache()
+        self._syntax = syntax_cache()
 
     def digest(self, roots: Iterable[str], salt: str = "") -> str:
         """Return the sha256 (64 hex digits) of the closure of ``roots``, which are dotted module names.
 
         Raises PluginError when the source of a root cannot be found or read.
         """
-        total = hashlib.sha256(salt.encode() + b"\0")
-        for name, module in sorted(self.closure(roots).items()):
-            total.update(f"{name}\0{module.digest}\n".encode())
-        return total.hexdigest()
+        key = (frozenset(roots), salt)
+        if key not in self._digests:
+            total = hashlib.sha256(salt.encode() + b"\0")
+            for name, module in sorted(self.closure(key[0]).items()):
+                total.update(f"{name}\0{module.digest}\n".encode())
+            self._digests[key] = total.hexdigest()
+        return self._digests[key]
 
     def closure(self, roots: Iterable[str]) -> dict[str, Module]:
         """Return the modules of the closure of ``roots`` by name; see :meth:`digest`."""
         roots = set(roots)
         inside = {root.partition(".")[0] for root in roots}
-        found: dict[str, Module] = {}
+        modules: dict[str, Module] = {}
         seen: set[str] = set()
         waiting = sorted(roots)
         while waiting:
@@ -81,11 +86,11 @@ class Sources:
                 if name in roots:
                     raise PluginError(f"cannot find the source of module {name!r}")
                 continue  # `from package import thing`: a class or a constant, which lies in a module already seen
-            found[name] = module
+            modules[name] = module
             waiting.extend(_parents(name))
             waiting.extend(self._named(module, inside))
         self._syntax.save()
-        return found
+        return modules
 
     def _named(self, module: Module, inside: set[str]) -> Iterator[str]:
         """Yield the names of all modules that a module may import."""
@@ -97,8 +102,7 @@ class Sources:
             if not start or start.partition(".")[0] not in inside:
                 continue
             yield start
-            spec = self._locate(start) if names else None
-            if spec is not None and spec.submodule_search_locations is not None:  # a name may be a module of it
+            if names and self._search(start) is not None:  # a name may be a module of it
                 yield from (f"{start}.{name}" for name in names)
 
     def _module(self, name: str) -> Module | None:
@@ -110,16 +114,22 @@ class Sources:
     def _locate(self, name: str) -> ModuleSpec | None:
         """Find a module without importing the packages it lies in, as ``importlib.util.find_spec`` would."""
         if name not in self._specs:
-            above, _, _ = name.rpartition(".")
+            above, _, last = name.rpartition(".")
             if not above:
-                self._specs[name] = self._top(name)
+                spec = self._top(name)
             else:
-                package = self._locate(above)
-                places = None if package is None else package.submodule_search_locations
-                self._specs[name] = (
-                    None if places is None else importlib.machinery.PathFinder.find_spec(name, list(places))
-                )
+                folders = self._search(above)
+                # by its last name alone: by the whole one, a namespace asks for its parent, which was not imported
+                spec = None if folders is None else importlib.machinery.PathFinder.find_spec(last, folders)
+            self._specs[name] = spec
+            inside = None if spec is None else spec.submodule_search_locations
+            self._folders[name] = None if inside is None else list(inside)
         return self._specs[name]
+
+    def _search(self, name: str) -> list[str] | None:
+        """Return the folders that modules of a package are looked for in; None where there is no such package."""
+        self._locate(name)
+        return self._folders[name]
 
     def _top(self, name: str) -> ModuleSpec | None:
         if self._path is not None:
@@ -136,14 +146,14 @@ class Sources:
                 return Module(name, hashlib.sha256(b"").hexdigest(), (), package)
             content = Path(spec.origin).read_bytes() if spec.origin.endswith(".py") else None
             if content is None and isinstance(spec.loader, InspectLoader):
-                text = spec.loader.get_source(name)
+                text = spec.loader.get_source(spec.name)
                 content = None if text is None else text.encode()
             if content is None:
                 return Module(name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest(), (), package)
-            known = self._syntax.read(content)
+            syntax = self._syntax.read(content)
         except (OSError, ImportError, SyntaxError, ValueError) as error:
             raise PluginError(f"cannot read the source of module {name!r}: {error}") from error
-        return Module(name, known.digest, known.imports, package)
+        return Module(name, syntax.digest, syntax.imports, package)
 
 
 def closure_digest(roots: Iterable[str], salt: str = "") -> str:

@@ -223,7 +223,7 @@ def _fingerprint(registration: Registration, sources: Sources) -> str:
             function = type(function)
         roots.add(function.__module__)
         salt = f"{function.__module__}:{function.__qualname__}"
-    # the core's own modules are part of every stage's id already
+    # options derive from harness.api, which every stage's id holds
     roots |= {
         model.__module__
         for model in registration.options.__mro__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 #: Leading dots, the name after ``from`` (or after ``import``) and the names behind ``import`` of a ``from``.
 Imported: TypeAlias = tuple[int, str, tuple[str, ...]]
 
-#: Changes with what a digest is made of.
-_FORMAT = 1
-
-#: Most sources that are remembered.
+#: Most sources that are kept.
 _MOST = 5000
 
 
@@ -37,12 +35,16 @@ class Syntax:
 
 
 class SyntaxCache:
-    """Sources that were read before, by their sha256: to walk through a tree takes longer than all the rest."""
+    """Sources that were read before, by their sha256: to walk through a tree takes longer than all the rest.
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Keep what is read in a file: ``path``, or one below the user's folder for caches."""
-        self._path = path or _place()
-        self._known: dict[str, Any] | None = None
+    The file begins with the sha256 of what follows, which begins with what the entries were made by: this module's own
+    source and the release of Python. A file that is not whole, or made by another, is left out of account and replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Keep what is read in the file ``path``."""
+        self._path = path
+        self._entries: dict[str, Any] | None = None
         self._used: set[str] = set()
         self._new = False
 
@@ -50,49 +52,76 @@ class SyntaxCache:
         """Return what a source says.
 
         Raises:
-            SyntaxError: it is no Python.
+            SyntaxError: it is not Python, or nested more deeply than Python can read.
             ValueError: it holds null bytes.
         """
-        if self._known is None:
-            self._known = self._load()
+        if self._entries is None:
+            self._entries = self._load()
         name = hashlib.sha256(source).hexdigest()
         self._used.add(name)
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            digest, imports = self._known[name]
-            return Syntax(str(digest), tuple((int(n), str(base), tuple(names)) for n, base, names in imports))
-        tree = ast.parse(source)
-        found = Syntax(tree_digest(tree), tuple(_imports(tree)))
-        self._known[name] = [found.digest, found.imports]
+        if name in self._entries:
+            digest, imports = self._entries[name]
+            return Syntax(digest, tuple((level, base, tuple(names)) for level, base, names in imports))
+        try:
+            tree = ast.parse(source)
+        except (RecursionError, MemoryError) as error:
+            raise SyntaxError("it is nested too deeply to be read") from error
+        syntax = Syntax(tree_digest(tree), tuple(_imports(tree)))
+        self._entries[name] = [syntax.digest, syntax.imports]
         self._new = True
-        return found
+        return syntax
 
     def save(self) -> None:
         """Write what is new, where that is possible: it can be found out again."""
-        if not self._new or self._known is None:
+        if not self._new or self._entries is None:
             return
-        kept = self._known if len(self._known) <= _MOST else {name: self._known[name] for name in self._used}
+        self._new = False
+        maker = _maker()
+        if maker is None:
+            return
+        kept = self._entries
+        if len(kept) > _MOST:
+            kept = {name: entry for name, entry in kept.items() if name in self._used}
+        content = json.dumps({"maker": maker, "entries": kept}).encode()
         temporary = self._path.with_name(f".{uuid.uuid4().hex}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            temporary.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
             temporary.replace(self._path)
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        self._new = False
 
     def _load(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+            seal, _, content = self._path.read_bytes().partition(b"\n")
+        except OSError:
             return {}
-        return found if isinstance(found, dict) else {}
+        if seal != hashlib.sha256(content).hexdigest().encode():
+            return {}
+        value = json.loads(content)
+        entries: dict[str, Any] = value["entries"] if value["maker"] == _maker() else {}
+        return entries
 
 
-def _place() -> Path:
+def _maker() -> str | None:
+    """Return what the digests are made by: this source, under this Python; None where the source cannot be read."""
+    try:
+        source = Path(__file__).read_bytes()
+    except OSError:
+        return None
+    return hashlib.sha256(source + sys.version.encode()).hexdigest()
+
+
+def syntax_cache() -> SyntaxCache:
+    """Return the process's cache below the user's folder for caches."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.path.expanduser("~")) / ".cache")  # noqa: PTH111  # without a home, Path raises
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"  # trees differ from one to the next
-    return base / "posttune-harness" / f"syntax-{_FORMAT}-{version}.json"
+    return _opened(base / "posttune-harness" / f"syntax-{sys.implementation.cache_tag}.json")
+
+
+@functools.cache
+def _opened(path: Path) -> SyntaxCache:
+    return SyntaxCache(path)
 
 
 def tree_digest(tree: ast.AST) -> str:
@@ -101,33 +130,40 @@ def tree_digest(tree: ast.AST) -> str:
     Those are bare strings (docstrings), ``pass``, what stands under ``if TYPE_CHECKING:`` and a module's
     ``__version__``.
     """
-    parts: list[str] = []
-    _write(tree, parts)
-    return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("".join(_texts(tree)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 #: Fields that say nothing more: what a name is used for is seen from where it stands.
 _LEFT_OUT = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
-def _write(value: Any, parts: list[str]) -> None:
-    if isinstance(value, ast.AST):
-        parts.append(f"{type(value).__name__}(")
-        for name in value._fields:
-            inner = getattr(value, name, None)
-            if inner is not None and inner != [] and name not in _LEFT_OUT:
-                parts.append(f"{name}=")
-                _write(inner, parts)
-        parts.append(")")
-    elif isinstance(value, list):
-        parts.append("[")
-        for each in value:
-            if not _changes_nothing(each):
-                _write(each, parts)
-                parts.append(",")
-        parts.append("]")
-    else:
-        parts.append(f"{type(value).__name__}:{value!r};")
+def _texts(tree: ast.AST) -> Iterator[str]:
+    """Yield a tree as text, piece by piece; without recursion, since a long sum is as deep as it is long."""
+    waiting: list[ast.AST | list[Any] | str] = [tree]  # the next one last; a text stands there as it is yielded
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            waiting.append("]")
+            for each in reversed(value):
+                if not _changes_nothing(each):
+                    waiting += [",", _node_or_text(each)]
+            yield "["
+        else:
+            waiting.append(")")
+            for name in reversed(value._fields):
+                inner = getattr(value, name, None)
+                if inner is not None and inner != [] and name not in _LEFT_OUT:
+                    waiting += [_node_or_text(inner), f"{name}="]
+            yield f"{type(value).__name__}("
+
+
+def _node_or_text(value: Any) -> ast.AST | list[Any] | str:
+    if isinstance(value, (ast.AST, list)):
+        return value
+    # decimal digits are limited in number, hexadecimal ones are not
+    return f"{type(value).__name__}:{hex(value) if type(value) is int else repr(value)};"
 
 
 def _changes_nothing(node: Any) -> bool:

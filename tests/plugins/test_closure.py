@@ -7,17 +7,18 @@ import hashlib
 import importlib
 import importlib.machinery
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import PluginError
-from harness.plugins.closure import closure_digest
+from harness.plugins import syntax
+from harness.plugins.closure import Sources, closure_digest
 from harness.plugins.syntax import SyntaxCache, tree_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from harness.plugins.registry import Registry
 
@@ -236,12 +237,108 @@ def test_what_was_read_before_is_remembered_by_its_content(tmp_path: Path, monke
     assert SyntaxCache(cache).read(source + b"y = 2\n").digest != known.digest
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b'{"NAME": 1}', b'{"NAME": ["d", [[1]]]}'])
-def test_a_damaged_memory_is_none(tmp_path: Path, damage: bytes) -> None:
-    source = b"x = 1\n"
-    cache = tmp_path / "cache.json"
-    cache.write_bytes(damage.replace(b"NAME", hashlib.sha256(source).hexdigest().encode()))
-    assert SyntaxCache(cache).read(source) == SyntaxCache(tmp_path / "none").read(source)
+def kept(path: Path, source: bytes) -> bytes:
+    """Read a source with a cache in a file; return what the file holds then."""
+    cache = SyntaxCache(path)
+    cache.read(source)
+    cache.save()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut short", "other digest", "bare", "list", "other entries"])
+def test_a_damaged_or_edited_cache_is_left_out_of_account_and_replaced(tmp_path: Path, damage: str) -> None:
+    source, path = b"x = 1\n", tmp_path / "cache.json"
+    whole = kept(path, source)
+    right = SyntaxCache(tmp_path / "none").read(source)
+    seal, _, content = whole.partition(b"\n")
+    other = hashlib.sha256(b"another tree").hexdigest().encode()
+    spoilt = {
+        "empty": b"",
+        "cut short": whole[:-9],
+        "other digest": whole.replace(right.digest.encode(), other),
+        "bare": content,
+        "list": b"[]",
+        "other entries": seal + b"\n" + content.replace(hashlib.sha256(source).hexdigest().encode(), b"0" * 64),
+    }[damage]
+    assert spoilt != whole
+    path.write_bytes(spoilt)
+    assert SyntaxCache(path).read(source) == right
+    assert kept(path, source) == whole
+
+
+@pytest.mark.parametrize("other", ["source", "python"])
+def test_what_another_reader_of_trees_wrote_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Nobody has to count up a version by hand: the reader's own source and the release of Python are the key."""
+    source, path = b"x = 1\n", tmp_path / "cache.json"
+    whole = kept(path, source)
+    if other == "source":
+        module = tmp_path / "syntax.py"
+        module.write_text(Path(syntax.__file__).read_text(encoding="utf-8") + "\nmore = 1\n", encoding="utf-8")
+        monkeypatch.setattr(syntax, "__file__", str(module))
+    else:
+        monkeypatch.setattr(sys, "version", "3.99")
+    parsed: list[bytes] = []
+    usual = ast.parse
+
+    def noted(text: bytes) -> ast.AST:
+        parsed.append(text)
+        return usual(text)
+
+    monkeypatch.setattr(ast, "parse", noted)
+    assert kept(path, source) != whole
+    assert parsed == [source]
+    kept(path, source)
+    assert parsed == [source]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (f"x = {' + '.join(['a'] * 2500)}\n", f"x = {' + '.join(['a'] * 2499)} - a\n"),
+        (f"x = 0x{'f' * 9000}\n", f"x = 0x{'f' * 8999}e\n"),
+        ("if a:\n    b()\n" + "elif a:\n    b()\n" * 800, "if a:\n    b()\n" + "elif a:\n    b()\n" * 801),
+    ],
+    ids=["sum", "number", "branches"],
+)
+def test_long_sources_have_a_digest_like_others(tmp_path: Path, one: str, other: str) -> None:
+    cache = SyntaxCache(tmp_path / "cache.json")
+    compile(one, "long", "exec")  # Python can import it
+    assert cache.read(one.encode()).digest != cache.read(other.encode()).digest
+
+
+def test_what_python_cannot_read_is_one_message(fingerprint: Callable[[], str], tmp_path: Path) -> None:
+    (tmp_path / "closed" / "heavy" / "losses.py").write_text(f"x = {'-' * 200_000}1\n")
+    with pytest.raises(PluginError, match=r"cannot read the source of module 'closed\.heavy\.losses'"):
+        fingerprint()
+
+
+def test_the_sources_of_a_process_share_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "shared_by_two"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("x = 1\n", encoding="utf-8")
+    first = Sources([str(tmp_path)]).digest(["shared_by_two"])
+    monkeypatch.setattr(ast, "parse", lambda _: pytest.fail("another has read it"))
+    monkeypatch.setattr(SyntaxCache, "_load", lambda _: pytest.fail("another has read the file"))
+    assert Sources([str(tmp_path)]).digest(["shared_by_two"]) == first
+
+
+def test_namespace_folders_in_one_another_are_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part, name in [("one", "a"), ("two", "b")]:
+        folder = tmp_path / part / "spacious" / "deep" / "deeper"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.py").write_text("from spacious.deep.deeper import b\nimport spacious.deep.deeper.b\n")
+        monkeypatch.syspath_prepend(str(tmp_path / part))
+    root = "spacious.deep.deeper.a"
+    names = {"spacious", "spacious.deep", "spacious.deep.deeper", root, "spacious.deep.deeper.b"}
+    for sources in (Sources(), Sources([str(tmp_path / "one"), str(tmp_path / "two")])):
+        assert sources.closure([root]).keys() == names
+    before = closure_digest([root])
+    (tmp_path / "two" / "spacious" / "deep" / "deeper" / "b.py").write_text("x = 1\n")
+    assert closure_digest([root]) != before
+    assert "spacious" not in sys.modules
 
 
 def test_where_nothing_can_be_remembered_it_is_found_out_again(tmp_path: Path) -> None:

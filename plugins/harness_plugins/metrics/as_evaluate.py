@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class MetricSource(Protocol):
-    """What is needed of ``harness.plugins.Registry``."""
+    """What is needed of ``harness.plugins.registry.Registry``."""
 
     def get(self, kind: Any, name: str) -> Any:
         """Return a registration."""
