@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
+import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grimp
 import pytest
 
 import harness
+import harness_plugins.methods
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
 ROOT = Path(harness.__file__).resolve().parent
 
@@ -72,6 +76,37 @@ def test_no_two_files_need_each_other(packages: tuple[str, ...]) -> None:
     """What only type checkers read counts too: whoever reads one file has to read the other."""
     graph = grimp.build_graph(*packages, exclude_type_checking_imports=False, cache_dir=None)
     assert circles(graph) == []
+
+
+def contract(name: str) -> dict[str, Any]:
+    """Return one of the contracts that say who may import whom."""
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["name"] == name)
+    return found
+
+
+def modules(package: ModuleType, *without: str) -> set[str]:
+    """Return the modules right below a package."""
+    return {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)} - {
+        f"{package.__name__}.{name}" for name in without
+    }
+
+
+def test_every_module_of_the_core_has_its_layer() -> None:
+    layers = contract("data flows one way")
+    assert layers["exhaustive"]
+    named = [f"harness.{name}" for layer in layers["layers"] for name in layer.split(" | ")]
+    assert sorted(named) == sorted(modules(harness))
+
+
+def test_whatever_is_not_the_api_is_kept_from_plugins() -> None:
+    assert set(contract("a plugin sees the api alone")["forbidden_modules"]) == modules(harness, "api", "__main__")
+
+
+def test_all_methods_are_kept_from_each_other() -> None:
+    """But for what they are built of."""
+    independent = contract("methods know nothing of each other")["modules"]
+    assert set(independent) == modules(harness_plugins.methods, "building_blocks")
 
 
 def test_files_can_be_read_in_one_go() -> None:
