@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, InputError, InputErrors, suggest
 from harness.execution.rehearsal import plugins_of
-from harness.stages.rows import read
+from harness.stages.stored_rows import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
-from harness.spec.results.prepare import PreparedModel
+from harness.spec.results.models import PreparedModel
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.score import ModelScoreConfig
 from harness.spec.stages.train import TrainConfig

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 import harness
 from harness.execution.makers import makers
 from harness.plan.cells import data_label
-from harness.spec.results.prepare import DataProvenance
+from harness.spec.results.provenance import DataProvenance
 from harness.store.files import seal
 from harness.store.identity import digest
 

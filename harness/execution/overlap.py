@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.stages.kinds import check_taught
-from harness.stages.rows import check_groups, check_overlap, check_pairs, read
+from harness.execution.row_checks import check_groups, check_overlap, check_pairs, check_taught
+from harness.stages.stored_rows import read
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -21,7 +21,7 @@ from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.execution.watcher import NO_WORKER
 from harness.plan import Stage, build_plan
-from harness.spec.stages.prepare import RowsConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.stages.request import Parent, StageRequest
 from harness.store.damage import CorruptError, Damage
 from harness.store.files import machine_errors

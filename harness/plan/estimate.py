@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.spec.stages.generate import GenerateConfig
-from harness.spec.stages.precompute import ReferenceConfig
-from harness.spec.stages.prepare import NewModelConfig, RowsConfig, TokenizerConfig
+from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
+from harness.spec.stages.reference import ReferenceConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import Scoring
 from harness.spec.stages.train import TrainConfig
 

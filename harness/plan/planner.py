@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.plan.graph import RewardStages, Stage, Tuned, config_digest, stage_id, stage_key
-from harness.spec.results.prepare import DataProvenance, PreparedModel
+from harness.spec.results.models import PreparedModel
+from harness.spec.results.provenance import DataProvenance
 from harness.spec.runtime import Runtime
 from harness.spec.stages.base import Loading, PluginUse
-from harness.spec.stages.prepare import FolderSource, ModelConfig, NewModelConfig, RowsConfig, TokenizerConfig
+from harness.spec.stages.existing_model import FolderSource, ModelConfig
+from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.stages.entries import code_digest
 from harness.stages.models import model_source
 from harness.store.damage import CorruptError, Damage
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
     from harness.spec.model import Model
+    from harness.spec.stages.existing_model import ClassifierConfig
     from harness.spec.stages.kinds import AnyStageConfig
-    from harness.spec.stages.prepare import ClassifierConfig
     from harness.store.records import Record
     from harness.store.stages import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.spec.stages.base import Loading
-from harness.spec.stages.precompute import ReferenceConfig
+from harness.spec.stages.reference import ReferenceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

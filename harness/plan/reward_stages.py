@@ -12,8 +12,8 @@ from harness.models.folders import check_one_label
 from harness.plan.graph import RewardStages, Stage, config_digest, stage_id
 from harness.spec.schedule import Curve, Position
 from harness.spec.stages.base import Loading, RewardModelUse
-from harness.spec.stages.precompute import RewardStatisticsConfig
-from harness.spec.stages.prepare import ClassifierConfig
+from harness.spec.stages.existing_model import ClassifierConfig
+from harness.spec.stages.reward_statistics import RewardStatisticsConfig
 from harness.spec.stages.train import TrainConfig
 from harness.stages.entries import code_digest
 from harness.stages.models import model_source

@@ -11,7 +11,7 @@ from harness.report.html import render, visible_lines
 from harness.report.markdown import escaped
 from harness.report.results import FAILED, NOT_EVALUATED, NOT_STORED
 from harness.spec.results.generate import Answer
-from harness.spec.results.prepare import DataRow
+from harness.spec.results.rows import DataRow
 from harness.store.files import dump
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.spec.results.prepare import DataRow
+from harness.spec.results.rows import DataRow
 from harness.store.identity import canonical
 
 if TYPE_CHECKING:

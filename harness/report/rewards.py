@@ -12,7 +12,7 @@ from harness.report.proportions import wilson
 from harness.report.results import FAILED, NOT_STORED
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
-from harness.spec.results.precompute import PairScores, RewardStatistics
+from harness.spec.results.reward_statistics import PairScores, RewardStatistics
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 ENTRIES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "rows": "harness.stages.rows",
-        "tokenizer": "harness.stages.checkpoints",
-        "new-model": "harness.stages.checkpoints",
-        "model": "harness.stages.checkpoints",
-        "classifier": "harness.stages.checkpoints",
+        "tokenizer": "harness.stages.tokenizer",
+        "new-model": "harness.stages.new_model",
+        "model": "harness.stages.existing_model",
+        "classifier": "harness.stages.classifier",
         "reference-logprobs": "harness.stages.reference",
         "reward-statistics": "harness.stages.reward_statistics",
         "train": "harness.stages.train",

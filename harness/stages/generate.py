@@ -12,8 +12,10 @@ from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.packed_linear import packed
 from harness.lm.way import way_of
 from harness.spec.results.generate import Answer, GenerateSummary
-from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
-from harness.text.encode import Encoded, EncodedRow, collate
+from harness.stages.environment import environment
+from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
+from harness.stages.stored_rows import read
+from harness.text.encode import Encoded, EncodedRow, collate, encode
 
 if TYPE_CHECKING:
     from harness.in_parts import Batcher
@@ -42,15 +44,17 @@ def run(
     where = environment(request)
     policy = borrow_policy(request, store, "checkpoint", asking.loading)
     limit = config.decoding.max_new_tokens
-    encoded = encode_rows(
-        request,
-        store,
-        policy,
+    rows = prepared_rows(request, store)
+    encoded = encode(
+        read(rows),
+        policy.tokeniser,
         asking.template,
         max_prompt=asking.max_prompt_length,
         max_completion=limit,
         training=False,
         overlong=asking.overlong,
+        positions=policy.positions_limit,
+        where=rows.label,
     )
     parts = open_parts(request, store, where)
     began = time.perf_counter()
@@ -60,10 +64,10 @@ def run(
     cut = batcher.cut(_costs(encoded, config.draws, limit, batcher.budget))
     with packed(policy, uses=limit * len(cut)):
         for part in cut:
-            rows = [encoded.rows[place] for place in part]
-            ids = [row.id for row in rows]
+            batch = [encoded.rows[place] for place in part]
+            ids = [row.id for row in batch]
             # by batches as they are cut, so that each is drawn in the company that it would have in one go
-            drawn = parts.keep(ids, functools.partial(_answer, policy, rows, config, batcher))
+            drawn = parts.keep(ids, functools.partial(_answer, policy, batch, config, batcher))
             answers.update(zip(ids, drawn, strict=True))
             rate = sum(a["tokens"] for group in answers.values() for a in group) / _seconds(parts, began)
             tell(len(answers), total, "prompt", f"{rate:.0f} tokens/s")

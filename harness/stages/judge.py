@@ -10,8 +10,8 @@ from harness.errors import InputError
 from harness.lm.model.policy import Policy
 from harness.lm.score.reward_model import RewardModel, load_head
 from harness.spec.results.files import MODULES
-from harness.spec.results.precompute import RewardStatistics
-from harness.stages.checkpoints import locate
+from harness.spec.results.reward_statistics import RewardStatistics
+from harness.stages.locate import locate
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,4 +1,4 @@
-"""Kinds of data: rows are what their data set says, and there is something to learn from before anything is trained."""
+"""Kinds of data: rows are what their data set says, and a reference may stand in for a demonstration."""
 
 from __future__ import annotations
 
@@ -67,24 +67,3 @@ def with_reference(examples: Sequence[Example], number: int, where: str) -> tupl
         )
     note = f"reference {number} is the demonstration of {count} rows, which have none of their own"
     return made, f"{note}; {len(lacking) - count} rows have no such reference" if count < len(lacking) else note
-
-
-def check_taught(examples: Iterable[Example], where: str) -> None:
-    """Refuse rows of which none has a demonstration: the start that all methods share would learn nothing.
-
-    Raises:
-        InputError: saying what the rows have instead.
-    """
-    examples = list(examples)
-    if any(example.demonstration is not None for example in examples):
-        return
-    undesirable = sum(example.label is False for example in examples)
-    referenced = sum(bool(example.references) for example in examples)
-    found = f"{undesirable} rows marked as undesirable" if undesirable else f"{len(examples)} rows without a completion"
-    raise InputError(
-        "there is nothing to train on: no row has a demonstration",
-        where=where,
-        got=found,
-        expected="a completion, or a chosen and a rejected answer",
-        hint=f"train_on_reference: 1 trains on the first reference: {referenced} rows have one" if referenced else None,
-    )

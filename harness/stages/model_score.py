@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.stages.nll import ModelServices
-from harness.stages.score import score_answers
+from harness.stages.scoring import score_answers
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry

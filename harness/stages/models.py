@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.models.folders import MERGE
-from harness.spec.stages.prepare import FolderSource, HubSource
-from harness.store.identity import tree_digest
+from harness.spec.stages.existing_model import FolderSource, HubSource
+from harness.stages.model_files import content_digest, file_names
 
 if TYPE_CHECKING:
     from harness.spec.model import Model
-
-#: The files of a model folder that can change a result; weights in other formats are never loaded.
-PATTERNS = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt",
-    "*.model",
-)  # fmt: skip
 
 
 def model_source(model: Model, path: str | None) -> FolderSource | HubSource:
@@ -39,7 +31,7 @@ def model_source(model: Model, path: str | None) -> FolderSource | HubSource:
         raise InputError("this is an adapter, not a model", where=path, hint=MERGE)
     if not (folder / "config.json").is_file():
         raise InputError("this model folder has no config.json", where=path)
-    names = _names(folder)
+    names = file_names(folder)
     if not any(name.endswith(".safetensors") for name in names):
         others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
         raise InputError(
@@ -50,13 +42,3 @@ def model_source(model: Model, path: str | None) -> FolderSource | HubSource:
             hint="convert other formats first: they can run code when loaded" if others else None,
         )
     return FolderSource(files=content_digest(folder))
-
-
-@functools.cache
-def content_digest(folder: Path) -> str:
-    """Return the digest of the files that matter in a model folder; each folder is read once in a process."""
-    return tree_digest(folder, _names(folder))
-
-
-def _names(folder: Path) -> list[str]:
-    return sorted({str(p.relative_to(folder)) for pattern in PATTERNS for p in folder.glob(pattern) if p.is_file()})

@@ -12,11 +12,12 @@ from harness.api import Example, Sample
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.spec.results.score import CutTexts
+from harness.stages.environment import environment
 from harness.stages.exposure import prefix_losses
 from harness.stages.judge import load_reward_model
-from harness.stages.rows import read
-from harness.stages.setup import borrow_policy, environment, open_parts
+from harness.stages.setup import borrow_policy, open_parts
 from harness.stages.shared import SharedServices
+from harness.stages.stored_rows import read
 from harness.text.encode import Answer, check_room, collate, collate_answers, encode
 from harness.text.templates import render
 from harness.training.budget import token_budget

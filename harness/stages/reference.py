@@ -15,9 +15,11 @@ from harness.errors import InputError, StageError
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.spec.results.files import LOGPROBS
-from harness.spec.results.precompute import PairRows, ReferenceSummary
-from harness.stages.setup import borrow_policy, encode_rows, environment, open_parts, peak_memory
-from harness.text.encode import collate
+from harness.spec.results.reference import PairRows, ReferenceSummary
+from harness.stages.environment import environment
+from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
+from harness.stages.stored_rows import read
+from harness.text.encode import collate, encode
 from harness.training.budget import CPU_TOKENS
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
-    from harness.spec.stages.precompute import ReferenceConfig
+    from harness.spec.stages.reference import ReferenceConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
     from harness.store.stages import Store
@@ -51,15 +53,17 @@ def run(
     """Score every pair of the training rows without dropout, and store a value a token."""
     where, config = environment(request), request.config
     policy = borrow_policy(request, store, "start", config.loading)
-    encoded = encode_rows(
-        request,
-        store,
-        policy,
+    rows = prepared_rows(request, store)
+    encoded = encode(
+        read(rows),
+        policy.tokeniser,
         config.template,
         max_prompt=config.recipe.max_prompt_length,
         max_completion=config.recipe.max_completion_length,
         training=True,
         train_eos=config.recipe.train_eos,
+        positions=policy.positions_limit,
+        where=rows.label,
     )
     pairs = [row for row in encoded.rows if row.chosen is not None and row.rejected is not None]
     if not pairs:

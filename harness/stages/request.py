@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from pydantic import TypeAdapter
-
 from harness.spec.runtime import Runtime
 from harness.spec.stages.base import StageConfig
-from harness.spec.stages.kinds import AnyStageConfig
+from harness.spec.stages.kinds import parse_config
 
 if TYPE_CHECKING:
     from harness.spec.stages.base import StageFamily
@@ -74,13 +71,3 @@ class StageRequest(Generic[Config_co]):
             results=Path(value["results"]),
             blocked=tuple(value["blocked"]),
         )
-
-
-def parse_config(value: Mapping[str, Any]) -> AnyStageConfig:
-    """Return a stage's configuration, whatever its kind, from plain JSON values."""
-    return _adapter().validate_python(value)
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[AnyStageConfig]:
-    return TypeAdapter(AnyStageConfig)

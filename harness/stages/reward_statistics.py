@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.lm.score.reward_model import answer_text
-from harness.spec.results.precompute import PairScores, RewardStatistics
+from harness.spec.results.reward_statistics import PairScores, RewardStatistics
+from harness.stages.environment import environment
 from harness.stages.judge import load_reward_model
-from harness.stages.rows import read
-from harness.stages.setup import environment, open_parts
+from harness.stages.setup import open_parts
+from harness.stages.stored_rows import read
 from harness.text.templates import render
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from harness.lm.score.reward_model import RewardModel
     from harness.plugins.registry import Registry
     from harness.spec.model import Template
-    from harness.spec.stages.precompute import RewardStatisticsConfig
+    from harness.spec.stages.reward_statistics import RewardStatisticsConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.parts import Parts
     from harness.store.records import Record

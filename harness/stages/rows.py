@@ -8,18 +8,19 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import Example
-from harness.errors import InputError, suggest
-from harness.spec.results.prepare import DataProvenance, DataRow
+from harness.errors import InputError
+from harness.spec.results.provenance import DataProvenance
+from harness.spec.results.rows import DataRow
 from harness.stages import kinds
 from harness.store.environment import fingerprint
 from harness.store.identity import canonical, rows_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from harness.api import Example
     from harness.plugins.registry import Registry
-    from harness.spec.stages.prepare import RowsConfig
+    from harness.spec.stages.rows import RowsConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
     from harness.store.stages import Store
@@ -131,11 +132,6 @@ def other_rows(examples: list[Example], where: str) -> tuple[Iterator[Example], 
     return map(paired, range(len(examples))), note
 
 
-def read(record: Record) -> Iterator[Example]:
-    """Read back the rows of a prepared split."""
-    return (Example(**dict(row)) for row in record.lines(DataRow))
-
-
 def _check(rows: list[dict[str, Any]], label: str) -> None:
     if not rows:
         raise InputError("this split has no rows", where=label, expected="at least one row")
@@ -158,67 +154,3 @@ def _no_json(rows: list[dict[str, Any]], label: str, error: Exception) -> InputE
                 expected="columns of text, finite numbers, true, false, null, and lists and mappings of these",
             )
     return InputError(f"the rows cannot be stored: {error}", where=label)
-
-
-def folded_prompt(fields: Mapping[str, str]) -> str:
-    """Return the whole prompt with case and white space folded: what counts as the same prompt."""
-    return "\x1f".join(" ".join(fields[name].split()).casefold() for name in sorted(fields) if fields[name].strip())
-
-
-def check_pairs(record: Record) -> None:
-    """Refuse rows that are to be learnt from or judged as preferences, and have only one answer.
-
-    Raises:
-        InputError: naming the first such row.
-    """
-    for example in read(record):
-        missing = [name for name in ("chosen", "rejected") if getattr(example, name) is None]
-        if missing:
-            raise InputError(
-                f"this row has no {' and no '.join(missing)} answer, and preferences need both",
-                where=f"{record.label}, row {example.id}",
-                expected="chosen and rejected in every row",
-                hint="jsonl takes them from the fields that its options chosen and rejected name",
-            )
-
-
-def group_of(example: Example, name: str) -> Any:
-    """Return what an example has in a column; None where it has none."""
-    return example.columns.get(name, example.fields.get(name))
-
-
-def check_groups(record: Record, name: str) -> None:
-    """Refuse rows whose prompts are to be grouped by a column that is not theirs.
-
-    Raises:
-        InputError: naming the first row that lacks it.
-    """
-    for example in read(record):
-        if group_of(example, name) is None:
-            known = [*example.columns, *example.fields]
-            raise InputError(
-                f"this row has no {name!r} to group prompts by",
-                where=f"{record.label}, row {example.id}",
-                expected=f"one of {', '.join(known)}, in every row" if known else "the column in every row",
-                did_you_mean=suggest(name, known),
-                hint="group: of a data set names a column of its rows",
-            )
-
-
-def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str = "training") -> None:
-    """Refuse a benchmark whose evaluation prompts stand in its training rows, or in those that settings are chosen on.
-
-    Raises:
-        InputError: naming the data sets, how many prompts overlap and the first of them.
-    """
-    known = {folded_prompt(example.fields): example.id for example in read(train)}
-    for label, record in evaluations.items():
-        shared = [(known[p], e.id) for e in read(record) if (p := folded_prompt(e.fields)) in known]
-        if shared:
-            first, second = shared[0]
-            raise InputError(
-                f"{len(shared)} prompts of {label!r} stand in the {role} rows too",
-                got=f"{role} row {first} = {label} row {second}",
-                expected="no prompt in both (case and white space folded)",
-                hint="take them out of one of the two; scores on prompts that were trained or chosen on mean nothing",
-            )

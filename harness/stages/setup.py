@@ -1,60 +1,29 @@
-"""What every stage that runs a model does first: threads, the device, the policy and the encoded rows."""
+"""What stages that run a model do first: load it, unless the process has it, and find the rows and finished parts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import MachineError
-from harness.lm.model.packed_linear import turned_off
 from harness.lm.model.policy import Policy
-from harness.lm.way import forced
-from harness.stages.checkpoints import locate
-from harness.stages.rows import read
-from harness.store.environment import fingerprint
+from harness.stages.locate import locate
 from harness.store.parts import Parts
-from harness.text.encode import Encoded, encode
 from harness.training.weights import align
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import nn
 
-    from harness.api import Example
-    from harness.spec.model import Template
     from harness.spec.stages.base import Loading, StageConfig
     from harness.stages.request import StageRequest
+    from harness.store.records import Record
     from harness.store.stages import Store
 
 #: Models that are kept between stages: a score may ask the policy and the scorer.
 _KEPT = 2
 _kept: dict[tuple[str, ...], Policy] = {}
-
-
-def environment(request: StageRequest[StageConfig]) -> dict[str, Any]:
-    """Fix threads and deterministic kernels, and return the fingerprint to store beside the result.
-
-    Raises:
-        MachineError: a device that this machine does not have.
-    """
-    torch.set_num_threads(request.runtime.threads)
-    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports the compiler first
-    device = request.runtime.device
-    name = "cpu"
-    if device != "cpu":
-        if not torch.cuda.is_available():
-            raise MachineError(
-                "this device is not available",
-                where="execution.device",
-                got=device,
-                expected="cpu, or a GPU that PyTorch can use",
-            )
-        name = torch.cuda.get_device_name(device)
-    found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
-    switches = {"way": "general"} if forced() else {}
-    return {**found, **switches, **({"packed_linear": "off"} if turned_off() else {})}
 
 
 def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[str, Any]) -> Parts:
@@ -107,33 +76,9 @@ def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loadi
     return kind, id_, loading.dtype, loading.attention, request.runtime.device
 
 
-def encode_rows(
-    request: StageRequest[StageConfig],
-    store: Store,
-    policy: Policy,
-    template: Template,
-    *,
-    max_prompt: int,
-    max_completion: int,
-    training: bool,
-    overlong: Literal["cut", "drop"] = "cut",
-    train_eos: bool = True,
-    change: Callable[[Example], Example] = lambda example: example,
-) -> Encoded:
-    """Tokenise the rows of the stage's ``rows`` parent, each as ``change`` gives it."""
-    record = store.open("prepare", request.parents["rows"].id)
-    return encode(
-        map(change, read(record)),
-        policy.tokeniser,
-        template,
-        max_prompt=max_prompt,
-        max_completion=max_completion,
-        training=training,
-        overlong=overlong,
-        train_eos=train_eos,
-        positions=policy.positions_limit,
-        where=record.label,
-    )
+def prepared_rows(request: StageRequest[StageConfig], store: Store) -> Record:
+    """Return the stage that prepared the rows which this one reads."""
+    return store.open("prepare", request.parents["rows"].id)
 
 
 def peak_memory(device: str) -> int:

@@ -14,11 +14,14 @@ import torch
 from harness.lm.score.reward_model import answer_text
 from harness.lm.way import way_of
 from harness.spec.results.files import LOGPROBS, OPTIMIZER
-from harness.spec.results.precompute import ReferenceSummary
+from harness.spec.results.reference import ReferenceSummary
 from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
+from harness.stages.environment import environment
 from harness.stages.judge import load_reward_backbone, load_reward_model
-from harness.stages.setup import encode_rows, environment, lend_policy, load_policy, make_room
+from harness.stages.setup import lend_policy, load_policy, make_room, prepared_rows
+from harness.stages.stored_rows import read
 from harness.stages.taught import taught
+from harness.text.encode import encode
 from harness.text.templates import render
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
@@ -158,22 +161,19 @@ def _registration(config: TrainConfig, registry: Registry) -> MethodRegistration
 
 
 def _rows(request: StageRequest[TrainConfig], store: Store, policy: Policy) -> Encoded:
-    config = request.config
-    return encode_rows(
-        request,
-        store,
-        policy,
+    config, rows = request.config, prepared_rows(request, store)
+    examples = read(rows)
+    return encode(
+        map(_as_judged(config.template), examples) if config.trains == "reward_model" else examples,
+        policy.tokeniser,
         config.template,
         max_prompt=config.recipe.max_prompt_length,
         max_completion=config.recipe.max_completion_length,
         training=True,
         train_eos=config.recipe.train_eos,
-        change=_as_judged(config.template) if config.trains == "reward_model" else _as_it_is,
+        positions=policy.positions_limit,
+        where=rows.label,
     )
-
-
-def _as_it_is(example: Example) -> Example:
-    return example
 
 
 def _as_judged(template: Template) -> Callable[[Example], Example]:

@@ -14,7 +14,8 @@ from harness.benchmark import load_benchmark
 from harness.cli import main
 from harness.plan import build_plan
 from harness.plugins.loader import load_registry
-from harness.spec.results.prepare import DataProvenance, PreparedModel
+from harness.spec.results.models import PreparedModel
+from harness.spec.results.provenance import DataProvenance
 from harness.store.stages import Store
 
 if TYPE_CHECKING:

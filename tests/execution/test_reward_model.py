@@ -83,7 +83,7 @@ def test_metrics_read_the_scores_of_a_model_that_is_loaded_anew(done: Bench) -> 
     trained = done.store.open("train", described["train"])
     summary = done.store.open("precompute", described["statistics"]).json("summary.json")
     from harness.spec.model import Model, Template
-    from harness.stages.rows import read
+    from harness.stages.stored_rows import read
     from harness.text.templates import render
 
     model = RewardModel.trained(

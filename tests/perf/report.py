@@ -34,11 +34,11 @@ from harness.execution.outcome import Outcome
 from harness.plan import build_plan
 from harness.plugins.loader import load_registry
 from harness.spec.results.generate import GenerateSummary
-from harness.spec.results.prepare import DataProvenance
+from harness.spec.results.provenance import DataProvenance
 from harness.spec.results.score import AnswerValues, ColumnSummary, ScoreMeans, ScoreSummary
 from harness.spec.results.train import TrainStep, TrainSummary
 from harness.spec.stages.generate import GenerateConfig
-from harness.spec.stages.prepare import RowsConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import Scoring
 from harness.spec.stages.train import TrainConfig
 from harness.store.files import dump, replace_text

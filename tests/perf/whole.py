@@ -13,7 +13,7 @@ from perf.workload import Task
 
 from harness.benchmark import load_benchmark
 from harness.plugins.loader import load_registry
-from harness.stages.rows import read
+from harness.stages.stored_rows import read
 from harness.store.stages import Store
 from harness.text.encode import encode
 from harness.text.tokenise import Tokeniser

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import load_benchmark
 from harness.plan import build_plan
-from harness.spec.stages.prepare import RowsConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.stages.request import StageRequest
 from harness.stages.run import run_stage
 from harness.store.stages import Store

@@ -11,7 +11,7 @@ from plan.files import TINY_MODEL, Planner, small
 from harness.execution.keep import prune, required
 from harness.plan.estimate import Estimate
 from harness.spec.results.files import LOGPROBS
-from harness.spec.stages.prepare import RowsConfig
+from harness.spec.stages.rows import RowsConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from stages import configs
 
 from harness.spec.decoding import Decoding
 from harness.spec.results.generate import Answer, GenerateSummary
-from harness.spec.results.precompute import PairScores, RewardStatistics
-from harness.spec.results.prepare import DataRow
+from harness.spec.results.reward_statistics import PairScores, RewardStatistics
+from harness.spec.results.rows import DataRow
 from harness.spec.results.score import AnswerValues, ColumnSummary, CutTexts, ScoreMeans, ScoreSummary
 from harness.spec.results.train import PHASES, TrainStep, TrainSummary
 from harness.spec.stages.score import ScoreConfig

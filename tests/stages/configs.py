@@ -9,9 +9,10 @@ from harness.spec.model import Template
 from harness.spec.recipe import StepSettings
 from harness.spec.schedule import Curve, Position
 from harness.spec.stages.base import Asking, Loading, PluginUse, RewardModelUse
+from harness.spec.stages.existing_model import FolderSource, ModelConfig
 from harness.spec.stages.generate import GenerateConfig
-from harness.spec.stages.precompute import RewardStatisticsConfig
-from harness.spec.stages.prepare import FolderSource, ModelConfig, RowsConfig
+from harness.spec.stages.reward_statistics import RewardStatisticsConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
 from harness.spec.stages.train import TrainConfig
 

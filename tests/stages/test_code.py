@@ -35,6 +35,9 @@ def plugin_roots() -> dict[str, tuple[str, ...]]:
     return found
 
 
+#: Kinds that load a model.
+RUNS_A_MODEL = set(ENTRIES) - {"rows", "tokenizer", "score"}
+
 BEGINNINGS: dict[str, tuple[str, ...]] = {**{kind: roots(kind) for kind in ENTRIES}, **plugin_roots()}
 
 
@@ -139,6 +142,30 @@ def test_comments_docstrings_and_layout_change_nothing(copies: list[Path]) -> No
         ("harness.report.write", set()),
         ("harness.execution.runner", set()),
         ("harness.plan.build", set()),
+        # what is handed in: it changes no number
+        ("harness.store.stages", set()),
+        ("harness.store.records", set()),
+        ("harness.store.drafts", set()),
+        # what a stage makes part of its result, or of the digests in its children's ids
+        ("harness.store.environment", set(ENTRIES)),
+        ("harness.store.identity", set(ENTRIES) - {"tokenizer", "new-model"}),
+        ("harness.store.parts", {"reference-logprobs", "reward-statistics", "train", "generate", "score-by-model"}),
+        # each kind that prepares runs its own module, and what reads a checkpoint runs none of them
+        ("harness.stages.rows", {"rows"}),
+        ("harness.stages.tokenizer", {"tokenizer"}),
+        ("harness.stages.new_model", {"new-model"}),
+        ("harness.stages.existing_model", {"model"}),
+        ("harness.stages.classifier", {"classifier"}),
+        ("harness.text.bpe", {"tokenizer"}),
+        ("harness.lm.model.initialise", {"new-model"}),
+        ("harness.lm.model.suitability", {"new-model", "model"}),
+        ("harness.lm.model.policy", RUNS_A_MODEL),
+        ("harness.spec.stages.rows", {"rows"}),
+        ("harness.spec.stages.new_model", {"tokenizer", "new-model"}),
+        ("harness.spec.stages.existing_model", {"model", "classifier"}),
+        ("harness.spec.results.provenance", {"rows"}),
+        # the probe that chooses a model's way tries both: scoring and decoding take the same
+        ("harness.lm.decode.prefix", RUNS_A_MODEL),
         ("harness.lm.decode.sampling", {"generate", "train"}),
         ("harness.training.loop", {"train"}),
         ("harness.spec.results.train", {"train", "reference-logprobs"}),
@@ -151,7 +178,11 @@ def test_what_is_known_to_run_where(module: str, kinds: set[str]) -> None:
     assert {kind for kind in ENTRIES if module in sources.closure(roots(kind))} == kinds
 
 
-@pytest.mark.parametrize("kind", ["rows", "score", "generate", "train"])
+def test_each_kind_has_an_entry_of_its_own() -> None:
+    assert len(set(ENTRIES.values())) == len(ENTRIES)
+
+
+@pytest.mark.parametrize("kind", ["rows", "tokenizer", "new-model", "classifier", "score", "generate", "train"])
 def test_nothing_of_the_core_is_loaded_that_the_id_does_not_hold(kind: str) -> None:
     code = f"import sys, {', '.join(roots(kind))}; print(*(name for name in sys.modules if name.startswith('harness')))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()

@@ -8,7 +8,7 @@ import pytest
 from harness.api import DataKind, Example
 from harness.errors import InputError
 from harness.spec.results.train import TaughtRows
-from harness.stages.kinds import check_kind, check_taught, with_reference
+from harness.stages.kinds import check_kind, with_reference
 from harness.stages.taught import taught
 from harness.text.encode import Answer, EncodedRow
 
@@ -66,16 +66,6 @@ def test_a_reference_becomes_the_demonstration_of_rows_without_one() -> None:
     )
     with pytest.raises(InputError, match="so many references, got 3; expected at most 2"):
         with_reference(rows, 3, "here")
-
-
-def test_rows_without_a_single_demonstration_are_refused() -> None:
-    check_taught([example("a"), example("b", chosen="y", rejected="z")], "here")
-    with pytest.raises(InputError, match="nothing to train on: no row has a demonstration, got '1 rows without a com"):
-        check_taught([example("a")], "here")
-    with pytest.raises(InputError, match=r"train_on_reference: 1 trains on the first reference: 1 rows have one"):
-        check_taught([example("a", references=("y",))], "here")
-    with pytest.raises(InputError, match="got '2 rows marked as undesirable'"):
-        check_taught([example("a", completion="y", label=False), example("b", completion="y", label=False)], "here")
 
 
 def row(name: str, *, label: bool | None = None, **answers: list[int]) -> EncodedRow:

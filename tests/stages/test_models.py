@@ -12,9 +12,10 @@ from stages.requests import request
 from harness.errors import InputError, StageError
 from harness.spec.model import Model
 from harness.spec.runtime import Runtime
-from harness.spec.stages.prepare import HubSource
-from harness.stages.checkpoints import locate
-from harness.stages.models import content_digest, model_source
+from harness.spec.stages.existing_model import HubSource
+from harness.stages.locate import locate
+from harness.stages.model_files import content_digest
+from harness.stages.models import model_source
 from harness.store.stages import Store
 
 if TYPE_CHECKING:

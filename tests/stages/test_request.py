@@ -14,12 +14,13 @@ from harness.spec.model import Template
 from harness.spec.recipe import RowLimits
 from harness.spec.runtime import Runtime
 from harness.spec.schedule import Position
-from harness.spec.stages.kinds import AnyStageConfig
-from harness.spec.stages.precompute import ReferenceConfig
-from harness.spec.stages.prepare import ClassifierConfig, HubSource, NewModelConfig, TokenizerConfig
+from harness.spec.stages.existing_model import ClassifierConfig, HubSource
+from harness.spec.stages.kinds import AnyStageConfig, parse_config
+from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
+from harness.spec.stages.reference import ReferenceConfig
 from harness.spec.stages.train import CombinedRewardUse, RewardPart
 from harness.stages.entries import ENTRIES
-from harness.stages.request import Parent, StageRequest, parse_config
+from harness.stages.request import Parent, StageRequest
 
 if TYPE_CHECKING:
     from harness.spec.stages.base import StageConfig

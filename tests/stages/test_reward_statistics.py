@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.api import Example
-    from harness.spec.stages.precompute import RewardStatisticsConfig
+    from harness.spec.stages.reward_statistics import RewardStatisticsConfig
     from harness.store.records import Record
 
 

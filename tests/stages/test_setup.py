@@ -16,6 +16,7 @@ from harness.lm.decode.sampling import Drawn, SamplingParams, sample
 from harness.lm.model import packed_linear
 from harness.lm.model.policy import Policy
 from harness.stages import setup
+from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
 from harness.store.stages import Store
 from harness.testing.tiny import tiny_policy
@@ -106,9 +107,9 @@ def test_a_way_that_is_forced_stands_in_the_environment(tmp_path: Path, monkeypa
     store = Store(tmp_path)
     asked = reader(store, written(store, *some(store, 0)))
     monkeypatch.delenv(way.SWITCH, raising=False)
-    free = setup.environment(asked)
+    free = environment(asked)
     monkeypatch.setenv(way.SWITCH, "general")
-    assert setup.environment(asked) == {**free, "way": "general"}
+    assert environment(asked) == {**free, "way": "general"}
     assert "way" not in free
 
 
@@ -116,6 +117,6 @@ def test_weights_that_are_not_packed_stand_in_the_environment(tmp_path: Path, mo
     store = Store(tmp_path)
     asked = reader(store, written(store, *some(store, 0)))
     monkeypatch.delenv(packed_linear.SWITCH, raising=False)
-    usual = setup.environment(asked)
+    usual = environment(asked)
     monkeypatch.setenv(packed_linear.SWITCH, "off")
-    assert setup.environment(asked) == {**usual, "packed_linear": "off"}
+    assert environment(asked) == {**usual, "packed_linear": "off"}

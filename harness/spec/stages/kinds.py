@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from harness.spec.stages.existing_model import ClassifierConfig, ModelConfig
 from harness.spec.stages.generate import GenerateConfig
-from harness.spec.stages.precompute import ReferenceConfig, RewardStatisticsConfig
-from harness.spec.stages.prepare import ClassifierConfig, ModelConfig, NewModelConfig, RowsConfig, TokenizerConfig
+from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
+from harness.spec.stages.reference import ReferenceConfig
+from harness.spec.stages.reward_statistics import RewardStatisticsConfig
+from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
 from harness.spec.stages.train import TrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 AnyStageConfig: TypeAlias = Annotated[
     RowsConfig | TokenizerConfig | NewModelConfig | ModelConfig | ClassifierConfig | TrainConfig | ReferenceConfig
     | RewardStatisticsConfig | GenerateConfig | ScoreConfig | ModelScoreConfig,
     Field(discriminator="kind"),
 ]  # fmt: skip
+
+
+def parse_config(value: Mapping[str, Any]) -> AnyStageConfig:
+    """Return a stage's configuration, whatever its kind, from plain JSON values; pydantic's ValidationError else."""
+    return _adapter().validate_python(value)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[AnyStageConfig]:
+    return TypeAdapter(AnyStageConfig)

@@ -1,34 +1,10 @@
-"""What ``precompute`` stages leave behind."""
+"""What a stage leaves behind that scored texts with a reward model."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.spec.results.base import ResultPart, ResultFile, ResultLine
-
-
-class PairRows(ResultPart):
-    """Training rows that have no reference log-probs."""
-
-    dropped_overlong: int
-    without_pair: int
-
-
-class ReferenceSummary(ResultFile):
-    """What was computed under a reference model."""
-
-    file: ClassVar[str] = "summary.json"
-
-    pairs: int
-    answers: int
-    tokens: int
-    seconds: float
-    tokens_per_second: float
-    weights_sha256: str
-    """Of the reference model, before and after."""
-    rows: PairRows
-    peak_memory_bytes: int
-    concurrent: bool
+from harness.spec.results.base import ResultFile, ResultLine
 
 
 class RewardStatistics(ResultFile):

@@ -1,0 +1,47 @@
+"""What stages are asked that find a model which exists."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from harness.spec.section import Frozen
+from harness.spec.stages.base import Loading, StageConfig, StageFamily
+
+
+class FolderSource(Frozen):
+    """A model in a local folder, wherever that lies."""
+
+    at: Literal["folder"] = "folder"
+    files: str
+    """The digest of the files that matter."""
+
+
+class HubSource(Frozen):
+    """A model of the hub."""
+
+    at: Literal["hub"] = "hub"
+    name: str
+    revision: str | None
+
+
+ModelSource: TypeAlias = Annotated[FolderSource | HubSource, Field(discriminator="at")]
+
+
+class ModelConfig(StageConfig):
+    """A language model that exists."""
+
+    family: ClassVar[StageFamily] = "prepare"
+    kind: Literal["model"] = "model"
+    source: ModelSource
+    loading: Loading
+
+
+class ClassifierConfig(StageConfig):
+    """A reward model that exists: a sequence classifier with one output."""
+
+    family: ClassVar[StageFamily] = "prepare"
+    kind: Literal["classifier"] = "classifier"
+    source: ModelSource
+    loading: Loading

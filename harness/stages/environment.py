@@ -1,0 +1,44 @@
+"""The threads and the device of a stage that runs a model, and the record of what can change its last bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import MachineError
+from harness.lm.model.packed_linear import turned_off
+from harness.lm.way import forced
+from harness.store.environment import fingerprint
+
+if TYPE_CHECKING:
+    from harness.spec.stages.base import StageConfig
+    from harness.stages.request import StageRequest
+
+
+def environment(request: StageRequest[StageConfig], *, device: str | None = None) -> dict[str, Any]:
+    """Fix threads and deterministic kernels, and return the fingerprint to store beside the result.
+
+    Args:
+        request: the stage.
+        device: where its model lies; the request's device if it is None.
+
+    Raises:
+        MachineError: a device that this machine does not have.
+    """
+    torch.set_num_threads(request.runtime.threads)
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports the compiler first
+    device = device or request.runtime.device
+    name = "cpu"
+    if device != "cpu":
+        if not torch.cuda.is_available():
+            raise MachineError(
+                "this device is not available",
+                where="execution.device",
+                got=device,
+                expected="cpu, or a GPU that PyTorch can use",
+            )
+        name = torch.cuda.get_device_name(device)
+    found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
+    switches = {"way": "general"} if forced() else {}
+    return {**found, **switches, **({"packed_linear": "off"} if turned_off() else {})}

@@ -1,0 +1,42 @@
+"""Where the weights lie that a stage reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import StageError
+from harness.models.resolve import resolve
+from harness.spec.model import Model
+from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.models import PreparedModel
+from harness.stages.model_files import content_digest
+
+if TYPE_CHECKING:
+    from harness.spec.stages.base import StageConfig
+    from harness.stages.request import StageRequest
+    from harness.store.stages import Store
+
+
+def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Path:
+    """Return the folder with a parent's weights: its own, or the outside one that it found.
+
+    Raises:
+        StageError: an outside folder is gone, or is not what it was.
+    """
+    wanted = request.parents[parent]
+    record = store.open(wanted.kind, wanted.id)
+    if record.holds(CHECKPOINT):
+        return record.path(CHECKPOINT)
+    found = record.read(PreparedModel)
+    path = request.runtime.sources.get(found.content or "", found.path)  # it may lie elsewhere than it did
+    if path is None:
+        return resolve(Model(name=found.name or "", revision=found.revision), {}).folder
+    folder = Path(path).expanduser()
+    if not folder.is_dir() or content_digest(folder) != found.content:
+        raise StageError(
+            "the model that was prepared is not there any more, or has changed",
+            where=str(folder),
+            hint=f"put it back, or say where it lies with -o sources.{found.name}=PATH",
+        )
+    return folder

@@ -1,0 +1,37 @@
+"""``prepare``: a tokenizer, trained on the training rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.models import PreparedModel
+from harness.stages.stored_rows import read
+from harness.store.environment import fingerprint
+from harness.text.bpe import train_bpe
+from harness.text.templates import render
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+    from harness.spec.stages.new_model import TokenizerConfig
+    from harness.stages.request import StageRequest, Tell
+    from harness.store.records import Record
+    from harness.store.stages import Store
+
+
+def run(
+    request: StageRequest[TokenizerConfig],
+    store: Store,
+    registry: Registry,  # noqa: ARG001  # the common signature
+    tell: Tell,
+) -> Record:
+    """Train a byte-level BPE on the prompts of the training rows and their completions, or else chosen answers."""
+    tell(0, 0, "file", "")
+    config = request.config
+    rows = read(store.open("prepare", request.parents["rows"].id))
+    texts = (text for e in rows for text in (render(config.template, e.fields), e.completion or e.chosen or ""))
+    with store.draft(request.kind, request.id) as draft:
+        train_bpe(texts, config.vocab_size, draft.folder / CHECKPOINT)
+        draft.write(PreparedModel(trained="on the training rows"))
+        where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
+        return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

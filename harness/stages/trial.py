@@ -1,0 +1,28 @@
+"""Trying a language model once before anything is trained from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.lm.model.policy import Policy
+from harness.lm.model.suitability import check_suitable
+from harness.lm.way import way_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.spec.model import Model
+
+
+def try_model(folder: Path, spec: Model) -> tuple[int | None, str]:
+    """Load a model and try what training and sampling will ask of it.
+
+    Returns:
+        its context in tokens, None for no limit; the way that it takes.
+
+    Raises:
+        InputError: it is not fit for them.
+    """
+    policy = Policy.load(folder, spec=spec)
+    check_suitable(policy, where=f"model {spec.name}")
+    return policy.positions_limit, str(way_of(policy))
