@@ -59,8 +59,12 @@ def command(
     tables = make_tables(root, folder, partial=partial)
     for damage in tables.results.shelf.damaged.values():
         click.echo(f"warning: left out, damaged: {damage}", err=True)
-    if tables.results.shelf.missing:
-        shelf = tables.results.shelf
+    shelf = tables.results.shelf
+    if shelf.other_format:
+        first = next(iter(shelf.other_format.values()))
+        other = f"{len(shelf.other_format)} of {len(shelf.asked)} stages were written by another release ({first})"
+        click.echo(f"warning: left out: {other}", err=True)
+    if shelf.missing:
         lacking = f"{len(shelf.missing)} of {len(shelf.asked)} stages are not in the store"
         click.echo(f"warning: left out: {lacking}", err=True)
     unwritten = write_if_allowed(tables)

@@ -13,7 +13,16 @@ from harness.errors import MachineError, StageError
 from harness.store.damage import CorruptError, Damage
 from harness.store.files import parse, read_jsonl
 from harness.store.identity import file_digest
-from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, is_draft, read_manifest, wrong_size
+from harness.store.manifest import (
+    MANIFEST,
+    OtherFormat,
+    Unreadable,
+    cannot_read,
+    files,
+    is_draft,
+    read_manifest,
+    wrong_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,13 +81,13 @@ class Record:
         """Read one of the stage's files, or its configuration, as what it is.
 
         Raises:
-            StageError: it has another form: another release of the harness has written it.
+            OtherFormat: another release of the harness has written it.
         """
         content = self._content(kind.file)
         try:
             return validated(kind, content)
         except ValidationError as error:
-            raise self._other_form(kind.file, error) from None
+            raise self.other_form(kind.file, error) from None
 
     def lines(self, kind: type[Content]) -> Iterator[Content]:
         """Read one of the stage's files of lines as what they are; see :meth:`read`."""
@@ -87,7 +96,7 @@ class Record:
                 for line in stream:  # only a line feed ends a line, whatever Unicode says of other characters
                     yield validated(kind, line)
         except ValidationError as error:
-            raise self._other_form(kind.file, error) from None
+            raise self.other_form(kind.file, error) from None
 
     def json(self, name: str) -> Any:
         """Read a JSON file."""
@@ -139,10 +148,11 @@ class Record:
         """Return what is wrong with a file of this stage."""
         return Damage(self.kind, self.id, self.folder, name, what, details, self.label)
 
-    def _other_form(self, name: str, error: ValidationError) -> StageError:
+    def other_form(self, name: str, error: ValidationError) -> OtherFormat:
+        """Return the message for a file whose content this release cannot have written."""
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
-        return StageError(
+        return OtherFormat(
             f"{name} has another form than this release writes ({place}: {first['msg']})",
             where=str(self.folder),
             hint="harness run makes the stage of this release",

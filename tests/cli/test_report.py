@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -15,8 +15,11 @@ from report.synthetic import Run
 
 from harness.cli import main
 from harness.store.files import dump, seal
+from harness.store.identity import file_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.testing import Result
 
 
@@ -168,6 +171,50 @@ def test_a_damaged_stage_stays_and_is_left_out_where_that_is_wanted(run: Run, *,
     assert {name: part for name, part in content(run.root).items() if "store" in name} == {
         name: part for name, part in before.items() if "store" in name
     }
+
+
+def rewritten(stage: Path, file: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change a stage's file of JSON, the first line of one of lines, as another release would have written it."""
+    first, newline, others = (stage / file).read_text(encoding="utf-8").partition("\n")
+    lines = file.endswith(".jsonl")
+    value = json.loads(first if lines else first + newline + others)
+    change(value)
+    (stage / file).write_text(json.dumps(value) + (newline + others if lines else ""), encoding="utf-8")
+    manifest = json.loads((stage / "manifest.json").read_text(encoding="utf-8"))
+    if file == "manifest.json":
+        manifest = value
+    else:
+        manifest["files"][file] = {"sha256": file_digest(stage / file), "size": (stage / file).stat().st_size}
+    (stage / "manifest.json").write_text(dump(seal(manifest)), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "change", "says"),
+    [
+        ("score", "metrics.json", {"signature": None}, "metrics.json has another form"),
+        ("score", "config.json", {"metrics": 1}, "config.json has another form"),
+        ("score", "manifest.json", {"format": 1}, "this stage was written in another format"),
+        ("train", "summary.json", {"new": 1}, "summary.json has another form"),
+        ("train", "train.jsonl", {"step": "first"}, "train.jsonl has another form"),
+        ("generate", "samples.jsonl", {"words": 3}, "samples.jsonl has another form"),
+    ],
+)
+def test_a_stage_of_another_release_is_left_out_where_that_is_wanted(
+    run: Run, kind: str, file: str, change: dict[str, Any], says: str
+) -> None:
+    run.write()
+    stage = next((run.root / "store" / kind).iterdir())
+    rewritten(stage, file, lambda value: value.update(change))
+    before = content(run.root / "store")
+    result = call("--results", run.root, "--partial")
+    assert result.exit_code == 0, result.output
+    assert "warning: left out: 1 of 8 stages were written by another release (" in result.stderr
+    assert says in result.stderr
+    assert content(run.root / "store") == before
+    if kind != "train":
+        assert "not stored" in result.stdout
+    if file not in {"train.jsonl", "samples.jsonl"}:  # which no table here reads
+        assert call("--results", run.root).exit_code == 1
 
 
 def test_tables_are_printed_where_nothing_may_be_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
