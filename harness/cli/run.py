@@ -142,7 +142,7 @@ def _run(
     quiet: bool,
 ) -> tuple[Outcome, Written]:
     """Make what is missing and the tables; where a file proves damaged, check all and rebuild what is."""
-    from harness.execution.keep import move_aside, set_damaged_aside
+    from harness.execution.keep import quarantine, quarantine_damaged
     from harness.execution.manifest import make_manifest
     from harness.execution.outcome import Outcome, Rebuilt
     from harness.execution.runner import execute
@@ -150,7 +150,7 @@ def _run(
     from harness.plan import build_plan
     from harness.report import make_tables
     from harness.store.damage import CorruptError
-    from harness.store.files import dump
+    from harness.store.files import dump, seal
 
     last: Outcome | None = None
 
@@ -165,7 +165,7 @@ def _run(
         last = outcome
         manifest = make_manifest(benchmark, registry, store, outcome)
         tables = make_tables(store.root, folder, manifest=manifest)
-        return outcome, tables._replace(files={"manifest.json": dump(manifest), **tables.files})
+        return outcome, tables._replace(files={manifest.file: dump(seal(manifest.to_json())), **tables.files})
 
     for _ in range(_REPAIRS):
         try:
@@ -173,8 +173,8 @@ def _run(
         except CorruptError as error:
             plan = build_plan(benchmark, registry, store)
             last = last or Outcome(plan)
-            damages = set_damaged_aside(plan, store)
-            move_aside(error.damage, store)  # unless that was done, as to every stage of the plan
+            damages = quarantine_damaged(plan, store)
+            quarantine(error.damage, store)  # unless that was done, as to every stage of the plan
             for key, damage in damages.items():
                 stage = plan.stages[key]
                 last.rebuilt[key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")

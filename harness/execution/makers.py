@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from harness.spec.results.run import Maker
+
 if TYPE_CHECKING:
     from harness.execution.outcome import Outcome
     from harness.plan import Stage
     from harness.store.stages import Store
 
 
-def makers(outcome: Outcome, store: Store) -> list[dict[str, Any]]:
+def makers(outcome: Outcome, store: Store) -> tuple[Maker, ...]:
     """Return kind, name, distribution, version and rows of every plugin, by kind and name.
 
     ``rows`` are the labels of the rows that a method or a reward trained; a data set or a metric has part in all.
@@ -25,8 +27,8 @@ def makers(outcome: Outcome, store: Store) -> list[dict[str, Any]]:
     for stage in plan.stages.values():
         for plugin in _made_by(stage, outcome, store):
             found.setdefault(json.dumps(plugin, sort_keys=True), {}).update(rows.get(stage.key, {}))
-    every = [{**json.loads(plugin), "rows": list(labels)} for plugin, labels in found.items()]
-    return sorted(every, key=lambda plugin: [str(plugin[key]) for key in ("kind", "name", "distribution", "version")])
+    every = [Maker(**json.loads(plugin), rows=tuple(labels)) for plugin, labels in found.items()]
+    return tuple(sorted(every, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution, plugin.version)))
 
 
 def _made_by(stage: Stage, outcome: Outcome, store: Store) -> list[dict[str, Any]]:

@@ -19,9 +19,9 @@ from harness.spec.model import Model
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from harness.plan.graph import RowKind
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
+    from harness.spec.results.run import RowKind
     from harness.store.stages import Store
 
 #: The distribution whose supervised method is taken where a file names none.

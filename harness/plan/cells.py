@@ -16,10 +16,10 @@ from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.plan.graph import RowKind
     from harness.plan.planner import Planner
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
     from harness.spec.model import Model
+    from harness.spec.results.run import RowKind
     from harness.spec.runtime import Runtime
     from harness.spec.stages.kinds import AnyStageConfig
 

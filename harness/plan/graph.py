@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from harness.store.identity import digest
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.spec.benchmark import MethodEntry
+    from harness.spec.results.run import RowKind
     from harness.spec.runtime import Runtime
     from harness.spec.stages.base import StageFamily
     from harness.spec.stages.kinds import AnyStageConfig
     from harness.store.damage import Damage
-
-RowKind: TypeAlias = Literal["base", "start", "method"]
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,21 @@ def no_training(row: ResultRow, seed: int) -> str:
     """Return why a row's own training with a seed is not there; empty where it is."""
     if seed in row.training:
         return ""
-    described = row.described["seeds"].get(str(seed))
+    described = row.described.seeds.get(seed)
     if described is None:
         return "not run"
-    return FAILED if seed in row.failures or not all(described["train"]) else NOT_STORED
+    return FAILED if seed in row.failures or not all(described.train) else NOT_STORED
 
 
 def no_answers(row: ResultRow, seed: int, dataset: str, decoding: str) -> str:
     """Return why a row's answers with a seed are not there; empty where they are."""
-    described = row.described["seeds"].get(str(seed))
+    described = row.described.seeds.get(seed)
     if described is None:
         return "not run"
-    stages = described["evaluations"].get(dataset, {}).get(decoding)
+    stages = described.evaluations.get(dataset, {}).get(decoding)
     if stages is None:
         return FAILED if seed in row.failures else NOT_EVALUATED
-    if stages["generate"] is None:
+    if stages.generate is None:
         return FAILED
     return "" if seed in row.cells[dataset, decoding].summaries else NOT_STORED
 
@@ -48,7 +48,7 @@ def no_score(row: ResultRow, seed: int, dataset: str, decoding: str, column: str
     metric, _, name = column.partition(".")
     scored = row.cells[dataset, decoding].scores.get(metric, {}).get(seed)
     if scored is None:
-        scores = row.described["seeds"][str(seed)]["evaluations"][dataset][decoding]["scores"]
+        scores = row.described.seeds[seed].evaluations[dataset][decoding].scores
         return NOT_SCORED if metric not in scores else NOT_STORED if scores[metric] else FAILED
     numbers = scored.columns.get(name)
     if numbers is None:

@@ -20,7 +20,7 @@ from harness.report.statistics import mean
 from harness.report.table import folded, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from harness.report.columns import ComparedColumn, ComparedColumns
     from harness.report.results import ResultRow, Results
@@ -97,11 +97,11 @@ def _contrast(columns: ComparedColumns, column: ComparedColumn, row: ResultRow, 
 def _where(column: ComparedColumn, results: Results) -> str:
     """Name a column in a sentence; with the decoding, where its data set has several."""
     dataset, decoding = column.place.dataset, column.place.decoding
-    decodings: Mapping[str, Mapping[str, float]] = results.manifest["decodings"]
+    decodings = results.manifest.decodings
     if len(decodings) == 1 or dataset != (results.datasets("in-data") or results.datasets("cross"))[0]:
         return dataset
-    temperature = decodings[decoding]["temperature"]
-    if sum(other["temperature"] == temperature for other in decodings.values()) > 1:
+    temperature = decodings[decoding].temperature
+    if sum(other.temperature == temperature for other in decodings.values()) > 1:
         return f"{dataset} under {decoding}"
     return f"{dataset} when greedy" if temperature == 0 else f"{dataset} at T = {temperature:g}"
 

@@ -134,7 +134,7 @@ def _headlines(columns: Sequence[ComparedColumn], results: Results) -> list[Comp
     chosen: dict[tuple[str, str, str], ComparedColumn] = {}
     for column in columns:
         place = column.place
-        headline = next(metric["headline"] for metric in results.manifest["metrics"] if metric["use"] == place.metric)
+        headline = next(metric.headline for metric in results.manifest.metrics if metric.use == place.metric)
         key = (place.dataset, place.decoding, place.metric)
         if column.heading.shown and (key not in chosen or place.column == headline):
             chosen[key] = column

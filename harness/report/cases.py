@@ -15,9 +15,10 @@ from harness.spec.results.rows import DataRow
 from harness.store.files import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.report.results import ResultRow, Results
+    from harness.spec.benchmark import Cases
 
 #: What a row of the data may hold beside its prompt, as people call it.
 _GIVEN = (("completion", "reference"), ("chosen", "chosen"), ("rejected", "rejected"))
@@ -57,21 +58,17 @@ def case_studies(results: Results) -> CaseStudies | None:
 
     The answers are those of the first seed, and of several draws the first.
     """
-    wanted = results.manifest["config"].get("cases")
+    wanted = results.manifest.config.cases
     if not wanted or not results.evaluated:
         return None
-    data = next(
-        (d for d in results.manifest["datasets"] if d["label"] == wanted["dataset"] and d["role"] != "train"), None
-    )
-    record = results.find("prepare", data.get("stage")) if data else None
-    title = (
-        f"Case studies: {results.manifest['title'] or results.manifest['benchmark']} ({results.manifest['profile']})"
-    )
+    data = next((d for d in results.manifest.datasets if d.label == wanted.dataset and d.role != "train"), None)
+    record = results.find("prepare", data.stage) if data else None
+    title = f"Case studies: {results.manifest.title or results.manifest.benchmark} ({results.manifest.profile})"
     if record is None:
-        return CaseStudies(title, (f"{wanted['dataset']}: its rows are not stored.",), ())
+        return CaseStudies(title, (f"{wanted.dataset}: its rows are not stored.",), ())
     rows = {row.id: row for row in record.lines(DataRow)}
-    chosen = list(wanted["ids"]) or list(rows)[: wanted["count"]]
-    notes = [f"No row of {wanted['dataset']} has the id {name}." for name in chosen if name not in rows]
+    chosen = list(wanted.ids) or list(rows)[: wanted.count]
+    notes = [f"No row of {wanted.dataset} has the id {name}." for name in chosen if name not in rows]
     there = [name for name in chosen if name in rows]
     answers = {_name(row, results): _answers(row, results, wanted, there) for row in results.rows}
     cases = [
@@ -82,8 +79,8 @@ def case_studies(results: Results) -> CaseStudies | None:
         )
         for name in there
     ]
-    notes += captions.data_lines(results, [wanted["dataset"]])
-    notes += captions.decoding_lines(results, [wanted["decoding"]])
+    notes += captions.data_lines(results, [wanted.dataset])
+    notes += captions.decoding_lines(results, [wanted.decoding])
     notes.append(
         f"Answers of seed {results.seeds[0]}; of several draws the first. The file chose the prompts, not the answers."
     )
@@ -109,15 +106,13 @@ def _given(row: DataRow) -> list[Passage]:
     )
 
 
-def _answers(
-    row: ResultRow, results: Results, wanted: Mapping[str, Any], ids: Sequence[str]
-) -> dict[str, tuple[str, bool]]:
+def _answers(row: ResultRow, results: Results, wanted: Cases, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
     """Return a row's answer to each prompt, or why there is none."""
-    seed = row.described["seeds"][str(results.seeds[0])]
-    stages = seed["evaluations"].get(wanted["dataset"], {}).get(wanted["decoding"])
+    seed = row.described.seeds[results.seeds[0]]
+    stages = seed.evaluations.get(wanted.dataset, {}).get(wanted.decoding)
     if stages is None:
         return dict.fromkeys(ids, (NOT_EVALUATED, False))
-    stage = stages["generate"]
+    stage = stages.generate
     record = results.find("generate", stage)
     if record is None:
         return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.report.differences import cut
 from harness.report.groups import groups_of, read_groups
@@ -16,10 +16,12 @@ from harness.report.training import inactive_mark
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.api import Column
     from harness.report.calculated import Calculated
     from harness.report.differences import Compared
     from harness.report.results import CellData, ResultRow, Results
     from harness.report.statistics import Interval
+    from harness.spec.results.run import RunMetric
 
 
 class ColumnKey(NamedTuple):
@@ -37,7 +39,7 @@ class ComparedColumn(NamedTuple):
     """One column of a table, with the comparison of its rows, by model."""
 
     place: ColumnKey
-    described: Mapping[str, Any]
+    described: Column
     heading: Heading
     comparisons: Mapping[str, Compared]
     label: str
@@ -57,30 +59,30 @@ class ComparedColumns:
         self._comparisons: dict[tuple[ColumnKey, str | None], Mapping[str, Compared]] = {}
         self._groups: dict[str, Mapping[str, str] | None] = {}
 
-    def of_metric(self, metric: Mapping[str, Any], dataset: str, decoding: str) -> list[ComparedColumn]:
+    def of_metric(self, metric: RunMetric, dataset: str, decoding: str) -> list[ComparedColumn]:
         """Return every column of a metric on one data set, corpus numbers last."""
-        listed = [(column, False) for column in metric["columns"]] + [(column, True) for column in metric["corpus"]]
+        listed = [(column, False) for column in metric.columns] + [(column, True) for column in metric.corpus]
         columns = []
         for described, corpus in listed:
-            place = ColumnKey(dataset, decoding, metric["use"], described["name"], corpus)
+            place = ColumnKey(dataset, decoding, metric.use, described.name, corpus)
             name = f"{dataset}/{'corpus ' if corpus else ''}{place.metric}.{place.column}"
-            heading = _heading(described, name, described["label"], dataset)
+            heading = _heading(described, name, described.label, dataset)
             columns.append(self._column(place, described, heading))
         return columns
 
     def headline(
-        self, metric: Mapping[str, Any], dataset: str, decoding: str, *, label: str, group: str = ""
+        self, metric: RunMetric, dataset: str, decoding: str, *, label: str, group: str = ""
     ) -> ComparedColumn:
         """Return the headline column of a metric, for where there is room for one, under a label of its own."""
-        described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
-        place = ColumnKey(dataset, decoding, metric["use"], described["name"])
+        described = next(column for column in metric.columns if column.name == metric.headline)
+        place = ColumnKey(dataset, decoding, metric.use, described.name)
         name = f"{dataset}/{decoding}/{place.metric}.{place.column}"
-        heading = _heading({**described, "shown": True}, name, label, group)
+        heading = _heading(replace(described, shown=True), name, label, group)
         return self._column(place, described, heading)
 
-    def _column(self, place: ColumnKey, described: Mapping[str, Any], heading: Heading) -> ComparedColumn:
+    def _column(self, place: ColumnKey, described: Column, heading: Heading) -> ComparedColumn:
         """Add the comparison of the rows, unless it is a corpus number."""
-        said = f"{place.dataset} {described['label']}"
+        said = f"{place.dataset} {described.label}"
         if place.decoding != self.results.decodings[0]:
             said += f" {place.decoding}"
         if place.corpus:
@@ -146,7 +148,7 @@ class ComparedColumns:
         letters = comparison.letters.get(row.label, "") if comparison else ""
         return TableCell(interval.mean, interval, letters, missing, seeds=seeds, of=of)
 
-    def own(self, data: CellData, place: ColumnKey, described: Mapping[str, Any]) -> Interval | None:
+    def own(self, data: CellData, place: ColumnKey, described: Column) -> Interval | None:
         """Return a row's mean in a column with its own interval, within the column's range."""
         values = data.matrix(place.metric, place.column, self.results.seeds)
         if values is None:
@@ -159,10 +161,10 @@ class ComparedColumns:
             self._groups[dataset] = read_groups(self.results, dataset)
         return groups_of(self.results, dataset, ids, self._groups[dataset])
 
-    def _compared(self, place: ColumnKey, described: Mapping[str, Any], baseline: str | None) -> Mapping[str, Compared]:
+    def _compared(self, place: ColumnKey, described: Column, baseline: str | None) -> Mapping[str, Compared]:
         """Compare the trained rows of each model among themselves: an untrained one would only make all else vague."""
         if (place, baseline) not in self._comparisons:
-            better = -1 if described["higher_is_better"] is False else 1
+            better = -1 if described.higher_is_better is False else 1
             comparisons = {}
             for model in self.results.models:
                 ids: list[str] = []
@@ -190,9 +192,9 @@ class ComparedColumns:
         return None if values is None else mean(values)
 
 
-def bounds(described: Mapping[str, Any]) -> tuple[float, float] | None:
+def bounds(described: Column) -> tuple[float, float] | None:
     """Return the least and the largest value that a column can have; None where neither is known."""
-    low, high = described.get("range") or (None, None)
+    low, high = described.range
     if low is None and high is None:
         return None
     return -math.inf if low is None else low, math.inf if high is None else high
@@ -206,16 +208,16 @@ def within(interval: Interval, ends: tuple[float, float] | None) -> Interval:
     return replace(interval, low=low, high=high)
 
 
-def _heading(described: Mapping[str, Any], name: str, label: str, group: str) -> Heading:
-    unit = f" ({described['unit']})" if described["unit"] else ""
+def _heading(described: Column, name: str, label: str, group: str) -> Heading:
+    unit = f" ({described.unit})" if described.unit else ""
     return Heading(
         name,
         label + unit,
         group,
-        described["digits"],
-        described["scale"],
-        described["higher_is_better"],
-        described["shown"],
+        described.digits,
+        described.scale,
+        described.higher_is_better,
+        described.shown,
     )
 
 

@@ -25,6 +25,8 @@ from harness.store.stages import Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from harness.spec.results.run import CellStages, RunManifest
+
 #: The columns that say whose answer it is.
 _PLACE: Final = ("model", "row", "seed", "dataset", "decoding")
 #: The columns that say which number of which table it is.
@@ -128,7 +130,7 @@ def values(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
     lines = (
         {**place, "metric": metric, "column": column, "id": intern(line.id), "draw": line.draw, "value": value}
         for place, stages in _evaluations(read_manifest(run))
-        for metric, stage in stages["scores"].items()
+        for metric, stage in stages.scores.items()
         if stage
         for line in store.open("score", stage).lines(AnswerValues)
         for column, value in line.values.items()  # noqa: PD011  # no frame
@@ -149,8 +151,8 @@ def answers(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
     lines = (
         {**place, **dict(line)}
         for place, stages in _evaluations(read_manifest(run))
-        if stages["generate"]
-        for line in store.open("generate", stages["generate"]).lines(Answer)
+        if stages.generate
+        for line in store.open("generate", stages.generate).lines(Answer)
     )
     return _frame(lines, (*_PLACE, *Answer.model_fields))
 
@@ -168,10 +170,10 @@ def steps(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
     run, store = _opened(run, results)
     place = ("model", "row", "seed", "segment")
     lines = (
-        {**dict(zip(place, (row["model"], row["label"], int(seed), segment), strict=True)), **_flat(line.model_dump())}
-        for row in read_manifest(run)["rows"]
-        for seed, part in row["seeds"].items()
-        for segment, stage in enumerate(part["train"])
+        {**dict(zip(place, (row.model, row.label, seed, segment), strict=True)), **_flat(line.model_dump())}
+        for row in read_manifest(run).rows
+        for seed, part in row.seeds.items()
+        for segment, stage in enumerate(part.train)
         if stage
         for line in store.open("train", stage).lines(TrainStep)
     )
@@ -202,13 +204,13 @@ def _opened(run: Path | str, results: Path | str | None) -> tuple[Path, Store]:
     return run, Store(run.absolute().parent.parent if results is None else Path(results))
 
 
-def _evaluations(manifest: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Mapping[str, Any]]]:
+def _evaluations(manifest: RunManifest) -> Iterator[tuple[dict[str, Any], CellStages]]:
     """Give each place of a run's answers, with the stages that made and scored them."""
-    for row in manifest["rows"]:
-        for seed, part in row["seeds"].items():
-            for dataset, decodings in part["evaluations"].items():
+    for row in manifest.rows:
+        for seed, part in row.seeds.items():
+            for dataset, decodings in part.evaluations.items():
                 for decoding, stages in decodings.items():
-                    place = (row["model"], row["label"], int(seed), dataset, decoding)
+                    place = (row.model, row.label, seed, dataset, decoding)
                     yield dict(zip(_PLACE, place, strict=True)), stages
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 def group_column(results: Results, dataset: str) -> str | None:
     """Return the column of the rows that groups the prompts of a data set; None where prompts are not grouped."""
-    uses = results.manifest["config"].get("evaluate", ())
-    return next((use.get("group") for use in uses if (use.get("label") or use["dataset"]) == dataset), None)
+    uses = results.manifest.config.evaluate
+    return next((use.group for use in uses if (use.label or use.dataset) == dataset), None)
 
 
 def read_groups(results: Results, dataset: str) -> Mapping[str, str] | None:
@@ -24,8 +24,8 @@ def read_groups(results: Results, dataset: str) -> Mapping[str, str] | None:
     name = group_column(results, dataset)
     if name is None:
         return None
-    described = next(data for data in results.manifest["datasets"] if data["label"] == dataset)
-    record = results.find("prepare", described.get("stage"))
+    described = next(data for data in results.manifest.datasets if data.label == dataset)
+    record = results.find("prepare", described.stage)
     if record is None:
         return None
     rows = record.lines(DataRow)

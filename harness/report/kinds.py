@@ -55,7 +55,7 @@ KINDS: Final = (
     TableKind("win-rates", judged, strengths_table),
     TableKind(
         "reward-model",
-        lambda results: bool(results.manifest.get("reward_models")),
+        lambda results: bool(results.manifest.reward_models),
         lambda columns: reward_model_table(columns.results),
     ),
     TableKind("pareto", traded, pareto_table),
@@ -63,13 +63,13 @@ KINDS: Final = (
     TableKind(None, _always, lambda columns: signal_table(columns.results)),
     TableKind("claims", claimed, lambda columns: claims_table(columns.results)),
     TableKind(None, _always, lambda columns: settings_table(columns.results)),
-    TableKind(None, lambda results: bool(results.manifest["published"]), published_table),
+    TableKind(None, lambda results: bool(results.manifest.published), published_table),
 )
 
 
 def tables_of(columns: ComparedColumns) -> list[Table]:
     """Return the tables that a run asks for and those that every run has, as far as there is anything to show."""
     results = columns.results
-    asked = {None, *results.manifest["tables"]}
+    asked = {None, *results.manifest.tables}
     made = (kind.make(columns) for kind in KINDS if kind.asked_as in asked and kind.shows(results))
     return [table for table in made if table is not None]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def traded(results: Results) -> bool:
     """Return whether the file names columns to trade, and there is something in them."""
-    return bool(results.manifest["config"].get("pareto")) and results.evaluated
+    return bool(results.manifest.config.pareto) and results.evaluated
 
 
 def pareto_table(columns: ComparedColumns) -> Table:
@@ -34,7 +34,7 @@ def pareto_table(columns: ComparedColumns) -> Table:
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
     shown = [
         (column, sign)
-        for name in results.manifest["config"]["pareto"]
+        for name in results.manifest.config.pareto
         if (column := _column(name, columns, dataset))
         for sign in [_sign(name, column)]
     ]
@@ -55,7 +55,7 @@ def pareto_table(columns: ComparedColumns) -> Table:
             "by": TableCell(by or None),
             "means": TableCell(_by_means(row, rivals, shown, columns)),
         }
-        if weights := row.described.get("reward_weights"):
+        if weights := row.described.reward_weights:
             cells["weights"] = TableCell(settings_text(weights))
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     used = {name for row in rows for name in row.cells}
@@ -77,7 +77,7 @@ def pareto_table(columns: ComparedColumns) -> Table:
 
 def _column(name: str, columns: ComparedColumns, dataset: str) -> ComparedColumn | None:
     use, _, wanted = name.lstrip("-+").partition(".")
-    metric = next((metric for metric in columns.results.manifest["metrics"] if metric["use"] == use), None)
+    metric = next((metric for metric in columns.results.manifest.metrics if metric.use == use), None)
     if metric is None:
         return None
     place = ColumnKey(dataset, columns.results.decodings[0], use, wanted)
@@ -89,7 +89,7 @@ def _sign(name: str, column: ComparedColumn) -> int:
     """Return 1 where more is better."""
     if name[0] in "-+":
         return -1 if name[0] == "-" else 1
-    return -1 if column.described["higher_is_better"] is False else 1
+    return -1 if column.described.higher_is_better is False else 1
 
 
 def _turned(heading: Heading, sign: int) -> Heading:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, InputError
 from harness.report.components import Components, complete, estimated, spread
 from harness.report.detectable import planned
-from harness.report.results import load_results
+from harness.report.results import load_results, read_manifest
 from harness.report.statistics import SEEDS_FOR_CLAIMS
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.report.results import ResultRow, Results
     from harness.spec.benchmark import Benchmark
+    from harness.spec.results.run import RunManifest
 
 #: What is assumed of a difference where nothing is stored, as standard deviations in shares of the column's range.
 ASSUMED = {"seed": 0.01, "prompt": 0.1, "rest": 0.1}
@@ -140,31 +140,30 @@ def _assumed(column: Column) -> _Found | None:
     return _Found(source, Components(*((share * width) ** 2 for share in ASSUMED.values())), _PROMPTS)
 
 
-def _runs(benchmark: Benchmark, root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _runs(benchmark: Benchmark, root: Path) -> Iterator[tuple[Path, RunManifest]]:
     """Give the manifests below the folder of results, those most like this benchmark first."""
     runs = []
     for path in sorted(root.glob("*/*/manifest.json")):
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            manifest = read_manifest(path.parent)
+        except InputError:
             continue
-        if isinstance(manifest, dict) and isinstance(manifest.get("metrics"), list):
-            same = manifest.get("benchmark") == benchmark.benchmark
-            runs.append((not same, manifest.get("profile") != benchmark.profile, path, manifest))
+        same = manifest.benchmark == benchmark.benchmark
+        runs.append((not same, manifest.profile != benchmark.profile, path, manifest))
     for _, _, path, manifest in sorted(runs, key=lambda one: one[:3]):
         yield path.parent, manifest
 
 
 def _stored(
-    runs: Sequence[tuple[Path, Mapping[str, Any]]], root: Path, dataset: str, metric: str, column: str
+    runs: Sequence[tuple[Path, RunManifest]], root: Path, dataset: str, metric: str, column: str
 ) -> _Found | None:
     """Return the variances of the first run that measured this column, on this data set rather than on another."""
     other = None
     for folder, manifest in runs:
-        if not any(use.get("use") == metric for use in manifest["metrics"]):
+        if not any(use.use == metric for use in manifest.metrics):
             continue
         try:
-            results = load_results(root, folder)
+            results = load_results(root, folder, manifest=manifest)
         except HarnessError:
             continue  # what cannot be reported has no variances to take
         labels = [label for role in ("in-data", "cross") for label in results.datasets(role)]

@@ -17,6 +17,8 @@ from harness.store.files import dump, seal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from harness.spec.results.run import RunManifest
+
 #: An absolute path in the middle of a text: of this system, of a home folder, of Windows, or a file's URL.
 _PATH = re.compile(
     r"""(?<![\w./\\~-])(?:file:/{2,3}|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|(?<!:)//|/(?!/))[^\s'",:;()\[\]{}<>|]+"""
@@ -33,18 +35,17 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
         The folder written.
     """
     manifest = read_manifest(folder)
-    paths = sorted({*_paths(manifest), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
+    paths = sorted({*_paths(manifest.to_json()), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
     results = load_results(root, folder, partial=partial)
-    silent = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    public = replace(results, manifest={**results.manifest, "failures": silent}, warnings={})
+    public = replace(results, manifest=_without_messages(manifest), warnings={})
     document = build(public, Calculated(folder))
     files = document_files(Leaderboard(*(_clean(part, paths) for part in document)))
-    studies = case_studies(results) if "cases" in manifest["tables"] else None
-    if studies is not None and all(data["generated"] for data in manifest["datasets"]):
+    studies = case_studies(results) if "cases" in manifest.tables else None
+    if studies is not None and all(data.generated for data in manifest.datasets):
         files |= case_files(_clean(studies, paths))
     if not partial:
         refuse_missing(results, root, folder)
-    files["manifest.json"] = dump(seal(_clean(_without_private(manifest), paths)))
+    files[manifest.file] = dump(seal(_clean(_without_messages(manifest).to_json(), paths)))
     target = root / "published" / folder.parent.name / folder.name
     Written(files, document, results, target).write()
     return target
@@ -64,19 +65,21 @@ def _paths(value: Any, key: str = "") -> Iterator[str]:
         yield value
 
 
-def _without_private(manifest: dict[str, Any]) -> dict[str, Any]:
+def _without_messages(manifest: RunManifest) -> RunManifest:
     """Leave out messages, which may quote anything."""
-    failures = [{name: part for name, part in f.items() if name != "message"} for f in manifest["failures"]]
-    rows = [
-        {
-            **row,
-            "seeds": {
-                seed: {**found, "failed": "failed" if found["failed"] else None} for seed, found in row["seeds"].items()
-            },
-        }
-        for row in manifest["rows"]
-    ]
-    return {**manifest, "failures": failures, "rows": rows}
+    failures = tuple(failure.model_copy(update={"message": None}) for failure in manifest.failures)
+    rows = tuple(
+        row.model_copy(
+            update={
+                "seeds": {
+                    number: seed.model_copy(update={"failed": "failed" if seed.failed else None})
+                    for number, seed in row.seeds.items()
+                }
+            }
+        )
+        for row in manifest.rows
+    )
+    return manifest.model_copy(update={"failures": failures, "rows": rows})
 
 
 def _clean(value: Any, paths: list[str]) -> Any:

@@ -16,6 +16,7 @@ from harness.report.training import step_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.api import Column
     from harness.report.columns import ComparedColumns
     from harness.report.results import ResultRow
 
@@ -50,8 +51,9 @@ class Figure:
 def published_table(columns: ComparedColumns) -> Table:
     """Return the figures of the paper that a run names, with what was measured beside them, as a table of their own."""
     manifest = columns.results.manifest
-    data = _read(manifest["published"])
-    benchmark = manifest["benchmark"]
+    assert manifest.published is not None  # else no such table is asked for
+    data = _read(manifest.published)
+    benchmark = manifest.benchmark
     figures = [Figure(**figure) for figure in data["figures"] if figure["benchmark"] in {"", benchmark}]
     headings = (
         Heading("printed", "published"),
@@ -97,7 +99,7 @@ def _measured(figure: Figure, columns: ComparedColumns) -> str:
     """Return what this run measured of a figure, of every row that it could be; empty where it measured nothing."""
     results, beside = columns.results, figure.beside
     if beside.get("column") == "reward-model accuracy":
-        accuracies = {model: accuracy_cell(results, model) for model in results.manifest.get("reward_models", {})}
+        accuracies = {model: accuracy_cell(results, model) for model in results.manifest.reward_models}
         heading = Heading("", "", "", 1, 100.0)
         return _joined({model: shown(cell, heading) for model, cell in accuracies.items()})
     rows = [row for row in results.rows if beside and row.method == beside["method"] and _has(row, beside)]
@@ -112,7 +114,7 @@ def _joined(texts: Mapping[str, str]) -> str:
 
 def _has(row: ResultRow, beside: Mapping[str, Any]) -> bool:
     for name, wanted in beside.get("options", {}).items():
-        value = row.described["options"].get(name)
+        value = row.described.options.get(name)
         if (len(value) if isinstance(value, list) else value) != wanted:
             return False
     return True
@@ -125,8 +127,8 @@ def _of_row(row: ResultRow, column: str, columns: ComparedColumns) -> str:
         seconds = step_seconds(row)
         return f"{seconds:.3f}" if seconds is not None else ""
     use, _, name = column.partition(".")
-    metric = next((metric for metric in results.manifest["metrics"] if metric["use"] == use), None)
-    described = next((c for c in metric["columns"] if c["name"] == name), None) if metric else None
+    metric = next((metric for metric in results.manifest.metrics if metric.use == use), None)
+    described = next((c for c in metric.columns if c.name == name), None) if metric else None
     if described is None or not results.evaluated:
         return ""
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
@@ -135,8 +137,8 @@ def _of_row(row: ResultRow, column: str, columns: ComparedColumns) -> str:
     interval = columns.own(data, place, described) if data else None
     if interval is None:
         return ""
-    return f"{described['label']} {shown(TableCell(interval.mean, interval), _heading(described))}"
+    return f"{described.label} {shown(TableCell(interval.mean, interval), _heading(described))}"
 
 
-def _heading(described: Mapping[str, Any]) -> Heading:
-    return Heading("", "", "", described["digits"], described["scale"])
+def _heading(described: Column) -> Heading:
+    return Heading("", "", "", described.digits, described.scale)

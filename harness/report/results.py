@@ -15,6 +15,7 @@ from harness.errors import InputError, StageError
 from harness.spec.results.base import ResultLine
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.kinds import RESULTS
+from harness.spec.results.run import FORMAT, RunManifest
 from harness.spec.results.score import CutTexts, ScoreMeans, ScoreSummary
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.kinds import parse_config
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.report.statistics import Array
+    from harness.spec.results.run import CellStages, RunMetric, RunRow
     from harness.store.records import Record
-
-FORMAT = 1
 
 #: Why a number is not there: its stage failed, or was done once and is not in the store any more.
 FAILED, NOT_STORED = "failed", "not stored"
@@ -105,7 +105,7 @@ class ResultRow:
     kind: str
     """``base``, ``start`` or ``method``."""
     method: str | None
-    described: Mapping[str, Any]
+    described: RunRow
     cells: dict[tuple[str, str], CellData] = field(default_factory=dict)
     """Data set and decoding to their answers."""
     training: dict[int, Record] = field(default_factory=dict)
@@ -192,7 +192,7 @@ def _unread(record: Record) -> Damage | None:
 class Results:
     """All rows of one run."""
 
-    manifest: Mapping[str, Any]
+    manifest: RunManifest
     rows: list[ResultRow]
     signatures: Mapping[str, Mapping[str, str]]
     """Model, then metric, to the metric's signature: the same in every row of a model."""
@@ -210,7 +210,7 @@ class Results:
     @property
     def decodings(self) -> list[str]:
         """The decodings in the file's order; the first is the tables' own."""
-        return list(self.manifest["decodings"])
+        return list(self.manifest.decodings)
 
     @property
     def models(self) -> list[str]:
@@ -219,38 +219,36 @@ class Results:
 
     def datasets(self, role: str) -> list[str]:
         """Labels of the evaluation sets with a role."""
-        return [data["label"] for data in self.manifest["datasets"] if data["role"] == role]
+        return [data.label for data in self.manifest.datasets if data.role == role]
 
     @property
     def evaluated(self) -> bool:
         """Whether any answer was scored: a run may be for its timing alone."""
-        sets = any(data["role"] != "train" for data in self.manifest["datasets"])
-        return sets and bool(self.decodings) and bool(self.manifest["metrics"])
+        sets = any(data.role != "train" for data in self.manifest.datasets)
+        return sets and bool(self.decodings) and bool(self.manifest.metrics)
 
     @property
     def baseline(self) -> str:
         """Label of the row that the others are compared with: the file's choice, or the supervised start."""
-        chosen = self.manifest["config"].get("compare", {}).get("baseline")
+        chosen = self.manifest.config.compare.baseline
         return str(chosen or next((row.label for row in self.rows if row.kind == "start"), ""))
 
     @property
     def every_pair(self) -> bool:
         """Whether the file asks for comparisons of every row with every other."""
-        return bool(self.manifest["config"].get("compare", {}).get("pairs") == "all")
+        return self.manifest.config.compare.pairs == "all"
 
-    def metrics(self, role: str) -> list[Mapping[str, Any]]:
+    def metrics(self, role: str) -> list[RunMetric]:
         """Return the metrics with a role."""
-        return [metric for metric in self.manifest["metrics"] if metric["role"] == role]
+        return [metric for metric in self.manifest.metrics if metric.role == role]
 
     @property
     def seeds(self) -> list[int]:
         """Every seed of the run."""
-        return [int(seed) for seed in self.manifest["config"]["seeds"]]
+        return list(self.manifest.config.seeds)
 
 
-def load_results(
-    root: Path, folder: Path, *, manifest: Mapping[str, Any] | None = None, partial: bool = False
-) -> Results:
+def load_results(root: Path, folder: Path, *, manifest: RunManifest | None = None, partial: bool = False) -> Results:
     """Read a run's manifest, unless it is given, and what it names from the store below ``root``.
 
     What the store does not have is left out and noted; with ``partial`` so is what is damaged, or was
@@ -262,9 +260,9 @@ def load_results(
     """
     manifest = read_manifest(folder) if manifest is None else manifest
     loader = _Loader(Shelf(Store(root), partial=partial))
-    rows = [loader.row(described) for described in manifest["rows"]]
-    for data in manifest["datasets"]:
-        loader.listen(data["label"], loader.shelf.find("prepare", data.get("stage")))
+    rows = [loader.row(described) for described in manifest.rows]
+    for data in manifest.datasets:
+        loader.listen(data.label, loader.shelf.find("prepare", data.stage))
     several = len({row.model for row in rows}) > 1
     warnings = {
         text: [f"{label} ({model})" if several and model else label for label, model in concerned]
@@ -275,26 +273,33 @@ def load_results(
     return results
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> RunManifest:
     """Read a run's manifest, which is whole or nothing.
 
     Raises:
         InputError: there is none, it is damaged, or it has another format.
     """
-    path = folder / "manifest.json"
+    path = folder / RunManifest.file
     again = "harness run writes it again from the store, in seconds"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("no run has left its results here", where=str(path), expected="manifest.json") from None
+        raise InputError("no run has left its results here", where=str(path), expected=RunManifest.file) from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", where=str(path), hint=again) from None
-    written = manifest.get("format") if isinstance(manifest, dict) else None
+    written = content.get("format") if isinstance(content, dict) else None
     if written != FORMAT:
         raise InputError("written in another format", where=str(path), got=written, expected=f"format {FORMAT}")
-    if not is_whole(manifest):
+    if not is_whole(content):
         raise InputError("is not what was written (its sha256 differs)", where=str(path), hint=again)
-    return dict(manifest)
+    try:
+        return RunManifest.model_validate({name: part for name, part in content.items() if name != "sha256"})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"has another form than this release writes ({place}: {first['msg']})", where=str(path), hint=again
+        ) from None
 
 
 class _Loader:
@@ -312,30 +317,30 @@ class _Loader:
         for text in record.warnings if record is not None else ():
             self.warnings.setdefault(text, {})[label, model] = None
 
-    def row(self, described: Mapping[str, Any]) -> ResultRow:
-        row = ResultRow(described["label"], described["model"], described["kind"], described["method"], described)
-        for name, seed in described["seeds"].items():
-            if seed["failed"]:
-                row.failures[int(name)] = seed["failed"]
-            record = self.active(row, seed["train"])
+    def row(self, described: RunRow) -> ResultRow:
+        row = ResultRow(described.label, described.model, described.kind, described.method, described)
+        for number, seed in described.seeds.items():
+            if seed.failed:
+                row.failures[number] = seed.failed
+            record = self.active(row, seed.train)
             if record is not None:
-                row.training[int(name)] = record
-            for dataset, decodings in seed["evaluations"].items():
+                row.training[number] = record
+            for dataset, decodings in seed.evaluations.items():
                 for decoding, stages in decodings.items():
-                    self.cell(row, row.cells.setdefault((dataset, decoding), CellData()), int(name), stages)
+                    self.cell(row, row.cells.setdefault((dataset, decoding), CellData()), number, stages)
         return row
 
-    def cell(self, row: ResultRow, cell: CellData, seed: int, stages: Mapping[str, Any]) -> None:
-        generated = self.find("generate", stages["generate"])
+    def cell(self, row: ResultRow, cell: CellData, seed: int, stages: CellStages) -> None:
+        generated = self.find("generate", stages.generate)
         self.listen(row.label, generated, row.model)
         if generated is None:
-            cell.lacking["answers"] = NOT_STORED if stages["generate"] else FAILED
-            for stage in stages["scores"].values():  # worth nothing alone, but it is counted what is not there
+            cell.lacking["answers"] = NOT_STORED if stages.generate else FAILED
+            for stage in stages.scores.values():  # worth nothing alone, but it is counted what is not there
                 self.find("score", stage)
             return
         cell.summaries[seed] = generated.read(GenerateSummary)
         cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
-        for metric, stage in stages["scores"].items():
+        for metric, stage in stages.scores.items():
             record = self.find("score", stage)
             self.listen(row.label, record, row.model)
             if record is None:

@@ -48,8 +48,8 @@ class Bin(NamedTuple):
 
 def statistics_of(results: Results, model: str) -> Record | None:
     """Return the stored statistics of a model's reward model."""
-    described = results.manifest.get("reward_models", {}).get(model)
-    return results.find("precompute", described["statistics"]) if described else None
+    described = results.manifest.reward_models.get(model)
+    return results.find("precompute", described.statistics) if described else None
 
 
 def read_pairs(record: Record) -> HeldOutPairs | None:
@@ -110,8 +110,8 @@ def accuracy_cell(results: Results, model: str) -> TableCell:
 
 
 def _why(results: Results, model: str) -> str:
-    described = results.manifest.get("reward_models", {}).get(model) or {}
-    return NOT_STORED if described.get("statistics") else FAILED
+    described = results.manifest.reward_models.get(model)
+    return NOT_STORED if described and described.statistics else FAILED
 
 
 def trained_on_it(row: ResultRow) -> bool:
@@ -132,11 +132,11 @@ def reward_model_table(results: Results) -> Table:
         Heading("normalise", "normalised by"),
         *(Heading(f"bin {i}", f"bin {i}", "", 3, shown=False) for i in range(BINS)),
     )
-    section = results.manifest["config"].get("reward_model") or {}
-    existing = section.get("model") or {}
-    label = str(section.get("use") or existing.get("label") or existing.get("name") or "reward model")
+    section = results.manifest.config.reward_model
+    existing = section.model if section else None
+    label = (section and section.use) or (existing and existing.shown) or "reward model"
     rows, bins_said = [], []
-    for model in results.manifest["reward_models"]:
+    for model in results.manifest.reward_models:
         record = statistics_of(results, model)
         if record is None:
             cells = {heading.name: TableCell(status=_why(results, model)) for heading in headings[:7]}
@@ -151,7 +151,7 @@ def reward_model_table(results: Results) -> Table:
             cells |= _cells(pairs)
             _, bins = calibration(pairs)
             cells |= {f"bin {i}": TableCell(_bin(part)) for i, part in enumerate(bins)}
-            who = f"{model}: " if len(results.manifest["reward_models"]) > 1 else ""
+            who = f"{model}: " if len(results.manifest.reward_models) > 1 else ""
             bins_said.append(f"{who}{'; '.join(map(_bin, bins))}")
         rows.append(TableRow(label, model, cells))
     caption = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.report import captions
 from harness.report.absent import no_answers, of_all
@@ -12,10 +12,11 @@ from harness.report.table import Heading, Table, TableCell, TableRow
 from harness.report.training import no_training_at_all, step_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.report.columns import ComparedColumn
     from harness.report.results import ResultRow, Results
+    from harness.spec.results.run import RunMetric
 
 
 def summary_columns(columns: ComparedColumns) -> list[ComparedColumn]:
@@ -26,7 +27,7 @@ def summary_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     first, *others = results.decodings
     shown = [columns.headline(metric, name, first, label=name) for name in datasets]
     if others and results.datasets("in-data"):
-        other = next((name for name in others if results.manifest["decodings"][name]["temperature"] == 0), others[0])
+        other = next((name for name in others if results.manifest.decodings[name].temperature == 0), others[0])
         shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}"))
     return shown
 
@@ -56,7 +57,7 @@ def summary_table(columns: ComparedColumns) -> Table:
         *captions.data_lines(results, datasets),
         *captions.scale_lines(results),
     ]
-    title = f"At a glance: {shown[0].described['label']}"
+    title = f"At a glance: {shown[0].described.label}"
     return Table("summary", title, tuple(headings), tuple(rows), tuple(caption))
 
 
@@ -131,13 +132,13 @@ def decoding_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     results = columns.results
     metric = _first_metric(results)
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
-    described = next(column for column in metric["columns"] if column["name"] == metric["headline"])
-    group = described["label"]
+    described = next(column for column in metric.columns if column.name == metric.headline)
+    group = described.label
     return [columns.headline(metric, dataset, name, label=name, group=group) for name in results.decodings]
 
 
-def _first_metric(results: Results) -> Mapping[str, Any]:
-    return (results.metrics("score") or list(results.manifest["metrics"]))[0]
+def _first_metric(results: Results) -> RunMetric:
+    return (results.metrics("score") or list(results.manifest.metrics))[0]
 
 
 def _idle(column: ComparedColumn, columns: ComparedColumns) -> bool:

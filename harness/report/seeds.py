@@ -47,7 +47,7 @@ def seeds_table(columns: ComparedColumns) -> Table:
 
 def _headings(column: ComparedColumn, seeds: list[int]) -> list[Heading]:
     described, name = column.described, column.heading.name
-    group, digits, scale = str(described["label"]), described["digits"], described["scale"]
+    group, digits, scale = str(described.label), described.digits, described.scale
     labels = {f"{name}/mean": "mean", f"{name}/sd": "sd"} | {f"{name}/{seed}": f"seed {seed}" for seed in seeds}
     return [Heading(key, label, group, digits, scale) for key, label in labels.items()]
 

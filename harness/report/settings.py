@@ -48,13 +48,13 @@ def _cells(row: ResultRow, results: Results) -> dict[str, TableCell]:
     described = row.described
     cells: dict[str, TableCell] = {}
     if row.method:
-        cells["trials"] = TableCell(float(described["trials"]))
-    if chosen := described.get("chosen"):
+        cells["trials"] = TableCell(float(described.trials))
+    if chosen := described.chosen:
         cells["chosen"] = TableCell(settings_text(chosen))
-        cells["tuned_on"] = TableCell(str(described.get("tuned_on") or "–"))
-    if changed := described["options_set"]:
+        cells["tuned_on"] = TableCell(str(described.tuned_on or "–"))
+    if changed := described.options_set:
         cells["options"] = TableCell(settings_text(changed))
-    if recipe := described.get("recipe_set"):
+    if recipe := described.recipe_set:
         cells["recipe"] = TableCell(settings_text(recipe))
     if made_by := makers(results, row.label, row.method):
         cells["plugin"] = TableCell(made_by)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.report.results import Results
+    from harness.spec.benchmark import DataUse
     from harness.spec.results.train import TaughtRows
 
 
 def supervision_lines(results: Results) -> list[str]:
     """Say once for each supervised row, and for each model where that differs, what its training rows gave it."""
-    use = results.manifest["config"]["train"]
+    use = results.manifest.config.train
     said: dict[str, dict[str, list[str]]] = {}
     for row in results.rows:
         for record in row.training.values():
@@ -32,13 +31,13 @@ def supervision_lines(results: Results) -> list[str]:
     return lines
 
 
-def taught(counts: TaughtRows, use: Mapping[str, Any]) -> str:
+def taught(counts: TaughtRows, use: DataUse) -> str:
     """Return what the counts of a training summary say, given how the file uses the training data."""
     completions = "the demonstrations"
-    if use.get("kind") == "unpaired_preferences":
+    if use.kind == "unpaired_preferences":
         completions = "the desirable completions"
-    elif use.get("train_on_reference") and use.get("kind") == "references":
-        completions = f"reference {use['train_on_reference']}"
+    elif use.train_on_reference and use.kind == "references":
+        completions = f"reference {use.train_on_reference}"
     parts = []
     if counts.completion:
         parts.append(f"{completions} of {_count(counts.completion, 'row')}")

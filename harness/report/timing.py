@@ -27,8 +27,8 @@ SIZES = (
 
 def warmup_steps(results: Results) -> int:
     """Return how many first steps of each row's own training are left out; 0 where training is not what is timed."""
-    timing = results.manifest["config"].get("timing")
-    return int(timing["warmup_steps"]) if timing else 0
+    timing = results.manifest.config.timing
+    return timing.warmup_steps if timing else 0
 
 
 def measured(record: Record, warmup: int) -> TrainSummary:
@@ -97,11 +97,11 @@ def lines(results: Results) -> list[str]:
 
 def _starts(results: Results) -> list[str]:
     """Say whether all rows of a model and seed start from one checkpoint."""
-    starts: dict[tuple[str, str], dict[str, list[str]]] = {}
+    starts: dict[tuple[str, int], dict[str, list[str]]] = {}
     for row in results.rows:
-        for seed, described in row.described["seeds"].items():
+        for seed, described in row.described.seeds.items():
             if row.kind != "base":
-                start = str(([None, *described["train"]])[-2])
+                start = str(([None, *described.train])[-2])
                 starts.setdefault((row.model, seed), {}).setdefault(start, []).append(row.label)
     if all(len(rows) == 1 for rows in starts.values()):
         return ["All rows of a model start from the same checkpoint."]
@@ -110,7 +110,7 @@ def _starts(results: Results) -> list[str]:
 
 
 def _pairs(results: Results) -> list[str]:
-    if not results.manifest["config"]["train"].get("pair_with"):
+    if not results.manifest.config.train.pair_with:
         return []
     return [
         (

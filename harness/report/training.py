@@ -32,7 +32,7 @@ def inactive_mark(row: ResultRow) -> tuple[str, ...]:
 
 def _moved(row: ResultRow, record: Record) -> bool:
     active = record.read(TrainSummary).active
-    shared = row.described.get("shared_terms", ())
+    shared = row.described.shared_terms
     own = {name: moved for name, moved in active.items() if name not in shared}
     return any((own or active).values())
 
@@ -50,7 +50,7 @@ def step_seconds(row: ResultRow) -> float | None:
 
 def timing_table(results: Results) -> Table:
     """Seconds a step by phase, tokens, memory and models, from the stage in which the method was active."""
-    timed = bool(results.manifest["config"].get("timing"))
+    timed = bool(results.manifest.config.timing)
     headings = (
         Heading("total", "s/step", "", 3),
         Heading("quartiles", "quartiles"),
@@ -184,7 +184,7 @@ def signal_table(results: Results) -> Table:
         logs = [list(record.lines(TrainStep)) for _, record in sorted(row.training.items())]
         cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if logs:
-            cells = _signal_cells(logs, row.described.get("shared_terms", ()))
+            cells = _signal_cells(logs, row.described.shared_terms)
         rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = (
         (

@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
 
 def claimed(results: Results) -> bool:
     """Return whether any claim is about a benchmark of this name."""
-    return bool(claims_for(results.manifest["benchmark"]))
+    return bool(claims_for(results.manifest.benchmark))
 
 
 def claims_table(results: Results) -> Table:
@@ -120,7 +120,7 @@ def across(root: Path, folders: Sequence[Path]) -> list[Verdict]:
     for folder in folders:
         results = load_results(root if folder.is_relative_to(root) else folder.parent.parent, folder)
         manifest = results.manifest
-        by_benchmark.setdefault(manifest["benchmark"], []).append((f"{manifest['benchmark']}/{folder.name}", results))
+        by_benchmark.setdefault(manifest.benchmark, []).append((f"{manifest.benchmark}/{folder.name}", results))
     listed = []
     for claim in read_claims():
         runs = [run for name in claim.benchmarks for run in by_benchmark.get(name, ())]

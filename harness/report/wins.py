@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.report.columns import ComparedColumn
     from harness.report.results import CellData, ResultRow, Results
     from harness.report.statistics import Array, Pair
+    from harness.spec.results.run import RunMetric
 
 NULL = "(null answer)"
 CONSISTENT, FIRST, LENGTH = "consistent:", "first:", "margin_length:"
@@ -31,7 +32,7 @@ CONSISTENT, FIRST, LENGTH = "consistent:", "first:", "margin_length:"
 class Against(NamedTuple):
     """One judge's verdicts on one data set against one opponent."""
 
-    metric: Mapping[str, Any]
+    metric: RunMetric
     dataset: str
     opponent: str
     column: ComparedColumn
@@ -42,7 +43,7 @@ class Against(NamedTuple):
 
 def judged(results: Results) -> bool:
     """Return whether any metric of the run is a judge."""
-    return bool(results.metrics("judge")) and bool(results.manifest["datasets"]) and bool(results.decodings)
+    return bool(results.metrics("judge")) and bool(results.manifest.datasets) and bool(results.decodings)
 
 
 def win_table(columns: ComparedColumns) -> Table:
@@ -101,7 +102,7 @@ def _listed(columns: ComparedColumns, decoding: str) -> list[Against]:
                 if column.place.corpus or not column.place.column.startswith(WIN):
                     continue
                 opponent = column.place.column.removeprefix(WIN)
-                by = f"{metric['use']} " if several else ""
+                by = f"{metric.use} " if several else ""
                 listed.append(Against(metric, dataset, opponent, column, f"{dataset}/{by}{opponent}"))
     return listed
 
@@ -131,7 +132,7 @@ def _nearby(columns: ComparedColumns, dataset: str, decoding: str) -> list[Compa
 
 
 def _cells(columns: ComparedColumns, row: ResultRow, against: Against, decoding: str) -> dict[str, TableCell]:
-    name, use = against.name, against.metric["use"]
+    name, use = against.name, against.metric.use
     if row.label == against.opponent:
         return {f"{name}/win": TableCell(status="itself")}
     data = row.cells.get((against.dataset, decoding))
@@ -176,7 +177,7 @@ def _null_row(
     for against in listed:
         rows = [row for row in results.rows if row.model == model and row.label != against.opponent]
         place = (against.dataset, decoding)
-        use = against.metric["use"]
+        use = against.metric.use
         matrices = [_matrix(results, row.cells.get(place), use, EMPTY + against.opponent) for row in rows]
         # the same answer against the same opponent, whichever row it was judged beside: each verdict once
         null = _first_present([values for values in matrices if values is not None])
@@ -244,23 +245,23 @@ def _counts(results: Results, listed: Sequence[Against], decoding: str) -> list[
     datasets = list(dict.fromkeys(against.dataset for against in listed))
     for metric in results.metrics("judge"):
         said = []
-        for described in metric["corpus"]:
+        for described in metric.corpus:
             cells = [row.cells.get((dataset, decoding)) for row in results.rows for dataset in datasets]
-            numbers = [cell.corpus(metric["use"], described["name"]) for cell in cells if cell is not None]
+            numbers = [cell.corpus(metric.use, described.name) for cell in cells if cell is not None]
             if any(part.size for part in numbers):
-                total = sum(float(part.sum()) for part in numbers) * described["scale"]
-                said.append(f"{described['label']} {total:.{described['digits']}f}")
+                total = sum(float(part.sum()) for part in numbers) * described.scale
+                said.append(f"{described.label} {total:.{described.digits}f}")
         if said:
-            lines.append(f"Of all rows and seeds, {metric['use']}: {', '.join(said)}.")
+            lines.append(f"Of all rows and seeds, {metric.use}: {', '.join(said)}.")
     return lines
 
 
 def _depends(results: Results, model: str) -> set[str]:
     """Return the rows whose win rates a reward model had a part in: as their judge, or as what they were trained on."""
-    if not results.manifest.get("reward_models"):
+    if not results.manifest.reward_models:
         return set()
     rows = [row for row in results.rows if row.model == model]
-    if any("reward_model" in metric.get("needs", ()) for metric in results.metrics("judge")):
+    if any("reward_model" in metric.needs for metric in results.metrics("judge")):
         return {row.label for row in rows}
     return {row.label for row in rows if trained_on_it(row)}
 
@@ -268,7 +269,7 @@ def _depends(results: Results, model: str) -> set[str]:
 def _depends_lines(results: Results, depends: Mapping[str, set[str]]) -> list[str]:
     if not any(depends.values()):
         return []
-    judge = any("reward_model" in metric.get("needs", ()) for metric in results.metrics("judge"))
+    judge = any("reward_model" in metric.needs for metric in results.metrics("judge"))
     if judge:
         return [
             (
@@ -284,7 +285,7 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
     results = columns.results
     decoding = results.decodings[0]
     listed = _listed(columns, decoding)
-    places = dict.fromkeys((against.metric["use"], against.dataset) for against in listed)
+    places = dict.fromkeys((against.metric.use, against.dataset) for against in listed)
     headings, lines = [], []
     cells: dict[tuple[str, str], dict[str, TableCell]] = {}
     several = len(results.metrics("judge")) > 1
@@ -294,7 +295,7 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
         for model in results.models:
             games: dict[Pair, Array] = {}
             for against in listed:
-                if (against.metric["use"], against.dataset) != (use, dataset):
+                if (against.metric.use, against.dataset) != (use, dataset):
                     continue
                 for row in results.rows:
                     wins = _matrix(results, row.cells.get((dataset, decoding)), use, WIN + against.opponent)

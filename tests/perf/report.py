@@ -41,7 +41,7 @@ from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import Scoring
 from harness.spec.stages.train import TrainConfig
-from harness.store.files import dump, replace_text
+from harness.store.files import dump, replace_text, seal
 from harness.store.identity import digest
 from harness.store.stages import Store
 
@@ -217,7 +217,7 @@ def finished(stages: int, examples: int, folder: Path | None = None) -> Iterator
         plan = finish(benchmark, plan, registry, store)
         tables = results_folder(store.root, benchmark)
         manifest = make_manifest(benchmark, registry, store, Outcome(plan))
-        replace_text(tables / "manifest.json", dump(manifest))
+        replace_text(tables / "manifest.json", dump(seal(manifest.to_json())))
         yield store.root, tables.relative_to(store.root).as_posix(), scores(plan)
 
 

@@ -65,7 +65,7 @@ def first_steps(results: Results, count: int = 20) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(1800)
 def test_every_cell_has_a_number(folder: Path, results: Results) -> None:
-    assert results.manifest["failures"] == []
+    assert results.manifest.failures == ()
     leaderboard = json.loads((folder / "dolly" / "quick" / "leaderboard.json").read_text())
     assert {"scores", "cross-dataset", "fluency", "decoding", "timing", "signal"} <= set(leaderboard["tables"])
     cells = [cell for row in leaderboard["tables"]["scores"]["rows"] for cell in row["cells"].values()]
@@ -78,11 +78,11 @@ def test_the_base_model_knows_nothing(results: Results) -> None:
 
 def test_supervised_training_leaves_room_and_is_far_from_nothing(folder: Path, results: Results) -> None:
     """Sampled answers reach 35 to 75 % of what a second reference for the same prompt reaches."""
-    (label,) = [data for data in results.manifest["datasets"] if data["label"] == IN_DATA and data["role"] != "train"]
+    (label,) = [data for data in results.manifest.datasets if data.label == IN_DATA and data.role != "train"]
     rows = [
         json.loads(line)
         for path in (folder / "store" / "prepare").glob("*/rows.jsonl")
-        if json.loads((path.parent / "provenance.json").read_text())["content"] == label["sha256"]
+        if json.loads((path.parent / "provenance.json").read_text())["content"] == label.sha256
         for line in path.read_text().splitlines()
     ]
     scorer = RougeScorer(["rougeL"], use_stemmer=True)

@@ -51,7 +51,7 @@ def first_steps(results: Results, count: int = 20) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(1800)
 def test_the_supervised_model_has_learned_much_and_not_all(results: Results) -> None:
-    assert results.manifest["failures"] == []
+    assert results.manifest.failures == ()
     assert rouge(only(results, "base")) < 0.10
     assert 0.25 <= rouge(only(results, "start")) <= 0.75
 

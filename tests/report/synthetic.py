@@ -280,7 +280,8 @@ class Run:
             for label, role in self.datasets.items()
         ]
         uses: list[dict[str, Any]] = [
-            {"label": label, "dataset": "tales", "options": {}, "path": None} for label in self.datasets
+            {"label": label, "dataset": "tales", "split": "test", "options": {}, "path": None}
+            for label in self.datasets
         ]
         models = [{"name": name, "label": name, "path": None, "revision": None, "config": None} for name in self.models]
         return {
@@ -290,10 +291,18 @@ class Run:
             "profile": "quick",
             "harness": "0.1.0",
             "config": {
+                "benchmark": "small",
+                "profile": "quick",
+                "template": {"text": "{prompt}"},
+                "recipe": {},
+                "decoding": dict(self.decodings),
+                "metrics": [{"use": metric["use"], "options": metric["options"]} for metric in self.metrics],
                 "seeds": list(self.seeds),
                 "models": models,
-                "methods": [{"label": row, "use": row.partition("[")[0]} for row in self.rows if row != "base"],
-                "train": {"dataset": "tales", "options": {}, "path": None},
+                "methods": [
+                    {"label": row, "use": row.partition("[")[0], "recipe": {}} for row in self.rows if row != "base"
+                ],
+                "train": {"dataset": "tales", "split": "train", "options": {}, "path": None},
                 "evaluate": uses,
                 "sources": {},
             },

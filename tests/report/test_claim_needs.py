@@ -14,7 +14,7 @@ from report.synthetic import METRICS, ROUGE_L, Place, Run, step
 
 from harness.report.claims import Claim, Finding, verdict
 from harness.report.claims.needs import Value, needs_of, without
-from harness.report.results import Scored, load_results
+from harness.report.results import Scored, load_results, read_manifest
 from harness.store.files import dump, replace_text, seal
 from harness.store.stages import Store
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.report.results import Results
+    from harness.spec.results.run import RunRow
 
 BOTH = ("rouge.rougeL", "gleu.gleu")
 ABOVE = Claim("c", "A is above B and C", "Table 9", ("small",), "above", "eso", ("sft", "drl"), BOTH)
@@ -80,7 +81,7 @@ def test_everything_that_is_there_is_enough(whole: Run, claim: Claim) -> None:
 
 def test_what_is_needed_is_a_closed_list(whole: Run) -> None:
     folder = whole.write()
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = read_manifest(folder)
     needs = needs_of(ABOVE, manifest)
     assert needs.models == MODELS
     assert needs.rows == dict.fromkeys(MODELS, ("eso[4]", "sft", "drl"))
@@ -161,8 +162,8 @@ class TestARivalWithoutAValue:
         )
 
 
-def generated(described: Mapping[str, Any], seed: int, dataset: str) -> str:
-    return str(described["seeds"][str(seed)]["evaluations"][dataset]["t1"]["generate"])
+def generated(described: RunRow, seed: int, dataset: str) -> str:
+    return str(described.seeds[seed].evaluations[dataset]["t1"].generate)
 
 
 class TestARunWithoutAPart:
@@ -444,7 +445,7 @@ def test_no_claim_is_supported_by_a_run_of_which_a_part_is_missing(whole: Run) -
             seen[claim.kind, lacks] = seen.get((claim.kind, lacks), 0) + 1
             finding = verdict(claim, results)
             expected = {"undecided"} if lacks else {"supported"}
-            if claim.columns and not results.manifest["metrics"]:
+            if claim.columns and not results.manifest.metrics:
                 expected = {"not run"}
             assert finding.word in expected, (number, claim.name, finding.because, sorted(gone & about(claim))[:3])
             if finding.word == "undecided":

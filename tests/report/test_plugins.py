@@ -6,17 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.report.plugins import makers, plugin_lines
+from harness.spec.results.run import Maker
 
 
-def plugin(kind: str, name: str, distribution: str, version: str, *rows: str, editable: bool = False) -> dict[str, Any]:
-    return {
-        "kind": kind, "name": name, "distribution": distribution, "version": version, "editable": editable,
-        "rows": list(rows),
-    }  # fmt: skip
+def plugin(kind: str, name: str, distribution: str, version: str, *rows: str, editable: bool = False) -> Maker:
+    told: Any = {"kind": kind, "name": name, "distribution": distribution, "version": version}
+    return Maker(**told, editable=editable, rows=rows)
 
 
-def results(*plugins: dict[str, Any]) -> Any:
-    return SimpleNamespace(manifest={"plugins": list(plugins)})
+def results(*plugins: Maker) -> Any:
+    return SimpleNamespace(manifest=SimpleNamespace(plugins=plugins))
 
 
 OWN = [
@@ -27,7 +26,7 @@ OWN = [
 
 def test_the_harness_itself_is_named_once() -> None:
     assert plugin_lines(results(*OWN)) == ["Plugins: posttune-harness 0.1.0."]
-    assert plugin_lines(SimpleNamespace(manifest={})) == []  # type: ignore[arg-type]  # of a run that did not say
+    assert plugin_lines(results()) == []  # of a run that did not say
 
 
 def test_others_are_named_with_their_rows() -> None:

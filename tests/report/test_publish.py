@@ -78,12 +78,13 @@ def test_what_was_really_used_is_still_named(private: Run) -> None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["config"]["sources"] == {"dolly": "dolly.jsonl", "other": "name"}
     assert manifest["rows"][2]["seeds"]["1"]["failed"] == "failed"
-    assert manifest["failures"] == [{"stage": "gpt2-7m/eso/seed 1", "because_of": None}]
+    assert manifest["failures"] == [{"stage": "gpt2-7m/eso/seed 1", "message": None, "because_of": None}]
 
 
 def test_the_published_manifest_is_whole(private: Run) -> None:
     folder = publish(private.root, private.write())
-    assert is_whole(read_manifest(folder))
+    assert is_whole(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    assert read_manifest(folder).benchmark == "small"
 
 
 def test_numbers_are_those_of_the_run(run: Run) -> None:

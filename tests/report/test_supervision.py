@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.report.supervision import taught
+from harness.spec.benchmark import DataUse
 from harness.spec.results.train import TaughtRows
 
 NONE = {"completion": 0, "chosen": 0, "undesirable": 0, "without": 0}
@@ -31,4 +32,5 @@ NONE = {"completion": 0, "chosen": 0, "undesirable": 0, "without": 0}
     ],
 )
 def test_each_kind_has_its_words(counts: dict[str, int], use: dict[str, Any], says: str) -> None:
-    assert taught(TaughtRows(**{**NONE, **counts}), use) == says
+    data = DataUse(dataset="tales", split="train", **use)
+    assert taught(TaughtRows(**{**NONE, **counts}), data) == says

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from harness.report.statistics import LEVEL, Interval
 from harness.spec.results.train import TrainStep, TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from harness.api import Column
     from harness.report.claims.catalogue import Claim
     from harness.report.claims.needs import Member, Needs
     from harness.report.results import ResultRow, Results
@@ -42,13 +43,13 @@ class Spot(NamedTuple):
     column: str
     dataset: str
     decoding: str
-    described: Mapping[str, Any]
+    described: Column
     sign: int
 
     @property
     def text(self) -> str:
         """What a sentence calls it."""
-        return f"{self.dataset} {self.described['label']}"
+        return f"{self.dataset} {self.described.label}"
 
 
 def above(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
@@ -100,7 +101,7 @@ def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
     The interval is a bootstrap over steps, each method's by themselves: what another machine would show is not in it.
     One that points the other way is corrected for all places, since any of them would contradict.
     """
-    warm = int((results.manifest["config"].get("timing") or {}).get("warmup_steps", 0))
+    warm = results.manifest.config.timing.warmup_steps if results.manifest.config.timing else 0
     cells, reasons = [], []
     pairs = list(itertools.pairwise(claim.order))
     for model in needs.models:
@@ -162,7 +163,7 @@ def _spots(claim: Claim, needs: Needs, results: Results) -> list[Spot]:
         if described is None:
             continue
         use, _, column = name.partition(".")
-        less = claim.better == "less" or (not claim.better and described["higher_is_better"] is False)
+        less = claim.better == "less" or (not claim.better and described.higher_is_better is False)
         spots += [
             Spot(use, column, dataset, needs.decoding, described, -1 if less else 1) for dataset in needs.datasets
         ]
@@ -201,8 +202,8 @@ def _measured(where: str, spot: Spot, results: Results, row: ResultRow, other: R
     ends = bounds(described)
     reach = None if ends is None else (ends[0] - ends[1], ends[1] - ends[0])
     binary = bool(np.isin(np.stack([ours, theirs])[:, ~np.isnan(apart)], (0.0, 1.0)).all())
-    unit = described["unit"]
-    return [Measured(where, apart, described["scale"], described["digits"], unit, size, groups, reach, binary)]
+    unit = described.unit
+    return [Measured(where, apart, described.scale, described.digits, unit, size, groups, reach, binary)]
 
 
 def _ids(spot: Spot, row: ResultRow) -> list[str]:

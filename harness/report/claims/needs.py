@@ -16,8 +16,10 @@ from harness.report.results import FAILED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from harness.api import Column
     from harness.report.claims.catalogue import Claim
     from harness.report.results import ResultRow, Results
+    from harness.spec.results.run import RunManifest
 
 #: So many places without a value are named; of the others a count says enough.
 _NAMED: Final = 3
@@ -75,19 +77,19 @@ def methods_of(claim: Claim) -> list[str]:
     return list(dict.fromkeys([*([claim.row] if claim.row else []), *claim.others, *claim.order, *claim.held]))
 
 
-def entries(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def entries(manifest: RunManifest) -> list[tuple[str, str]]:
     """Return label and method of every row that the run's file names, in its order."""
-    listed = [(entry["label"], entry["use"]) for entry in manifest["config"].get("methods", ())]
-    rows = [(row["label"], row["method"]) for row in manifest["rows"] if row["method"]]
+    listed = [(entry.label, entry.use) for entry in manifest.config.methods]
+    rows = [(row.label, row.method) for row in manifest.rows if row.method]
     return list(dict.fromkeys([*listed, *rows]))
 
 
-def label_of(method: str, manifest: Mapping[str, Any]) -> str | None:
+def label_of(method: str, manifest: RunManifest) -> str | None:
     """Return the row that represents a method: the first of the file that uses it."""
     return next((label for label, use in entries(manifest) if use == method), None)
 
 
-def not_run(claim: Claim, manifest: Mapping[str, Any]) -> str:
+def not_run(claim: Claim, manifest: RunManifest) -> str:
     """Return why a run, by its file, has nothing of what a claim is about; empty where it has."""
     there = {method for _, method in entries(manifest)}
     absent = [method for method in methods_of(claim) if method not in there]
@@ -96,7 +98,7 @@ def not_run(claim: Claim, manifest: Mapping[str, Any]) -> str:
     if absent and not claim.row:
         return "the run does not have all of these methods"
     if claim.columns:
-        if not (manifest["config"]["evaluate"] and manifest["decodings"] and manifest["metrics"]):
+        if not (manifest.config.evaluate and manifest.decodings and manifest.metrics):
             return "the run scores no answers"
         if all(described_column(column, manifest) is None for column in claim.columns):
             return f"the run does not measure {' or '.join(claim.columns)}"
@@ -106,13 +108,13 @@ def not_run(claim: Claim, manifest: Mapping[str, Any]) -> str:
     return ""
 
 
-def _models(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(model["label"] or model["name"]) for model in manifest["config"]["models"]))
+def _models(manifest: RunManifest) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(str(model.label or model.name) for model in manifest.config.models))
 
 
-def needs_of(claim: Claim, manifest: Mapping[str, Any]) -> Needs:
+def needs_of(claim: Claim, manifest: RunManifest) -> Needs:
     """Return what a claim is about in a run, by the run's manifest alone."""
-    config = manifest["config"]
+    config = manifest.config
     models = _models(manifest)
     if claim.option:
         labels = [label for label, use in entries(manifest) if use == claim.row]
@@ -120,26 +122,26 @@ def needs_of(claim: Claim, manifest: Mapping[str, Any]) -> Needs:
     else:
         # a method that the file has no row of is named as such
         rows = dict.fromkeys(models, tuple(label_of(method, manifest) or method for method in methods_of(claim)))
-    evaluated = tuple(dict.fromkeys(str(use["label"] or use["dataset"]) for use in config["evaluate"]))
+    evaluated = tuple(dict.fromkeys(str(use.label or use.dataset) for use in config.evaluate))
     return Needs(
         models,
         rows,
-        tuple(int(seed) for seed in config["seeds"]),
+        tuple(int(seed) for seed in config.seeds),
         evaluated if claim.columns else (),
         claim.columns,
-        next(iter(manifest["decodings"]), "") if claim.columns else "",
+        next(iter(manifest.decodings), "") if claim.columns else "",
     )
 
 
-def _along(claim: Claim, manifest: Mapping[str, Any], model: str, labels: Sequence[str]) -> Iterator[str]:
+def _along(claim: Claim, manifest: RunManifest, model: str, labels: Sequence[str]) -> Iterator[str]:
     """Give the rows of a model that belong to a family, and those of the file of which the model has none at all."""
-    there = {row["label"] for row in manifest["rows"] if row["model"] == model}
+    there = {row.label for row in manifest.rows if row.model == model}
     for family in families(claim, manifest, model):
         yield from (label for _, label in family)
     yield from (label for label in labels if label not in there)
 
 
-def families(claim: Claim, manifest: Mapping[str, Any], model: str) -> list[list[Member]]:
+def families(claim: Claim, manifest: RunManifest, model: str) -> list[list[Member]]:
     """Return the rows of a claim's method that differ in its option alone, by the option's value, smallest first.
 
     Of a list its length counts. Options, recipe, reward weights, active epochs, start, preset and what was tuned are
@@ -147,12 +149,12 @@ def families(claim: Claim, manifest: Mapping[str, Any], model: str) -> list[list
     family has a row where the peak is claimed to be.
     """
     by_options: dict[str, list[Member]] = defaultdict(list)
-    for row in manifest["rows"]:
-        options = dict(row["options"])
+    for row in manifest.rows:
+        options = dict(row.options)
         size = _size(options.pop(claim.option, None))
-        if row["method"] == claim.row and row["model"] == model and size is not None:
-            same = {name: value for name, value in row.items() if name not in _OWN}
-            by_options[repr(_sorted([options, same]))].append(Member(size, row["label"]))
+        if row.method == claim.row and row.model == model and size is not None:
+            same = row.model_dump(exclude=set(_OWN))
+            by_options[repr(_sorted([options, same]))].append(Member(size, row.label))
     kept = [sorted(family) for family in by_options.values() if len({value for value, _ in family}) > 1]
     return [family for family in kept if claim.kind != "peak" or any(value == claim.at for value, _ in family)]
 
@@ -202,21 +204,21 @@ def find_row(results: Results, model: str, label: str) -> ResultRow | None:
     return next((row for row in results.rows if row.model == model and row.label == label), None)
 
 
-def described_column(column: str, manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def described_column(column: str, manifest: RunManifest) -> Column | None:
     """Return what the manifest says of METRIC.COLUMN; None where the run does not measure it."""
     metric, _, name = column.partition(".")
-    described_columns = (c for use in manifest["metrics"] if use["use"] == metric for c in use["columns"])
-    return next((described for described in described_columns if described["name"] == name), None)
+    described_columns = (c for use in manifest.metrics if use.use == metric for c in use.columns)
+    return next((described for described in described_columns if described.name == name), None)
 
 
-def _grouped(lacks: Mapping[Value, str], needs: Needs, manifest: Mapping[str, Any]) -> list[str]:
+def _grouped(lacks: Mapping[Value, str], needs: Needs, manifest: RunManifest) -> list[str]:
     """Say each lack once: a row of which nothing is there without its columns, seeds of one reason together."""
     by_seed: dict[tuple[str, str, int], dict[str, str]] = defaultdict(dict)
     for value, reason in lacks.items():
         where = ""
         if value.column:
             described = described_column(value.column, manifest)
-            where = f" on {value.dataset} {described['label'] if described else value.column}"
+            where = f" on {value.dataset} {described.label if described else value.column}"
         by_seed[value.model, value.row, value.seed][where] = reason
     measured = [column for column in needs.columns if described_column(column, manifest) is not None]
     whole = max(len(needs.datasets) * len(measured), 1)
