@@ -68,7 +68,7 @@ def _positions(model: Stage, store: Store, known: dict[str, int | None]) -> int 
         if model.done and model.id:
             try:
                 known[model.key] = store.open(model.kind, model.id).read(PreparedModel).positions
-            except CorruptError:  # it is made anew, and asked then
+            except CorruptError:  # it is rebuilt, and asked then
                 del known[model.key]
                 return None
     return known[model.key]
@@ -84,7 +84,7 @@ def ways(stages: Iterable[Stage], store: Store) -> dict[str, str]:
         for model, _, answer in _asked(stage):
             if answer is not None and model.label not in found:
                 known = ""
-                with suppress(CorruptError):  # it is made anew
+                with suppress(CorruptError):  # it is rebuilt
                     known = store.open(model.kind, model.id).read(PreparedModel).way if model.done and model.id else ""
                 found[model.label] = known or "its way is known once it is prepared"
     return found

@@ -21,7 +21,7 @@ MEANINGLESS: Final[Sequence[tuple[str, str]]] = (
     (r"generation flags? (is|are) not valid", "decoding is set by the benchmark file"),
     (r"Setting `?pad_token_id`? to `?eos_token_id`?", "padding is masked"),
     (r"Token indices sequence length is longer than", "what is too long is cut or left out, and counted"),
-    (r"LOAD REPORT", "weights that are missing are an error, those that are not used a warning of our own"),
+    (r"LOAD REPORT", "weights that are missing are an error, those that are not used a custom warning"),
     (r"Using a slow image processor|PyTorch was not found", "about what is not used here"),
     (r"torch_dtype` is deprecated", "about transformers' own files"),
     (r"is not deterministic|does not have a deterministic implementation", "the fingerprint says the device"),

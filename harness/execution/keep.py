@@ -23,7 +23,7 @@ _MAY_LACK = frozenset({"train", "precompute"})
 def required(plan: Plan, store: Store, again: Collection[str] = ()) -> list[Stage]:
     """Return the stages to make, parents first; those whose keys are in ``again`` though they are done.
 
-    A finished stage whose weights, moments or stored log-probs were let go is made again only where a stage to make
+    A finished stage whose weights, moments or stored log-probs were pruned is made again only where a stage to make
     reads them.
     """
     wanted: dict[str, Stage] = {}
@@ -66,11 +66,11 @@ def made_before(plan: Plan, needed: Iterable[Stage], store: Store) -> dict[str, 
             if current is not None and current.done and current.key not in found:
                 lacking = [part for part in _reads(stage, name) if not _holds(current, (part,), store)]
                 if lacking:
-                    found[current.key] = f"{' and '.join(lacking)} had been let go, and {stage.label} needs it"
+                    found[current.key] = f"{' and '.join(lacking)} had been pruned, and {stage.label} needs it"
     return found
 
 
-def set_damaged_aside(plan: Plan, store: Store) -> dict[str, Damage]:
+def quarantine_damaged(plan: Plan, store: Store) -> dict[str, Damage]:
     """Check every file of every finished stage, and move the damaged ones out of the way; return them by key."""
     found = dict(plan.damaged)
     for stage in plan.stages.values():
@@ -82,29 +82,29 @@ def set_damaged_aside(plan: Plan, store: Store) -> dict[str, Damage]:
             if damage is not None:
                 found[stage.key] = damage
     for damage in found.values():
-        move_aside(damage, store)
+        quarantine(damage, store)
     return found
 
 
-def move_aside(damage: Damage, store: Store) -> None:
+def quarantine(damage: Damage, store: Store) -> None:
     """Move a damaged stage out of the way, unless it is gone or whole again.
 
     Raises:
         StorageError: the operating system does not let it be moved.
     """
-    if store.set_aside(damage) is not None:
+    if store.quarantine(damage) is not None:
         return
     found = store.look(damage.kind, damage.id)
     if isinstance(found, Damage) or (found is not None and any(known.spoils for known in found.damages())):
         raise StorageError(
-            f"a damaged stage cannot be moved aside: {damage}",
+            f"a damaged stage cannot be quarantined: {damage}",
             where=str(damage.folder),
             hint="it needs permission to write there, or another --results DIR",
         )
 
 
 def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
-    """Let go of what ``recipe.keep`` does not ask for, once every stage is done.
+    """Prune what ``recipe.keep`` does not ask for, once every stage is done.
 
     ``all`` keeps everything. ``final`` keeps the checkpoints that rows end with, those at which methods start (with
     their optimiser, so that another method can start there too) and reward models. ``none`` keeps no weights and no
@@ -129,4 +129,4 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
         elif stage.key not in starts:
             gone = (OPTIMIZER, MODULES)
         if gone:
-            store.let_go(stage.kind, stage.id, gone)
+            store.prune(stage.kind, stage.id, gone)

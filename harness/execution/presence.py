@@ -1,4 +1,4 @@
-"""Which other runs use a store at this moment: while there are any, nothing is let go that they may still need."""
+"""Which other runs use a store at this moment: while there are any, nothing is pruned that they may still need."""
 
 from __future__ import annotations
 

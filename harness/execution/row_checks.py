@@ -81,7 +81,7 @@ def check_groups(record: Record, name: str) -> None:
 
 
 def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str = "training") -> None:
-    """Refuse a benchmark whose evaluation prompts stand in its training rows, or in those that settings are chosen on.
+    """Refuse a benchmark whose evaluation prompts are in its training rows, or in those that settings are chosen on.
 
     Raises:
         InputError: naming the data sets, how many prompts overlap and the first of them.
@@ -92,7 +92,7 @@ def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str
         if shared:
             first, second = shared[0]
             raise InputError(
-                f"{len(shared)} prompts of {label!r} stand in the {role} rows too",
+                f"{len(shared)} prompts of {label!r} are in the {role} rows too",
                 got=f"{role} row {first} = {label} row {second}",
                 expected="no prompt in both (case and white space folded)",
                 hint="take them out of one of the two; scores on prompts that were trained or chosen on mean nothing",

@@ -11,7 +11,7 @@ from harness.execution.columns import DataColumns
 from harness.execution.concerned import rows_of, without_result
 from harness.execution.contexts import check_contexts
 from harness.execution.interrupt import EARLY, Interrupted
-from harness.execution.keep import made_before, move_aside, prune, required
+from harness.execution.keep import made_before, prune, quarantine, required
 from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 #: Which kinds go first when several stages are ready: what others wait for.
 _PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
 
-#: How often a stage is tried again after a damaged file of a parent was found and the parent made anew.
+#: How often a stage is tried again after a damaged file of a parent was found and the parent rebuilt.
 _REPAIRS = 2
 
 #: Ends of a stage that its worker did not live to tell.
@@ -169,7 +169,7 @@ class _Runner:
     def _made_elsewhere(self, stage: Stage) -> bool:
         """Take over what another run on this store has made meanwhile."""
         record = self.store.find(stage.kind, stage.id or "") if stage.key not in self.again else None
-        if record is None or record.manifest.get("let_go"):
+        if record is None or record.manifest.get("pruned"):
             return False
         self.finished.add(stage.key)
         self.watcher.found(stage)
@@ -263,7 +263,7 @@ class _Runner:
             self.repairs[stage.key] = self.repairs.get(stage.key, 0) + 1
             self.watcher.repairing(stage, message)
             damage = event.body["damage"]
-            self._set_aside(Damage(folder=self.store.folder(damage["kind"], damage["id"]), **damage))
+            self._quarantine(Damage(folder=self.store.folder(damage["kind"], damage["id"]), **damage))
             self._replan()
             return
         if event.kind == "died" and stage.key not in self.deaths:  # killed from outside, perhaps for want of memory
@@ -323,13 +323,13 @@ class _Runner:
             self._clear_away()
 
     def _clear_away(self) -> None:
-        """Move the stages out of the way that the plan found damaged: what is made anew needs their places."""
+        """Move the stages out of the way that the plan found damaged: what is rebuilt needs their places."""
         for damage in self.plan.damaged.values():
-            move_aside(damage, self.store)
+            quarantine(damage, self.store)
 
-    def _set_aside(self, damage: Damage) -> None:
+    def _quarantine(self, damage: Damage) -> None:
         """Move a stage out of the way whose damage showed when it was read."""
-        move_aside(damage, self.store)
+        quarantine(damage, self.store)
         for stage in self.plan.stages.values():
             if (stage.kind, stage.id) == (damage.kind, damage.id):
                 self.rebuilt[stage.key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
@@ -363,7 +363,7 @@ class _Runner:
             self.overlap_checked = check_prepared(self.plan, self.store, self.benchmark, self.failures.keys())
         except CorruptError as error:
             self.watcher.repairing(self.plan.train, str(error))
-            self._set_aside(error.damage)
+            self._quarantine(error.damage)
             self._replan()
 
     def _fail(self, stage: Stage, message: str, exit_code: int, *, because_of: str | None = None) -> None:

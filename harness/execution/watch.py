@@ -184,12 +184,12 @@ class Lines:
 
     def repairing(self, stage: Stage, message: str) -> None:
         """Say what was damaged."""
-        self._insist(f"damaged, made anew for {_name(stage)}: {message}")
+        self._insist(f"damaged, rebuilt for {_name(stage)}: {message}")
 
     def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:  # as for lines
         """Say what is made again, and why."""
         say = self._insist if damaged else self._say
-        say(f"made anew: {_name(stage)}: {reason}")
+        say(f"rebuilt: {_name(stage)}: {reason}")
 
     def retrying(self, stage: Stage, message: str) -> None:
         """Say why a stage is tried once more."""

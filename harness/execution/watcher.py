@@ -39,10 +39,10 @@ class Watcher(Protocol):
         """Say that another run has made a stage meanwhile."""
 
     def repairing(self, stage: Stage, message: str) -> None:
-        """Say that a stage found damage, and that what is damaged will be made anew."""
+        """Say that a stage found damage, and that what is damaged will be rebuilt."""
 
     def rebuilding(self, stage: Stage, reason: str, *, damaged: bool) -> None:
-        """Say that a stage is made again which was made before, and why: it is damaged, or let go what is needed."""
+        """Say that a finished stage is rebuilt, and why: it is damaged, or files that are needed were pruned."""
 
     def retrying(self, stage: Stage, message: str) -> None:
         """Say that a stage's process died, and that the stage is tried once more."""

@@ -1,7 +1,7 @@
 """What a stage will cost, before it is done: tokens, seconds and disk, from sizes that need no loading.
 
 The estimate counts steps and tokens and assumes what each costs on one processor thread; it weighs stages against each
-other well enough for a time-left display, and is no measurement.
+other well enough for a time-left display, and is not a measurement.
 """
 
 from __future__ import annotations

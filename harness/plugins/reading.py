@@ -1,7 +1,7 @@
 """Columns of the data that a reward or a metric may read: what its registration declares, and nothing else.
 
 What is undeclared is handed over all the same, as something that is an error to read: a function that takes every
-column and looks at none of them is no mistake.
+column and looks at none of them is not a mistake.
 """
 
 from __future__ import annotations

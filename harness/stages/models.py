@@ -18,7 +18,7 @@ def model_source(model: Model, path: str | None) -> FolderSource | HubSource:
     """Return a digest of a local folder's content, or the hub's name and revision.
 
     Raises:
-        InputError: for a path that is no folder with a configuration and safetensors weights.
+        InputError: for a path that is not a folder with a configuration and safetensors weights.
     """
     if path is None:
         return HubSource(name=model.name, revision=model.revision)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from harness.text.encode import EncodedRow
 
 
-#: A column of our own: whether the text of a row was cut.
+#: A column added here: whether the text of a row was cut.
 _CUT = "cut"
 
 

@@ -25,7 +25,7 @@ def run_stage(request: StageRequest[AnyStageConfig], tell: Tell, warned: Sequenc
     ``warned`` may grow meanwhile; what it holds in the end is kept beside the result.
     """
     earlier = Store(request.results).find(request.kind, request.id)
-    if earlier is not None and not earlier.manifest.get("let_go") and not request.runtime.replace:
+    if earlier is not None and not earlier.manifest.get("pruned") and not request.runtime.replace:
         return earlier
     module = import_module(ENTRIES[request.config.kind])
     registry = installed(request.blocked)

@@ -122,12 +122,12 @@ def _score(
     if not isinstance(result, MetricResult):
         raise StageError("the metric gave no result", where=label, got=_kind(result), expected="a MetricResult")
     if not isinstance(result.signature, str):
-        raise StageError("the metric's signature is no text", where=label, got=_kind(result.signature))
+        raise StageError("the metric's signature is not a text", where=label, got=_kind(result.signature))
     for part, known in declared.items():
         columns = getattr(result, part)
         if not isinstance(columns, Mapping):
             expected = "a mapping from names of columns"
-            what = f"{part} of the metric's result is no mapping"
+            what = f"{part} of the metric's result is not a mapping"
             raise StageError(what, where=label, got=_kind(columns), expected=expected)
         for column in columns:
             if column not in known:
@@ -159,7 +159,7 @@ def _score(
 def _values(column: str, values: Any, samples: list[Sample], label: str) -> list[float | None]:
     """Return the values of a column, which may come in anything that has an order."""
     if isinstance(values, (str, bytes, Mapping, set, frozenset)) or not isinstance(values, Iterable):
-        what = f"column {column!r} of the metric is no list"
+        what = f"column {column!r} of the metric is not a list"
         raise StageError(what, where=label, got=_kind(values), expected="one value for each answer, in their order")
     listed = list(values)
     if len(listed) != len(samples):

@@ -67,7 +67,7 @@ def lend_policy(request: StageRequest[StageConfig], policy: Policy, loading: Loa
 
 
 def make_room(most: int = 0) -> None:
-    """Let go of all but the ``most`` models used last."""
+    """Forget all but the ``most`` models used last."""
     while len(_kept) > most:
         del _kept[next(iter(_kept))]
 

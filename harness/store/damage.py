@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 What: TypeAlias = Literal["missing", "size", "digest", "manifest", "unexpected", "unreadable"]
 
-_HINT = "harness run sets the stage aside and makes it anew"
+_HINT = "harness run quarantines the stage and rebuilds it"
 _KEPT = "no stage reads it: it may be removed"
 
 
@@ -51,7 +51,7 @@ class Damage:
 
 
 class CorruptError(StageError):
-    """A file of the store is not what its manifest says. A run sets the stage aside and makes it anew."""
+    """A file of the store is not what its manifest says. A run quarantines the stage and rebuilds it."""
 
     def __init__(self, damage: Damage) -> None:
         """Say which file it is."""

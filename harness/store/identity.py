@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def canonical(value: Any) -> bytes:
     """Return the one encoding of a JSON value: keys sorted, no spaces, ``1`` and ``1.0`` and ``true`` kept apart.
 
-    Lists and tuples are the same array. Text that is no valid Unicode (a lone surrogate) has an encoding of its own.
+    Lists and tuples are the same array. Text that is not valid Unicode (a lone surrogate) has an encoding of its own.
 
     Raises:
         ValueError: for NaN and infinities, which no identity may hold.
-        TypeError: for anything that is no JSON value, a key that is no text included: ``{1: x}`` would else be
+        TypeError: for anything that is not a JSON value, a key that is not a text included: ``{1: x}`` would else be
             ``{"1": x}``.
     """
     _refuse_other_keys(value)

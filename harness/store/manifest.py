@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 
 #: Version of the layout; a store of another version is refused, never guessed at.
-FORMAT = 2
+FORMAT = 3
 
 _DIGITS = 64
 
@@ -46,11 +46,11 @@ def read_manifest(folder: Path, kind: str, stage_id: str) -> dict[str, Any]:
     except IsADirectoryError:
         raise Unreadable("is a folder") from None
     except ValueError:
-        raise Unreadable("is no JSON") from None
+        raise Unreadable("is not JSON") from None
     except OSError as error:
         raise cannot_read(folder, error) from error
     if not isinstance(manifest, dict):
-        raise Unreadable("is no JSON object")
+        raise Unreadable("is not a JSON object")
     if manifest.get("format") != FORMAT and ("sha256" not in manifest or is_whole(manifest)):
         raise OtherFormat(
             "this stage was written in another format",
@@ -75,7 +75,7 @@ def cannot_read(folder: Path, error: OSError) -> MachineError:
 
 def files(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return sha256 and size of every file that is there, by its name below the stage's folder."""
-    gone = manifest.get("let_go", ())
+    gone = manifest.get("pruned", ())
     return {name: entry for name, entry in manifest["files"].items() if name not in gone}
 
 
@@ -89,7 +89,7 @@ def wrong_size(folder: Path, name: str, manifest: Mapping[str, Any]) -> tuple[Wh
     except OSError as error:
         raise cannot_read(folder, error) from error
     if not stat.S_ISREG(found.st_mode):
-        return "missing", "is no file"
+        return "missing", "is not a file"
     return None if found.st_size == expected else ("size", f"has {found.st_size:,} bytes; written were {expected:,}")
 
 
@@ -102,7 +102,7 @@ def _well_formed(manifest: Mapping[str, Any]) -> bool:
     named, listed = manifest.get("label"), manifest.get("files")
     if not isinstance(named, str) or not isinstance(listed, dict) or "config.json" not in listed:
         return False
-    for part in ("measured", "let_go"):
+    for part in ("measured", "pruned"):
         names = manifest.get(part, [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return False

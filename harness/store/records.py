@@ -67,7 +67,7 @@ class Record:
         """Return the path of a file, or of a folder of files, after checking its content.
 
         Raises:
-            StageError: the stage has no such file, or let it go.
+            StageError: the stage has no such file, or it was pruned.
             CorruptError: a file is not what was written.
         """
         below = self._below(name)
@@ -107,7 +107,7 @@ class Record:
         return read_jsonl(self.path(name))
 
     def digest(self, name: str) -> str:
-        """Return the sha256 of a file, as the manifest has it; also of one that was let go."""
+        """Return the sha256 of a file, as the manifest has it; also of one that was pruned."""
         return str(self.manifest["files"][name]["sha256"])
 
     def holds(self, name: str) -> bool:
@@ -130,7 +130,7 @@ class Record:
                     yield self.damage(name, "digest", _DIFFERS)
             except MachineError as error:
                 yield self.damage(name, "unreadable", error.what)
-        known = {MANIFEST, *self.manifest["files"]}  # what was let go may have been left by one who was killed
+        known = {MANIFEST, *self.manifest["files"]}  # what was pruned may have been left by one who was killed
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
             if not path.is_dir() and name not in known and not is_draft(name):
@@ -180,9 +180,9 @@ class Record:
                 current = read_manifest(self.folder, self.kind, self.id)
             except Unreadable as error:
                 raise CorruptError(self.damage(MANIFEST, "manifest", str(error))) from None
-            if current.get("let_go") != self.manifest.get("let_go"):
+            if current.get("pruned") != self.manifest.get("pruned"):
                 raise StageError(
-                    f"{name} was let go of, or given back, while it was read",
+                    f"{name} was pruned, or restored, while it was read",
                     where=str(self.folder),
                     hint="run again",
                 )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-#: Where plugins keep what is no stage.
+#: Where plugins keep what is not a stage.
 CACHE = "cache"
 
 
@@ -68,7 +68,7 @@ class Store:
             MachineError: the operating system does not let it be read.
         """
         found: Record | Damage | None = None
-        for _ in range(2):  # one that is just being replaced, or let go of, looks damaged once
+        for _ in range(2):  # one that is just being replaced, or pruned, looks damaged once
             found = self.described(kind, stage_id)
             if isinstance(found, Record):
                 found = found.wrong_size() or found
@@ -108,10 +108,10 @@ class Store:
             raise StageError(f"the store has no finished {kind} stage {stage_id[:12]}", where=str(self.base))
         return found
 
-    def set_aside(self, damage: Damage) -> Path | None:
-        """Move a damaged stage out of the way, so that it can be made anew; return where to.
+    def quarantine(self, damage: Damage) -> Path | None:
+        """Move a damaged stage out of the way, so that it can be rebuilt; return where to.
 
-        None where nothing was moved: it is whole again, as another run has made it anew meanwhile, or the operating
+        None where nothing was moved: it is whole again, as another run has rebuilt it meanwhile, or the operating
         system does not let it be moved.
         """
         found = self.look(damage.kind, damage.id)
@@ -223,21 +223,21 @@ class Store:
                 return Record(draft.kind, draft.id, draft.target, manifest)
             earlier = self.look(draft.kind, draft.id)
             if isinstance(earlier, Damage):
-                self.set_aside(earlier)
+                self.quarantine(earlier)
             elif earlier is not None and replace:
                 return _take_the_place(draft, earlier, manifest)
             elif earlier is not None:
                 try:
                     earlier.verify()
                 except CorruptError as error:
-                    self.set_aside(error.damage)
-                except StageError:  # files of it were let go meanwhile
+                    self.quarantine(error.damage)
+                except StageError:  # files of it were pruned meanwhile
                     continue
                 else:
                     return _join(draft, earlier, manifest, environment)
         raise MachineError("cannot put the finished stage into its place", where=str(draft.target))
 
-    def let_go(self, kind: str, stage_id: str, names: Iterable[str]) -> None:
+    def prune(self, kind: str, stage_id: str, names: Iterable[str]) -> None:
         """Remove files (or folders of files) of a finished stage, and say so in its manifest first."""
         record = self.find(kind, stage_id)
         if record is None:
@@ -247,9 +247,9 @@ class Store:
             for known in files(record.manifest)
             if any(known == name or known.startswith(f"{name}/") for name in names)
         ]
-        before = record.manifest.get("let_go", ())
+        before = record.manifest.get("pruned", ())
         if chosen:
-            manifest = seal({**record.manifest, "let_go": sorted({*before, *chosen})})
+            manifest = seal({**record.manifest, "pruned": sorted({*before, *chosen})})
             replace_text(record.folder / MANIFEST, dump(manifest))
         with machine_errors(record.folder):
             for name in (*before, *chosen):  # the earlier ones too: their removal may have been cut short
@@ -269,7 +269,7 @@ class Store:
                 found = self.described(kind, stage_id)
             except (StageError, MachineError):  # whoever makes or reads the stage will tell
                 continue
-            done = isinstance(found, Record) and not found.manifest.get("let_go")
+            done = isinstance(found, Record) and not found.manifest.get("pruned")
             with contextlib.suppress(OSError):
                 if done or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -294,7 +294,7 @@ class Store:
 
 
 def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: Mapping[str, Any]) -> Record:
-    """Keep the earlier record, and give it back the files that were let go."""
+    """Keep the earlier record, and give it back the files that were pruned."""
     differing = _differing(earlier.manifest, manifest)
     if differing and earlier.json(ENVIRONMENT) == environment:
         raise StageError(
@@ -302,7 +302,7 @@ def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: 
             where=str(earlier.folder),
             hint="the first result is kept; please report it, because a stage must be deterministic",
         )
-    gone = set(earlier.manifest.get("let_go", ()))
+    gone = set(earlier.manifest.get("pruned", ()))
     back = sorted(gone & set(manifest["files"]))
     if not back:
         return earlier
@@ -314,7 +314,7 @@ def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: 
         (draft.folder / name).replace(place)
         sync(place.parent)
     entries = {**earlier.manifest["files"], **{name: manifest["files"][name] for name in back}}
-    whole = seal({**earlier.manifest, "files": entries, "let_go": sorted(gone - set(back))})
+    whole = seal({**earlier.manifest, "files": entries, "pruned": sorted(gone - set(back))})
     replace_text(earlier.folder / MANIFEST, dump(whole))
     return Record(draft.kind, draft.id, earlier.folder, whole)
 
@@ -328,7 +328,7 @@ def _take_the_place(draft: Draft, earlier: Record, manifest: dict[str, Any]) -> 
 
 
 def _differing(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> list[str]:
-    """Return the files that two runs of a stage do not agree on; what was let go is known by its digest."""
+    """Return the files that two runs of a stage do not agree on; what was pruned is known by its digest."""
     measured = {*earlier["measured"], *later["measured"]}
     first, second = earlier["files"], files(later)
     return sorted(

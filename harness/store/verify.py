@@ -29,7 +29,7 @@ class Verified:
 
     @property
     def spoiled(self) -> frozenset[tuple[str, str]]:
-        """Kind and id of the stages that a run would make anew."""
+        """Kind and id of the stages that a run would rebuild."""
         return frozenset((damage.kind, damage.id) for damage in self.damages if damage.spoils)
 
 
@@ -55,7 +55,7 @@ def verify(store: Store, labels: Mapping[tuple[str, str], str]) -> Verified:
 
 def _check(store: Store, kind: str, stage_id: str, label: str | None, found: Verified) -> None:
     damages: list[Damage] = []
-    for _ in range(2):  # one that is just being replaced, or let go of, looks damaged once
+    for _ in range(2):  # one that is just being replaced, or pruned, looks damaged once
         seen = store.described(kind, stage_id)
         if isinstance(seen, Record):
             damages = list(seen.damages())

@@ -169,7 +169,7 @@ def test_what_a_glance_shows_is_said_without_verifying(project: Project) -> None
     (project.store.folder("generate", str(stage.id)) / "manifest.json").write_bytes(b"")
     result = project.status("--json")
     assert result.exit_code == 0
-    assert f"damaged: generate {stage.label}: manifest.json is no JSON; harness run rebuilds it" in result.stderr
+    assert f"damaged: generate {stage.label}: manifest.json is not JSON; harness run rebuilds it" in result.stderr
     assert counts(result)["eso", 0][1] == (1, 2)
     planned = CliRunner().invoke(main, ["plan", str(project.file), "--results", str(project.store.root), "--json"])
     statuses = {found["label"]: found["status"] for found in json.loads(planned.stdout)["stages"]}

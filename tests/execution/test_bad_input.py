@@ -79,7 +79,7 @@ def rows(count: int, word: str) -> list[str]:
         ([*rows(8, "What")[:4], "{broken", *rows(8, "What")[5:]], r"train.jsonl:5"),
         ([*rows(8, "What")[:2], '{"prompt": "What?"}', *rows(8, "What")[3:]], r"train.jsonl:3"),
         ([], "no rows"),
-        (rows(8, "Test"), "stand in the training rows too"),
+        (rows(8, "Test"), "are in the training rows too"),
     ],
     ids=["broken line", "missing field", "empty", "overlap"],
 )

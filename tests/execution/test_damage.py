@@ -128,7 +128,7 @@ def test_255_damages_are_named_and_left_where_they_are(copied: Callable[..., Ben
     assert seen == {way.__name__ for way in WAYS}
 
 
-def test_a_run_says_what_it_makes_anew_and_why(copied: Callable[..., Bench], finished: Bench) -> None:
+def test_a_run_says_what_it_rebuilds_and_why(copied: Callable[..., Bench], finished: Bench) -> None:
     bench = copied()
     generate = bench.stages("generate")["new/eso/seed 0/test/t1"]
     (generate.folder / "samples.jsonl").write_bytes(b"")
@@ -137,8 +137,8 @@ def test_a_run_says_what_it_makes_anew_and_why(copied: Callable[..., Bench], fin
     score = bench.stages("score")["new/sft/seed 0/test/t1/rouge"].folder / "means.json"
     score.write_bytes(bytes(score.stat().st_size))
     said = bench.run("--jobs", "1")
-    assert "made anew: prepare generated-instructions/train: provenance.json is not what was written" in said
-    assert "made anew: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes; written were " in said
+    assert "rebuilt: prepare generated-instructions/train: provenance.json is not what was written" in said
+    assert "rebuilt: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes; written were " in said
     end = said[said.index("3 stages that the store had were rebuilt:") :]
     assert "\n  prepare generated-instructions/train: provenance.json is not what was written" in end
     assert "\n  generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes" in end
@@ -189,7 +189,7 @@ def test_damage_that_cannot_be_moved_aside_is_one_message(
     found = call(*bench.command()[3:])
     assert found.exit_code == StorageError.exit_code, found.output
     moved = (
-        f"{folder}: a damaged stage cannot be moved aside: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes"
+        f"{folder}: a damaged stage cannot be quarantined: generate new/eso/seed 0/test/t1: samples.jsonl has 0 bytes"
     )
     assert moved in found.stderr
     assert "or another --results DIR" in found.stderr

@@ -50,7 +50,7 @@ def test_a_stage_that_always_dies_is_tried_twice_and_costs_its_own_cells(
     assert not any("mortal" in label for label in done)
     alone = finished.digests()
     others = {key: files for key, files in bench.digests().items() if key in alone}
-    for key, files in others.items():  # after a failure nothing is let go
+    for key, files in others.items():  # after a failure nothing is pruned
         assert {name: sha for name, sha in files.items() if name in alone[key]} == alone[key]
     assert {kind for kind, _ in others} >= {"prepare", "train", "generate", "score"}
     board = json.loads(bench.board("json").read_text(encoding="utf-8"))

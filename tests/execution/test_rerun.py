@@ -108,7 +108,7 @@ def test_damage_that_a_worker_meets_is_mended_in_the_same_run(copied: Callable[.
     bench = copied(metrics=["rouge", "length"])
     damage(bench.stages("generate")["new/base/seed 0/test/t1"], "samples.jsonl")
     said = bench.run("--jobs", "1")
-    assert "damaged, made anew for score new/base/seed 0/test/t1/length" in said
+    assert "damaged, rebuilt for score new/base/seed 0/test/t1/length" in said
     old, new = finished.digests(), bench.digests()
     assert {stage: new[stage] for stage in old} == old
     assert len(new) > len(old)
@@ -132,9 +132,7 @@ def test_checkpoints_that_stay(keep: str, copied: Callable[..., Bench], finished
     assert [path for path in (bench.store.base / "train").rglob("*.safetensors") if keep == "none"] == []
 
 
-def test_weights_that_were_let_go_are_trained_again_where_they_are_needed(
-    copied: Callable[..., Bench], finished: Bench
-) -> None:
+def test_pruned_weights_are_trained_again_where_they_are_needed(copied: Callable[..., Bench], finished: Bench) -> None:
     bench = copied()
     bench.run("-o", "recipe.keep=none")
     methods = [*finished.content["methods"], {"use": "drl", "coef": 1.0}]

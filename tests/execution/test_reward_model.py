@@ -155,7 +155,7 @@ def test_learning_from_the_prompts_of_the_test_is_refused(tmp_path: Path) -> Non
     )
     bench = Bench(tmp_path, content)
     said = bench.run(code=2)
-    assert "6 prompts of 'test' stand in the training rows too" in said
+    assert "6 prompts of 'test' are in the training rows too" in said
     assert list(bench.store.records("train")) == []
 
 

@@ -32,7 +32,7 @@ def test_prompts_of_the_test_in_the_training_rows_are_refused(prepare: Callable[
     folded = prepare(
         [example("e1", "New"), example("e2", " what is it? "), example("e3", "OTHER")], identity={"version": 3}
     )
-    with pytest.raises(InputError, match="2 prompts of 'test' stand in the training rows too") as caught:
+    with pytest.raises(InputError, match="2 prompts of 'test' are in the training rows too") as caught:
         check_overlap(train, {"fine": fine, "test": folded})
     assert "training row t1 = test row e2" in str(caught.value)
 

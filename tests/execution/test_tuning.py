@@ -110,4 +110,4 @@ def test_prompts_that_choose_are_none_that_are_reported(tmp_path: Path) -> None:
         train=data, validation=data, evaluate=[{**data, "label": "test"}], template={"text": "{instruction} "},
     )  # fmt: skip
     said = Bench(tmp_path, content).run(code=2)
-    assert "8 prompts of 'test' stand in the validation rows too" in said
+    assert "8 prompts of 'test' are in the validation rows too" in said

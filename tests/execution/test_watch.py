@@ -145,24 +145,24 @@ def test_failures_are_told_whole_also_quietly(now: Callable[[float], None]) -> N
     watcher.warned(SCORE, ["eso"], "not now")
     assert out.getvalue() == (
         "failed: train m/eso/seed 0/epochs 4-5: /a/very/long/path/that/must/not/be/broken/in/the/middle: "
-        "[bold]wrong[/bold]\n  a hint\n  no result: eso\ndamaged, made anew for score s: a file\n"
+        "[bold]wrong[/bold]\n  a hint\n  no result: eso\ndamaged, rebuilt for score s: a file\n"
     )
 
 
-def test_what_was_let_go_is_no_error_to_be_told_quietly(now: Callable[[float], None]) -> None:
-    for quiet, told in ((True, ["a file"]), (False, ["a file", "let go"])):
+def test_what_was_pruned_is_no_error_to_be_told_quietly(now: Callable[[float], None]) -> None:
+    for quiet, told in ((True, ["a file"]), (False, ["a file", "pruned"])):
         watcher, out = lines(quiet=quiet)
         watcher.rebuilding(TRAIN, "a file", damaged=True)
-        watcher.rebuilding(SCORE, "let go", damaged=False)
+        watcher.rebuilding(SCORE, "pruned", damaged=False)
         assert [line.rpartition(": ")[2] for line in out.getvalue().splitlines()] == told
 
 
-def test_bars_tell_what_was_let_go_and_forget_what_another_run_has_made(now: Callable[[float], None]) -> None:
+def test_bars_tell_what_was_pruned_and_forget_what_another_run_has_made(now: Callable[[float], None]) -> None:
     out = io.StringIO()
     bars = Bars(Console(file=out, width=80), jobs=1)
     bars.planned(plan(), [TRAIN, SCORE])
-    bars.rebuilding(SCORE, "let go", damaged=False)
-    assert out.getvalue() == "made anew: score s: let go\n"
+    bars.rebuilding(SCORE, "pruned", damaged=False)
+    assert out.getvalue() == "rebuilt: score s: pruned\n"
     bars.started(0, TRAIN)
     bars.found(TRAIN)
     out.truncate(0)

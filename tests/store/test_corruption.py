@@ -144,7 +144,7 @@ def test_two_stages_that_changed_places(quick_path: Path) -> None:
     assert Store(quick_path).find(KIND, "cd" * 32) is None
 
 
-def test_the_damaged_stage_is_kept_aside_and_made_anew(quick_path: Path) -> None:
+def test_the_damaged_stage_is_quarantined_and_rebuilt(quick_path: Path) -> None:
     record = make(quick_path)
     (record.folder / "train.jsonl").write_bytes(b"x" * len(FILES["train.jsonl"]))
     before = snapshot(quick_path)
@@ -152,7 +152,7 @@ def test_the_damaged_stage_is_kept_aside_and_made_anew(quick_path: Path) -> None
     with pytest.raises(CorruptError, match=r"train\.jsonl is not what was written") as caught:
         store.open(KIND, ID).path("train.jsonl")
     assert snapshot(quick_path) == before  # who reads moves nothing
-    aside = store.set_aside(caught.value.damage)
+    aside = store.quarantine(caught.value.damage)
     assert aside is not None
     assert aside.parent == quick_path / "store" / ".corrupt"
     assert (aside / "train.jsonl").read_bytes().startswith(b"xxx")
@@ -179,19 +179,19 @@ def test_a_stage_that_cannot_be_moved_stays(quick_path: Path) -> None:
     record = make(quick_path)
     (quick_path / "store" / ".corrupt").write_text("a file where the folder should be", encoding="utf-8")
     (record.folder / "train.jsonl").unlink()
-    with pytest.raises(CorruptError, match=r"train\.jsonl is not there\n  harness run sets the stage aside") as caught:
+    with pytest.raises(CorruptError, match=r"train\.jsonl is not there\n  harness run quarantines the stage") as caught:
         record.path("train.jsonl")
-    assert Store(quick_path).set_aside(caught.value.damage) is None
+    assert Store(quick_path).quarantine(caught.value.damage) is None
     assert record.folder.is_dir()
 
 
-def test_what_was_made_anew_meanwhile_is_not_set_aside(quick_path: Path) -> None:
+def test_what_was_rebuilt_meanwhile_is_not_quarantined(quick_path: Path) -> None:
     record = make(quick_path)
     (record.folder / "train.jsonl").write_bytes(b"x" * len(FILES["train.jsonl"]))
     with pytest.raises(CorruptError) as caught:
         record.path("train.jsonl")
     assert content(make(quick_path))["train.jsonl"] == FILES["train.jsonl"]  # the commit set the damaged one aside
-    assert Store(quick_path).set_aside(caught.value.damage) is None
+    assert Store(quick_path).quarantine(caught.value.damage) is None
     assert content(Store(quick_path).open(KIND, ID))["train.jsonl"] == FILES["train.jsonl"]
 
 
@@ -221,7 +221,7 @@ def test_what_is_wrong_is_told_and_left(stage: Damaged, name: str, damage: bytes
 
 
 def test_what_a_kill_leaves_of_letting_go_is_no_damage(stage: Damaged) -> None:
-    Store(stage.root).let_go(KIND, ID, ["checkpoint"])
+    Store(stage.root).prune(KIND, ID, ["checkpoint"])
     left = stage.folder / "checkpoint" / "model.safetensors"
     left.parent.mkdir()
     left.write_bytes(FILES["checkpoint/model.safetensors"])
@@ -240,35 +240,35 @@ def test_a_stage_of_another_release_is_counted_and_no_damage(stage: Damaged) -> 
 def test_another_format_is_refused_and_left_alone(quick_path: Path) -> None:
     record = make(quick_path)
     manifest = json.loads((record.folder / "manifest.json").read_text(encoding="utf-8"))
-    (record.folder / "manifest.json").write_text(dump(seal({**manifest, "format": 3})), encoding="utf-8")
-    with pytest.raises(StageError, match="another format, got 3; expected format 2"):
+    (record.folder / "manifest.json").write_text(dump(seal({**manifest, "format": 9})), encoding="utf-8")
+    with pytest.raises(StageError, match="another format, got 9; expected format 3"):
         Store(quick_path).find(KIND, ID)
     assert (record.folder / "train.jsonl").exists()
 
 
-def test_files_that_are_let_go_while_they_are_read_are_no_damage(quick_path: Path) -> None:
+def test_files_that_are_pruned_while_they_are_read_are_no_damage(quick_path: Path) -> None:
     reader = Store(quick_path)
     make(quick_path)
     stale: Record = reader.open(KIND, ID)
-    Store(quick_path).let_go(KIND, ID, ["checkpoint"])
-    with pytest.raises(StageError, match="let go of") as caught:
+    Store(quick_path).prune(KIND, ID, ["checkpoint"])
+    with pytest.raises(StageError, match="was pruned") as caught:
         stale.path("checkpoint")
     assert not isinstance(caught.value, CorruptError)
     assert reader.open(KIND, ID).path("train.jsonl").read_bytes() == FILES["train.jsonl"]
 
 
-def test_files_that_are_let_go_while_the_stage_is_looked_for_are_no_damage(
+def test_files_that_are_pruned_while_the_stage_is_looked_for_are_no_damage(
     quick_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(quick_path)
 
-    def then_let_go(folder: Path, kind: str, stage_id: str) -> dict[str, Any]:
+    def then_pruned(folder: Path, kind: str, stage_id: str) -> dict[str, Any]:
         found = read_manifest(folder, kind, stage_id)
         monkeypatch.undo()
-        Store(quick_path).let_go(KIND, ID, ["checkpoint"])
+        Store(quick_path).prune(KIND, ID, ["checkpoint"])
         return found
 
-    monkeypatch.setattr(stages, "read_manifest", then_let_go)
+    monkeypatch.setattr(stages, "read_manifest", then_pruned)
     record = Store(quick_path).find(KIND, ID)
     assert record is not None
     assert not record.holds("checkpoint")

@@ -42,13 +42,13 @@ def _nothing(_: Path) -> None:
     return
 
 
-def _let_go(root: Path) -> None:
-    Store(root).let_go(KIND, ID, HEAVY)
+def _prune(root: Path) -> None:
+    Store(root).prune(KIND, ID, HEAVY)
 
 
-def _made_and_let_go(root: Path) -> None:
+def _made_and_pruned(root: Path) -> None:
     make(root)
-    _let_go(root)
+    _prune(root)
 
 
 def _leftovers(root: Path) -> list[str]:
@@ -78,12 +78,12 @@ def test_a_second_commit_leaves_the_first(quick_path: Path) -> None:
 
 def test_letting_go_leaves_all_files_or_a_manifest_without_them(quick_path: Path) -> None:
     seen = set()
-    for folder in _killed_everywhere(quick_path, make, _let_go):
+    for folder in _killed_everywhere(quick_path, make, _prune):
         record = Store(folder).open(KIND, ID)
         record.verify()
         seen.add(record.holds("checkpoint"))
         assert record.holds("checkpoint") == record.holds("optimizer.safetensors")
-        Store(folder).let_go(KIND, ID, HEAVY)
+        Store(folder).prune(KIND, ID, HEAVY)
         present = {path.name for path in record.folder.iterdir() if not path.name.startswith(".")}
         assert present == {"config.json", "environment.json", "manifest.json", "train.jsonl", "summary.json"}
     assert seen == {False, True}
@@ -91,7 +91,7 @@ def test_letting_go_leaves_all_files_or_a_manifest_without_them(quick_path: Path
 
 def test_giving_back_leaves_all_files_or_a_manifest_without_them(quick_path: Path) -> None:
     seen = set()
-    for folder in _killed_everywhere(quick_path, _made_and_let_go, make):
+    for folder in _killed_everywhere(quick_path, _made_and_pruned, make):
         record = Store(folder).open(KIND, ID)
         record.verify()
         seen.add(record.holds("checkpoint"))
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_machine_replaces_the_whole_stage_or_nothing(qui
         make(root, environment=OTHER, changes={"model": b"other weights", "train": b'{"step": 9}\n'})
 
     seen = set()
-    for folder in _killed_everywhere(quick_path, _made_and_let_go, elsewhere):
+    for folder in _killed_everywhere(quick_path, _made_and_pruned, elsewhere):
         record = Store(folder).find(KIND, ID)
         state = "absent" if record is None else "new" if record.holds("checkpoint") else "old"
         seen.add(state)

@@ -107,7 +107,7 @@ def test_states_of_a_stage_that_is_made_again_stay(tmp_path: Path) -> None:
     with store.draft("train", "again") as draft:
         draft.write_json("weights.json", {})
         store.commit(draft, config={}, environment={}, label="x")
-    store.let_go("train", "again", ["weights.json"])
+    store.prune("train", "again", ["weights.json"])
     Computed()(opened(store.scratch("train", "again")), ["a"])
     store.sweep()
     assert store.scratch("train", "again").is_dir()

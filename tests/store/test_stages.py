@@ -70,10 +70,10 @@ def test_a_sweep_keeps_what_unfinished_stages_go_on_from(tmp_path: Path) -> None
     make(tmp_path)
     store.sweep()
     assert [folder.exists() for folder in folders] == [True, True, True, False]
-    store.let_go(KIND, ID, ["model.safetensors"])
+    store.prune(KIND, ID, ["model.safetensors"])
     (folders[-1] / "9").mkdir(parents=True)
     store.sweep()
-    assert folders[-1].exists() == bool(store.open(KIND, ID).manifest.get("let_go"))
+    assert folders[-1].exists() == bool(store.open(KIND, ID).manifest.get("pruned"))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -152,7 +152,7 @@ class TestLettingGo:
     def test_takes_files_and_their_folders(self, tmp_path: Path) -> None:
         record = make(tmp_path)
         before = record.digest("checkpoint/model.safetensors")
-        Store(tmp_path).let_go(KIND, ID, ["checkpoint", "optimizer.safetensors", "unknown"])
+        Store(tmp_path).prune(KIND, ID, ["checkpoint", "optimizer.safetensors", "unknown"])
         record = Store(tmp_path).open(KIND, ID)
         assert not record.holds("checkpoint")
         assert not record.holds("optimizer.safetensors")
@@ -164,28 +164,28 @@ class TestLettingGo:
 
     def test_of_nothing_changes_nothing(self, tmp_path: Path) -> None:
         make(tmp_path)
-        Store(tmp_path).let_go(KIND, "00" * 32, ["checkpoint"])
-        Store(tmp_path).let_go(KIND, ID, ["check"])
-        assert "let_go" not in Store(tmp_path).open(KIND, ID).manifest
+        Store(tmp_path).prune(KIND, "00" * 32, ["checkpoint"])
+        Store(tmp_path).prune(KIND, ID, ["check"])
+        assert "pruned" not in Store(tmp_path).open(KIND, ID).manifest
 
     def test_is_made_good_by_another_run(self, tmp_path: Path) -> None:
         first = make(tmp_path)
-        Store(tmp_path).let_go(KIND, ID, ["checkpoint", "optimizer.safetensors"])
+        Store(tmp_path).prune(KIND, ID, ["checkpoint", "optimizer.safetensors"])
         again = make(tmp_path, changes={"train": b'{"seconds": 2}\n'})
         assert {name: content(again)[name] for name in FILES} == FILES
-        assert again.manifest["let_go"] == []
+        assert again.manifest["pruned"] == []
         assert again.manifest["created"] == first.manifest["created"]
 
     def test_and_other_weights_from_the_same_machine_are_a_conflict(self, tmp_path: Path) -> None:
         make(tmp_path)
-        Store(tmp_path).let_go(KIND, ID, ["checkpoint"])
+        Store(tmp_path).prune(KIND, ID, ["checkpoint"])
         with pytest.raises(StageError, match=r"different checkpoint/model\.safetensors"):
             make(tmp_path, changes={"model": b"other"})
         assert not Store(tmp_path).open(KIND, ID).holds("checkpoint")
 
     def test_and_other_weights_from_another_machine_come_with_their_log(self, tmp_path: Path) -> None:
         make(tmp_path)
-        Store(tmp_path).let_go(KIND, ID, ["checkpoint"])
+        Store(tmp_path).prune(KIND, ID, ["checkpoint"])
         other = {**ENVIRONMENT, "device": "gpu"}
         record = make(tmp_path, environment=other, changes={"model": b"other", "train": b'{"step": 7}\n'})
         assert record.json("environment.json") == other

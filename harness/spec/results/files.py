@@ -1,4 +1,4 @@
-"""Names of the files and folders of stages that are no JSON; those that are say theirs beside their class."""
+"""Names of the files and folders of stages that are not JSON; those that are say theirs beside their class."""
 
 from __future__ import annotations
 
