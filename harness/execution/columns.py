@@ -69,16 +69,16 @@ def check_columns(stages: Iterable[Stage], registry: Registry, find: Callable[[S
                     compared.setdefault(registry.find(kind, name).named, set()).add(prepared.key)
                 else:
                     readers.setdefault((prepared.key, column), registry.find(kind, name).named)
-    known = {key: found for key, stage in rows.items() if (found := find(stage)) is not None}
+    columns = {key: found for key, stage in rows.items() if (found := find(stage)) is not None}
     errors: list[HarnessError] = [
-        _missing(column, reader, [rows[key].label], known[key])
+        _missing(column, reader, [rows[key].label], columns[key])
         for (key, column), reader in readers.items()
-        if key in known and column not in known[key]
+        if key in columns and column not in columns[key]
     ]
     for reader, keys in compared.items():
-        if keys <= known.keys() and not any(REFERENCES in known[key] for key in keys):
-            every = {column for key in keys for column in known[key]}
-            errors.append(_missing(REFERENCES, reader, sorted(rows[key].label for key in keys), every))
+        if keys <= columns.keys() and not any(REFERENCES in columns[key] for key in keys):
+            read_from = {column for key in keys for column in columns[key]}
+            errors.append(_missing(REFERENCES, reader, sorted(rows[key].label for key in keys), read_from))
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -87,19 +87,19 @@ def check_columns(stages: Iterable[Stage], registry: Registry, find: Callable[[S
 
 def columns_of(record: Record) -> frozenset[str]:
     """Return the columns, ``references`` among them, that one row at least has a value of."""
-    found: set[str] = set()
+    columns: set[str] = set()
     for example in read(record):
-        found.update(name for name, value in example.columns.items() if value is not None)
+        columns.update(name for name, value in example.columns.items() if value is not None)
         if example.references or example.demonstration is not None:  # as :class:`Example` has it
-            found.add(REFERENCES)
-    return frozenset(found)
+            columns.add(REFERENCES)
+    return frozenset(columns)
 
 
-def _missing(column: str, reader: str, labels: list[str], known: Collection[str]) -> InputError:
-    listed = ", ".join(sorted(known)) or "none"
+def _missing(column: str, reader: str, labels: list[str], columns: Collection[str]) -> InputError:
+    listed = ", ".join(sorted(columns)) or "none"
     return InputError(
         f"no row has the column {column!r}, which {reader} reads",
         where=", ".join(labels),
         expected=f"one of the columns there are: {listed}",
-        did_you_mean=suggest(column, known),
+        did_you_mean=suggest(column, columns),
     )

@@ -60,14 +60,14 @@ def _named(plan: Plan, row: Row) -> str:
 def _with_seeds(plan: Plan, rows: Iterable[Row]) -> list[str]:
     """Name each row, and its seeds where it has others."""
     seeds: dict[str, list[int]] = {}
-    every: Mapping[str, set[int]] = {
+    all_seeds: Mapping[str, set[int]] = {
         name: {row.seed for row in plan.rows if _named(plan, row) == name} for name in _labels(plan, plan.rows)
     }
     for row in rows:
         seeds.setdefault(_named(plan, row), []).append(row.seed)
     return [
         name
-        if set(found) == every[name]
+        if set(found) == all_seeds[name]
         else f"{name}, seed{'s' if len(found) > 1 else ''} {' and '.join(map(str, found))}"
         for name, found in seeds.items()
     ]

@@ -27,11 +27,11 @@ def check_contexts(stages: Iterable[Stage], store: Store) -> None:
         InputError: a model is too small for what the file asks.
         InputErrors: several are.
     """
-    known: dict[str, int | None] = {}
+    limits: dict[str, int | None] = {}
     errors: dict[str, HarnessError] = {}
     for stage in stages:
         for model, prompt, answer in _asked(stage):
-            positions = _positions(model, store, known)
+            positions = _positions(model, store, limits)
             try:
                 if answer is None:
                     check_room(positions, prompt, where=f"scorer {model.label}")
@@ -61,17 +61,17 @@ def _root(stage: Stage) -> Stage:
     return stage
 
 
-def _positions(model: Stage, store: Store, known: dict[str, int | None]) -> int | None:
+def _positions(model: Stage, store: Store, limits: dict[str, int | None]) -> int | None:
     """Return a model's context; None where it has no limit, or is not prepared yet."""
-    if model.key not in known:
-        known[model.key] = None
+    if model.key not in limits:
+        limits[model.key] = None
         if model.done and model.id:
             try:
-                known[model.key] = store.open(model.kind, model.id).read(PreparedModel).positions
+                limits[model.key] = store.open(model.kind, model.id).read(PreparedModel).positions
             except CorruptError:  # it is rebuilt, and asked then
-                del known[model.key]
+                del limits[model.key]
                 return None
-    return known[model.key]
+    return limits[model.key]
 
 
 def ways(stages: Iterable[Stage], store: Store) -> dict[str, str]:

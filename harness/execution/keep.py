@@ -56,34 +56,34 @@ def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
 def made_before(plan: Plan, needed: Iterable[Stage], store: Store) -> dict[str, str]:
     """Return why stages to make are made again that were made before, by key."""
     wanted = {stage.key: stage for stage in needed}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for stage in wanted.values():
         damage = plan.damaged.get(stage.key)
         if damage is not None:
-            found[stage.key] = f"{damage.file} {damage.details}"
+            reasons[stage.key] = f"{damage.file} {damage.details}"
         for name, parent in stage.parents.items():
             current = wanted.get(parent.key) if parent.kind in _MAY_LACK else None
-            if current is not None and current.done and current.key not in found:
+            if current is not None and current.done and current.key not in reasons:
                 lacking = [part for part in _reads(stage, name) if not _holds(current, (part,), store)]
                 if lacking:
-                    found[current.key] = f"{' and '.join(lacking)} had been pruned, and {stage.label} needs it"
-    return found
+                    reasons[current.key] = f"{' and '.join(lacking)} had been pruned, and {stage.label} needs it"
+    return reasons
 
 
 def quarantine_damaged(plan: Plan, store: Store) -> dict[str, Damage]:
     """Check every file of every finished stage, and move the damaged ones out of the way; return them by key."""
-    found = dict(plan.damaged)
+    damaged = dict(plan.damaged)
     for stage in plan.stages.values():
-        record = store.look(stage.kind, stage.id) if stage.id and stage.key not in found else None
+        record = store.look(stage.kind, stage.id) if stage.id and stage.key not in damaged else None
         if isinstance(record, Damage):
-            found[stage.key] = record.known_as(stage.label)
+            damaged[stage.key] = record.known_as(stage.label)
         elif record is not None:
             damage = next((damage for damage in record.damages() if damage.spoils), None)
             if damage is not None:
-                found[stage.key] = damage
-    for damage in found.values():
+                damaged[stage.key] = damage
+    for damage in damaged.values():
         quarantine(damage, store)
-    return found
+    return damaged
 
 
 def quarantine(damage: Damage, store: Store) -> None:
@@ -94,8 +94,8 @@ def quarantine(damage: Damage, store: Store) -> None:
     """
     if store.quarantine(damage) is not None:
         return
-    found = store.look(damage.kind, damage.id)
-    if isinstance(found, Damage) or (found is not None and any(known.spoils for known in found.damages())):
+    seen = store.look(damage.kind, damage.id)
+    if isinstance(seen, Damage) or (seen is not None and any(problem.spoils for problem in seen.damages())):
         raise StorageError(
             f"a damaged stage cannot be quarantined: {damage}",
             where=str(damage.folder),

@@ -23,12 +23,12 @@ def makers(outcome: Outcome, store: Store) -> tuple[Maker, ...]:
     for row in plan.rows:
         for stage in row.chain:
             rows.setdefault(stage.key, {})[row.label] = None
-    found: dict[str, dict[str, None]] = {}
+    trained: dict[str, dict[str, None]] = {}
     for stage in plan.stages.values():
         for plugin in _made_by(stage, outcome, store):
-            found.setdefault(json.dumps(plugin, sort_keys=True), {}).update(rows.get(stage.key, {}))
-    every = [Maker(**json.loads(plugin), rows=tuple(labels)) for plugin, labels in found.items()]
-    return tuple(sorted(every, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution, plugin.version)))
+            trained.setdefault(json.dumps(plugin, sort_keys=True), {}).update(rows.get(stage.key, {}))
+    listed = [Maker(**json.loads(plugin), rows=tuple(labels)) for plugin, labels in trained.items()]
+    return tuple(sorted(listed, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution, plugin.version)))
 
 
 def _made_by(stage: Stage, outcome: Outcome, store: Store) -> list[dict[str, Any]]:

@@ -146,10 +146,10 @@ def _defaults(registry: Registry, method: str) -> dict[str, Any]:
     preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
     fields = registration.options.model_fields
     own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    known = {
+    defaults = {
         name: value for name, value in {**own, **preset}.items() if name in preset or not fields[name].is_required()
     }
-    return dict(to_jsonable_python(known))
+    return dict(to_jsonable_python(defaults))
 
 
 def _identity(stage: Stage, plan: Plan, outcome: Outcome) -> str | None:
@@ -195,9 +195,9 @@ def _dataset(role: DataRole, use: DataUse, registry: Registry, store: Store, sta
     record = store.find("prepare", stage.id) if stage and stage.id else None
     if record is None:
         return described
-    found = record.read(DataProvenance)
-    origin = RowsOrigin(**found.model_dump(exclude={"rows", "content"}))
-    return described.model_copy(update={"rows": found.rows, "sha256": found.content, "provenance": origin})
+    prepared = record.read(DataProvenance)
+    origin = RowsOrigin(**prepared.model_dump(exclude={"rows", "content"}))
+    return described.model_copy(update={"rows": prepared.rows, "sha256": prepared.content, "provenance": origin})
 
 
 def _role(use: DataUse, benchmark: Benchmark) -> DataRole:

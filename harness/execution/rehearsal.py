@@ -52,12 +52,12 @@ class InspectionRequest(Frozen):
 
 def uses(stages: Iterable[Stage]) -> list[UsedPlugin]:
     """Return every plugin that stages use, each once with the same options."""
-    found = {}
+    used = {}
     for stage in stages:
         for kind, name, options in plugins_of(stage):
             asked = json.dumps([kind, name, options], sort_keys=True)
-            found[asked] = UsedPlugin(kind=kind, name=name, options=options)
-    return list(found.values())
+            used[asked] = UsedPlugin(kind=kind, name=name, options=options)
+    return list(used.values())
 
 
 def inspect_in(pool: Pool, stages: Sequence[Stage], results: Path, blocked: tuple[str, ...]) -> dict[str, Any] | None:

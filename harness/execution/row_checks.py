@@ -25,11 +25,13 @@ def check_taught(examples: Iterable[Example], where: str) -> None:
         return
     undesirable = sum(example.label is False for example in examples)
     referenced = sum(bool(example.references) for example in examples)
-    found = f"{undesirable} rows marked as undesirable" if undesirable else f"{len(examples)} rows without a completion"
+    instead = (
+        f"{undesirable} rows marked as undesirable" if undesirable else f"{len(examples)} rows without a completion"
+    )
     raise InputError(
         "there is nothing to train on: no row has a demonstration",
         where=where,
-        got=found,
+        got=instead,
         expected="a completion, or a chosen and a rejected answer",
         hint=f"train_on_reference: 1 trains on the first reference: {referenced} rows have one" if referenced else None,
     )
@@ -70,12 +72,12 @@ def check_groups(record: Record, name: str) -> None:
     """
     for example in read(record):
         if group_of(example, name) is None:
-            known = [*example.columns, *example.fields]
+            columns = [*example.columns, *example.fields]
             raise InputError(
                 f"this row has no {name!r} to group prompts by",
                 where=f"{record.label}, row {example.id}",
-                expected=f"one of {', '.join(known)}, in every row" if known else "the column in every row",
-                did_you_mean=suggest(name, known),
+                expected=f"one of {', '.join(columns)}, in every row" if columns else "the column in every row",
+                did_you_mean=suggest(name, columns),
                 hint="group: of a data set names a column of its rows",
             )
 
@@ -86,9 +88,9 @@ def check_overlap(train: Record, evaluations: Mapping[str, Record], *, role: str
     Raises:
         InputError: naming the data sets, how many prompts overlap and the first of them.
     """
-    known = {folded_prompt(example.fields): example.id for example in read(train)}
+    prompts = {folded_prompt(example.fields): example.id for example in read(train)}
     for label, record in evaluations.items():
-        shared = [(known[p], e.id) for e in read(record) if (p := folded_prompt(e.fields)) in known]
+        shared = [(prompts[p], e.id) for e in read(record) if (p := folded_prompt(e.fields)) in prompts]
         if shared:
             first, second = shared[0]
             raise InputError(

@@ -203,7 +203,7 @@ class _Runner:
             current = self.plan.stages[parent.key]
             assert current.id is not None
             parents[name] = Parent(current.kind, current.id)
-        known = {
+        changes = {
             "device": self.settings.device,
             "threads": self.settings.threads,
             "ranks": self.settings.ranks if stage.kind == "train" else 1,
@@ -214,7 +214,7 @@ class _Runner:
             "checkpoint_minutes": self.benchmark.execution.checkpoint_minutes,
             "rank_timeout_minutes": self.benchmark.execution.rank_timeout_minutes,
         }
-        runtime = stage.runtime.model_copy(update=known)
+        runtime = stage.runtime.model_copy(update=changes)
         return StageRequest(
             stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
         )

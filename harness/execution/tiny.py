@@ -61,8 +61,8 @@ def tiny_tokeniser() -> Tokeniser:
 
 def tiny_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
     """Return a policy whose weights are a function of ``seed``; about half of what it samples ends by itself."""
-    made = _made(seed)
-    return Policy(copy.deepcopy(made.model), made.tokeniser, dtype="float64", dropout=dropout)
+    shared = _made(seed)
+    return Policy(copy.deepcopy(shared.model), shared.tokeniser, dtype="float64", dropout=dropout)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def unparsed(plan: Plan, registry: Registry, store: Store) -> set[str]:
     """Return the keys of the finished stages with a count, of those that a metric calls ``retryable``, above 0."""
-    found = set()
+    stages = set()
     for stage in plan.stages.values():
         if not isinstance(stage.config, Scoring) or not stage.done or stage.id is None:
             continue
@@ -25,5 +25,5 @@ def unparsed(plan: Plan, registry: Registry, store: Store) -> set[str]:
         record = store.find(stage.kind, stage.id)
         corpus = record.read(ScoreSummary).corpus if record is not None else {}
         if any(corpus.get(name, 0) > 0 for name in registration.retryable):
-            found.add(stage.key)
-    return found
+            stages.add(stage.key)
+    return stages

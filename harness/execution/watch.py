@@ -169,9 +169,9 @@ class Lines:
     def failed(self, worker: int, stage: Stage, message: str, lost: str) -> None:  # noqa: ARG002  # for the bars
         """Say why it failed, each reason once, and what has no result because of it."""
         self._finished(stage)
-        known = self._reasons.setdefault(reason(message), _name(stage))
-        if known != _name(stage):
-            message = f"as {known} did"
+        first = self._reasons.setdefault(reason(message), _name(stage))
+        if first != _name(stage):
+            message = f"as {first} did"
         self._insist(f"failed: {_name(stage)}: {message}" + (f"\n  {lost}" if lost else ""))
 
     def warned(self, stage: Stage, rows: Sequence[str], text: str) -> None:  # noqa: ARG002  # a stage is for others

@@ -133,5 +133,5 @@ def _scorer(planner: Planner, start: Stage) -> Stage:
     name = benchmark.scorer.model
     if name == "start":
         return start
-    listed = next((known for known in benchmark.models if name in {known.name, known.label}), None)
+    listed = next((model for model in benchmark.models if name in {model.name, model.label}), None)
     return planner.model(listed or Model(name=name, path=benchmark.sources.get(name)), benchmark.seeds[0])

@@ -104,10 +104,10 @@ def _asking(planner: Planner, model: Model, use: DataUse) -> Asking:
 
 def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
     """Return the same seed of another row, whose answers a metric compares with."""
-    found = planner.checkpoints.get((answerer.model.shown, label, answerer.seed))
-    if found is None:  # said by the checks of the file, unless its plugins changed meanwhile
+    checkpoint = planner.checkpoints.get((answerer.model.shown, label, answerer.seed))
+    if checkpoint is None:  # said by the checks of the file, unless its plugins changed meanwhile
         raise InputError(f"a metric compares with the row {label!r}, and there is none", where="metrics")
-    return Answerer(answerer.model, label, answerer.seed, found, answerer.scorer)
+    return Answerer(answerer.model, label, answerer.seed, checkpoint, answerer.scorer)
 
 
 def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:

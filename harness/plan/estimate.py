@@ -117,8 +117,8 @@ class Estimate:
         source = stage.parents.get("rows", stage)
         if not isinstance(source.config, RowsConfig):
             return 0  # a model, which needs no data
-        known = self._plan.row_counts.get(source.key)
-        return source.config.limit if known is None else known
+        count = self._plan.row_counts.get(source.key)
+        return source.config.limit if count is None else count
 
     def _size(self, stage: Stage) -> Size:
         model: Stage | None = stage

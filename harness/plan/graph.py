@@ -192,11 +192,11 @@ class Plan:
     @functools.cached_property
     def waiting(self) -> frozenset[str]:
         """Keys of the stages that wait for a choice among trials, by themselves or through a parent."""
-        found: set[str] = set()
+        waiting: set[str] = set()
         for stage in self.stages.values():  # parents stand before their children
-            if stage.held or any(parent.key in found for parent in stage.parents.values()):
-                found.add(stage.key)
-        return frozenset(found)
+            if stage.held or any(parent.key in waiting for parent in stage.parents.values()):
+                waiting.add(stage.key)
+        return frozenset(waiting)
 
     def todo(self) -> Iterator[Stage]:
         """Return the stages that have no result yet."""

@@ -107,11 +107,11 @@ class Planner:
 
     def _whole(self, config: AnyStageConfig) -> tuple[AnyStageConfig, str]:
         """Return a configuration with the digest of its code, and its own; stages that ask alike share one object."""
-        known = self._configs.get(id(config))
-        if known is None:
+        kept = self._configs.get(id(config))
+        if kept is None:
             whole = config.model_copy(update={"code": code_digest(config.kind)})
-            known = self._configs[id(config)] = (config, whole, config_digest(whole))  # kept, so that its id stays its
-        return known[1], known[2]
+            kept = self._configs[id(config)] = (config, whole, config_digest(whole))  # kept, so that its id stays its
+        return kept[1], kept[2]
 
     def runtime(self, **settings: Any) -> Runtime:
         """Return how a stage's work is done, as far as the file says it."""
@@ -125,12 +125,12 @@ class Planner:
         if record is None or isinstance(record, Damage):
             return record, None
         try:
-            known = record.read(file)
+            result = record.read(file)
         except CorruptError as error:
             return error.damage, None
-        if isinstance(known, DataProvenance):
-            self.row_counts[key] = known.rows
-        return record, known.content
+        if isinstance(result, DataProvenance):
+            self.row_counts[key] = result.rows
+        return record, result.content
 
     def spoilt(self, stage: Stage, damage: Damage) -> Stage:
         """Take back that a stage without children is done: a file of it was read, and is not what was written."""

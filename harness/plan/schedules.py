@@ -32,10 +32,10 @@ def schedule_remarks(benchmark: Benchmark, rows: int | None = None, pairs: int |
 
 
 def _rows(benchmark: Benchmark, rows: int | None) -> Iterator[tuple[str, str]]:
-    known = benchmark.train.limit if rows is None else rows
+    count = benchmark.train.limit if rows is None else rows
     for entry in benchmark.methods:
         recipe = entry.recipe
-        each = _NO_BOUND if known is None else known // recipe.batch_size
+        each = _NO_BOUND if count is None else count // recipe.batch_size
         for segment in method_segments(entry, benchmark.recipe):
             yield from ((entry.label, text) for text in LearningRate.of(segment.curve, each).shortfalls())
         if recipe.method_warmup_steps and entry.start == "branch" and recipe.method_schedule == "continue":
@@ -53,8 +53,8 @@ def _reward_model(benchmark: Benchmark, pairs: int | None) -> Iterator[tuple[str
     if section is None or section.use is None:
         return
     recipe, use = section.recipe, section.train or benchmark.train
-    known = use.limit if pairs is None else pairs
-    each = _NO_BOUND if known is None else known // recipe.batch_size
+    count = use.limit if pairs is None else pairs
+    each = _NO_BOUND if count is None else count // recipe.batch_size
     last = each * recipe.epochs
     curve = LearningRate(recipe.schedule, recipe.learning_rate, recipe.min_learning_rate, recipe.warmup_steps, 0, last)
     yield from (("reward model", text) for text in curve.shortfalls())

@@ -80,8 +80,8 @@ def configured(entry: MethodEntry, settings: Mapping[str, Any], registry: Regist
 
 def higher_is_better(registration: MetricRegistration, column: str) -> bool:
     """Return the direction of a column, which was checked to have one."""
-    every = (*registration.columns, *registration.corpus)
-    return bool(next(each.higher_is_better for each in every if each.name == column))
+    columns = (*registration.columns, *registration.corpus)
+    return bool(next(one.higher_is_better for one in columns if one.name == column))
 
 
 def best(trials: Sequence[Trial], *, higher: bool) -> int | None:
@@ -117,10 +117,10 @@ def held_chain(planner: Planner, model: Model, entry: MethodEntry, tuned: Tuned,
     before = dict(planner.stages)
     label = {"label": entry.label}
     chains = [chain_of(planner, model, trial.entry.model_copy(update=label), seed) for trial in tuned.trials]
-    every = planner.stages
+    with_trials = planner.stages
     common = set.intersection(*({stage.key for stage in _above(chain)} for chain in chains))
     planner.stages = before
-    for key, stage in every.items():
+    for key, stage in with_trials.items():
         if key in common:
             planner.stages.setdefault(key, stage)
     keys = [[stage.key for stage in chain] for chain in chains]
@@ -152,8 +152,8 @@ def _hold(
         }
         key = stage_key(config_digest(stage.config), parents, among)
         label = stage.label.replace(*renamed)
-        made = dataclasses.replace(
+        waiting = dataclasses.replace(
             stage, label=label, parents=parents, key=key, id=None, content=None, done=False, held=True
         )
-        held[stage.key] = planner.stages.setdefault(key, made)
+        held[stage.key] = planner.stages.setdefault(key, waiting)
     return held[stage.key]

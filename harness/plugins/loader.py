@@ -213,13 +213,13 @@ def _load(candidate: _Candidate, owner: _Candidate, rows: Iterable[Plugin]) -> l
     """Return all that an entry point offers, or raise."""
     if owner is not candidate:
         raise PluginError(f"entry-point name {candidate.name!r} is already taken by {owner.provider} ({owner.where})")
-    found = [
+    offered = [
         candidate.row("ok", kind=kind, name=registration.name, registration=registration)
         for kind, registration in candidate.load()
     ]
     taken = {(row.kind, row.name): row for row in rows if row.status == "ok"}
     broken = {row.entry_point: row for row in rows if row.status == "failed" and _normal(row.distribution) == HOST}
-    for row in found:
+    for row in offered:
         other = taken.setdefault((row.kind, row.name), row)
         if other is not row:
             raise PluginError(
@@ -233,21 +233,21 @@ def _load(candidate: _Candidate, owner: _Candidate, rows: Iterable[Plugin]) -> l
                 f"{row.kind} {row.name!r} of {row.provider} ({row.where}) would take the place of"
                 f" {failed.provider} ({failed.where}), which failed: {failed.reason}"
             )
-    return found
+    return offered
 
 
 def _candidates(entry_points: Iterable[EntryPoint]) -> list[_Candidate]:
     sources: dict[int, _Source] = {}
-    found = []
+    candidates = []
     for entry_point in entry_points:
         dist = entry_point.dist
         if dist is None:
-            found.append(_Candidate(entry_point, _Source()))
+            candidates.append(_Candidate(entry_point, _Source()))
             continue
         if id(dist) not in sources:
             sources[id(dist)] = _source(dist)
-        found.append(_Candidate(entry_point, sources[id(dist)]))
-    return sorted(found, key=_Candidate.order)
+        candidates.append(_Candidate(entry_point, sources[id(dist)]))
+    return sorted(candidates, key=_Candidate.order)
 
 
 def _source(dist: Distribution) -> _Source:

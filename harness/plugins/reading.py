@@ -35,9 +35,9 @@ class Hidden(tuple[Any, ...]):  # noqa: SLOT001  # a tuple of variable size has 
 
     def __new__(cls, column: str, reads: Iterable[str], where: str) -> Self:
         """Stand for ``column`` of a plugin that ``where`` names and that declares ``reads``."""
-        made = super().__new__(cls)
-        made._told = (column, tuple(reads), where)
-        return made
+        hidden = super().__new__(cls)
+        hidden._told = (column, tuple(reads), where)
+        return hidden
 
     _told: tuple[str, tuple[str, ...], str]
 
@@ -121,9 +121,9 @@ def shown_samples(samples: Iterable[Sample], registration: MetricRegistration, w
     declared = (*registration.reads, *registration.may_read)
     hidden = Hidden("references", registration.reads, where)
     for sample in samples:
-        known = [(name, value) for name, value in sample.columns.items() if name in (FIELDS, *declared)]
+        columns = [(name, value) for name, value in sample.columns.items() if name in (FIELDS, *declared)]
         yield replace(
             sample,
             references=sample.references if "references" in declared else hidden,
-            columns=Columns(known, declared, where),
+            columns=Columns(columns, declared, where),
         )

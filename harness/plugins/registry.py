@@ -195,12 +195,12 @@ def one_line(error: BaseException) -> str:
 
 def _import(target: str) -> Callable[[Any], Any]:
     module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
+    loaded: Any = importlib.import_module(module)
     for part in path.split("."):
-        found = getattr(found, part)
-    if not callable(found):
+        loaded = getattr(loaded, part)
+    if not callable(loaded):
         raise TypeError(f"{target} is not callable")
-    return found  # type: ignore[no-any-return]  # callable() narrows Any to Any
+    return loaded  # type: ignore[no-any-return]  # callable() narrows Any to Any
 
 
 def _bind(function: Callable[..., Any], options: BaseModel) -> Callable[..., Any]:

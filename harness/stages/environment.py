@@ -39,6 +39,6 @@ def environment(request: StageRequest[StageConfig], *, device: str | None = None
                 expected="cpu, or a GPU that PyTorch can use",
             )
         name = torch.cuda.get_device_name(device)
-    found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
+    usual = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
     switches = {"way": "general"} if forced() else {}
-    return {**found, **switches, **({"packed_linear": "off"} if turned_off() else {})}
+    return {**usual, **switches, **({"packed_linear": "off"} if turned_off() else {})}

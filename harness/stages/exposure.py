@@ -47,7 +47,7 @@ def prefix_losses(
         keep: gives the losses of a batch that it knows, and keeps the others (see :class:`harness.store.parts.Parts`).
     """
     pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
-    found: list[list[tuple[float, float]]] = [[] for _ in pairs]
+    losses_of: list[list[tuple[float, float]]] = [[] for _ in pairs]
     done = 0
     scored = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
         [2 * _tokens(row) for row, _ in pairs],
@@ -57,10 +57,10 @@ def prefix_losses(
     )
     for part, each in scored:
         for place, losses in zip(part, each, strict=True):
-            found[place] = [(own, drawn) for own, drawn in losses]
+            losses_of[place] = [(own, drawn) for own, drawn in losses]
         done += len(part)
         tell(done, len(pairs))
-    return found
+    return losses_of
 
 
 def _positions(policy: Policy, pairs: Sequence[tuple[EncodedRow, EncodedRow]]) -> list[list[list[float]]]:

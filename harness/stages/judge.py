@@ -33,8 +33,8 @@ def load_reward_model(request: StageRequest[StageConfig], store: Store, use: Rew
         model = RewardModel.classifier(folder, spec=spec, max_prompt=use.max_prompt_length, device=device)
     if "reward_statistics" in request.parents:
         parent = request.parents["reward_statistics"]
-        found = store.open(parent.kind, parent.id).read(RewardStatistics)
-        model.normalise(found.normalise, found.mean, found.sd)
+        statistics = store.open(parent.kind, parent.id).read(RewardStatistics)
+        model.normalise(statistics.normalise, statistics.mean, statistics.sd)
     return model
 
 

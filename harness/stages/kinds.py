@@ -50,13 +50,13 @@ def with_reference(examples: Sequence[Example], number: int, where: str) -> tupl
         InputError: no row that lacks a demonstration has that many references.
     """
     lacking = [example for example in examples if example.completion is None]
-    made = [
+    taught = [
         dataclasses.replace(example, completion=example.references[number - 1])
         if example.completion is None and len(example.references) >= number
         else example
         for example in examples
     ]
-    count = sum(new is not old for new, old in zip(made, examples, strict=True))
+    count = sum(new is not old for new, old in zip(taught, examples, strict=True))
     if lacking and not count:
         most = max(len(example.references) for example in lacking)
         raise InputError(
@@ -66,4 +66,4 @@ def with_reference(examples: Sequence[Example], number: int, where: str) -> tupl
             expected=f"at most {most}" if most else "rows with references",
         )
     note = f"reference {number} is the demonstration of {count} rows, which have none of their own"
-    return made, f"{note}; {len(lacking) - count} rows have no such reference" if count < len(lacking) else note
+    return taught, f"{note}; {len(lacking) - count} rows have no such reference" if count < len(lacking) else note

@@ -28,15 +28,15 @@ def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Pat
     record = store.open(wanted.kind, wanted.id)
     if record.holds(CHECKPOINT):
         return record.path(CHECKPOINT)
-    found = record.read(PreparedModel)
-    path = request.runtime.sources.get(found.content or "", found.path)  # it may lie elsewhere than it did
+    prepared = record.read(PreparedModel)
+    path = request.runtime.sources.get(prepared.content or "", prepared.path)  # it may lie elsewhere than it did
     if path is None:
-        return resolve(Model(name=found.name or "", revision=found.revision), {}).folder
+        return resolve(Model(name=prepared.name or "", revision=prepared.revision), {}).folder
     folder = Path(path).expanduser()
-    if not folder.is_dir() or content_digest(folder) != found.content:
+    if not folder.is_dir() or content_digest(folder) != prepared.content:
         raise StageError(
             "the model that was prepared is not there any more, or has changed",
             where=str(folder),
-            hint=f"put it back, or say where it lies with -o sources.{found.name}=PATH",
+            hint=f"put it back, or say where it lies with -o sources.{prepared.name}=PATH",
         )
     return folder

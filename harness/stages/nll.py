@@ -80,7 +80,7 @@ class ModelServices(SharedServices):
             for place, sample in enumerate(samples)
             if sample.references
         ]
-        found: list[list[tuple[float, float]]] = [[] for _ in samples]
+        losses_of: list[list[tuple[float, float]]] = [[] for _ in samples]
         if rows:
             encoded = self._encode(policy, rows, eos=True)
             self._count(encoded, [row.id for row in rows])
@@ -88,9 +88,9 @@ class ModelServices(SharedServices):
             losses = prefix_losses(
                 policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""), self._parts.keep
             )
-            for row, each in zip(encoded, losses, strict=True):
-                found[int(row.id)] = each
-        return found
+            for row, pair_losses in zip(encoded, losses, strict=True):
+                losses_of[int(row.id)] = pair_losses
+        return losses_of
 
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Return the reward model's score of each text as an answer to its sample's prompt."""
@@ -113,8 +113,8 @@ class ModelServices(SharedServices):
         wanted = {(sample.id, text) for sample, text in zip(samples, texts, strict=True) if text}
         asked = [(sample.id, text) for sample, text in zip(samples, texts, strict=True)]
         shown = [pair for pair in asked if pair[1]]
-        known = self._score(policy, examples, sorted(wanted), shown, eos=eos, what=f"nll of {parent}")
-        return [known.get(pair, (0.0, 0)) for pair in asked]
+        scores = self._score(policy, examples, sorted(wanted), shown, eos=eos, what=f"nll of {parent}")
+        return [scores.get(pair, (0.0, 0)) for pair in asked]
 
     def _examples(self) -> dict[str, Example]:
         return {e.id: e for e in read(self._store.open("prepare", self._request.parents["rows"].id))}
@@ -164,9 +164,9 @@ class ModelServices(SharedServices):
             Example(id=str(number), fields=examples[example_id].fields, completion=text)
             for number, (example_id, text) in enumerate(wanted)
         ]
-        found: dict[tuple[str, str], tuple[float, int]] = {}
+        scores: dict[tuple[str, str], tuple[float, int]] = {}
         if not rows:
-            return found
+            return scores
         groups: dict[str, list[EncodedRow]] = {}
         encoded = self._encode(policy, rows, eos=eos)
         numbers = {pair: str(number) for number, pair in enumerate(wanted)}
@@ -194,9 +194,9 @@ class ModelServices(SharedServices):
             for place, (total, count) in zip(part, each, strict=True):
                 # a group may have fewer answers than those that it was scored with
                 for row, nats, tokens in zip(ordered[place], total, count, strict=False):
-                    found[wanted[int(row.id)]] = (-nats, tokens)
-            self._tell(len(found), len(wanted), "answer", "")
-        return found
+                    scores[wanted[int(row.id)]] = (-nats, tokens)
+            self._tell(len(scores), len(wanted), "answer", "")
+        return scores
 
 
 def _fitting(row: EncodedRow, positions: int | None) -> EncodedRow:

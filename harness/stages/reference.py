@@ -71,7 +71,7 @@ def run(
     digest = module_digest(policy.model)
     parts = open_parts(request, store, where)
     began = time.perf_counter()
-    known: dict[bytes, Tensor] = {}
+    values: dict[bytes, Tensor] = {}
     done = 0
     scored = _batcher(policy).kept(
         [_tokens(row) for row in pairs],
@@ -80,21 +80,21 @@ def run(
         key=lambda part: [pairs[place].id for place in part],
     )
     for part, answers in scored:
-        known.update(_tensors(answers))
+        values.update(_tensors(answers))
         done += len(part)
-        rate = sum(map(len, known.values())) / (time.perf_counter() - began + parts.seconds)
+        rate = sum(map(len, values.values())) / (time.perf_counter() - began + parts.seconds)
         tell(done, len(pairs), "pair", f"{rate:.0f} tokens/s")
     seconds = time.perf_counter() - began + parts.seconds
     if module_digest(policy.model) != digest:
         raise StageError("the weights of the reference model were changed", where=request.label)
     with store.draft(request.kind, request.id) as draft:
         with writing(draft.folder):
-            save(dict(sorted(known.items())), draft.folder / LOGPROBS)
+            save(dict(sorted(values.items())), draft.folder / LOGPROBS)
         draft.write(
             ReferenceSummary(
                 pairs=len(pairs),
-                answers=len(known),
-                tokens=(tokens := sum(map(len, known.values()))),
+                answers=len(values),
+                tokens=(tokens := sum(map(len, values.values()))),
                 seconds=seconds,
                 tokens_per_second=tokens / seconds if seconds else 0.0,
                 weights_sha256=digest,
@@ -141,10 +141,10 @@ def _values(policy: Policy, rows: list[EncodedRow]) -> list[dict[bytes, Tensor]]
     assert batch.pairs is not None
     with torch.no_grad():
         answers = batch.pairs.chosen.join(batch.pairs.rejected)
-        found = score(policy, batch.prompts, answers, dropout=False, module=ScoringModule(policy)).values.cpu()
+        logprobs = score(policy, batch.prompts, answers, dropout=False, module=ScoringModule(policy)).values.cpu()
     return [
         {
-            answer_key(row.prompt, answer.ids): found[place, k, : len(answer.ids)].clone()
+            answer_key(row.prompt, answer.ids): logprobs[place, k, : len(answer.ids)].clone()
             for k, answer in enumerate((row.chosen, row.rejected))
             if answer is not None
         }

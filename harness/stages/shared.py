@@ -52,13 +52,13 @@ class SharedServices:
         drawn: dict[str, dict[int, Sample]] = {}
         for answer in self._read(parent):
             drawn.setdefault(answer.id, {})[answer.draw] = answer
-        found = []
+        opposing = []
         for sample in self._samples:
             answers = drawn.get(sample.id)
             if answers is None:
                 raise StageError(f"the row {label!r} has no answer to {sample.id}", where=self._request.label)
-            found.append(answers[sample.draw % len(answers)])
-        return found
+            opposing.append(answers[sample.draw % len(answers)])
+        return opposing
 
     def cache(self, name: str) -> Path:
         """Return ``store/cache/NAME``."""

@@ -156,8 +156,8 @@ def _method(config: TrainConfig, registry: Registry) -> DeclaredMethod:
 
 
 def _registration(config: TrainConfig, registry: Registry) -> MethodRegistration:
-    found: Any = registry.resolved("method", config.method.name, config.method.options)
-    return found  # type: ignore[no-any-return]  # the kind fixes the type
+    registration: Any = registry.resolved("method", config.method.name, config.method.options)
+    return registration  # type: ignore[no-any-return]  # the kind fixes the type
 
 
 def _rows(request: StageRequest[TrainConfig], store: Store, policy: Policy) -> Encoded:

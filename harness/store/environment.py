@@ -31,13 +31,13 @@ def fingerprint(*, threads: int, device: str, ranks: int) -> dict[str, Any]:
 
 @functools.cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    found = []
+    versions = []
     for name in LIBRARIES:
         try:
-            found.append((name, metadata.version(name)))
+            versions.append((name, metadata.version(name)))
         except metadata.PackageNotFoundError:
-            found.append((name, "absent"))
-    return tuple(found)
+            versions.append((name, "absent"))
+    return tuple(versions)
 
 
 @functools.cache

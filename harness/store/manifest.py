@@ -83,14 +83,14 @@ def wrong_size(folder: Path, name: str, manifest: Mapping[str, Any]) -> tuple[Wh
     """Return what is wrong with a file that is not there with its size; the content is checked when it is read."""
     expected = manifest["files"][name]["size"]
     try:
-        found = os.stat(f"{folder}/{name}")  # noqa: PTH116  # a report asks for thousands
+        status = os.stat(f"{folder}/{name}")  # noqa: PTH116  # a report asks for thousands
     except (FileNotFoundError, NotADirectoryError):
         return "missing", "is not there"
     except OSError as error:
         raise cannot_read(folder, error) from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return "missing", "is not a file"
-    return None if found.st_size == expected else ("size", f"has {found.st_size:,} bytes; written were {expected:,}")
+    return None if status.st_size == expected else ("size", f"has {status.st_size:,} bytes; written were {expected:,}")
 
 
 def is_draft(name: str) -> bool:

@@ -64,16 +64,16 @@ class Parts:
             part, seconds = self._known.pop(name)
             self.seconds += seconds
             self._asked = time.monotonic()
-            known: Kept = part
-            return known
-        made = compute()
+            kept: Kept = part
+            return kept
+        result = compute()
         now = time.monotonic()
-        self._new[name] = (made, now - self._asked)
+        self._new[name] = (result, now - self._asked)
         self._asked = now
         if now - self._written >= self._every:
             self._write()
             self._written = time.monotonic()
-        return made
+        return result
 
     def discard(self) -> None:
         """Remove all parts: the stage is done."""

@@ -73,8 +73,8 @@ class Record:
         below = self._below(name)
         if not below:
             raise StageError(f"no file {name!r} in this stage", where=str(self.folder))
-        for known in below:
-            self._check(known)
+        for file in below:
+            self._check(file)
         return self.folder / name
 
     def read(self, kind: type[Content]) -> Content:
@@ -123,25 +123,25 @@ class Record:
         """Return every file that is not what was written, or that the manifest does not name."""
         for name in files(self.manifest):
             try:
-                found = wrong_size(self.folder, name, self.manifest)
-                if found is not None:
-                    yield self.damage(name, *found)
+                problem = wrong_size(self.folder, name, self.manifest)
+                if problem is not None:
+                    yield self.damage(name, *problem)
                 elif self._differs(name):
                     yield self.damage(name, "digest", _DIFFERS)
             except MachineError as error:
                 yield self.damage(name, "unreadable", error.what)
-        known = {MANIFEST, *self.manifest["files"]}  # what was pruned may have been left by one who was killed
+        named = {MANIFEST, *self.manifest["files"]}  # what was pruned may have been left by one who was killed
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder).as_posix()
-            if not path.is_dir() and name not in known and not is_draft(name):
+            if not path.is_dir() and name not in named and not is_draft(name):
                 yield self.damage(name, "unexpected", "is not in the manifest")
 
     def wrong_size(self) -> Damage | None:
         """Return the first file that is not there with its size."""
         for name in files(self.manifest):
-            found = wrong_size(self.folder, name, self.manifest)
-            if found is not None:
-                return self.damage(name, *found)
+            problem = wrong_size(self.folder, name, self.manifest)
+            if problem is not None:
+                return self.damage(name, *problem)
         return None
 
     def damage(self, name: str, what: What, details: str) -> Damage:
@@ -170,7 +170,7 @@ class Record:
         return self.path(name).read_bytes()
 
     def _below(self, name: str) -> list[str]:
-        return [known for known in files(self.manifest) if known == name or known.startswith(f"{name}/")]
+        return [file for file in files(self.manifest) if file == name or file.startswith(f"{name}/")]
 
     def _check(self, name: str) -> None:
         if name in self._checked:
@@ -186,8 +186,8 @@ class Record:
                     where=str(self.folder),
                     hint="run again",
                 )
-            found = wrong_size(self.folder, name, self.manifest) or ("digest", _DIFFERS)
-            raise CorruptError(self.damage(name, *found))
+            problem = wrong_size(self.folder, name, self.manifest) or ("digest", _DIFFERS)
+            raise CorruptError(self.damage(name, *problem))
         self._checked.add(name)
 
     def _differs(self, name: str) -> bool:

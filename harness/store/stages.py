@@ -67,14 +67,14 @@ class Store:
             OtherFormat: the stage was written in another format.
             MachineError: the operating system does not let it be read.
         """
-        found: Record | Damage | None = None
+        seen: Record | Damage | None = None
         for _ in range(2):  # one that is just being replaced, or pruned, looks damaged once
-            found = self.described(kind, stage_id)
-            if isinstance(found, Record):
-                found = found.wrong_size() or found
-            if not isinstance(found, Damage):
+            seen = self.described(kind, stage_id)
+            if isinstance(seen, Record):
+                seen = seen.wrong_size() or seen
+            if not isinstance(seen, Damage):
                 break
-        return found
+        return seen
 
     def described(self, kind: str, stage_id: str) -> Record | Damage | None:
         """Return a stage as its manifest has it, without looking at its other files; see :meth:`look`."""
@@ -91,8 +91,8 @@ class Store:
 
     def find(self, kind: str, stage_id: str) -> Record | None:
         """Return a finished stage, or None; a damaged one counts as absent. See :meth:`look`."""
-        found = self.look(kind, stage_id)
-        return None if isinstance(found, Damage) else found
+        seen = self.look(kind, stage_id)
+        return None if isinstance(seen, Damage) else seen
 
     def open(self, kind: str, stage_id: str) -> Record:
         """Return a finished stage.
@@ -101,12 +101,12 @@ class Store:
             StageError: there is none.
             CorruptError: it is damaged.
         """
-        found = self.look(kind, stage_id)
-        if isinstance(found, Damage):
-            raise CorruptError(found)
-        if found is None:
+        seen = self.look(kind, stage_id)
+        if isinstance(seen, Damage):
+            raise CorruptError(seen)
+        if seen is None:
             raise StageError(f"the store has no finished {kind} stage {stage_id[:12]}", where=str(self.base))
-        return found
+        return seen
 
     def quarantine(self, damage: Damage) -> Path | None:
         """Move a damaged stage out of the way, so that it can be rebuilt; return where to.
@@ -114,8 +114,8 @@ class Store:
         None where nothing was moved: it is whole again, as another run has rebuilt it meanwhile, or the operating
         system does not let it be moved.
         """
-        found = self.look(damage.kind, damage.id)
-        if found is None or (isinstance(found, Record) and not any(known.spoils for known in found.damages())):
+        seen = self.look(damage.kind, damage.id)
+        if seen is None or (isinstance(seen, Record) and not any(problem.spoils for problem in seen.damages())):
             return None
         aside = self.base / ".corrupt" / f"{damage.kind}-{damage.id}-{uuid.uuid4().hex[:8]}"
         with contextlib.suppress(OSError):
@@ -243,9 +243,9 @@ class Store:
         if record is None:
             return
         chosen = [
-            known
-            for known in files(record.manifest)
-            if any(known == name or known.startswith(f"{name}/") for name in names)
+            file
+            for file in files(record.manifest)
+            if any(file == name or file.startswith(f"{name}/") for name in names)
         ]
         before = record.manifest.get("pruned", ())
         if chosen:
@@ -266,10 +266,10 @@ class Store:
         for folder in (self.base / ".unfinished").glob("*-*"):
             kind, _, stage_id = folder.name.partition("-")
             try:
-                found = self.described(kind, stage_id)
+                seen = self.described(kind, stage_id)
             except (StageError, MachineError):  # whoever makes or reads the stage will tell
                 continue
-            done = isinstance(found, Record) and not found.manifest.get("pruned")
+            done = isinstance(seen, Record) and not seen.manifest.get("pruned")
             with contextlib.suppress(OSError):
                 if done or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)

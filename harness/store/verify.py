@@ -40,20 +40,20 @@ def verify(store: Store, labels: Mapping[tuple[str, str], str]) -> Verified:
         store: what to check.
         labels: by kind and id, what people call a stage whose manifest cannot tell any more.
     """
-    found = Verified()
+    checked = Verified()
     for kind in store.kinds():
         for stage_id in store.ids(kind):
             try:
-                _check(store, kind, stage_id, labels.get((kind, stage_id)), found)
+                _check(store, kind, stage_id, labels.get((kind, stage_id)), checked)
             except OtherFormat:
-                found.other_format += 1
+                checked.other_format += 1
             except MachineError as error:
                 folder = store.folder(kind, stage_id)
-                found.damages.append(Damage(kind, stage_id, folder, MANIFEST, "unreadable", error.what))
-    return found
+                checked.damages.append(Damage(kind, stage_id, folder, MANIFEST, "unreadable", error.what))
+    return checked
 
 
-def _check(store: Store, kind: str, stage_id: str, label: str | None, found: Verified) -> None:
+def _check(store: Store, kind: str, stage_id: str, label: str | None, checked: Verified) -> None:
     damages: list[Damage] = []
     for _ in range(2):  # one that is just being replaced, or pruned, looks damaged once
         seen = store.described(kind, stage_id)
@@ -70,6 +70,6 @@ def _check(store: Store, kind: str, stage_id: str, label: str | None, found: Ver
             return  # removed meanwhile
         if not damages:
             break
-    found.stages += 1
-    found.files += 1 + (len(files(seen.manifest)) if isinstance(seen, Record) else 0)
-    found.damages += damages
+    checked.stages += 1
+    checked.files += 1 + (len(files(seen.manifest)) if isinstance(seen, Record) else 0)
+    checked.damages += damages
