@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from execution.bench import PATIENCE, Bench
 
+from harness.spec.results.files import METHOD
+from harness.spec.results.kinds import RESULTS
+from harness.spec.stages.kinds import parse_config
+from harness.store.records import CONFIG, ENVIRONMENT, WARNINGS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -97,3 +102,15 @@ def test_the_way_of_a_model_is_recorded_planned_and_noted(finished: Bench) -> No
     assert f"new, {words}." in board["notes"]
     told = finished.ended(finished.command(name="plan"), finished.surroundings()).stdout
     assert f"new/weights/seed 0: {words}" in told.splitlines()
+
+
+def test_every_file_of_json_is_one_that_its_kind_of_stage_is_known_to_leave(finished: Bench) -> None:
+    kinds = set()
+    for kind in finished.store.kinds():
+        for record in finished.store.records(kind):
+            config = parse_config(record.json(CONFIG))
+            listed = {CONFIG, ENVIRONMENT, WARNINGS, METHOD, *(result.file for result in RESULTS[config.kind])}
+            written = {name for name in record.manifest["files"] if name.endswith((".json", ".jsonl"))}
+            assert {name for name in written if "/" not in name} <= listed
+            kinds.add(config.kind)
+    assert {"rows", "tokenizer", "new-model", "train", "generate", "score"} <= kinds
