@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import MachineError, StageError
-from harness.execution.alive import VARIABLE, Listener
+from harness.execution.heartbeat import VARIABLE, Heartbeat
 from harness.execution.interrupt import held_back
 from harness.training.stop import KEEP
 
@@ -75,7 +75,7 @@ class Worker:
         self._rest = b""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._listeners: list[threading.Thread] = []
-        self._alive: list[Listener] = []
+        self._heartbeats: list[Heartbeat] = []
         port = str(_free_port()) if ranks > 1 else ""
         self.processes: list[subprocess.Popen[bytes]] = []
         try:
@@ -130,12 +130,12 @@ class Worker:
         return time.monotonic() - self.alone_since > _LAST_WORDS
 
     def stalled(self, seconds: float) -> str | None:
-        """Return which process has given no sign of life for so long, in words; None where all have."""
-        silent = [rank for rank, alive in enumerate(self._alive) if alive.silence() >= seconds]
+        """Return which process has sent no heartbeat for so long, in words; None where all have."""
+        silent = [rank for rank, heartbeat in enumerate(self._heartbeats) if heartbeat.silence() >= seconds]
         if not silent:
             return None
         who = f"process {silent[0] + 1} of {self.ranks}" if self.ranks > 1 else "the worker process"
-        return f"{who} has given no sign of life for {seconds / 60:g} minutes (execution.rank_timeout_minutes)"
+        return f"{who} has sent no heartbeat for {seconds / 60:g} minutes (execution.rank_timeout_minutes)"
 
     def ask_to_keep(self) -> None:
         """Ask the processes to keep what they have, and to go on."""
@@ -155,9 +155,9 @@ class Worker:
                 process.kill()
         for process in self.processes:
             process.wait()
-        for alive in self._alive:
-            alive.close()
-        self._alive.clear()
+        for heartbeat in self._heartbeats:
+            heartbeat.close()
+        self._heartbeats.clear()
         for process, listener in zip(self.processes, self._listeners, strict=False):  # one may not have been started
             listener.join(timeout=1.0)
             # a process that the worker started may hold its standard error open still
@@ -176,7 +176,7 @@ class Worker:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "TRANSFORMERS_VERBOSITY": "warning",  # what means nothing is left out by ``hearing``
+            "TRANSFORMERS_VERBOSITY": "warning",  # what means nothing is left out by ``warning_capture``
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal can show: what is printed is kept
         }
         if self.ranks > 1:
@@ -188,8 +188,8 @@ class Worker:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             }
-        alive = Listener()
-        self._alive.append(alive)
+        heartbeat = Heartbeat()
+        self._heartbeats.append(heartbeat)
         try:
             with held_back():
                 process = subprocess.Popen(
@@ -197,12 +197,12 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    env={**environment, VARIABLE: str(alive.writing)},
-                    pass_fds=(alive.writing,),
+                    env={**environment, VARIABLE: str(heartbeat.writing)},
+                    pass_fds=(heartbeat.writing,),
                     start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends its workers
                 )
         finally:
-            alive.given()
+            heartbeat.given()
         listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
         listener.start()
         self._listeners.append(listener)
@@ -229,7 +229,7 @@ class Pool:
             threads: of each process.
             ranks: processes of each worker.
             kinds: those of the stages that it is for.
-            stall_seconds: how long a process may give no sign of life.
+            stall_seconds: how long a process may send no heartbeat.
         """
         self.jobs = jobs
         self.stall_seconds = stall_seconds

@@ -20,9 +20,9 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from harness.errors import HarnessError, MachineError, StorageError, traced
 from harness.execution import rehearsal
-from harness.execution.alive import give_signs
-from harness.execution.hearing import Hearing
+from harness.execution.heartbeat import start_heartbeat
 from harness.execution.interrupt import outlive_warnings
+from harness.execution.warning_capture import WarningCapture
 from harness.stages.entries import ENTRIES, code_digest
 from harness.stages.request import StageRequest
 from harness.stages.run import installed, load, run_stage
@@ -43,10 +43,10 @@ _IDLE = 0.2
 def main() -> int:
     """Work until standard input ends."""
     outlive_warnings()
-    give_signs()
+    start_heartbeat()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    hearing = Hearing(lambda text: _answer(events, {"event": "warned", "text": text}))
+    capture = WarningCapture(lambda text: _answer(events, {"event": "warned", "text": text}))
     requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_read, args=(requests, busy), daemon=True).start()
@@ -54,7 +54,7 @@ def main() -> int:
         code_digest(kind)  # of the source as it is now, which is what is imported
     while (request := _next(requests)) is not _END:
         busy.set()
-        answer = _do(_parse(request), events, hearing)
+        answer = _do(_parse(request), events, capture)
         _answer(events, answer)
         if answer["event"] == "stopped" or (answer["event"] != "done" and os.environ.get("RANK", "0") != "0"):
             return 1  # rank 0 speaks for all; a rank that failed before they met must not keep it waiting
@@ -89,13 +89,13 @@ def _parse(message: dict[str, Any]) -> Request:
     return StageRequest.from_json(message)
 
 
-def _do(request: Request, events: IO[str], hearing: Hearing) -> dict[str, Any]:
+def _do(request: Request, events: IO[str], capture: WarningCapture) -> dict[str, Any]:
     try:
         if isinstance(request, rehearsal.InspectionRequest):
             rehearsal.inspect_plugins(request.used, installed(request.blocked))
         else:
             _check_source(request)
-            with hearing.stage() as warned:
+            with capture.stage() as warned:
                 run_stage(request, _teller(events), warned)
     except Stopped as error:
         return {"event": "stopped", "message": str(error), "exit_code": error.exit_code}

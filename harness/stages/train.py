@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 #: Steps between two states from which a stage that was killed goes on, where time does not ask for one earlier.
 _SAVE_EVERY = 500
 
-#: How much longer ranks wait for one another than the run waits for a sign of life: one may rightly be slower.
+#: How much longer ranks wait for one another than the run waits for a heartbeat: one may rightly be slower.
 _PATIENCE = 3
 
 

@@ -15,7 +15,7 @@ import torch
 from execution.bench import Bench, tiny
 from safetensors.torch import load_file, save_file
 
-from harness.execution.hearing import MEANINGLESS, Hearing
+from harness.execution.warning_capture import MEANINGLESS, WarningCapture
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:
@@ -145,26 +145,26 @@ def test_a_failed_start_is_one_message_with_the_rows_that_it_costs(tmp_path: Pat
 @pytest.mark.filterwarnings("default")
 def test_one_stage_hears_itself_alone() -> None:
     told: list[str] = []
-    hearing = Hearing(told.append)
+    capture = WarningCapture(told.append)
     log = logging.getLogger("some.library")
     for text in ("first", "second"):
-        with hearing.stage() as heard:
+        with capture.stage() as heard:
             for _ in range(2):
                 log.warning("\x1b[1m%s\x1b[0m\n  thing", text)
                 warnings.warn("of the code", UserWarning, stacklevel=1)
         assert heard == [f"{text} thing", "of the code"]
     assert told == ["first thing", "of the code", "second thing", "of the code"]
-    assert hearing not in logging.getLogger().handlers
+    assert capture not in logging.getLogger().handlers
 
 
 @pytest.mark.filterwarnings("default")
 def test_what_is_ignored_is_ignored_and_long_texts_are_cut() -> None:
-    hearing = Hearing(lambda _: None)
-    with hearing.stage() as heard:
+    capture = WarningCapture(lambda _: None)
+    with capture.stage() as heard:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         logging.getLogger("x").warning("word " * 1000)
-        hearing.emit(logging.LogRecord("x", logging.WARNING, __file__, 1, "%d", ("badly logged",), None))
+        capture.emit(logging.LogRecord("x", logging.WARNING, __file__, 1, "%d", ("badly logged",), None))
     assert heard == [("word " * 80).rstrip() + " …", "%d"]
 
 

@@ -31,7 +31,7 @@ def test_a_rank_that_stops_ends_its_stage_and_not_the_run(tmp_path: Path, patien
         assert process.returncode == 1, said
         assert not descendants(process.pid)
     number = int(rank) + 1
-    silent = f"process {number} of 2 has given no sign of life for 0.25 minutes (execution.rank_timeout_minutes)"
+    silent = f"process {number} of 2 has sent no heartbeat for 0.25 minutes (execution.rank_timeout_minutes)"
     assert f"failed: train new/patient/seed 0/epochs 1-2: {silent}" in said
     assert said.count("failed: train") == 1
     assert "Traceback" not in said
@@ -47,7 +47,7 @@ def test_a_worker_that_stops_by_itself_ends_its_stage_too(tmp_path: Path, patien
     word = wanting("stop", tmp_path / "word", step=STEP, rank="0")
     (tmp_path / "word" / "once").touch()
     said = bench.run("--jobs", "1", code=1, PATIENT=word)
-    assert "failed: train new/patient/seed 0/epochs 1-2: the worker process has given no sign of life" in said
+    assert "failed: train new/patient/seed 0/epochs 1-2: the worker process has sent no heartbeat" in said
 
 
 def test_a_killed_training_stage_goes_on_by_itself_bit_for_bit(tmp_path: Path, patient: dict[str, str]) -> None:

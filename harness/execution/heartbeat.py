@@ -1,6 +1,6 @@
-"""Signs of life: what each process of a stage gives while it runs, and for how long none was heard.
+"""Heartbeats: what each process of a stage sends while it runs, and for how long none has come.
 
-A thread of its own gives them, so that a step, a load or a compilation of any length never counts as a stall; a process
+A thread of its own sends them, so that a step, a load or a compilation of any length never counts as a stall; a process
 that is stopped, or that the system no longer lets run, does.
 """
 
@@ -11,18 +11,18 @@ import os
 import threading
 import time
 
-#: Names the descriptor on which a process gives its signs.
-VARIABLE = "HARNESS_ALIVE"
+#: Names the descriptor on which a process sends its heartbeats.
+VARIABLE = "HARNESS_HEARTBEAT"
 
-#: Seconds between two signs.
+#: Seconds between two heartbeats.
 _BEAT = 1.0
 
-#: Most seconds that one look adds to a silence: while the listener itself was stopped, it could hear nobody.
+#: Most seconds that one look adds to a silence: while the parent itself was stopped, it could read none.
 _LOOK = 5.0
 
 
-class Listener:
-    """Hears one process."""
+class Heartbeat:
+    """The heartbeat of one process, as its parent sees it."""
 
     def __init__(self) -> None:
         """Open the pipe; ``writing`` is the end for the process, to be closed here once the process has it."""
@@ -32,13 +32,13 @@ class Listener:
         self._looked = time.monotonic()
 
     def silence(self) -> float:
-        """Return for how many seconds nothing was heard, as of now."""
+        """Return for how many seconds no heartbeat has come, as of now."""
         now = time.monotonic()
-        heard = False
+        came = False
         with contextlib.suppress(BlockingIOError):
             while os.read(self.reading, 4096):
-                heard = True
-        self._silence = 0.0 if heard else self._silence + min(now - self._looked, _LOOK)
+                came = True
+        self._silence = 0.0 if came else self._silence + min(now - self._looked, _LOOK)
         self._looked = now
         return self._silence
 
@@ -49,13 +49,13 @@ class Listener:
             self.writing = -1
 
     def close(self) -> None:
-        """Hear no more."""
+        """Read no more."""
         self.given()
         os.close(self.reading)
 
 
-def give_signs() -> None:
-    """Give signs of life from now on, where somebody listens."""
+def start_heartbeat() -> None:
+    """Send heartbeats from now on, where somebody reads them."""
     descriptor = os.environ.pop(VARIABLE, None)
     if descriptor is not None:
         os.set_inheritable(int(descriptor), False)
@@ -66,6 +66,6 @@ def _beat(descriptor: int) -> None:
     while True:
         try:
             os.write(descriptor, b".")
-        except OSError:  # nobody listens any more
+        except OSError:  # nobody reads them any more
             return
         time.sleep(_BEAT)

@@ -1,4 +1,4 @@
-"""What a stage warns of, heard where it is said: Python's warnings and libraries' logs, each text once a stage.
+"""Captures what a stage warns of: Python's warnings and libraries' logs, each text once a stage.
 
 A worker's standard error reaches nobody, so what should reach a person passes through here: it is told as an event and
 kept beside the stage's result. What is known to mean nothing is left out by :data:`MEANINGLESS`, and nowhere else.
@@ -36,11 +36,11 @@ _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST: Final = 400
 
 
-class Hearing(logging.Handler):
+class WarningCapture(logging.Handler):
     """Collects what is warned of in one process, stage by stage."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        """Hear nothing yet; ``tell`` gets each text when a stage first says it."""
+        """Capture nothing yet; ``tell`` gets each text when a stage first says it."""
         super().__init__(logging.WARNING)
         self._tell = tell
         self.texts: list[str] = []
@@ -48,7 +48,7 @@ class Hearing(logging.Handler):
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[list[str]]:
-        """Listen while a stage is done; give the list that its warnings are added to.
+        """Capture while a stage is done; give the list that its warnings are added to.
 
         Python shows a warning once a place in the code: the context makes that once a place and stage.
         """
@@ -65,15 +65,15 @@ class Hearing(logging.Handler):
                 logger.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hear a line of a log."""
+        """Capture a line of a log."""
         try:
             text = record.getMessage()
         except Exception:  # noqa: BLE001  # a library that logs badly must not end a stage
             text = str(record.msg)
-        self.hear(text)
+        self.capture(text)
 
-    def hear(self, text: str) -> None:
-        """Take in a text, unless the stage said it before or it means nothing."""
+    def capture(self, text: str) -> None:
+        """Keep a text, unless the stage said it before or it means nothing."""
         text = " ".join(_COLOURS.sub("", text).split())
         if len(text) > _LONGEST:
             text = f"{text[:_LONGEST].rstrip()} …"
@@ -92,4 +92,4 @@ class Hearing(logging.Handler):
         line: str | None = None,  # noqa: ARG002  # the hook's signature
     ) -> None:
         plain = issubclass(category, UserWarning) and category.__module__ == "builtins"
-        self.hear(str(message) if plain else f"{category.__name__}: {message}")
+        self.capture(str(message) if plain else f"{category.__name__}: {message}")
