@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.plan.graph import Cell, Row, Stage
@@ -58,12 +58,11 @@ def cell_of(
     planner: Planner, answerer: Answerer, use: DataUse, decoding: str, metrics: Sequence[MetricUse] | None = None
 ) -> Cell:
     """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
-    benchmark, registry = planner.benchmark, planner.registry
+    benchmark = planner.benchmark
     answers = _answers(planner, answerer, use, decoding)
     scores = {}
     for metric in benchmark.metrics if metrics is None else metrics:
-        registration: Any = registry.get("metric", metric.use)
-        registration = registration.resolved(registry.options("metric", metric.use, metric.options))
+        registration = planner.metric(metric)
         asks = registration.needs or registration.role == "judge"
         if asks and decoding != next(iter(benchmark.decoding)):
             continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
@@ -81,15 +80,14 @@ def cell_of(
 
 
 def _answers(planner: Planner, answerer: Answerer, use: DataUse, decoding: str) -> Stage:
-    return planner.add(
-        f"{answerer.model.shown}/{answerer.label}/seed {answerer.seed}/{data_label(use)}/{decoding}",
-        GenerateConfig(
-            asking=_asking(planner, answerer.model, use),
-            decoding=planner.benchmark.decoding[decoding],
-            seed=answerer.seed,
-        ),
-        {"checkpoint": answerer.checkpoint, "rows": planner.data(use)},
-    )
+    model, seed = answerer.model, answerer.seed
+    place = (model.shown, use.overlong, decoding, seed)
+    if place not in planner.answered:
+        planner.answered[place] = GenerateConfig(
+            asking=_asking(planner, model, use), decoding=planner.benchmark.decoding[decoding], seed=seed
+        )
+    label = f"{model.shown}/{answerer.label}/seed {seed}/{data_label(use)}/{decoding}"
+    return planner.add(label, planner.answered[place], {"checkpoint": answerer.checkpoint, "rows": planner.data(use)})
 
 
 def _asking(planner: Planner, model: Model, use: DataUse) -> Asking:
@@ -120,9 +118,7 @@ def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, 
 
 def _scoring(planner: Planner, use: MetricUse, model: Model, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
     """Return how a metric reads the answers of a model to a data set."""
-    registration: Any = planner.registry.get("metric", use.use)
-    options = planner.registry.options("metric", use.use, use.options)
-    needs = registration.resolved(options).needs
+    options, needs = planner.registry.options("metric", use.use, use.options), planner.metric(use).needs
     chosen, ignored = split_options(options)
     metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
     if not needs:

@@ -21,12 +21,13 @@ from harness.store.damage import CorruptError, Damage
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from harness.api import MethodRegistration
+    from harness.api import MethodRegistration, MetricRegistration
     from harness.api.registration import Kind
     from harness.plugins.registry import Registry
-    from harness.spec.benchmark import Benchmark, DataUse, MethodEntry
+    from harness.spec.benchmark import Benchmark, DataUse, MethodEntry, MetricUse
     from harness.spec.model import Model
     from harness.spec.stages.existing_model import ClassifierConfig
+    from harness.spec.stages.generate import GenerateConfig
     from harness.spec.stages.kinds import AnyStageConfig
     from harness.store.records import Record
     from harness.store.stages import Store
@@ -57,9 +58,12 @@ class Planner:
     reward_models: dict[str, RewardStages] = field(default_factory=dict)
     preferences: list[Stage] = field(default_factory=list)
     """The rows that must have a chosen and a rejected answer."""
+    answered: dict[tuple[str, str, str, int], GenerateConfig] = field(default_factory=dict)
+    """How answers are drawn, by model, treatment of long prompts, decoding and seed: the same for all rows."""
     scored: dict[tuple[str, str, str], tuple[AnyStageConfig, Runtime]] = field(default_factory=dict)
     """How a metric reads answers, by model, treatment of long prompts and metric: the same for all rows and seeds."""
     _data: dict[str, Stage] = field(default_factory=dict)
+    _metrics: dict[str, MetricRegistration] = field(default_factory=dict)
     _configs: dict[int, tuple[AnyStageConfig, AnyStageConfig, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,6 +73,13 @@ class Planner:
         """Return the registration of a method."""
         registration: Any = self.registry.get("method", name)
         return registration  # type: ignore[no-any-return]  # the kind fixes the type
+
+    def metric(self, use: MetricUse) -> MetricRegistration:
+        """Return the registration of one of the file's metrics, as its options make it."""
+        if use.use not in self._metrics:
+            registration: Any = self.registry.resolved("metric", use.use, use.options)
+            self._metrics[use.use] = registration
+        return self._metrics[use.use]
 
     def plugin(self, kind: Kind, name: str, options: Mapping[str, Any]) -> PluginUse:
         """Return a plugin as a stage uses it."""

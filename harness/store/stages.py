@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 import uuid
 from pathlib import PurePosixPath
@@ -80,8 +81,10 @@ class Store:
         """Return a stage as its manifest has it, without looking at its other files; see :meth:`look`."""
         folder = self.folder(kind, stage_id)
         try:
-            if not folder.is_dir():
+            if not stat.S_ISDIR(os.stat(folder).st_mode):  # noqa: PTH116  # a plan asks for thousands
                 return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except OSError as error:
             raise cannot_read(folder, error) from error
         try:
