@@ -45,7 +45,10 @@ def command(
     """
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from harness.report import across, brief, claims_json, claims_text, make_tables, publish, write_if_allowed
+    from harness.report.brief import brief
+    from harness.report.publish import publish
+    from harness.report.verdicts import across, claims_json, claims_text
+    from harness.report.write import make_tables, write_if_allowed
 
     if claims:
         folders = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]

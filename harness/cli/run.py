@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.execution.outcome import Outcome
     from harness.execution.runner import RunSettings
     from harness.plugins.registry import Registry
-    from harness.report import Written
+    from harness.report.written import Written
     from harness.spec.benchmark import Benchmark
     from harness.store.stages import Store
 
@@ -84,7 +84,8 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import RunSettings
-    from harness.report import brief, write_if_allowed
+    from harness.report.brief import brief
+    from harness.report.write import write_if_allowed
     from harness.store.stages import Store
 
     began = time.monotonic()
@@ -148,7 +149,7 @@ def _run(
     from harness.execution.runner import execute
     from harness.execution.watch import Bars, Lines
     from harness.plan import build_plan
-    from harness.report import make_tables
+    from harness.report.write import make_tables
     from harness.store.damage import CorruptError
     from harness.store.files import dump, seal
 

@@ -8,11 +8,11 @@ import pytest
 from report.synthetic import GREEDY, T1
 from rich.cells import cell_len
 
-from harness.report import brief, make_tables
-from harness.report.brief import _head, fitted
+from harness.report.brief import _head, brief, fitted
 from harness.report.differences import TWO_SEEDS, Difference
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
+from harness.report.write import make_tables
 
 if TYPE_CHECKING:
     from report.synthetic import Run

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from report.synthetic import plain_value
 
-from harness.report import calculated, differences, statistics, write_tables
+from harness.report import calculated, differences, statistics
 from harness.report.calculated import NAME, Calculated
+from harness.report.write import write_tables
 from harness.store.files import dump, seal
 
 if TYPE_CHECKING:

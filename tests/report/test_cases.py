@@ -12,9 +12,10 @@ from report.synthetic import GREEDY, T1, Run
 from report.test_forms import NASTY
 from report.test_html import Page
 
-from harness.report import publish, write_tables
 from harness.report.cases import _fenced, case_studies
+from harness.report.publish import publish
 from harness.report.results import load_results
+from harness.report.write import write_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from harness.errors import InputError
-from harness.report import frames, write_tables
+from harness.report import frames
+from harness.report.write import write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.report import publish, write_tables
-from harness.report.publish import _clean
+from harness.report.publish import _clean, publish
 from harness.report.results import read_manifest
+from harness.report.write import write_tables
 from harness.store.files import is_whole
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from harness.errors import InputError, MachineError, StageError
-from harness.report import write_tables
 from harness.report.kinds import KINDS
+from harness.report.write import write_tables
 from harness.spec.benchmark import TableName
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Refuse:
         if name.partition(".")[0] in {"torch", "transformers", "datasets", "tokenizers", "accelerate", "pandas"}:
             raise ImportError(f"{name} is imported by a report")
 sys.meta_path.insert(0, Refuse())
-from harness.report import publish, write_tables
+from harness.report.publish import publish
+from harness.report.write import write_tables
 root, folder = Path(sys.argv[1]), Path(sys.argv[2])
 write_tables(root, folder)
 publish(root, folder)
