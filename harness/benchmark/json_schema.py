@@ -6,7 +6,13 @@ plugin is told by ``if``/``then`` which options it may have, so that an editor b
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from pydantic import BaseModel
 
 from harness.api.registration import DatasetRegistration, MethodRegistration
 from harness.benchmark.data import DATA_KEYS
@@ -22,8 +28,6 @@ from harness.spec.reward import Reward, RewardUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pydantic import BaseModel
 
     from harness.api.registration import Kind, Registration
     from harness.plugins.registry import Registry
@@ -197,9 +201,34 @@ def _either(key: str, with_key: Json, without: Json) -> Json:
 
 def _properties(model: type[BaseModel], names: Iterable[str] | None = None) -> Json:
     """Return the fields of a section, without what does not concern an editor."""
-    fields = model.model_json_schema().get("properties", {})
+    fields, said = model.model_json_schema().get("properties", {}), _docstrings(model)
     wanted = fields if names is None else [name for name in names if name in fields]
-    return {name: {k: v for k, v in fields[name].items() if k not in {"changes", "title"}} for name in wanted}
+    return {
+        name: {k: v for k, v in {**fields[name], **said.get(name, {})}.items() if k not in {"changes", "title"}}
+        for name in wanted
+    }
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, Json]:
+    """Return the text below each field of a section as its description.
+
+    Read here, where it is shown: pydantic would read the source of every section whenever one is imported.
+    """
+    said: dict[str, Json] = {}
+    for section in reversed(model.__mro__):
+        if section is BaseModel or not issubclass(section, BaseModel):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in itertools.pairwise(definition.body):
+            text = below.value if isinstance(below, ast.Expr) else None
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Constant)
+            ):
+                said[field.target.id] = {"description": inspect.cleandoc(str(text.value))}
+    return said
 
 
 def _closed(properties: Json, required: Iterable[str] = ()) -> Json:

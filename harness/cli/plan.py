@@ -49,6 +49,7 @@ def command(
     the run would find four times in five, by the variances of stored results of the same kind or by stated ones, and
     with more seeds or prompts.
     """
+    benchmark, registry = open_benchmark(application, file, profile, overrides)
     from harness.execution.contexts import ways
     from harness.execution.keep import required
     from harness.plan import build_plan
@@ -57,7 +58,6 @@ def command(
     from harness.report.planned import json_of, text_of
     from harness.store.stages import Store
 
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}

@@ -27,7 +27,7 @@ Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
 class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Frozen(BaseModel):

@@ -6,12 +6,10 @@ import logging
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
 
 from harness.api import InputError, MachineError, Provenance
 from harness_plugins.upstream.local import unpack
@@ -125,6 +123,9 @@ def _from_hub(file: HubFile, revision: str | None, where: str, help_: str) -> tu
 
 def _from_github(file: GitHubFile, commit: str, where: str, help_: str, *, named: bool) -> bytes:
     """Return the content of a file at a commit."""
+    from http.client import HTTPException  # with ssl below it, which takes as long to import as a data set to plan
+    from urllib.request import Request, urlopen
+
     from huggingface_hub import constants
 
     if not _COMMIT.fullmatch(commit):
