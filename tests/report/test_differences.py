@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from harness.report.components import grouping, summed
 from harness.report.differences import Difference, compare, difference, own_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.report.statistics import Array
 
 
@@ -332,6 +335,22 @@ class TestTheDetectableDifference:
     def test_has_these_multiples(self, seeds: int, listed: list[float]) -> None:
         ours = [detectable.multiple(rows, seeds, rows - 1) for rows in range(2, 9)]
         assert ours == pytest.approx(listed, abs=0.1)
+
+    @pytest.mark.parametrize("near", [0.01, 1.2, 60.0])
+    @pytest.mark.parametrize(
+        ("rising", "root"),
+        [
+            (lambda x: x**3 - 2, 2 ** (1 / 3)),
+            (lambda x: math.erf(x - 3) + 0.6, 3 + float(scipy.special.erfinv(-0.6))),
+            (lambda x: math.tanh(40 * (x - 1.8)), 1.8),  # flat nearly everywhere
+            (lambda x: x - 1.2, 1.2),
+        ],
+        ids=["cubic", "error function", "step", "line"],
+    )
+    def test_a_root_is_found_from_wherever_it_is_sought(
+        self, rising: Callable[[float], float], root: float, near: float
+    ) -> None:
+        assert detectable._root(rising, near) == pytest.approx(root, abs=2e-6)
 
     def test_of_a_plan_is_that_of_a_run_with_these_variances(self) -> None:
         values = drawn(np.random.default_rng(24), rows=1, seeds=4)["a"]
