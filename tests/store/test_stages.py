@@ -287,7 +287,7 @@ def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
     record = make(tmp_path)
     manifest = json.loads((record.folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest == record.manifest
-    assert (manifest["format"], manifest["kind"], manifest["id"]) == (2, KIND, ID)
+    assert (manifest["format"], manifest["kind"], manifest["id"]) == (3, KIND, ID)
     assert manifest["measured"] == ["environment.json", "summary.json", "train.jsonl"]
     assert manifest["files"]["optimizer.safetensors"] == {
         "sha256": "9afaeef005e286957ee9a18a2481a75c7fc7ba74bae8de50ffa6127b12a62cae",
