@@ -300,7 +300,8 @@ class Run:
                 "seeds": list(self.seeds),
                 "models": models,
                 "methods": [
-                    {"label": row, "use": row.partition("[")[0], "recipe": {}} for row in self.rows if row != "base"
+                    {"label": row, "use": row.partition("[")[0], "recipe": {}}
+                    for row in [row for row in self.rows if row != "base"] or ["sft"]
                 ],
                 "train": {"dataset": "tales", "split": "train", "options": {}, "path": None},
                 "evaluate": uses,
