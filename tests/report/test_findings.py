@@ -16,7 +16,7 @@ from harness.report.results import load_results
 from harness.report.scores import summary_columns
 
 if TYPE_CHECKING:
-    from report.synthetic import ColumnKey, Run
+    from report.synthetic import Place, Run
 
 
 def view(where: str, *, can_claim: bool = True, **differences: float | tuple[float, bool]) -> View:
@@ -153,7 +153,7 @@ def test_of_a_run_with_two_seeds(run: Run) -> None:
 def test_of_a_run_with_claims_that_greedy_decoding_contradicts(run: Run) -> None:
     run.decodings, run.datasets = {"t1": T1, "greedy": GREEDY}, {"in-data": "in-data", "tales": "cross"}
 
-    def value(place: ColumnKey) -> float | None:
+    def value(place: Place) -> float | None:
         return (plain_value(place) or 0) - 0.05 * (place.row == "eso" and place.decoding == "greedy")
 
     run.value = value
@@ -181,7 +181,7 @@ def test_a_run_without_answers_says_nothing(run: Run) -> None:
 def test_a_mean_without_a_claim_is_the_one_that_the_table_shows(run: Run) -> None:
     run.seeds = (0, 1)
 
-    def value(place: ColumnKey) -> float | None:
+    def value(place: Place) -> float | None:
         if place.row == "eso" and (place.seed, place.example) == (1, 0):
             return None  # the first prompt is not complete
         return 0.5 if place.row == "eso" and (place.seed, place.example) == (0, 0) else plain_value(place)
