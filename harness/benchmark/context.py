@@ -11,6 +11,7 @@ from harness.api.registration import MetricRegistration
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.sections import Part, attempt
 from harness.errors import PluginError, suggest
+from harness.plugins.option_groups import option_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +68,7 @@ class Context:
                 lambda: self.registry.options(kind, name, raw),
                 part,
                 self.problems,
-                names=registration.options.model_fields,
+                names=option_names(registration.options),
                 noun=noun,
                 hints=hints,
             )

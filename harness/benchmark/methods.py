@@ -10,6 +10,7 @@ from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.sections import Part, check, check_label, part_of
 from harness.errors import suggest
+from harness.plugins.option_groups import option_groups, overlaid
 from harness.spec.benchmark import MethodEntry
 from harness.spec.recipe import Recipe
 
@@ -56,12 +57,11 @@ def method(node: Node, key: str, recipe: Part, context: Context, otherwise: Plac
     before = len(problems)
     name, preset = _preset(part, registration, context)
     place = part.at("preset")
-    layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
-    lent = _lent([layer.options for layer in layers], place, "the default preset")
-    lent |= _lent([preset.options] if preset else [], place, f"preset {name}")
+    lent = _preset_options(registration, preset, name, place)
     own = part.without(METHOD_KEYS)
+    groups = option_groups(registration.options)
     hints = {field: f"{field} is a key of recipe: write recipe: {{{field}: …}}" for field in Recipe.model_fields}
-    options = context.options("method", registration, Part(own.key, own.place, own.values, lent), hints)
+    options = context.options("method", registration, Part(own.key, own.place, own.values, lent, groups), hints)
     shell = _shell(part, registration, preset, context)
     trained = _recipe(part, recipe, preset, name, place, context)
     if shell is None or trained is None or len(problems) > before:
@@ -93,6 +93,18 @@ def _preset(part: Part, registration: MethodRegistration, context: Context) -> t
                              did_you_mean=near)  # fmt: skip
         return None, None
     return name, presets[name]
+
+
+def _preset_options(
+    registration: MethodRegistration, preset: Preset | None, name: str | None, place: Place
+) -> dict[str, tuple[Any, Place, str]]:
+    """Return the options of the default preset with those of the named one over them, and who says each."""
+    layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
+    lent = _lent([layer.options for layer in layers], place, "the default preset")
+    layers += [preset] if preset else []
+    lent |= _lent([preset.options] if preset else [], place, f"preset {name}")
+    values = overlaid(registration.options, [layer.options for layer in layers])
+    return {option: (values[option], blamed, said) for option, (_, blamed, said) in lent.items()}
 
 
 def _lent(layers: list[Mapping[str, Any]], place: Place, said: str) -> dict[str, tuple[Any, Place, str]]:

@@ -46,6 +46,8 @@ class Part:
     values: Mapping[str, Node]
     lent: Mapping[str, tuple[Any, Place, str]] = field(default_factory=dict)
     """Values that the file does not write out: (value, place to blame, who says so), such as those of a preset."""
+    groups: Collection[str] = ()
+    """Names whose mapping lies over a lent one key by key, where any other value replaces what is lent."""
 
     def path(self, *names: str | int) -> str:
         """Return the path of something in the mapping: ``methods.eso.temperatures[1]``."""
@@ -71,7 +73,11 @@ class Part:
     def plain(self) -> dict[str, Any]:
         """Return the values as plain data, with what was lent below what stands in the file."""
         lent = {name: value for name, (value, _, _) in self.lent.items()}
-        return lent | {name: node.plain() for name, node in self.values.items()}
+        own = {name: node.plain() for name, node in self.values.items()}
+        for name in self.groups:
+            if isinstance(lent.get(name), dict) and isinstance(own.get(name), dict):
+                own[name] = lent[name] | own[name]
+        return lent | own
 
 
 def part_of(node: Node | None, key: str, otherwise: Place, problems: Problems) -> Part:
@@ -104,8 +110,8 @@ def attempt(
 ) -> Checked | None:
     """Call ``validate`` and return what it gives, or None after adding every mistake it reports.
 
-    ``names`` are the known keys, which a misspelt one is compared with; ``noun`` is what messages call a key; ``hints``
-    say of some unknown keys where they belong.
+    ``names`` are the known keys, those within a group with a dot, which a misspelt one is compared with; ``noun`` is
+    what messages call a key; ``hints`` say of some unknown keys where they belong.
     """
     try:
         return validate()
@@ -157,12 +163,8 @@ def _add(
     detail = details[0]
     top = str(detail["loc"][0]) if detail["loc"] else ""
     if detail["type"] == "extra_forbidden":
-        if len(detail["loc"]) > 1:  # within an option that is a mapping itself: its keys are not known here
-            names, hints, top = {"": None}, {}, ""
-        near = suggest(top, names)
-        expected = None if near or len(names) > 12 or "" in names else f"one of {', '.join(sorted(names))}"
-        expected = f"no {noun.partition(' ')[0]}s at all" if not names else expected
-        problems.add(place, f"unknown {noun}", key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
+        rest = _other_names(detail["loc"], names, hints, noun)
+        problems.add(place, f"unknown {noun}", key=key, **rest)
     elif detail["type"] == "missing":
         problems.add(place, "is missing", key=key)
     elif detail["type"] in {"value_error", "assertion_error"}:
@@ -174,6 +176,30 @@ def _add(
         near = suggest(str(detail["input"]), _QUOTED.findall(expected))
         got = detail["input"]
         problems.add(place, "is wrong", key=key, got=got, expected=expected, did_you_mean=near, hint=_lender(part, top))
+
+
+def _other_names(
+    loc: tuple[int | str, ...], names: Collection[str], hints: Mapping[str, str], noun: str
+) -> dict[str, str | None]:
+    """Return what a message says beside an unknown key: which keys there are, which one is near, where it belongs."""
+    top, given = str(loc[0]), str(loc[-1])
+    if len(loc) == 1:
+        # a key within a group, written without the group's name, is known by its own
+        choices = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names if "." not in name}
+        listed = [name for name in names if "." not in name]
+        group = choices.get(given, "").rpartition(".")[0]
+        hint = f"{given} is under {group}: write {group}: {{{given}: …}}" if group else hints.get(given)
+    else:
+        choices = {name.removeprefix(f"{top}."): name for name in names if name.startswith(f"{top}.")}
+        listed = list(choices)
+        if len(loc) > 2 or not choices:  # the keys of a deeper mapping are not known here
+            return {}
+        group = ""
+        hint = f"{given} does not belong under {top}: write it beside {top}" if given in names else None
+    near = None if hint and (group or len(loc) > 1) else suggest(given, choices)
+    expected = None if near or group or len(listed) > 12 else f"one of {', '.join(sorted(listed))}"
+    expected = f"no {noun.partition(' ')[0]}s at all" if not names else expected
+    return {"expected": expected, "did_you_mean": near and (choices[near] if len(loc) == 1 else near), "hint": hint}
 
 
 def _lender(part: Part, name: str) -> str | None:

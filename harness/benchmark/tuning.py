@@ -12,6 +12,7 @@ from harness.benchmark.data import same_rows
 from harness.benchmark.sections import check, part_of
 from harness.benchmark.sweep import entry_label, place_value, within
 from harness.errors import suggest
+from harness.plugins.option_groups import option_names
 from harness.spec.benchmark import MethodEntry, Tune
 from harness.spec.recipe import Recipe
 from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
@@ -169,7 +170,7 @@ def _registration(entry: MethodEntry, context: Context) -> MethodRegistration:
 
 
 def _options(entry: MethodEntry, context: Context) -> list[str]:
-    own = list(_registration(entry, context).options.model_fields)
+    own = option_names(_registration(entry, context).options)
     return [*own, *(f"recipe.{name}" for name in Recipe.model_fields)]
 
 
@@ -226,7 +227,9 @@ def setting(entry: MethodEntry, option: str) -> Any:
     above, below = within(option)
     if above == "recipe":
         return entry.recipe.model_dump(mode="json")[below]
-    return entry.reward_weights[below] if above else entry.options[option]
+    if above == "reward_weights":
+        return entry.reward_weights[below]
+    return entry.options[above][below] if above else entry.options[option]
 
 
 def _metric(part: Part, context: Context, metrics: Sequence[tuple[Node, MetricUse | None]]) -> str | None:

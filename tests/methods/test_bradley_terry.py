@@ -162,13 +162,13 @@ def test_it_learns_which_answers_are_preferred(tmp_path: Path) -> None:
 
 def test_rows_that_are_no_preferences_are_refused(tmp_path: Path) -> None:
     rows = [replace(row, chosen=None, rejected=None) for row in encoded(tiny_policy())]
-    with pytest.raises(InputError, match="the training rows are no preferences"):
+    with pytest.raises(InputError, match="the training rows are not preferences"):
         go(plan("bradley-terry", last=1, of=1), BradleyTerry(BradleyTerryOptions()), tmp_path, rows=rows)
 
 
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("weight", "the pairs have no such column, got 'weight'"), ("category", "the margin of a pair is no number")],
+    [("weight", "the pairs have no such column, got 'weight'"), ("category", "the margin of a pair is not a number")],
 )
 def test_margins_must_be_there(tmp_path: Path, column: str, text: str) -> None:
     method = BradleyTerry(BradleyTerryOptions(margin=column))
