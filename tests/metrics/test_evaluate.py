@@ -194,7 +194,7 @@ def test_nothing_to_score(samples: Any, services: Any, module: Path) -> None:
             InputError,
             "no such key, got 'overlop'; expected one of overlap, .*did you mean 'overlap'",
         ),
-        ({"keys": ("name",)}, InputError, "'name' is no number, got 'str'"),
+        ({"keys": ("name",)}, InputError, "'name' is not a number, got 'str'"),
         (
             {"keys": ("short",)},
             InputError,
@@ -270,7 +270,7 @@ def test_the_content_includes_imported_neighbours(tmp_path: Path) -> None:
             {"module": "/no/where", "keys": ("x",)},
             "there is no evaluate module at /no/where .looked for /no/where/where.py",
         ),
-        ({"module": "exact_match", "keys": ("x",), "sha256": "0" * 64}, "exact_match is no local module"),
+        ({"module": "exact_match", "keys": ("x",), "sha256": "0" * 64}, "exact_match is not a local module"),
         ({"module": "exact_match", "keys": ()}, "at least 1 item"),
         ({"module": "exact_match"}, "keys"),
     ],
@@ -287,7 +287,7 @@ def test_a_revision_is_for_the_hub(module: Path) -> None:
 
 def test_a_module_that_is_no_python(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def (:", encoding="utf-8")
-    with pytest.raises(ValidationError, match="is no Python"):
+    with pytest.raises(ValidationError, match="is not Python"):
         EvaluateOptions(module=str(tmp_path / "broken.py"), keys=("x",))
 
 

@@ -50,7 +50,7 @@ def test_other_columns_are_ignored() -> None:
     [
         ({"category": ["x"]}, r"reward 'rouge': the column 'references' is missing, got \['category'\]"),
         ({"references": [("a",), ("b",)]}, "does not fit the completions, got 2; expected 1 entries"),
-        ({"references": [(3,)]}, "a reference is no text, got 3"),
+        ({"references": [(3,)]}, "a reference is not text, got 3"),
     ],
 )
 def test_bad_columns_are_named(columns: dict[str, Any], message: str) -> None:

@@ -1,7 +1,7 @@
 """Any module of Hugging Face's ``evaluate`` as a metric: one on the hub by name, or one on disk by path.
 
 A module is code that runs here with the user's rights, as an installed plugin does. The sha256 of a local module's
-source stands in the resolved options, so that a changed module is scored anew; a hub module's stands in the signature.
+source stands in the resolved options, so that a changed module is scored again; a hub module's stands in the signature.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class EvaluateOptions(Options):
         module = info.data.get("module")
         if module is None:  # it was refused already
             return value
-        found = local_digest(module)
-        if found is not None and info.data.get("revision") is not None:
+        digest = local_digest(module)
+        if digest is not None and info.data.get("revision") is not None:
             raise ValueError(f"`revision` is for modules on the hub, and {module} is a local one")
-        if value is not None and value != found:
-            raise ValueError(f"{module} has sha256 {found}" if found else f"{module} is no local module")
-        return found
+        if value is not None and value != digest:
+            raise ValueError(f"{module} has sha256 {digest}" if digest else f"{module} is not a local module")
+        return digest
 
 
 def local_file(module: str) -> Path | None:
@@ -94,7 +94,7 @@ def _neighbours(file: Path) -> list[Path]:
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except SyntaxError as error:
-        raise ValueError(f"the module {file} is no Python: {error}") from error
+        raise ValueError(f"the module {file} is not Python: {error}") from error
     names = {
         node.module.partition(".")[0]
         for node in ast.walk(tree)

@@ -188,7 +188,7 @@ class EvaluateModule:
             return None
         if not isinstance(value, Real):
             raise InputError(
-                f"the evaluate module's result {key!r} is no number",
+                f"the evaluate module's result {key!r} is not a number",
                 where=self._where,
                 got=type(value).__name__,
                 expected="a number, or a list of numbers",

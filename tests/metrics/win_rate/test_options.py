@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ({"judge": "endpoint"}, "needs the model's name"),
         ({"judge": "rule", "model": "m"}, "model is for judge: endpoint, and the judge is rule"),
         ({"judge": "reward-model", "rule": "shorter"}, "rule is for judge: rule"),
-        ({"judge": "rule", "against": ["a", "a"]}, "stands in the list twice"),
+        ({"judge": "rule", "against": ["a", "a"]}, "is listed twice"),
         ({"judge": "rule", "against": []}, "at least 1 item"),
         ({"judge": "endpoint", "model": "m", "max_cost": 1.0}, "max_cost needs price_per_million"),
         ({"judge": "endpoint", "model": "m", "base_url": "api.openai.com"}, "must begin with http"),
