@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,3 +103,9 @@ def test_names_of_files_are_written_once() -> None:
             found.setdefault(name, set()).add(room)
     assert found
     assert {name: where for name, where in found.items() if where != {"spec"}} == {}
+
+
+def test_the_files_of_tests_that_are_begun_first_exist() -> None:
+    tests = Path(__file__).parent
+    names = runpy.run_path(str(tests / "conftest.py"))["LONGEST"]
+    assert [name for name in names if not (tests / name).exists()] == []
