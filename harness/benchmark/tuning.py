@@ -12,7 +12,7 @@ from harness.benchmark.data import same_rows
 from harness.benchmark.sections import check, part_of
 from harness.benchmark.sweep import entry_label, place_value, within
 from harness.errors import suggest
-from harness.plugins.option_groups import option_names
+from harness.plugins.option_groups import option_names, suggest_option
 from harness.spec.benchmark import MethodEntry, Tune
 from harness.spec.recipe import Recipe
 from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
@@ -150,7 +150,8 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         wrong("the shared start is trained once and is not tuned")
     elif not found:
         names = list(dict.fromkeys(each for _, entry in free for each in _options(entry, context)))
-        wrong(f"no method that matches {who} has this option", got=option, did_you_mean=suggest(option, names))
+        near = suggest_option(option, names)
+        wrong(f"no method that matches {who} has this option", got=option, did_you_mean=near)
     for element in rows.listed:
         sweep = element.items.get("sweep")
         if sweep is not None and option in sweep.items and any(rows.nodes[i].place == element.place for i in found):

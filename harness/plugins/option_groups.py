@@ -6,11 +6,13 @@ after ``-o``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
+
+from harness.errors import suggest
 
 
 def option_groups(options: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -27,6 +29,13 @@ def option_names(options: type[BaseModel]) -> list[str]:
     """Return the name of each option, a group's own and, with a dot, those within it."""
     inside = [f"{group}.{name}" for group, inner in option_groups(options).items() for name in inner.model_fields]
     return [*options.model_fields, *inside]
+
+
+def suggest_option(name: str, names: Collection[str]) -> str | None:
+    """Return the option closest to ``name``, which may lack the group that it lies in; None when none is close."""
+    whole = {full.rpartition(".")[2]: full for full in names} | {full: full for full in names if "." not in full}
+    near = suggest(name, [*whole, *whole.values()])
+    return whole.get(near, near) if near else None
 
 
 def overlaid(options: type[BaseModel], layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def test_wrong_weights_of_the_reward(entry: str, message: str, mistakes: Mistake
         ("{use: push, coef: 1, sweep: {coef: [1]}}", "methods.push.sweep.coef: coef stands both in the sweep and in the entry"),
         ("{use: push, sweep: {label: [a]}}", "methods.push.sweep.label: cannot be swept"),
         ("{use: push, sweep: {cof: [1]}}", "methods.push[cof=1].cof: unknown option of method push; did you mean 'coef'?"),
-        ("{use: push, sweep: {start: [1]}}", "start is under schedule: write schedule: {start: …}"),
+        ("{use: push, sweep: {steps: [[1]]}}", "steps is under schedule: write schedule: {steps: …}"),
         ("{use: push, sweep: {schedule.stat: [1]}}", "methods.push[stat=1].schedule.stat: unknown option of method push; did you mean 'start'?"),
         ("{use: push, sweep: {word.a: [1]}}", "methods.push[a=1].word: is wrong"),
         ("{use: push, schedule: {start: 1}, sweep: {schedule.start: [1]}}", "schedule.start stands both in the sweep and in the entry"),
