@@ -147,7 +147,7 @@ def test_options_may_be_nested_and_recursive() -> None:
 
 
 def test_a_preset_may_set_options_within_a_group_and_no_others() -> None:
-    grouped = dataclasses.replace(GOOD["method"], options=Grouped)
+    grouped = MethodRegistration(name="kto-2", summary="s", build="a.b:C", options=Grouped)
     check_registration("method", dataclasses.replace(grouped, presets={"p": Preset({"opts": {"coef": 1.0}})}))
     for given, got, near in (({"opts": {"cof": 1}}, "opts.cof", "opts.coef"), ({"opt": {}}, "opt", "opts")):
         with pytest.raises(PluginError, match=f"unknown option, got '{got}'; did you mean '{near}'"):
