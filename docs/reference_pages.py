@@ -25,6 +25,7 @@ from harness.api.registration import (
 from harness.cli import COMMANDS, main
 from harness.cli.plugins import option_rows
 from harness.plugins.loader import load_registry
+from harness.plugins.option_groups import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -163,7 +164,8 @@ def _plugin(kind: Kind, registration: Registration, shared: Sequence[Mapping[str
     yield f"### {kind} `{registration.name}`"
     source = f" Source: <{registration.source}>." if registration.source else ""
     yield f"{registration.summary}.{source}" + "".join(f" {fact}." for fact in _facts(registration))
-    rows = option_rows(registration)
+    rows = [row for row in option_rows(registration) if "options" not in row]
+    groups = [row for row in option_rows(registration) if "options" in row]
     common = [row for row in rows if _described(row) in map(_described, shared)]
     if common:
         defaults = ", ".join(f"`{row['name']}: {_plain(row['default'])}`" for row in common)
@@ -171,11 +173,15 @@ def _plugin(kind: Kind, registration: Registration, shared: Sequence[Mapping[str
     own = [row for row in rows if row not in common]
     if own:
         yield _table(["option", "values", "default", ""], map(_option, own))
-    elif not common:
+    elif not common and not groups:
         yield "No options."
+    for group in groups:
+        yield f"Under `{group['name']}`: {group['help']}"
+        yield _table(["option", "values", "default", ""], map(_option, group["options"]))
     if isinstance(registration, MethodRegistration):
         for name, preset in registration.presets.items():
-            settings = dict(preset.options) | {f"recipe.{key}": value for key, value in preset.recipe.items()}
+            settings = dotted(registration.options, preset.options)
+            settings |= {f"recipe.{key}": value for key, value in preset.recipe.items()}
             settings |= {} if preset.active is None else {"active": preset.active}
             told = ", ".join(f"`{key}: {_plain(value)}`" for key, value in settings.items())
             default = " (default)" if name == registration.default_preset else ""
@@ -234,7 +240,7 @@ def _shared(registrations: Iterable[Registration]) -> list[Mapping[str, Any]]:
     seen: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for registration in registrations:
         for row in option_rows(registration):
-            if "default" in row:
+            if "default" in row and "options" not in row:
                 seen.setdefault(_described(row), []).append(row)
     return [rows[0] for rows in seen.values() if len(rows) > 1]
 

@@ -15,6 +15,40 @@ pytest_plugins = ["text.tokenisers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: The files and folders that take longest, which are begun first; processes that share the files then end together.
+LONGEST = (
+    "methods/test_ppo.py",
+    "testing/test_builtins.py",
+    "training/test_distributed.py",
+    "execution",
+    "methods/test_oracles.py",
+    "methods/test_real_run.py",
+    "testing/test_methods.py",
+    "third_party",
+    "report/test_claim_needs.py",
+    "metrics/win_rate/test_exchanges.py",
+    "plugins/test_third_party.py",
+    "stages/test_reward_statistics.py",
+    "lm",
+    "cli",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep pytest-xdist from beginning with the files of most tests: the longest have few, and would be left last."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave all others in their order."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.nodeid.partition("::")[0].removeprefix("tests/")
+        return next((n for n, name in enumerate(LONGEST) if path == name or path.startswith(f"{name}/")), len(LONGEST))
+
+    items.sort(key=place)
+
 
 def _outside(variable: str, name: str) -> Path:
     folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import runpy
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,3 +138,9 @@ def test_names_of_files_are_written_once() -> None:
             found.setdefault(name, set()).add(room)
     assert found
     assert {name: where for name, where in found.items() if where != {"spec"}} == {}
+
+
+def test_the_files_of_tests_that_are_begun_first_exist() -> None:
+    tests = Path(__file__).parent
+    names = runpy.run_path(str(tests / "conftest.py"))["LONGEST"]
+    assert [name for name in names if not (tests / name).exists()] == []

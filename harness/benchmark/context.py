@@ -11,6 +11,7 @@ from harness.api.registration import MetricRegistration
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.sections import FilePart, Keys, attempt
 from harness.errors import PluginError, suggest
+from harness.plugins.option_groups import option_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,7 @@ class Context:
                 lambda: self.registry.options(kind, name, raw),
                 part,
                 self.problems,
-                Keys(registration.options.model_fields, noun, hints),
+                Keys(option_names(registration.options), noun, hints),
             )
             resolved: dict[str, Any] = options.model_dump(mode="json") if options is not None else {}
             json.dumps(resolved, allow_nan=False)  # a default such as inf would not survive being stored

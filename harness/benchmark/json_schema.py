@@ -20,6 +20,7 @@ from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.scores import PART_KEYS
 from harness.benchmark.tuning import TuneKeys
+from harness.plugins.option_groups import option_names
 from harness.spec.benchmark import Cases, Compare, DataUse, Execution, MethodEntry, RewardModel, Scorer, Timing
 from harness.spec.decoding import Decoding
 from harness.spec.model import Model, Template
@@ -136,7 +137,8 @@ def _add_plugins(definitions: Json, registry: Registry) -> None:
             elif isinstance(registration, MethodRegistration):
                 named, required = "use", []  # a preset or a sweep may give what has no default
                 presets = list(registration.presets)
-                entry = row | {"sweep": _sweep(options)} | ({"preset": {"enum": presets}} if presets else {})
+                entry = row | {"sweep": _sweep(options, registration.options)}
+                entry |= {"preset": {"enum": presets}} if presets else {}
             else:
                 named = "use"
                 entry = part if kind == "reward" else {}
@@ -172,14 +174,15 @@ def _options(kind: Kind, registration: Registration, definitions: Json) -> tuple
     return schema.get("properties", {}), schema.get("required", [])
 
 
-def _sweep(options: Json) -> Json:
-    schema = _closed({name: {"type": "array", "items": field, "minItems": 1} for name, field in options.items()})
+def _sweep(options: Json, model: type[BaseModel]) -> Json:
+    values: Json = {"type": "array", "minItems": 1}
+    swept = {name: {**values, "items": field} for name, field in options.items()}
+    swept |= {name: values for name in option_names(model) if "." in name}
     recipe = rf"^recipe\.({'|'.join(Recipe.model_fields)})$"
-    values = {"type": "array", "minItems": 1}
     return {
-        **schema,
+        **_closed(swept),
         "patternProperties": {recipe: values, r"^reward_weights\..": values},
-        "description": "Option (or recipe.NAME, or reward_weights.PART) to values: one row a combination.",
+        "description": "Option (or GROUP.OPTION, recipe.NAME, reward_weights.PART) to values: one row a combination.",
     }
 
 

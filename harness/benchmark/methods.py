@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict
@@ -10,6 +11,7 @@ from harness.api.registration import MethodRegistration
 from harness.benchmark.overlay import as_mapping
 from harness.benchmark.sections import FilePart, Inherited, check, check_label, part_of
 from harness.errors import suggest
+from harness.plugins.option_groups import option_groups, overlaid
 from harness.spec.benchmark import MethodEntry
 from harness.spec.recipe import Recipe
 
@@ -56,12 +58,12 @@ def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: 
     before = len(problems)
     name, preset = _preset(part, registration, context)
     place = part.at("preset")
-    layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
-    inherited = _inherited([layer.options for layer in layers], place, "the default preset")
-    inherited |= _inherited([preset.options] if preset else [], place, f"preset {name}")
+    inherited = _preset_options(registration, preset, name, place)
     own = part.without(METHOD_KEYS)
+    groups = option_groups(registration.options)
     hints = {field: f"{field} is a key of recipe: write recipe: {{{field}: …}}" for field in Recipe.model_fields}
-    options = context.options("method", registration, FilePart(own.key, own.place, own.values, inherited), hints)
+    whole = FilePart(own.key, own.place, own.values, inherited, groups)
+    options = context.options("method", registration, whole, hints)
     shell = _shell(part, registration, preset, context)
     trained = _recipe(part, recipe, preset, name, place, context)
     if shell is None or trained is None or len(problems) > before:
@@ -93,6 +95,18 @@ def _preset(part: FilePart, registration: MethodRegistration, context: Context) 
                              did_you_mean=near)  # fmt: skip
         return None, None
     return name, presets[name]
+
+
+def _preset_options(
+    registration: MethodRegistration, preset: Preset | None, name: str | None, place: Place
+) -> dict[str, Inherited]:
+    """Return the options of the default preset with those of the named one over them, and who says each."""
+    layers = [registration.presets[registration.default_preset]] if registration.default_preset else []
+    inherited = _inherited([layer.options for layer in layers], place, "the default preset")
+    layers += [preset] if preset else []
+    inherited |= _inherited([preset.options] if preset else [], place, f"preset {name}")
+    values = overlaid(registration.options, [layer.options for layer in layers])
+    return {option: replace(one, value=values[option]) for option, one in inherited.items()}
 
 
 def _inherited(layers: list[Mapping[str, Any]], place: Place, source: str) -> dict[str, Inherited]:

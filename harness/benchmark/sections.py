@@ -68,6 +68,8 @@ class FilePart:
     values: Mapping[str, Node]
     inherited: Mapping[str, Inherited] = field(default_factory=dict)
     """Values that the file does not write out."""
+    groups: Collection[str] = ()
+    """Names whose mapping lies over an inherited one key by key, where any other value replaces what is inherited."""
 
     def path(self, *names: str | int) -> str:
         """Return the path of something in the mapping: ``methods.eso.temperatures[1]``."""
@@ -93,7 +95,11 @@ class FilePart:
     def plain(self) -> dict[str, Any]:
         """Return the values as plain data; what the file writes out is stronger than what is inherited."""
         inherited = {name: one.value for name, one in self.inherited.items()}
-        return inherited | {name: node.plain() for name, node in self.values.items()}
+        own = {name: node.plain() for name, node in self.values.items()}
+        for name in self.groups:
+            if isinstance(inherited.get(name), dict) and isinstance(own.get(name), dict):
+                own[name] = inherited[name] | own[name]
+        return inherited | own
 
 
 def part_of(node: Node | None, key: str, otherwise: Place, problems: Problems) -> FilePart:
@@ -159,13 +165,7 @@ def _add(place: Place, key: str, details: list[ErrorDetails], part: FilePart, pr
     top = str(detail["loc"][0]) if detail["loc"] else ""
     inherited_from = _inherited_from(part, top)
     if detail["type"] == "extra_forbidden":
-        names, hints = keys.names, keys.hints
-        if len(detail["loc"]) > 1:  # within an option that is a mapping itself: its keys are not known here
-            names, hints, top = {""}, {}, ""
-        near = suggest(top, names)
-        expected = None if near or len(names) > 12 or "" in names else f"one of {', '.join(sorted(names))}"
-        expected = f"no {keys.noun.partition(' ')[0]}s at all" if not names else expected
-        problems.add(place, f"unknown {keys.noun}", key=key, expected=expected, did_you_mean=near, hint=hints.get(top))
+        problems.add(place, f"unknown {keys.noun}", key=key, **_other_names(detail["loc"], keys))
     elif detail["type"] == "missing":
         problems.add(place, "is missing", key=key)
     elif detail["type"] in {"value_error", "assertion_error"}:
@@ -181,6 +181,29 @@ def _add(place: Place, key: str, details: list[ErrorDetails], part: FilePart, pr
 
 def _inherited_from(part: FilePart, name: str) -> str | None:
     return f"{part.inherited[name].source} says so" if name in part.inherited and name not in part.values else None
+
+
+def _other_names(loc: tuple[int | str, ...], keys: Keys) -> dict[str, str | None]:
+    """Return what a message says beside an unknown key: which keys there are, which one is near, where it belongs."""
+    names, hints, noun = keys.names, keys.hints, keys.noun
+    top, given = str(loc[0]), str(loc[-1])
+    if len(loc) == 1:
+        # a key within a group, written without the group's name, is known by its own
+        choices = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names if "." not in name}
+        listed = [name for name in names if "." not in name]
+        group = choices.get(given, "").rpartition(".")[0]
+        hint = f"{given} is under {group}: write {group}: {{{given}: …}}" if group else hints.get(given)
+    else:
+        choices = {name.removeprefix(f"{top}."): name for name in names if name.startswith(f"{top}.")}
+        listed = list(choices)
+        if len(loc) > 2 or not choices:  # the keys of a deeper mapping are not known here
+            return {}
+        group = ""
+        hint = f"{given} does not belong under {top}: write it beside {top}" if given in names else None
+    near = None if hint and (group or len(loc) > 1) else suggest(given, choices)
+    expected = None if near or group or len(listed) > 12 else f"one of {', '.join(sorted(listed))}"
+    expected = f"no {noun.partition(' ')[0]}s at all" if not names else expected
+    return {"expected": expected, "did_you_mean": near and (choices[near] if len(loc) == 1 else near), "hint": hint}
 
 
 def _expected(details: list[ErrorDetails]) -> str:

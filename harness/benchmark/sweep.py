@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: More rows than any table holds.
 MAX_ENTRIES: Final = 500
-#: Mappings within an entry whose keys may be swept.
+#: Keys of an entry that are swept key by key alone.
 _BELOW: Final = ("recipe", "reward_weights")
 
 
@@ -29,8 +29,8 @@ def entry_label(entry: Node) -> str | None:
 def expand(entry: Node, key: str, problems: Problems) -> list[Node]:
     """Return the entries that ``entry`` means, each with its own label: ``eso[coef=0.1]``.
 
-    A key of ``sweep`` is an option of the method, ``recipe.NAME`` or ``reward_weights.PART``. Mistakes are added to
-    ``problems``, and the entry is then returned without the sweep.
+    A key of ``sweep`` is an option of the method, one within a group of options (``compat.NAME``), ``recipe.NAME`` or
+    ``reward_weights.PART``. Mistakes are added to ``problems``, and the entry is then returned without the sweep.
     """
     sweep = entry.items.get("sweep")
     if sweep is None:
@@ -75,7 +75,7 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
 def within(name: str) -> tuple[str, str]:
     """Return the mapping of an entry that a swept key lies in, empty for the entry itself, and the key there."""
     above, _, below = name.partition(".")
-    return (above, below) if above in _BELOW and below else ("", name)
+    return (above, below) if below else ("", name)
 
 
 def _with(rest: Node, label: str, values: dict[str, Node]) -> Node:

@@ -12,6 +12,7 @@ from harness.benchmark.data import same_rows
 from harness.benchmark.sections import check, part_of
 from harness.benchmark.sweep import entry_label, place_value, within
 from harness.errors import suggest
+from harness.plugins.option_groups import option_names, suggest_option
 from harness.spec.benchmark import MethodEntry, Tune
 from harness.spec.recipe import Recipe
 from harness.spec.section import DISPLAY, RESULT, Section, Seed, mark
@@ -149,7 +150,8 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         wrong("the shared start is trained once and is not tuned")
     elif not rows_with_option:
         names = list(dict.fromkeys(each for _, entry in free for each in _options(entry, context)))
-        wrong(f"no method that matches {who} has this option", got=option, did_you_mean=suggest(option, names))
+        near = suggest_option(option, names)
+        wrong(f"no method that matches {who} has this option", got=option, did_you_mean=near)
     for element in rows.listed:
         sweep = element.items.get("sweep")
         if (
@@ -173,7 +175,7 @@ def _registration(entry: MethodEntry, context: Context) -> MethodRegistration:
 
 
 def _options(entry: MethodEntry, context: Context) -> list[str]:
-    own = list(_registration(entry, context).options.model_fields)
+    own = option_names(_registration(entry, context).options)
     return [*own, *(f"recipe.{name}" for name in Recipe.model_fields)]
 
 
@@ -230,7 +232,9 @@ def setting(entry: MethodEntry, option: str) -> Any:
     above, below = within(option)
     if above == "recipe":
         return entry.recipe.model_dump(mode="json")[below]
-    return entry.reward_weights[below] if above else entry.options[option]
+    if above == "reward_weights":
+        return entry.reward_weights[below]
+    return entry.options[above][below] if above else entry.options[option]
 
 
 def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, MetricUse | None]]) -> str | None:

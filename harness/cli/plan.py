@@ -74,7 +74,7 @@ def command(
         click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
-    click.echo(_methods(benchmark))
+    click.echo(_methods(benchmark, registry))
     click.echo(_listing(described if every else _grouped(described)))
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {_left(described)}{unknown}")
@@ -184,11 +184,17 @@ def _listing(rows: list[dict[str, Any]]) -> str:
     return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 3)
 
 
-def _methods(benchmark: Benchmark) -> str:
-    """Return one line a method: what its preset, the file and ``-o`` came to."""
+def _methods(benchmark: Benchmark, registry: Registry) -> str:
+    """Return one line a method: what its preset, the file and ``-o`` came to; of a group, what is set otherwise."""
+    from harness.plugins.option_groups import default_options, dotted
+
     lines = []
     for entry in benchmark.methods:
-        options = ", ".join(f"{name}={_plain(value)}" for name, value in entry.options.items())
+        model = registry.get("method", entry.use).options
+        usual = dotted(model, default_options(model))
+        shown = dotted(model, entry.options).items()
+        told = {name: value for name, value in shown if name in entry.options or usual.get(name) != value}
+        options = ", ".join(f"{name}={_plain(value)}" for name, value in told.items())
         preset = f" (preset {entry.preset})" if entry.preset else ""
         lines.append(f"  {entry.label}{preset}: {options or 'no options'}")
         changed = {

@@ -20,9 +20,12 @@ from harness.api.registration import (
 from harness.cli import Application
 from harness.errors import PluginError, suggest
 from harness.plugins.loader import load_registry
+from harness.plugins.option_groups import dotted, option_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from pydantic import BaseModel
 
     from harness.api.registration import Registration
     from harness.plugins.registry import Plugin, Registry
@@ -155,26 +158,31 @@ def _particulars(registration: Registration) -> dict[str, Any]:
 
 
 def option_rows(registration: Registration) -> list[dict[str, Any]]:
-    """Return name, type, default (or ``required``) and one line of help for each option."""
+    """Return name, type, default (or ``required``) and a line of help for each option; a group has its ``options``."""
+    return _rows_of(registration.options, registration.name)
+
+
+def _rows_of(options: type[BaseModel], name: str) -> list[dict[str, Any]]:
     try:
-        schema = registration.options.model_json_schema()
+        schema = options.model_json_schema()
     except PydanticUserError as error:
-        what = f"the options of {registration.name!r} cannot be described: {str(error).splitlines()[0]}"
+        what = f"the options of {name!r} cannot be described: {str(error).splitlines()[0]}"
         raise PluginError(what, expected="options that are JSON values") from error
-    defined = schema.get("$defs", {})
+    defined, groups = schema.get("$defs", {}), option_groups(options)
     rows = []
-    for name, entry in schema.get("properties", {}).items():
+    for option, entry in schema.get("properties", {}).items():
         text = entry.get("description", "").strip().partition("\n\n")[0]
-        row: dict[str, Any] = {"name": name, "type": type_text(entry, defined)}
-        field = registration.options.model_fields.get(name)
-        if name in schema.get("required", ()):
+        row: dict[str, Any] = {"name": option, "type": type_text(entry, defined)}
+        field = options.model_fields.get(option)
+        if option in schema.get("required", ()):
             row["required"] = True
         elif "default" in entry or field is None:
             row["default"] = entry.get("default")
         else:  # a schema leaves out what a factory makes
             row["default"] = to_jsonable_python(field.get_default(call_default_factory=True))
-        rows.append(row | {"help": " ".join(text.split())})
-    return rows
+        row["help"] = " ".join(text.split())
+        rows.append(row | ({"options": _rows_of(groups[option], name)} if option in groups else {}))
+    return sorted(rows, key=lambda row: "options" in row)  # groups last
 
 
 def type_text(schema: Mapping[str, Any], defined: Mapping[str, Any]) -> str:
@@ -242,17 +250,15 @@ def _show(row: Plugin) -> None:
         )
     click.echo("\noptions" if details["options"] else "\nno options")
     if details["options"]:
-        _print(
-            ["name", "type", "default", "help"],
-            [
-                [o["name"], o["type"], "(required)" if "required" in o else _plain(o["default"]), o["help"]]
-                for o in details["options"]
-            ],
-        )
+        _print_options(details["options"])
+    for group in (option for option in details["options"] if "options" in option):
+        click.echo(f"\noptions under {group['name']}")
+        _print_options(group["options"])
+    model = row.registration.options
     for name, preset in details.get("presets", {}).items():
         default = " (default)" if name == details["default_preset"] else ""
         click.echo(f"\npreset {name}{default}: {preset['summary']}".rstrip(": "))
-        settings = dict(preset["options"]) | {f"recipe.{key}": value for key, value in preset["recipe"].items()}
+        settings = dotted(model, preset["options"]) | {f"recipe.{k}": value for k, value in preset["recipe"].items()}
         settings |= {k: v for k, v in preset.items() if k not in {"options", "recipe", "summary"} and v is not None}
         for key, value in settings.items():
             click.echo(f"  {key}: {_plain(value)}")
@@ -263,6 +269,16 @@ def _show(row: Plugin) -> None:
                 ["name", "label", "unit", "direction"],
                 [[c["name"], c["label"], c["unit"], _DIRECTIONS[c["higher_is_better"]]] for c in details[part]],
             )
+
+
+def _print_options(options: Iterable[Mapping[str, Any]]) -> None:
+    """Print a table of options; what a group holds is listed apart."""
+    rows = []
+    for option in options:
+        usual = "(below)" if "options" in option else "(required)" if "required" in option else None
+        kind = "mapping" if "options" in option else option["type"]
+        rows.append([option["name"], kind, usual or _plain(option["default"]), option["help"]])
+    _print(["name", "type", "default", "help"], rows)
 
 
 _DIRECTIONS = {True: "higher is better", False: "lower is better", None: ""}

@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 import harness
 from harness.execution.makers import makers
 from harness.plan.cells import data_label
+from harness.plugins.option_groups import default_options, dotted, overlaid
 from harness.spec.results.provenance import DataProvenance
 from harness.spec.results.run import (
     CellStages,
@@ -94,7 +95,6 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
         if entry is not None and tuned is not None and tuned.chosen is not None:
             entry = tuned.trials[tuned.chosen].entry
         options = entry.options if entry else {}
-        defaults = _defaults(registry, row.method) if row.method else {}
         described.append(
             RunRow(
                 label=label,
@@ -103,7 +103,7 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 model=model,
                 preset=entry.preset if entry else None,
                 options=options,
-                options_set={name: value for name, value in options.items() if defaults.get(name) != value},
+                options_set=options_set(registry, row.method, options) if row.method else {},
                 active=entry.active if entry else None,
                 start=entry.start if entry else None,
                 reward_weights=entry.reward_weights if entry else {},
@@ -140,16 +140,13 @@ def tuning(tuned: Tuned | None, benchmark: Benchmark) -> dict[str, Any]:
     }
 
 
-def _defaults(registry: Registry, method: str) -> dict[str, Any]:
-    """Return the options that a method has where a file says nothing; those that a file must say are left out."""
+def options_set(registry: Registry, method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are not what the method has where a file says nothing."""
     registration: Any = registry.get("method", method)
     preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
-    fields = registration.options.model_fields
-    own = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
-    defaults = {
-        name: value for name, value in {**own, **preset}.items() if name in preset or not fields[name].is_required()
-    }
-    return dict(to_jsonable_python(defaults))
+    model = registration.options
+    defaults = dotted(model, overlaid(model, (default_options(model), to_jsonable_python(dict(preset)))))
+    return {name: value for name, value in dotted(model, options).items() if defaults.get(name) != value}
 
 
 def _identity(stage: Stage, plan: Plan, outcome: Outcome) -> str | None:

@@ -15,6 +15,7 @@ from harness.benchmark.sweep import within
 from harness.plan.cells import Answerer, cell_of
 from harness.plan.chains import chain_of
 from harness.plan.graph import Stage, Trial, Tuned, config_digest, stage_key
+from harness.plugins.option_groups import overlaid
 from harness.spec.recipe import Recipe
 from harness.spec.results.score import ScoreSummary
 from harness.store.damage import CorruptError
@@ -60,11 +61,16 @@ def try_out(planner: Planner, model: Model, entry: MethodEntry, scorer: Stage) -
 
 def configured(entry: MethodEntry, settings: Mapping[str, Any], registry: Registry) -> MethodEntry:
     """Return a row's entry with some settings in place of its own, under a label that says them."""
-    parts: dict[str, dict[str, Any]] = {"": {}, "recipe": {}, "reward_weights": {}}
+    parts: dict[str, dict[str, Any]] = {"recipe": {}, "reward_weights": {}}
+    layers: list[Mapping[str, Any]] = [entry.options]
     for name, value in settings.items():
         above, below = within(name)
-        parts[above][below] = value
-    options = registry.options("method", entry.use, {**entry.options, **parts[""]}).model_dump(mode="json")
+        if above in parts:
+            parts[above][below] = value
+        else:
+            layers.append({above: {below: value}} if above else {below: value})
+    raw = overlaid(registry.get("method", entry.use).options, layers)
+    options = registry.options("method", entry.use, raw).model_dump(mode="json")
     recipe = Recipe.model_validate({**entry.recipe.model_dump(), **parts["recipe"]})
     said = ",".join(f"{name}={value}" for name, value in settings.items())
     return entry.model_copy(

@@ -25,6 +25,7 @@ from harness.api.registration import (
     Role,
 )
 from harness.errors import PluginError, suggest
+from harness.plugins.option_groups import option_groups
 
 #: Kind of plugin and class of its registrations, by the hook that returns them.
 HOOKS: Final[Mapping[str, tuple[Kind, type[Registration]]]] = {
@@ -178,16 +179,19 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
             if taken := sorted(keys & REWARD_MODEL_KEYS):
                 raise PluginError(f"{what}: option {name!r} has a name that `reward_model:` reserves", got=taken[0])
     fields = registration.options.model_fields
+    groups = option_groups(registration.options)
     for name, preset in registration.presets.items():
         if not isinstance(preset, Preset):
             raise PluginError(f"{what}: preset {name!r} must be a Preset", got=preset)
         if isinstance(preset.active, bool) or not isinstance(preset.active, int):
             _check_choice(what, f"presets[{name!r}].active", [preset.active], ("last", "all_but_last", "all", None))
-        for key in preset.options:
-            if key not in fields:
-                raise PluginError(
-                    f"{what}: preset {name!r} sets an unknown option", got=key, did_you_mean=suggest(key, fields)
-                )
+        for key, value in preset.options.items():
+            known = [f"{key}.{inner}" for inner in groups[key].model_fields] if key in groups else fields
+            given = [f"{key}.{inner}" for inner in value] if key in groups and isinstance(value, Mapping) else [key]
+            for option in given:
+                if option not in known:
+                    near = suggest(option, known)
+                    raise PluginError(f"{what}: preset {name!r} sets an unknown option", got=option, did_you_mean=near)
     default = registration.default_preset
     if default is not None and default not in registration.presets:
         raise PluginError(

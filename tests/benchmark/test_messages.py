@@ -54,8 +54,22 @@ MISTAKES = [
     ]),
     ("coef: 0.5", "temperatures: [1, x], schedule: {stp: 1, steps: [a]}", [
         '13:35: methods.push.temperatures[1]: is wrong, got "x"; expected a number',
-        "13:50: methods.push.schedule.stp: unknown option of method push",
+        "13:50: methods.push.schedule.stp: unknown option of method push; did you mean 'steps'?",
         '13:66: methods.push.schedule.steps[0]: is wrong, got "a"; expected a whole number',
+    ]),
+    ("coef: 0.5", "steps: [1]", [
+        ("13:17: methods.push.steps: unknown option of method push\n"
+        "  steps is under schedule: write schedule: {steps: …}"),
+    ]),
+    ("coef: 0.5", "stpes: [1]", [
+        "13:17: methods.push.stpes: unknown option of method push; did you mean 'schedule.steps'?",
+    ]),
+    ("coef: 0.5", "schedule: {coef: 1}", [
+        ("13:28: methods.push.schedule.coef: unknown option of method push; expected one of start, steps\n"
+        "  coef does not belong under schedule: write it beside schedule"),
+    ]),
+    ("coef: 0.5", "schedule: {nothing: 1}", [
+        "13:28: methods.push.schedule.nothing: unknown option of method push; expected one of start, steps",
     ]),
     ("coef: 0.5", "learning_rate: 1", [
         ("13:17: methods.push.learning_rate: unknown option of method push; "

@@ -242,6 +242,17 @@ def test_a_sweep_crosses_its_options(load: Load) -> None:
     ]  # fmt: skip
 
 
+def test_a_sweep_crosses_options_within_a_group(load: Load) -> None:
+    entry = "{use: push, schedule: {steps: [3]}, sweep: {schedule.start: [2, 0.5]}}"
+    text = SMALL.replace("{use: push, coef: 0.5}", entry)
+    assert [(row.label, row.options["schedule"]) for row in load(text).methods[1:]] == [
+        ("push[start=2]", {"start": 2.0, "steps": [3]}),
+        ("push[start=0.5]", {"start": 0.5, "steps": [3]}),
+    ]
+    (row,) = load(SMALL, "methods.push.schedule.start=9").methods[1:]
+    assert row.options["schedule"] == {"start": 9.0, "steps": []}
+
+
 def test_swept_keys_of_one_name_are_told_apart(load: Load) -> None:
     parts = "{parts: [{use: match, label: epochs}]}"
     entry = "{use: push, sweep: {reward_weights.epochs: [0.5], recipe.epochs: [4]}}"
@@ -288,6 +299,10 @@ def test_wrong_weights_of_the_reward(entry: str, message: str, mistakes: Mistake
         ("{use: push, coef: 1, sweep: {coef: [1]}}", "methods.push.sweep.coef: coef is both in the sweep and in the entry"),
         ("{use: push, sweep: {label: [a]}}", "methods.push.sweep.label: cannot be swept"),
         ("{use: push, sweep: {cof: [1]}}", "methods.push[cof=1].cof: unknown option of method push; did you mean 'coef'?"),
+        ("{use: push, sweep: {steps: [[1]]}}", "steps is under schedule: write schedule: {steps: …}"),
+        ("{use: push, sweep: {schedule.stat: [1]}}", "methods.push[stat=1].schedule.stat: unknown option of method push; did you mean 'start'?"),
+        ("{use: push, sweep: {word.a: [1]}}", "methods.push[a=1].word: is wrong"),
+        ("{use: push, schedule: {start: 1}, sweep: {schedule.start: [1]}}", "schedule.start stands both in the sweep and in the entry"),
         ("{use: push, sweep: {coef: [1, 1]}}", "file.yaml:13:35: methods.push[coef=1]: a second method is called push[coef=1] (the first: line 13)"),
         ("{use: push, sweep: {coef: [1, a]}}", 'file.yaml:13:35: methods.push[coef=a].coef: is wrong, got "a"; expected a number'),
         ("{use: push, sweep: {word: [a/b]}}", 'methods.push[word=a/b].label: looks like a path, got "push[word=a/b]"'),

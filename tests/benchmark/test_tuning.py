@@ -48,6 +48,15 @@ def test_weights_of_the_reward_are_tuned_too(load: Load) -> None:
     assert push.trials == ({"reward_weights.match": 0.0}, {"reward_weights.match": 0.5})
 
 
+def test_options_within_a_group_are_tuned_too(load: Load) -> None:
+    text = tuned("methods.*.schedule.start: [1, 2.5]").replace("coef: 0.5", "schedule: {steps: [3]}")
+    (_, push) = load(text).methods
+    assert push.trials == ({"schedule.start": 1.0}, {"schedule.start": 2.5})
+    assert push.options["schedule"] == {"start": 1.0, "steps": [3]}
+    (_, push) = load(tuned("methods.*.schedule: [{}, {steps: [1]}]")).methods
+    assert push.trials[1] == {"schedule": {"start": 1.0, "steps": [1]}}
+
+
 def test_a_label_with_dots_is_a_label(load: Load) -> None:
     text = tuned("methods.push.1.coef: [1, 2]").replace("{use: push,", "{use: push, label: push.1,")
     assert [len(entry.trials) for entry in load(text).methods] == [0, 2]
@@ -73,6 +82,7 @@ def test_the_command_line_may_tune(load: Load) -> None:
         ("methods.*.coef: [-1]", "", "file.yaml:16:35: methods.push.coef: is wrong, got -1"),
         ("methods.*.coef: [1], methods.push.coef: [2]", "", "methods.*.coef gives push values of coef already"),
         ("methods.*.recipe.epoch: [1]", "", "no method that matches * has this option, got \"recipe.epoch\"; did you mean 'recipe.epochs'?"),
+        ("methods.*.start: [1]", "", "no method that matches * has this option, got \"start\"; did you mean 'schedule.start'?"),
         ("methods.*.reward_weights.mach: [1]", "", "reward_weights.mach: no part of the reward has this label"),
         ("", "", "tune.options: is wrong"),
         ("methods.*.coef: [1]", ", metric: overlp", "tune.metric: no metric of the file has this name, got \"overlp\"; expected one of overlap; did you mean 'overlap'?"),

@@ -17,7 +17,6 @@ from harness.cli.terminal import plain, prepare, shown
 from harness.testing.distributions import write_distribution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 #: Terminals: by what they say of themselves, and what Python then takes their encoding for.
@@ -93,53 +92,115 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=TERMINALS)
-def call(request: pytest.FixtureRequest, place: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Return the command line on a terminal of one encoding; what it says is in that encoding and no traceback."""
+#: Everything that is said on each terminal: commands that read, and mistakes.
+READS = (
+    ("plugins",), ("plugins", "show", "arrows"), ("validate", "good.yaml"), ("plan", "good.yaml", "--all"),
+    ("status", "good.yaml"), ("report", "--results", "reported"), ("report", "--results", "reported", "--full"),
+    ("report", "--results", "reported", "--json"), ("schema",),
+    ("report", "--results", "reported", "--claims", "--json"), ("report", "--results", "reported", "--claims"),
+    ("--help",),
+)  # fmt: skip
+MISTAKES = (
+    *((name, "bad.yaml") for name in ("validate", "plan", "status", "run")),
+    ("rep→ort",),
+    ("report", "方", "--results", "reported"),
+)
+
+#: Runs each command with streams as a new process on this terminal has them; most of a process's time is its imports.
+ONE_BY_ONE = """
+import json, os, sys
+from pathlib import Path
+
+from harness.cli import main
+
+kinds = {1: ("stdout", sys.stdout.errors), 2: ("stderr", sys.stderr.errors)}
+encoding = sys.stdout.encoding
+assert encoding == sys.stderr.encoding
+for number, arguments in enumerate(json.loads(Path(sys.argv[1], "commands").read_text("utf-8"))):
+    for descriptor, (name, errors) in kinds.items():
+        with Path(sys.argv[1], f"{number}.{name}").open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+        setattr(sys, name, open(descriptor, "w", encoding=encoding, errors=errors, closefd=False))
+    code = 0
+    try:
+        main(prog_name="harness", args=arguments)
+    except SystemExit as ended:
+        code = ended.code or 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    Path(sys.argv[1], f"{number}.code").write_text(str(code))
+"""
+
+
+@pytest.fixture(scope="module", params=TERMINALS)
+def said(
+    request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, ...], subprocess.CompletedProcess[bytes]]:
+    """Return what each command says on a terminal of one encoding: in that encoding, and no traceback."""
     known = os.environ.get("PYTHONPATH")
     environment = {
         **{name: value for name, value in os.environ.items() if name != "HARNESS_STRICT_PLUGINS"},
         **TERMINALS[request.param],
         "PYTHONPATH": os.pathsep.join([str(place), *([known] if known else [])]),
     }
-
-    def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "harness", *arguments]
-        done = subprocess.run(command, env=environment, cwd=place, capture_output=True, check=False, timeout=PATIENCE)
-        for said in (done.stdout, done.stderr):
-            assert b"Traceback" not in said, said.decode(request.param)
-            said.decode(request.param)
+    folder = tmp_path_factory.mktemp("said")
+    commands = [*READS, *MISTAKES]
+    (folder / "commands").write_text(json.dumps(commands), encoding="utf-8")
+    command = [sys.executable, "-c", ONE_BY_ONE, str(folder)]
+    done = subprocess.run(command, env=environment, cwd=place, capture_output=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    results = {}
+    for number, arguments in enumerate(commands):
+        streams = [(folder / f"{number}.{name}").read_bytes() for name in ("stdout", "stderr")]
+        for text in streams:
+            assert b"Traceback" not in text, text.decode(request.param)
+            text.decode(request.param)
             if request.param == "ascii":
-                assert said.isascii()
-        assert done.returncode == code, done.stderr
-        return done
+                assert text.isascii()
+        code = int((folder / f"{number}.code").read_text())
+        assert code == (2 if arguments in MISTAKES else 0), streams[1]
+        results[arguments] = subprocess.CompletedProcess([*arguments], code, *streams)
+    return results
 
-    return run
 
+def test_every_command_that_reads(said: dict[tuple[str, ...], subprocess.CompletedProcess[bytes]], place: Path) -> None:
+    def call(*arguments: str) -> bytes:
+        return said[arguments].stdout
 
-def test_every_command_that_reads(call: Callable[..., subprocess.CompletedProcess[bytes]], place: Path) -> None:
-    assert b"Counts -> and ^ " in call("plugins").stdout
-    assert b"nicht m" in call("plugins").stdout
-    assert b"Counts -> and ^ " in call("plugins", "show", "arrows").stdout
-    assert b"eso - \\u65b9" in call("validate", "good.yaml").stdout
-    assert b"eso - \\u65b9" in call("plan", "good.yaml", "--all").stdout
-    assert b"eso - \\u65b9" in call("status", "good.yaml").stdout
-    brief = call("report", "--results", "reported").stdout
+    assert b"Counts -> and ^ " in call("plugins")
+    assert b"nicht m" in call("plugins")
+    assert b"Counts -> and ^ " in call("plugins", "show", "arrows")
+    assert b"eso - \\u65b9" in call("validate", "good.yaml")
+    assert b"eso - \\u65b9" in call("plan", "good.yaml", "--all")
+    assert b"eso - \\u65b9" in call("status", "good.yaml")
+    brief = call("report", "--results", "reported")
     assert b'bung "eins" -> \\u65b9 (quick)' in brief
     assert b"eso - \\u65b9" in brief
     assert b"Delta sft" in brief
-    assert b" ^ " in call("report", "--results", "reported", "--full").stdout
-    board = json.loads(call("report", "--results", "reported", "--json").stdout)
+    assert b" ^ " in call("report", "--results", "reported", "--full")
+    board = json.loads(call("report", "--results", "reported", "--json"))
     assert board["title"] == "Übung “eins” → 方"
     assert (place / "reported/small/quick/leaderboard.md").read_text(encoding="utf-8").startswith("# Übung “eins” → 方")
-    assert json.loads(call("schema").stdout)["$schema"]
-    assert json.loads(call("report", "--results", "reported", "--claims", "--json").stdout) is not None
-    call("report", "--results", "reported", "--claims")
-    call("--help")
+    assert json.loads(call("schema"))["$schema"]
+    assert json.loads(call("report", "--results", "reported", "--claims", "--json")) is not None
+    assert call("--help")
 
 
-def test_mistakes(call: Callable[..., subprocess.CompletedProcess[bytes]]) -> None:
+def test_mistakes(said: dict[tuple[str, ...], subprocess.CompletedProcess[bytes]]) -> None:
     for name in ("validate", "plan", "status", "run"):
-        assert b"ro->uge" in call(name, "bad.yaml", code=2).stderr
-    assert b"No such command 'rep" in call("rep→ort", code=2).stderr
-    assert b"no such run" in call("report", "方", "--results", "reported", code=2).stderr
+        assert b"ro->uge" in said[name, "bad.yaml"].stderr
+    assert b"No such command 'rep" in said["rep→ort",].stderr
+    assert b"no such run" in said["report", "方", "--results", "reported"].stderr
+
+
+def test_a_process_of_its_own(place: Path) -> None:
+    known = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(place), *([known] if known else [])])
+    environment = {**os.environ, **TERMINALS["ascii"], "HARNESS_STRICT_PLUGINS": "0", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "harness", "plugins", "--kind", "metric"]
+    done = subprocess.run(command, env=environment, cwd=place, capture_output=True, check=True, timeout=PATIENCE)
+    assert done.stdout.isascii()
+    assert b"Counts -> and ^ " in done.stdout

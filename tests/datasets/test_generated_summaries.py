@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.api import Example, InputError
-from harness.testing import check_dataset
 from harness_plugins.datasets.generated_instructions.world import PEOPLE, TOWNS
-from harness_plugins.datasets.generated_summaries import GeneratedSummariesOptions, harness_register_datasets
+from harness_plugins.datasets.generated_summaries import GeneratedSummariesOptions
 from harness_plugins.datasets.generated_summaries.corpus import VERSION, GeneratedSummaries
 
 if TYPE_CHECKING:
@@ -96,12 +95,6 @@ def test_every_event_is_there_equally(base: dict[str, list[Example]]) -> None:
 
 def test_a_seed_settles_the_rows(base: dict[str, list[Example]]) -> None:
     assert digest(rows("test", seed=1)) != digest(base["test"])
-
-
-def test_the_contract(tmp_path: Path) -> None:
-    (registration,) = harness_register_datasets()
-    assert registration.generated
-    check_dataset(registration, tmp_path / "work")
 
 
 def test_what_is_refused() -> None:

@@ -106,9 +106,11 @@ class Bench:
     @contextlib.contextmanager
     def running(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         """Start a run; what is left of it afterwards is killed."""
-        process = subprocess.Popen(
-            self.command(*arguments), env=self.surroundings(**environment), stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, cwd=self.folder,
+        surroundings = self.surroundings(**environment)
+        start = warm.Started if not self.cold and warm.fits(surroundings) else subprocess.Popen[str]
+        process = start(
+            self.command(*arguments), env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            cwd=self.folder,
         )  # fmt: skip
         try:
             yield process

@@ -15,13 +15,14 @@ pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other thing
 
 
 def test_killed_and_stopped_at_many_moments(tmp_path: Path, finished: Bench) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, cold=True)
     with bench.running("--jobs", "1") as process:  # the machine goes down
         wait_for(process, "train new/sft/seed 0/epochs 0-1")
         everything = [process.pid, *descendants(process.pid)]
         assert len(everything) > 1
         kill_tree(process.pid)
         assert all_end(everything)
+    bench.cold = False
     with bench.running("--jobs", "1") as process:  # the parent alone is killed: its workers end by themselves
         wait_for(process, "train new/sft/seed 0/epochs 0-1: done")
         workers = descendants(process.pid)
@@ -47,7 +48,7 @@ def test_killed_and_stopped_at_many_moments(tmp_path: Path, finished: Bench) -> 
 
 
 def test_two_runs_at_once_on_one_store(tmp_path: Path, finished: Bench) -> None:
-    bench = Bench(tmp_path)
+    bench = Bench(tmp_path, cold=True)
     bench.file.touch()
     with bench.running("--jobs", "1") as one, bench.running("--jobs", "1") as two:
         said = [process.communicate()[1] for process in (one, two)]

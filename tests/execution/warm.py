@@ -32,7 +32,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HERE = Path(__file__).resolve()
 #: What imports, or what they load, may read; a run for which one of these differs is a cold one.
@@ -43,6 +43,8 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 _SUBREAPER = 36
 #: File descriptors are moved above this number before they get the ones that they should have.
 _ABOVE = 512
+#: What Popen calls the ends of its pipes.
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 
 
 def works() -> bool:
@@ -89,10 +91,30 @@ class Warm:
                 said.append(file.read().decode(errors="replace"))
             return subprocess.CompletedProcess([*arguments], answer["code"], *said)
 
+    def start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+        """Start a run that becomes a child of this process, with these descriptors as its 0, 1 and 2; return its id."""
+        near, far = socket.socketpair()
+        with near, far, _adopting():
+            _send(self._near, {**message, "adopted": True}, [far.fileno(), *descriptors])
+            started, _ = _receive(near)
+        assert started is not None, "the process with the imports is gone"
+        return int(started["pid"])
+
     def close(self) -> None:
         """End it."""
         self._near.close()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Make children of children that are left alone this process's own, for the time of a start."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_SUBREAPER, 0, 0, 0, 0)
 
 
 _warm: list[Warm] = []
@@ -150,16 +172,20 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
             if message is None:
                 return lambda: 0
             asker = socket.socket(fileno=descriptors.pop(0))
-            pid = os.fork()
+            adopted = bool(message.get("adopted"))
+            pid = _fork_for_another() if adopted else os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 for other in (requests, asker, *runs.values()):
                     other.detach()  # their numbers are about to be somebody else's
                 _become(message, dict(enumerate(descriptors)), path)
                 return _command
-            runs[pid] = asker
             with contextlib.suppress(OSError):
                 _send(asker, {"pid": pid})
+            if adopted:
+                asker.close()  # who asked waits for its own child
+            else:
+                runs[pid] = asker
             for descriptor in descriptors:
                 os.close(descriptor)
 
@@ -233,27 +259,58 @@ def _command() -> Any:
 
 def _fork_workers(orders: socket.socket) -> Any:
     """Fork a worker for each order, as a child of who ordered it; return what each has to return, and 0 at the end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # a cold run has no such process: it ends with who gives it orders
     path = [entry for entry in sys.path if entry not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     while True:
         message, descriptors = _receive(orders)
         if message is None:
             return 0
-        reading, writing = os.pipe()
-        between = os.fork()
-        if between == 0:
-            worker = os.fork()
-            if worker:
-                os.write(writing, str(worker).encode())
-                os._exit(0)
+        pid = _fork_for_another()
+        if pid == 0:
             orders.detach()
             _become(message, dict(zip(message["numbers"], descriptors, strict=True)), path)
             from harness.execution import worker as module
 
             return module.main()
-        os.waitpid(between, 0)  # from now on who ordered it is its parent
-        _send(orders, {"pid": int(os.read(reading, 32))})
-        for descriptor in (reading, writing, *descriptors):
+        _send(orders, {"pid": pid})
+        for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _fork_for_another() -> int:
+    """Fork a process that is at once a child of the next one above that adopts orphans; 0 in it, its id here."""
+    reading, writing = os.pipe()
+    between = os.fork()
+    if between == 0:
+        pid = os.fork()
+        if pid:
+            os.write(writing, str(pid).encode())
+            os._exit(0)
+        os.close(reading)
+        os.close(writing)
+        return 0
+    os.waitpid(between, 0)
+    pid = int(os.read(reading, 32))
+    os.close(reading)
+    os.close(writing)
+    return pid
+
+
+class Started(subprocess.Popen[str]):
+    """A run that is forked, not executed; for everybody else a Popen like any other."""
+
+    def _execute_child(self, args: Any, *others: Any) -> None:
+        """Stand in for subprocess's own, which gets all that Popen was called with by position."""
+        given = _called_with(others)
+        message = {"argv": args[3:], "env": dict(given["env"]), "cwd": str(given["cwd"])}
+        try:
+            with Path(os.devnull).open("rb") as nothing:
+                handed = [nothing.fileno(), given["c2pwrite"], given["errwrite"]]
+                self.pid = warm().start(message, handed)
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
 
 
 class _Forked(subprocess.Popen[bytes]):
@@ -263,8 +320,7 @@ class _Forked(subprocess.Popen[bytes]):
 
     def _execute_child(self, args: Any, *others: Any) -> None:
         """Stand in for subprocess's own, which gets all that Popen was called with by position."""
-        names = list(inspect.signature(subprocess.Popen._execute_child).parameters)[2:]  # type: ignore[attr-defined]
-        given = dict(zip(names, others, strict=False))
+        given = _called_with(others)
         assert args[1:3] == ["-m", "harness.execution.worker"]
         handed = {0: given["p2cread"], 1: given["c2pwrite"], 2: given["errwrite"]}
         handed |= {number: number for number in given["pass_fds"]}
@@ -280,8 +336,13 @@ class _Forked(subprocess.Popen[bytes]):
             self.pid = _receive(self.forker)[0]["pid"]
             self._child_created = True
         finally:
-            pipes = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
-            self._close_pipe_fds(*(given[name] for name in pipes))  # type: ignore[attr-defined]
+            self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
+
+
+def _called_with(others: Sequence[Any]) -> dict[str, Any]:
+    """Return what Popen was called with, by name."""
+    names = list(inspect.signature(subprocess.Popen._execute_child).parameters)[2:]  # type: ignore[attr-defined]
+    return dict(zip(names, others, strict=False))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from methods.fake_run import EOS, VOCABULARY, FakeRun, TinyModel, batch_of, comp
 from methods.oracles import Answer, Group, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -28,10 +28,17 @@ def registration(name: str) -> MethodRegistration:
     return cast("MethodRegistration", found)
 
 
+def grouped(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as a file has them, from names in which ``compat.`` may stand before an option's own."""
+    options = {name: value for name, value in raw.items() if "." not in name}
+    compat = {name.removeprefix("compat."): value for name, value in raw.items() if "." in name}
+    return options | ({"compat": compat} if compat else {})
+
+
 def make(name: str, **raw: Any) -> tuple[Method, Any]:
-    """Return a method built from its options, and the options."""
+    """Return a method built from its options (``compat.NAME`` is one within the group), and the options."""
     offered = registration(name)
-    options: Options = offered.options(**raw)
+    options: Options = offered.options(**grouped(raw))
     assert isinstance(offered.build, str)
     module, attribute = offered.build.split(":")
     method: Method = getattr(importlib.import_module(module), attribute)(options)

@@ -64,17 +64,17 @@ def _likelihood(targets: list[tuple[Answer | None, int, int]], o: Any, scale: fl
     terms = Terms()
     terms.add("sft", 0.0)
     rows = [(a if a is not None and a.logps else None, b, j) for a, b, j in targets]
-    micro = [rows[i : i + o.micro_batch_size] for i in range(0, len(rows), o.micro_batch_size)]
+    micro = [rows[i : i + o.compat.micro_batch_size] for i in range(0, len(rows), o.compat.micro_batch_size)]
     micro = [part for part in micro if any(a is not None for a, _, _ in part)]
     for part in micro:
         tokens_here = sum(len(a.logps) for a, _, _ in part if a is not None)
         for a, b, j in part:
             if a is None:
                 continue
-            if o.sft_reduction == "token_mean":
-                weight = 1 / sum(len(x.logps) for x, _, _ in rows if x is not None)
-            elif o.sft_reduction == "token_mean_micro":
+            if o.compat.token_mean_micro:
                 weight = 1 / tokens_here / len(micro)
+            elif o.sft_reduction == "token_mean":
+                weight = 1 / sum(len(x.logps) for x, _, _ in rows if x is not None)
             elif o.sft_reduction == "seq_sum":
                 weight = 1 / sum(1 for x, _, _ in rows if x is not None)
             else:
@@ -89,9 +89,9 @@ def tokens_that_count(a: Answer, o: Any) -> list[int]:
     """Places of the tokens whose log-probs enter a candidate's loss."""
     if o.mask_truncated and not a.finished:
         return []
-    if o.empty_completion == "zero" and a.words == 0:
+    if o.compat.empty_completion == "zero" and a.words == 0:
         return []
-    return list(range(len(a.logps) if o.include_eos_in_logp else a.words))
+    return list(range(len(a.logps) if o.compat.include_eos_in_logp else a.words))
 
 
 def members(group: Group, o: Any) -> list[int]:
@@ -99,7 +99,7 @@ def members(group: Group, o: Any) -> list[int]:
     return [
         j
         for j, a in enumerate(group.candidates)
-        if a.reward is not None and a.logps and not (o.empty_completion == "drop" and a.words == 0)
+        if a.reward is not None and a.logps and not (o.compat.empty_completion == "drop" and a.words == 0)
     ]
 
 
@@ -112,12 +112,12 @@ def eso(groups: list[Group], o: Any) -> Terms:
         rewards = [group.candidates[j].reward or 0.0 for j in members(group, o)]
         means.append(sum(rewards) / len(rewards) if rewards else 0.0)
     for b, group in enumerate(groups):
-        if o.gate == "off":
+        if o.reward_threshold is None:
             outer = 1 / len(groups)
-        elif o.gate == "intended_masked_mean":
+        elif not o.compat.official_gate:
             outer = 1 / sum(u > o.reward_threshold for u in means) if means[b] > o.reward_threshold else 0.0
         else:  # the released code's broadcast, written out: sum over i and m of nes_i * mask_m, over the sum of masks
-            size = o.micro_batch_size
+            size = o.compat.micro_batch_size
             first = b // size * size
             masks = [1.0 if u > o.reward_threshold else 0.0 for u in means[first : first + size]]
             count = math.ceil(len(groups) / size)
@@ -151,7 +151,7 @@ def unlikelihood(groups: list[Group], o: Any) -> Terms:
         rewards = {j: group.candidates[j].reward or 0.0 for j in inside}
         lowest = min(rewards.values())
         worst = [j for j in inside if rewards[j] == lowest]
-        if o.ties == "first":
+        if o.compat.ties == "first":
             worst = worst[:1]
         elif len(worst) == len(inside):
             continue
@@ -213,21 +213,20 @@ def rrhf(groups: list[Group], o: Any) -> Terms:
         counted = {j: tokens_that_count(a, o) for j, a in enumerate(group.candidates)}
         if o.rank_demonstration:
             demonstration = group.candidates[0]
-            counted[0] = list(range(len(demonstration.logps) if o.include_eos_in_logp else demonstration.words))
-            if o.empty_completion == "zero" and demonstration.words == 0:
+            counted[0] = list(range(len(demonstration.logps) if o.compat.include_eos_in_logp else demonstration.words))
+            if o.compat.empty_completion == "zero" and demonstration.words == 0:
                 counted[0] = []
         inside = [j for j in members(group, o) if counted[j]]
         row = group.prompt_length + max([len(group.candidates[j].logps) for j in inside], default=0)
         rows.append(row)
         divisor = {
-            j: {"response": float(len(counted[j])), "padded_bug": float(row), "none": 1.0}[o.length_norm]
-            ** o.length_penalty
+            j: float(row if o.compat.rank_padded_bug else len(counted[j])) ** o.length_penalty if o.length_norm else 1.0
             for j in inside
         }
         p = {j: sum(group.candidates[j].logps[t] for t in counted[j]) / divisor[j] for j in inside}
         reward = {j: group.candidates[j].reward or 0.0 for j in inside}
         pairs = [(i, j) for i in inside for j in inside if reward[i] < reward[j]]
-        if o.pair_set == "upper_triangle":
+        if o.compat.pair_set == "upper_triangle":
             pairs = [(i, j) for i, j in pairs if i < j]
         for i, j in pairs:
             if p[i] <= p[j]:
@@ -245,7 +244,7 @@ def rrhf(groups: list[Group], o: Any) -> Terms:
             targets.append((group.candidates[best], b, best))
         else:
             targets.append((None, b, 0))
-    if o.use_sft_term and o.ft_padded_bug:
+    if o.use_sft_term and o.compat.ft_padded_bug:
         terms.add("sft", 0.0)
         for (a, b, j), row in zip(targets, rows, strict=True):
             for t, logp in enumerate(a.logps if a is not None else []):

@@ -74,12 +74,12 @@ class Oracle:
         hidden = body(torch.tensor([answer.prompt + answer.ids])).last_hidden_state[0]
         if self.options.critic == "detached":
             hidden = hidden.detach()
-        count = len(answer.ids) + (self.options.end_state and answer.finished)
+        count = len(answer.ids) + (self.options.compat.end_state and answer.finished)
         return [self.head(hidden[len(answer.prompt) - 1 + t])[0] for t in range(count)]
 
     def acting(self, answer: Answer) -> int:
         """Tokens the policy is trained on: all, or all but the EOS."""
-        return len(answer.ids) - (answer.finished and not self.options.include_eos_in_logp)
+        return len(answer.ids) - (answer.finished and not self.options.compat.include_eos_in_logp)
 
     def step(self, answers: Sequence[Answer], passes: Sequence[Sequence[Sequence[str]]]) -> None:
         """Judge the answers, then take one optimiser step for each part (rows by id) of each pass."""
@@ -114,7 +114,7 @@ class Oracle:
             assert score is not None
             if options.missing_eos_penalty is not None and not answer.finished:
                 cut = options.missing_eos_penalty
-                score = -cut if options.missing_eos == "replace" else score - cut
+                score = -cut if options.compat.missing_eos == "replace" else score - cut
             reward = [-self.kl_coef * x for x in kl]
             reward[-1] += score
             kls.append(sum(kl))
@@ -155,7 +155,7 @@ class Oracle:
     def _moments(self, flat: list[float]) -> tuple[float, float]:
         mean = sum(flat) / len(flat)
         squares = sum((x - mean) ** 2 for x in flat)
-        return mean, math.sqrt(squares / (len(flat) - (self.options.whitening_variance == "unbiased")) + 1e-8)
+        return mean, math.sqrt(squares / (len(flat) - (self.options.compat.whitening_variance == "unbiased")) + 1e-8)
 
     def _loss(self, chosen: list[Answer]) -> tuple[Tensor, float]:
         options = self.options

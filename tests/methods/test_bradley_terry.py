@@ -162,7 +162,7 @@ def test_it_learns_which_answers_are_preferred(tmp_path: Path) -> None:
 
 def test_rows_that_are_no_preferences_are_refused(tmp_path: Path) -> None:
     rows = [replace(row, chosen=None, rejected=None) for row in encoded(tiny_policy())]
-    with pytest.raises(InputError, match="the training rows are no preferences"):
+    with pytest.raises(InputError, match="the training rows are not preferences"):
         go(plan("bradley-terry", last=1, of=1), BradleyTerry(BradleyTerryOptions()), tmp_path, rows=rows)
 
 

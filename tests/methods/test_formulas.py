@@ -40,18 +40,11 @@ def given_rewards(values: Tensor) -> Rewards:
 
 
 @pytest.mark.parametrize(
-    ("gate", "threshold", "wanted"),
-    [("off", None, -0.375), ("intended_masked_mean", 0.1, -0.30), ("official_bug", 0.1, -0.75)],
+    ("threshold", "micro_batch_size", "wanted"), [(None, None, -0.375), (0.1, None, -0.30), (0.1, 8, -0.75)]
 )
-def test_golden_gate(gate: str, threshold: float | None, wanted: float) -> None:
+def test_golden_gate(threshold: float | None, micro_batch_size: int | None, wanted: float) -> None:
     rewards = given_rewards(GOLDEN_REWARDS)
-    weights = prompt_weights(
-        rewards.mean()[:, 0],
-        gate=gate,  # type: ignore[arg-type]  # parametrised with its own values
-        threshold=threshold,
-        micro_batch_size=8,
-        total=alone,
-    )
+    weights = prompt_weights(rewards.mean()[:, 0], threshold=threshold, micro_batch_size=micro_batch_size, total=alone)
     assert float(eso_loss(GOLDEN_LOGP, rewards.centred(), weights, 1.0)) == pytest.approx(wanted, abs=1e-12)
 
 
@@ -65,14 +58,14 @@ def test_golden_prompts() -> None:
 
 def test_a_gate_that_no_prompt_passes_gives_zero() -> None:
     means = torch.tensor([0.1, 0.2], dtype=torch.float64)
-    for gate in ("intended_masked_mean", "official_bug"):
-        weights = prompt_weights(means, gate=gate, threshold=0.2, micro_batch_size=8, total=alone)
+    for size in (None, 8):
+        weights = prompt_weights(means, threshold=0.2, micro_batch_size=size, total=alone)
         assert weights.tolist() == [0, 0]  # strictly larger passes
 
 
 def test_the_released_gate_works_a_micro_batch_at_a_time() -> None:
     means = torch.tensor([0.0, 0.9, 0.0, 0.0, 0.9], dtype=torch.float64)
-    weights = prompt_weights(means, gate="official_bug", threshold=0.5, micro_batch_size=2, total=alone)
+    weights = prompt_weights(means, threshold=0.5, micro_batch_size=2, total=alone)
     assert weights.tolist() == pytest.approx([1 / 3, 1 / 3, 0, 0, 1 / 3])
 
 

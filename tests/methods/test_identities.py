@@ -21,8 +21,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("sft", {}),
     ("sft", {"sft_reduction": "seq_mean"}),
     ("eso", {}),
-    ("eso", {"k_reduction": "mean", "length_norm": True, "include_eos_in_logp": False, "sft_reduction": "seq_sum"}),
-    ("eso", {"gate": "intended_masked_mean", "reward_threshold": 0.3, "empty_completion": "drop"}),
+    (
+        "eso",
+        {"k_reduction": "mean", "length_norm": True, "sft_reduction": "seq_sum", "compat.include_eos_in_logp": False},
+    ),
+    ("eso", {"reward_threshold": 0.3, "compat.empty_completion": "drop"}),
     ("eso", {"is_correction": "truncated", "temperatures": [0.5, 1.0, 1.5]}),
     ("unlikelihood", {}),
     ("unlikelihood", {"loss": "logp_down", "length_norm": True}),
@@ -30,15 +33,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("drl", {"n_samples": 3, "baseline": "mean", "mix": "gamma", "coef": 0.4}),
     ("rrhf", {}),
     ("rrhf", {"pair_reduction": "mean", "ft_target": "best_candidate", "sft_reduction": "seq_mean"}),
-    ("rrhf", {"length_norm": "padded_bug", "ft_target": "best_candidate", "ft_padded_bug": True}),
+    ("rrhf", {"compat.rank_padded_bug": True, "ft_target": "best_candidate", "compat.ft_padded_bug": True}),
     ("rrhf", {"rank_demonstration": True}),
 ]
 #: Options that depend on the order of candidates or rows, and must not on anything else.
 ORDERED: list[tuple[str, dict[str, Any]]] = [
-    ("sft", {"sft_reduction": "token_mean_micro", "micro_batch_size": 2}),
-    ("eso", {"gate": "official_bug", "reward_threshold": 0.3, "micro_batch_size": 2}),
-    ("unlikelihood", {"ties": "first"}),
-    ("rrhf", {"pair_set": "upper_triangle"}),
+    ("sft", {"compat.token_mean_micro": True, "compat.micro_batch_size": 2}),
+    ("eso", {"compat.official_gate": True, "reward_threshold": 0.3, "compat.micro_batch_size": 2}),
+    ("unlikelihood", {"compat.ties": "first"}),
+    ("rrhf", {"compat.pair_set": "upper_triangle"}),
 ]
 SEEDS = range(4)
 
@@ -301,10 +304,10 @@ def test_eos_reaches_the_loss_only_where_it_counts() -> None:
     case = replace(case, candidates=[[[EOS], [3, EOS], [4]], [[5, 6, EOS], [EOS], [7]]])
     case = replace(case, rewards=[[0.9, 0.1, 0.2], [0.3, 0.4, 0.5]])
     only_eos = replace(case, candidates=[[[EOS], [EOS], [EOS]], [[EOS], [EOS], [EOS]]])
-    silent = result(only_eos, "eso", {"include_eos_in_logp": False, "use_sft_term": False})
+    silent = result(only_eos, "eso", {"compat.include_eos_in_logp": False, "use_sft_term": False})
     assert largest(silent.grads["eso"]) == 0
-    heard = result(case, "eso", {"include_eos_in_logp": True, "use_sft_term": False})
-    unheard = result(case, "eso", {"include_eos_in_logp": False, "use_sft_term": False})
+    heard = result(case, "eso", {"compat.include_eos_in_logp": True, "use_sft_term": False})
+    unheard = result(case, "eso", {"compat.include_eos_in_logp": False, "use_sft_term": False})
     assert any(not torch.equal(a, b) for a, b in zip(heard.grads["eso"], unheard.grads["eso"], strict=True))
 
 
@@ -325,7 +328,7 @@ def test_what_a_step_logs() -> None:
         return dict(method.step(case.run(name, options, part=2), case.batch))
 
     assert logged("sft") == logged("eso") == {}
-    assert logged("eso", gate="official_bug", reward_threshold=0.2) == {"gate_passed": pytest.approx(2 / 3)}
+    assert logged("eso", reward_threshold=0.2) == {"gate_passed": pytest.approx(2 / 3)}
     worst = logps[0][0] + logps[1][1]
     assert logged("unlikelihood") == {"worst_logp": pytest.approx(float(torch.stack(worst).mean()))}
     # samples minus greedy, averaged within a prompt, then over the two prompts that have a greedy reward

@@ -14,14 +14,17 @@ from pydantic import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REDUCTIONS = ["token_mean", "token_mean_micro", "seq_sum", "seq_mean"]
-SUPERVISED: dict[str, list[Any]] = {"sft_reduction": REDUCTIONS, "micro_batch_size": [1, 2, 3, 8]}
+SUPERVISED: dict[str, list[Any]] = {
+    "sft_reduction": ["token_mean", "seq_sum", "seq_mean"],
+    "compat.token_mean_micro": [False, True],
+    "compat.micro_batch_size": [1, 2, 3, 8],
+}
 CANDIDATES: dict[str, list[Any]] = {
     **SUPERVISED,
     "coef": [0.05, 1.0, 0.3],
     "use_sft_term": [True, False],
-    "include_eos_in_logp": [True, False],
-    "empty_completion": ["keep", "zero", "drop"],
+    "compat.include_eos_in_logp": [True, False],
+    "compat.empty_completion": ["keep", "zero", "drop"],
     "mask_truncated": [False, True],
     "dropout_in_logp": [True, False],
 }
@@ -31,7 +34,7 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
         **CANDIDATES,
         "k_reduction": ["sum", "mean"],
         "length_norm": [False, True],
-        "gate": ["off", "intended_masked_mean", "official_bug"],
+        "compat.official_gate": [False, True],
         "reward_threshold": [None, 0.1, 0.3, 5.0],
         "is_correction": ["none", "exact", "truncated"],
         "is_cap": [0.5, 2.0],
@@ -39,7 +42,7 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     "unlikelihood": {
         **CANDIDATES,
         "loss": ["welleck", "logp_down"],
-        "ties": ["share", "first"],
+        "compat.ties": ["share", "first"],
         "length_norm": [False, True],
         "min_one_minus_p": [1e-20, 0.9],
         "min_logp_per_token": [None, -2.0],
@@ -52,12 +55,13 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     },
     "rrhf": {
         **CANDIDATES,
-        "pair_set": ["all", "upper_triangle"],
+        "compat.pair_set": ["all", "upper_triangle"],
         "pair_reduction": ["sum", "mean"],
-        "length_norm": ["response", "padded_bug", "none"],
+        "length_norm": [True, False],
+        "compat.rank_padded_bug": [False, True],
         "length_penalty": [1.0, 0.5, 0.0],
         "ft_target": ["reference", "best_candidate"],
-        "ft_padded_bug": [False, True],
+        "compat.ft_padded_bug": [False, True],
         "rank_demonstration": [False, True],
     },
 }
@@ -89,10 +93,12 @@ def options_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
     every = st.fixed_dictionaries({key: st.sampled_from(values[:1] + values) for key, values in CHOICES[name].items()})
 
     def possible(raw: dict[str, Any]) -> dict[str, Any]:
-        if name == "eso" and raw["gate"] == "off":
-            raw["reward_threshold"] = None
-        elif name == "eso" and raw["reward_threshold"] is None:
+        if raw["compat.token_mean_micro"]:
+            raw["sft_reduction"] = "token_mean"
+        if name == "eso" and raw["compat.official_gate"] and raw["reward_threshold"] is None:
             raw["reward_threshold"] = 0.2
+        if name == "rrhf" and raw["compat.rank_padded_bug"]:
+            raw["length_norm"] = True
         return raw
 
     return every.map(possible)
@@ -114,18 +120,19 @@ def test_loss_and_gradient_equal_the_oracle(name: str) -> None:
 )
 def test_each_option_alone_equals_the_oracle(name: str, key: str, value: Any) -> None:
     raw = {key: value}
-    if key == "gate" and value != "off":
+    if key == "compat.official_gate":
         raw["reward_threshold"] = 0.2
-    elif key == "reward_threshold" and value is not None:
-        raw["gate"] = "intended_masked_mean"
     check(name, raw, seed=7, part=2)
 
 
 @pytest.mark.parametrize(
     ("name", "raw", "words"),
     [
-        ("eso", {"gate": "official_bug"}, "gate and reward_threshold belong together"),
-        ("eso", {"reward_threshold": 0.1}, "gate and reward_threshold belong together"),
+        ("eso", {"compat.official_gate": True}, "compat.official_gate needs a reward_threshold"),
+        ("sft", {"compat.token_mean_micro": True, "sft_reduction": "seq_sum"}, "is for sft_reduction: token_mean"),
+        ("rrhf", {"compat.rank_padded_bug": True, "length_norm": False}, "length_norm is off"),
+        ("ppo", {"compat.missing_eos": "replace"}, "needs missing_eos_penalty"),
+        ("dpo", {"compat.token_mean_micro": True}, "Extra inputs"),
         ("eso", {"is_correction": "exact", "sampler": "diverse_beam"}, "is_correction needs sampler"),
         ("eso", {"is_correction": "exact", "candidate_source": "reference"}, "is_correction needs sampler"),
         ("eso", {"is_correction": "truncated", "top_k": 5}, "is_correction needs sampler"),

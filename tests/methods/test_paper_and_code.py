@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from harness.benchmark import load_benchmark
 from harness.plugins.loader import load_registry
+from harness.plugins.option_groups import dotted
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ def test_both_values_can_stand_in_a_file_and_differ(key: str, tmp_path: Path) ->
 def test_a_preset_that_is_named_sets_options_recipe_and_epochs(name: str, preset: str, tmp_path: Path) -> None:
     stated = registration(name).presets[preset]
     *_, entry = resolved({"use": name, "preset": preset, "label": "it"}, tmp_path)["methods"]
-    assert {key: entry["options"][key] for key in stated.options} == dict(stated.options)
+    model = registration(name).options
+    given, became = dotted(model, stated.options), dotted(model, entry["options"])
+    assert {key: became[key] for key in given} == given
     assert {key: entry["recipe"][key] for key in stated.recipe} == dict(stated.recipe)
     assert entry["active"] == (stated.active or "last")
     *_, bare = resolved({"use": name, "label": "it"}, tmp_path)["methods"]

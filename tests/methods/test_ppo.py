@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 
 #: Options that between them use every branch.
 CASES: list[dict[str, Any]] = [
-    {"value_init": "normal"},
-    {"critic": "shared", "value_init": "normal", "num_generations": 2, "whiten_rewards": True, "end_state": True},
+    {"compat.value_init": "normal"},
+    {"critic": "shared", "num_generations": 2, "whiten_rewards": True, "compat.value_init": "normal",
+     "compat.end_state": True},
     {"critic": "detached", "num_mini_batches": 3, "kl_controller": "adaptive", "kl_coef": 0.4, "kl_target": 0.1,
-     "kl_horizon": 20.0, "missing_eos_penalty": 1.0, "missing_eos": "replace", "whitening_variance": "biased"},
+     "kl_horizon": 20.0, "missing_eos_penalty": 1.0, "compat.missing_eos": "replace",
+     "compat.whitening_variance": "biased"},
     {"num_mini_batches": 2, "num_generations": 3, "kl_estimator": "k3", "missing_eos_penalty": 0.5, "gamma": 0.9,
-     "cliprange": 0.02, "cliprange_value": 0.01, "vf_coef": 1.0, "include_eos_in_logp": False, "temperature": 1.3,
-     "value_learning_rate": 0.05},
-    {"critic": "shared", "cliprange_value": None, "lam": 1.0, "num_ppo_epochs": 1, "end_state": True, "kl_coef": 1.0},
+     "cliprange": 0.02, "cliprange_value": 0.01, "vf_coef": 1.0, "temperature": 1.3, "value_learning_rate": 0.05,
+     "compat.include_eos_in_logp": False},
+    {"critic": "shared", "cliprange_value": None, "lam": 1.0, "num_ppo_epochs": 1, "kl_coef": 1.0,
+     "compat.end_state": True},
 ]  # fmt: skip
 
 
@@ -231,7 +234,7 @@ def test_no_reward_at_all_moves_nothing() -> None:
 
 def test_more_padding_and_garbage_in_it_change_nothing() -> None:
     """On both sides of what is real: columns behind the prompts, and behind the answers."""
-    raw = {"critic": "shared", "num_generations": 2, "end_state": True, "value_init": "normal"}
+    raw = {"critic": "shared", "num_generations": 2, "compat.end_state": True, "compat.value_init": "normal"}
     found = []
     for width, part in ((0, None), (9, None), (9, 1)):
         case = replace(random_case(4, size=4, count=2, missing=0.2), width=width)

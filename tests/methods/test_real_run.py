@@ -40,7 +40,9 @@ def test_the_contract_of_methods_holds(name: str, raw: dict[str, Any]) -> None:
 def test_the_contract_holds_for_the_released_reading() -> None:
     offered = registration("eso")
     # rounding to bfloat16 is no equality in float64
-    raw = {**offered.presets["official"].options, "micro_batch_size": 2, "logprob_dtype": "float32"}
+    official = offered.presets["official"].options
+    compat = {**official["compat"], "micro_batch_size": 2, "logprob_dtype": "float32"}
+    raw = {**official, "compat": compat}
     check_method(offered, raw, excused={"order": "it averages over micro-batches of its own: consecutive rows"})
 
 
@@ -101,12 +103,16 @@ class Spied:
 
 ORACLES: list[tuple[str, dict[str, Any], Callable[[list[Group], Any], oracles.Terms]]] = [
     ("eso", {}, oracles.eso),
-    ("eso", {"include_eos_in_logp": False, "sft_reduction": "seq_sum", "length_norm": True}, oracles.eso),
+    ("eso", {"compat.include_eos_in_logp": False, "sft_reduction": "seq_sum", "length_norm": True}, oracles.eso),
     ("unlikelihood", {}, oracles.unlikelihood),
-    ("unlikelihood", {"loss": "logp_down", "ties": "first"}, oracles.unlikelihood),
+    ("unlikelihood", {"loss": "logp_down", "compat.ties": "first"}, oracles.unlikelihood),
     ("drl", {"n_samples": 2}, oracles.drl),
     ("rrhf", {}, oracles.rrhf),
-    ("rrhf", {"length_norm": "padded_bug", "ft_padded_bug": True, "ft_target": "best_candidate"}, oracles.rrhf),
+    (
+        "rrhf",
+        {"compat.rank_padded_bug": True, "compat.ft_padded_bug": True, "ft_target": "best_candidate"},
+        oracles.rrhf,
+    ),
 ]
 
 
@@ -184,7 +190,7 @@ def test_a_batch_without_any_worst_candidate_is_no_error() -> None:
 def test_bfloat16_log_probs_are_close_to_float32s() -> None:
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        method, _ = make("eso", logprob_dtype=dtype)
+        method, _ = make("eso", **{"compat.logprob_dtype": dtype})
         losses[dtype] = train_tiny(method, steps=1).log[0]["loss"]["eso"]
     assert losses["float32"] != losses["bfloat16"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05, abs=0.02)

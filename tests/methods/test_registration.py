@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from harness.api import Method
 from harness.plugins.loader import load_registry
+from harness.plugins.option_groups import option_groups
 from harness.spec import benchmark as schema
 from harness.spec.recipe import Recipe
 
@@ -68,11 +69,28 @@ def test_the_default_preset_is_the_defaults(name: str) -> None:
     assert offered.options(**offered.presets["official"].options) != offered.options()
 
 
+def descriptions(name: str) -> dict[str, str]:
+    """Return the help of each option, those under ``compat`` too."""
+    options = registration(name).options
+    fields = {**options.model_fields, **option_groups(options)["compat"].model_fields}
+    return {option: field.description or "" for option, field in fields.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_only_published_code_does_stands_apart(name: str) -> None:
+    """What a newcomer is shown first has none of it, and what stands apart is off where nothing is said."""
+    options = registration(name).options
+    compat = option_groups(options)["compat"]
+    assert not set(compat.model_fields) & set(options.model_fields)
+    assert set(compat.model_fields) >= {"token_mean_micro", "micro_batch_size"}
+    assert options().model_dump()["compat"] == compat().model_dump()
+    assert "compat" not in registration(name).presets["paper"].options
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_says_what_it_does(name: str) -> None:
-    for option, field in registration(name).options.model_fields.items():
-        assert field.description, option
-        assert len(field.description) > 20, option
+    for option, description in descriptions(name).items():
+        assert len(description) > 20, option
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,10 +105,10 @@ def test_one_name_means_one_thing() -> None:
     """Options that two methods share have the same meaning: the same description, or the common coefficient."""
     seen: dict[str, Any] = {}
     for name in NAMES:
-        for option, field in registration(name).options.model_fields.items():
+        for option, description in descriptions(name).items():
             if option in {COEFFICIENT, "length_norm"}:
                 continue
-            assert seen.setdefault(option, field.description) == field.description, option
+            assert seen.setdefault(option, description) == description, option
     for name in NAMES:
         assert (COEFFICIENT in registration(name).options.model_fields) == (name != "sft")
 
@@ -112,11 +130,11 @@ def test_the_papers_settings() -> None:
     assert eso.presets["paper"].recipe["max_completion_length"] == 128
     official = eso.presets["official"]
     assert official.options["temperatures"] == [0.5, 1.0, 1.25, 1.5]
-    assert official.options["gate"] == "official_bug"
+    assert official.options["compat"]["official_gate"]
     assert official.active == "all_but_last"
     assert official.recipe["max_completion_length"] == 64
     assert official.recipe["learning_rate"] == 1e-4
     drl = registration("drl").options().model_dump()
     assert (drl["baseline"], drl["n_samples"], drl["temperature"]) == ("greedy", 1, 1.0)
     rrhf = registration("rrhf").options().model_dump()
-    assert (rrhf["length_norm"], rrhf["pair_set"], rrhf["use_sft_term"]) == ("response", "all", True)
+    assert (rrhf["length_norm"], rrhf["compat"]["pair_set"], rrhf["use_sft_term"]) == (True, "all", True)

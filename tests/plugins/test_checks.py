@@ -45,6 +45,10 @@ class Nested(Options):
     inner: list[Inner] | None = None
 
 
+class Grouped(Options):
+    opts: Opts = Opts()
+
+
 class Reserved(Options):
     sweep: int = 1
 
@@ -140,6 +144,14 @@ def test_every_reserved_key_is_refused(key: str) -> None:
 
 def test_options_may_be_nested_and_recursive() -> None:
     check_registration("method", dataclasses.replace(GOOD["method"], options=Recursive))
+
+
+def test_a_preset_may_set_options_within_a_group_and_no_others() -> None:
+    grouped = MethodRegistration(name="kto-2", summary="s", build="a.b:C", options=Grouped)
+    check_registration("method", dataclasses.replace(grouped, presets={"p": Preset({"opts": {"coef": 1.0}})}))
+    for given, got, near in (({"opts": {"cof": 1}}, "opts.cof", "opts.coef"), ({"opt": {}}, "opt", "opts")):
+        with pytest.raises(PluginError, match=f"unknown option, got '{got}'; did you mean '{near}'"):
+            check_registration("method", dataclasses.replace(grouped, presets={"p": Preset(given)}))
 
 
 def test_a_metric_may_have_corpus_numbers_or_columns_by_options_only() -> None:

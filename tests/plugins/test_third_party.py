@@ -96,6 +96,15 @@ def benchmark_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def ran(
+    harness: Harness, benchmark_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """Run the benchmark; return what was said and the folder of the results."""
+    results = tmp_path_factory.mktemp("ran")
+    return harness("run", str(benchmark_file), "--results", str(results), "--jobs", "1"), results
+
+
 def test_it_is_listed_with_its_distribution_and_version(harness: Harness) -> None:
     rows: list[dict[str, Any]] = json.loads(harness("plugins", "--json").stdout)
     ours = [row for row in rows if row["distribution"] == "harness-es"]
@@ -114,16 +123,16 @@ def test_its_options_are_shown(harness: Harness) -> None:
     assert "sigma        number > 0   0.01     Standard deviation of the perturbations of the weights." in text
 
 
-def test_it_runs_in_a_benchmark(harness: Harness, benchmark_file: Path, tmp_path: Path) -> None:
-    result = harness("run", str(benchmark_file), "--results", str(tmp_path), "--jobs", "1")
+def test_it_runs_in_a_benchmark(ran: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    result, folder = ran
     assert result.returncode == 0, result.stderr
-    tables = tmp_path / "sums" / "tiny"
+    tables = folder / "sums" / "tiny"
     manifest = json.loads((tables / "manifest.json").read_text())
     assert [row["label"] for row in manifest["rows"]] == ["base", "sft", "es"]
     assert manifest["failures"] == []
     assert "Token F1 (%)" in (tables / "leaderboard.md").read_text()
     (es,) = [row for row in manifest["rows"] if row["label"] == "es"]
-    log = tmp_path / "store" / "train" / es["seeds"]["0"]["train"][-1] / "train.jsonl"
+    log = folder / "store" / "train" / es["seeds"]["0"]["train"][-1] / "train.jsonl"
     steps = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(steps) == 2
     for step in steps:
@@ -156,10 +165,14 @@ def test_it_runs_in_a_benchmark(harness: Harness, benchmark_file: Path, tmp_path
 
 
 def test_another_version_with_the_same_source_trains_nothing_again(
-    harness: Harness, packages: Path, benchmark_file: Path, tmp_path: Path
+    harness: Harness,
+    packages: Path,
+    benchmark_file: Path,
+    ran: tuple[subprocess.CompletedProcess[str], Path],
+    tmp_path: Path,
 ) -> None:
-    results = ("--results", str(tmp_path), "--jobs", "1")
-    assert harness("run", str(benchmark_file), *results).returncode == 0
+    shutil.copytree(ran[1], tmp_path / "results")
+    results = ("--results", str(tmp_path / "results"), "--jobs", "1")
     metadata = packages / "harness_es-0.3.1.dist-info" / "METADATA"
     known = metadata.read_text(encoding="utf-8")
     metadata.write_text(known.replace("Version: 0.3.1", "Version: 0.4.0"), encoding="utf-8")
@@ -170,7 +183,7 @@ def test_another_version_with_the_same_source_trains_nothing_again(
         metadata.write_text(known, encoding="utf-8")
     assert again.returncode == 0, again.stderr
     assert "0 stages made" in again.stderr
-    manifest = json.loads((tmp_path / "sums" / "tiny" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "results" / "sums" / "tiny" / "manifest.json").read_text())
     assert {version for _, _, version, _ in made_by(manifest, "harness-es")} == {"0.3.1"}
 
 

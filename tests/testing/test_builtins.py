@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.api.registration import DatasetRegistration
 from harness.cli.plugins import option_rows
 from harness.plugins.loader import load_registry
 from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward, registrations
@@ -60,7 +61,17 @@ def test_metrics(registration: Any) -> None:
         check_metric(registration)
 
 
-@pytest.mark.parametrize("registration", offered("dataset"))
-def test_data_sets_that_are_generated(registration: Any, tmp_path: Path) -> None:
-    if registration.generated:
-        check_dataset(registration, tmp_path)
+GENERATED = ("generated-instructions", "generated-preferences", "generated-summaries")
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_data_sets_that_are_generated(name: str, tmp_path: Path) -> None:
+    registration = REGISTRY.get("dataset", name)
+    assert isinstance(registration, DatasetRegistration)
+    check_dataset(registration, tmp_path)
+
+
+def test_all_other_data_sets_are_read() -> None:
+    """And held to the contract beside their own tests, which have something to read."""
+    rows = [row.registration for row in REGISTRY.plugins if row.kind == "dataset"]
+    assert {row.name for row in rows if isinstance(row, DatasetRegistration) and row.generated} == set(GENERATED)

@@ -56,7 +56,7 @@ def as_evaluate(
         name: What a benchmark file says after ``use:``.
         options: The metric's options.
         services: The models that the metric asks for, if its registration says that it needs any.
-        tokenise: Counts the tokens of an answer, which here has none of its own; words at white space by default.
+        tokenise: Counts the tokens of an answer, which has none of its own here; words at white space by default.
 
     Raises:
         InputError: There is no such metric, or it needs a model and ``services`` is not given.
@@ -124,19 +124,19 @@ class HarnessMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate has no t
                 text=text.strip(),
                 tokens=sum(1 for _ in self._tokenise(text)),
                 finished=True,
-                references=(known,) if isinstance(known, str) else tuple(known),
+                references=(texts,) if isinstance(texts, str) else tuple(texts),
             )
-            for number, (text, known) in enumerate(zip(predictions, references, strict=True))
+            for number, (text, texts) in enumerate(zip(predictions, references, strict=True))
         ]
         result = self._harness_metric.score(samples, self._services or NoServices(self._registration.name))
-        found: dict[str, Any] = {}
+        means: dict[str, Any] = {}
         for name, values in result.values.items():
             present = [value for value in values if value is not None]
             if present:
-                found[name] = math.fsum(present) / len(present)
+                means[name] = math.fsum(present) / len(present)
             if per_answer:
-                found[f"{name}_per_answer"] = list(values)
-        return {**found, **{f"corpus_{name}": value for name, value in result.corpus.items()}}
+                means[f"{name}_per_answer"] = list(values)
+        return {**means, **{f"corpus_{name}": value for name, value in result.corpus.items()}}
 
 
 class NoServices:

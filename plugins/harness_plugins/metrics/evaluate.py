@@ -56,12 +56,12 @@ class EvaluateOptions(Options):
         module = info.data.get("module")
         if module is None:  # it was refused already
             return value
-        found = local_digest(module)
-        if found is not None and info.data.get("revision") is not None:
+        digest = local_digest(module)
+        if digest is not None and info.data.get("revision") is not None:
             raise ValueError(f"`revision` is for modules on the hub, and {module} is a local one")
-        if value is not None and value != found:
-            raise ValueError(f"{module} has sha256 {found}" if found else f"{module} is not a local module")
-        return found
+        if value is not None and value != digest:
+            raise ValueError(f"{module} has sha256 {digest}" if digest else f"{module} is not a local module")
+        return digest
 
 
 def local_file(module: str) -> Path | None:

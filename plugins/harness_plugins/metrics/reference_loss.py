@@ -31,8 +31,8 @@ class ReferenceLoss:
         from harness_plugins.text.signature import signature
 
         examples = {sample.id: sample for sample in samples if sample.references}
-        found = services.reference_nll(list(examples.values())) if examples else []
-        pairs = dict(zip(examples, found, strict=True))
+        sums = services.reference_nll(list(examples.values())) if examples else []
+        pairs = dict(zip(examples, sums, strict=True))
         losses = {
             name: per_token(nll, tokens, where=f"metric 'reference-loss', example {name!r}")
             for name, (nll, tokens) in pairs.items()

@@ -52,8 +52,8 @@ def length_reward(options: LengthOptions) -> RewardFunction:
         lengths = list(map(len, completion_ids)) if options.unit == "tokens" else list(map(measure, completions))
         if options.target != "reference":
             return [_shape(options, n, options.target) for n in lengths]
-        known = references_of("length", completions, columns)
-        targets = [_closest(n, [measure(text) for text in texts]) for n, texts in zip(lengths, known, strict=True)]
+        references = references_of("length", completions, columns)
+        targets = [_closest(n, [measure(text) for text in texts]) for n, texts in zip(lengths, references, strict=True)]
         return [_shape(options, n, target) for n, target in zip(lengths, targets, strict=True)]
 
     return length

@@ -41,8 +41,8 @@ def rouge_reward(options: RougeRewardOptions) -> RewardFunction:
     ) -> list[float | None]:
         references = references_of("rouge", completions, columns)
         lost = [
-            unread(text) or (bool(known) and all(map(unread, known)))
-            for text, known in zip(completions, references, strict=True)
+            unread(text) or (bool(texts) and all(map(unread, texts)))
+            for text, texts in zip(completions, references, strict=True)
         ]
         if any(lost) and (log := columns.get("log_metric")) is not None:
             log("rouge: share of samples in letters of which it reads none", sum(lost) / len(lost))

@@ -1,4 +1,4 @@
-"""GLEU, the sentence-level relative of BLEU that was made to be a reward; equal to nltk's on the same tokens.
+"""GLEU, the sentence-level relative of BLEU that is meant as a reward; equal to nltk's on the same tokens.
 
 Source: Wu et al. 2016 (arXiv:1609.08144), section 5: the smaller of precision and recall over all n-grams of order
 1 to 4. The corpus score adds up matches and the larger total before it divides, as nltk's ``corpus_gleu``.
@@ -50,7 +50,7 @@ class GleuScorer:
 
     def matches(self, answers: Iterable[str], references: Iterable[Sequence[str]]) -> list[Match | None]:
         """Return each answer's match with its best reference (the first of equals); None where it has no reference."""
-        return [self._best(answer, known) if known else None for answer, known in zip(answers, references, strict=True)]
+        return [self._best(answer, texts) if texts else None for answer, texts in zip(answers, references, strict=True)]
 
     def _best(self, answer: str, references: Sequence[str]) -> Match:
         grams = _grams(answer)

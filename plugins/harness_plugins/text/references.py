@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def references_of(reward: str, completions: Sequence[str], columns: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the references of each completion: a tuple of texts, empty where there are none.
 
-    A column may hold one text or several in each place, so that data made for TRL works as well.
+    A column may hold one text or several in each place, so that data prepared for TRL works as well.
 
     Raises:
         InputError: The column is missing, has another length than ``completions`` or holds something else than text.

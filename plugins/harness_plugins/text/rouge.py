@@ -6,7 +6,7 @@ characters are stemmed (Porter, as in nltk), F is ``2PR / (P + R)``. Against sev
 own maximum.
 
 The speed comes from three places: a word is stemmed once in the life of a scorer, a reference is cut into words once,
-and the longest common subsequence is found by rapidfuzz's bit-parallel algorithm. For the last, every distinct stem is
+and the longest common subsequence comes from rapidfuzz's bit-parallel algorithm. For the last, every distinct stem is
 one character of a string: rapidfuzz and ``Counter`` compare characters in C.
 """
 
@@ -72,7 +72,7 @@ class _Words(dict[str, str]):
 
 
 def _porter() -> Callable[[str], str]:
-    # nltk is loaded when the first scorer is made: importing it takes most of a second
+    # nltk is loaded with the first scorer: importing it takes most of a second
     from nltk.stem.porter import PorterStemmer
 
     stem: Callable[[str], str] = PorterStemmer().stem
@@ -106,16 +106,16 @@ class RougeScorer:
 
         An answer or a reference without a letter gives 0. One with letters of which ROUGE reads none (see
         :func:`unread`) is not a text to it: such an answer has no value, where rouge-score says 0, and such a reference
-        is none.
+        does not count.
         """
         score = self._longest if variant == "rougeL" else self._unigrams if variant == "rouge1" else self._bigrams
         result: list[float | None] = []
-        for answer, known in zip(answers, references, strict=True):
+        for answer, texts in zip(answers, references, strict=True):
             if self._words.full() or len(self._references) > _MOST_REFERENCES:
                 self._forget()
             encoded = self._encode(answer)
             best: float | None = None
-            for text in known if encoded or not unread(answer) else ():
+            for text in texts if encoded or not unread(answer) else ():
                 reference = self._reference(text)
                 if not reference and unread(text):
                     continue
@@ -155,12 +155,12 @@ class RougeScorer:
         """N-grams in common, each as often as it stands in both; 0 without building them where ``answer`` has none."""
         if not answer:
             return 0
-        known = self._counts.get((reference, order))
-        if known is None:
-            known = self._counts[reference, order] = Counter(
+        counts = self._counts.get((reference, order))
+        if counts is None:
+            counts = self._counts[reference, order] = Counter(
                 reference if order == 1 else map(add, reference, reference[1:])
             )
-        return sum(min(count, known[gram]) for gram, count in Counter(grams).items() if gram in known)
+        return sum(min(count, counts[gram]) for gram, count in Counter(grams).items() if gram in counts)
 
 
 def _f_measure(matches: int, answer: int, reference: int) -> float:

@@ -18,8 +18,8 @@ _UNSPACED: Final = re.compile(
 
 def unspaced(text: str) -> bool:
     """Return whether more than half of a text's letters and digits are of a script without spaces."""
-    found = len(_UNSPACED.findall(text))
-    return found > 0 and 2 * found > sum(character.isalnum() for character in text)
+    count = len(_UNSPACED.findall(text))
+    return count > 0 and 2 * count > sum(character.isalnum() for character in text)
 
 
 def unspaced_notes(
@@ -27,10 +27,10 @@ def unspaced_notes(
 ) -> dict[str, int]:
     """Count answers that are compared by tokens of 13a though they, or all of their references, have no spaces."""
     listed = list(answers)
-    known = list(references) or [()] * len(listed)
+    beside = list(references) or [()] * len(listed)
     count = sum(
         unspaced(answer) or (bool(texts) and all(unspaced(text) for text in texts))
-        for answer, texts in zip(listed, known, strict=True)
+        for answer, texts in zip(listed, beside, strict=True)
     )
     what = "answers in a script without spaces, of which its tokens are whole clauses"
     return {f"{what}{f' ({advice})' if advice else ''}": count} if count else {}

@@ -56,7 +56,6 @@ def test_it_is_the_release_that_is_meant() -> None:
 def test_the_defaults_are_theirs(tmp_path: Path) -> None:
     theirs = PPOConfig(output_dir=str(tmp_path), bf16=False, use_cpu=True)
     ours = PPOOptions().model_dump()
-    del ours["micro_batch_size"]  # theirs is how memory cuts a batch, ours a part of the supervised term
     common = {name: value for name, value in ours.items() if hasattr(theirs, name)}
     assert len(common) == 12
     assert common == {name: getattr(theirs, name) for name in common}
@@ -169,8 +168,8 @@ def nothing(*, completions: list[str], **_: Any) -> list[float | None]:
 def test_a_whole_step_of_the_trainer(place: int, pad_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of policy and critic after all passes, and what is logged.
 
-    Where padding is no EOS, the state behind an EOS has a value (``end_state``); where it is, the EOS itself is no
-    action (``include_eos_in_logp: false``).
+    Where padding is no EOS, the state behind an EOS has a value (``compat.end_state``); where it is, the EOS itself is
+    no action (``compat.include_eos_in_logp: false``).
     """
     raw = SETTINGS[place]
     rows = script(place)
@@ -179,7 +178,7 @@ def test_a_whole_step_of_the_trainer(place: int, pad_id: int, tmp_path: Path, mo
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    reading = {"include_eos_in_logp": False} if pad_id == EOS else {"end_state": True}
+    reading = {"compat": {"include_eos_in_logp": False} if pad_id == EOS else {"end_state": True}}
     temperature = raw.get("temperature", 0.7) + SLACK
     method = Watched(PPOOptions(**{**raw, **reading, "temperature": temperature}), rows, head)
     policy = tiny_policy()

@@ -66,7 +66,7 @@ class BradleyTerry(Stateless):
             InputError: a row without a chosen and a rejected answer, or without a margin.
         """
         if batch.pairs is None:
-            raise InputError("the training rows are no preferences", expected="rows with chosen and rejected answers")
+            raise InputError("the training rows are not preferences", expected="rows with chosen and rejected answers")
         margins = self._margins(batch)
         pairs = run.total(len(batch))
         places = torch.arange(len(batch), device=margins.device)
@@ -103,11 +103,11 @@ class BradleyTerry(Stateless):
         margin = self.options.margin
         if not isinstance(margin, str):
             return torch.full((len(batch),), float(margin), dtype=torch.float64, device=device)
-        known = batch.columns.get(margin)
-        if known is None:
+        column = batch.columns.get(margin)
+        if column is None:
             listed = ", ".join(sorted(batch.columns)) or "none"
             raise InputError("the pairs have no such column", got=margin, expected=f"one of {listed}")
-        for name, value in zip(batch.ids, known, strict=True):
+        for name, value in zip(batch.ids, column, strict=True):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise InputError("the margin of a pair is not a number", where=f"row {name}", got=value)
-        return torch.tensor([float(value) for value in known], dtype=torch.float64, device=device)
+        return torch.tensor([float(value) for value in column], dtype=torch.float64, device=device)

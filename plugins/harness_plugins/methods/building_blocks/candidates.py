@@ -36,15 +36,15 @@ def eligible(rewards: Rewards, completions: Completions, options: CandidateTermO
     A candidate left out counts as one without a reward: all else is as if it had never been drawn.
     """
     present = rewards.present & (completions.lengths > 0)
-    if options.empty_completion == "drop":
+    if options.compat.empty_completion == "drop":
         present = present & (completions.answer_lengths > 0)
     return replace(rewards, present=present, values=torch.where(present, rewards.values, 0.0))
 
 
 def counted_tokens(completions: Completions, options: CandidateTermOptions) -> Tensor:
     """Return (B, K, T) bool: the tokens whose log-probs enter a candidate's loss."""
-    lengths = completions.lengths if options.include_eos_in_logp else completions.answer_lengths
-    if options.empty_completion == "zero":
+    lengths = completions.lengths if options.compat.include_eos_in_logp else completions.answer_lengths
+    if options.compat.empty_completion == "zero":
         lengths = lengths.masked_fill(completions.answer_lengths <= 0, 0)
     if options.mask_truncated:
         lengths = lengths.masked_fill(~completions.finished, 0)
@@ -73,7 +73,7 @@ def group_logprobs(
     Returns:
         (b,) with gradient, or None without ``demonstrations``; and (b, K, T) with gradient, float32 or wider.
     """
-    rounded = options.logprob_dtype == "bfloat16"
+    rounded = options.compat.logprob_dtype == "bfloat16"
     if demonstrations and options.dropout_in_logp and not rounded:
         values = run.logprobs(batch, batch.demonstrations.join(candidates)).values
         return values[:, 0].sum(-1), values[:, 1:, : candidates.ids.shape[2]]

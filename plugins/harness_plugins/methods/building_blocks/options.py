@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: What a sum of token losses is divided by; see :mod:`harness_plugins.methods.building_blocks.supervised`.
-SftReduction: TypeAlias = Literal["token_mean", "token_mean_micro", "seq_sum", "seq_mean"]
+SftReduction: TypeAlias = Literal["token_mean", "seq_sum", "seq_mean"]
 
 #: A sampling temperature; 0 decodes greedily.
 Temperature: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -21,15 +21,50 @@ Temperature: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Coefficient: TypeAlias = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
+class SupervisedCompat(Options):
+    """What published code does otherwise in the supervised term; presets set it."""
+
+    token_mean_micro: bool = False
+    """Under sft_reduction: token_mean, take the mean of micro-batches' token means, as the ESO authors' code does
+    (github.com/boyellow/ESO)."""
+    micro_batch_size: PositiveInt = 8
+    """Prompts in a micro-batch of that code, for what it averages within one (token_mean_micro, its gate). Part of the
+    objective: how the memory at hand cuts a batch is another matter and changes nothing."""
+
+
+class CandidateCompat(SupervisedCompat):
+    """What published code does otherwise with candidates; presets set it."""
+
+    include_eos_in_logp: bool = True
+    """Count the closing EOS in a candidate's log-prob, so that the decision to stop is trained too. The ESO authors'
+    code leaves it out, and so does TRL's PPO where padding and EOS are one id."""
+    empty_completion: Literal["keep", "zero", "drop"] = "keep"
+    """A candidate without a token before its EOS: keep it like any other; zero its log-prob but keep its reward in the
+    group, as the ESO authors' code does; or drop it from the group."""
+    logprob_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the candidates' log-softmax; bfloat16 in the ESO authors' code (it costs a second forward)."""
+
+
 class SupervisedOptions(Options):
     """The supervised term on the demonstrations."""
 
     sft_reduction: SftReduction = "token_mean"
-    """Supervised term: token_mean over the batch; token_mean_micro, the mean of micro-batches' token means; seq_sum,
-    the mean over examples of a sum over tokens (Eq. 1); seq_mean, the mean over examples of a mean over tokens."""
-    micro_batch_size: PositiveInt = 8
-    """Prompts in a micro-batch of the published code, for what it averages within one (token_mean_micro, the released
-    gate). Part of the objective: how the memory at hand cuts a batch is another matter and changes nothing."""
+    """Supervised term: token_mean over the batch; seq_sum, the mean over examples of a sum over tokens (Eq. 1);
+    seq_mean, the mean over examples of a mean over tokens."""
+    compat: SupervisedCompat = SupervisedCompat()
+    """Departures of papers and released code, as presets set them."""
+
+    @property
+    def sft_micro_batch(self) -> int | None:
+        """Prompts in the micro-batches that token means are taken within; None where they are the batch's."""
+        return self.compat.micro_batch_size if self.compat.token_mean_micro else None
+
+    @model_validator(mode="after")
+    def _micro_batches(self) -> Self:
+        if self.compat.token_mean_micro and self.sft_reduction != "token_mean":
+            message = f"compat.token_mean_micro is for sft_reduction: token_mean, got {self.sft_reduction}"
+            raise ValueError(message)
+        return self
 
 
 class CandidateTermOptions(SupervisedOptions):
@@ -37,19 +72,14 @@ class CandidateTermOptions(SupervisedOptions):
 
     use_sft_term: bool = True
     """Add the supervised term; off, the method's own term stands alone."""
-    include_eos_in_logp: bool = True
-    """Count the closing EOS in a candidate's log-prob, so that the decision to stop is trained too."""
-    empty_completion: Literal["keep", "zero", "drop"] = "keep"
-    """A candidate without a token before its EOS: keep it like any other, zero its log-prob but keep its reward in
-    the group, or drop it from the group."""
     mask_truncated: bool = False
     """Give a candidate that was cut at the length limit no gradient; its reward stays in the group."""
     dropout_in_logp: bool = True
     """Leave the recipe's dropout on while candidates' log-probs are computed (off costs a second forward)."""
-    logprob_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the candidates' log-softmax (bfloat16 costs a second forward)."""
     top_k: NonNegativeInt = 0
     """Sample candidates from the k most probable tokens; 0 from all."""
+    compat: CandidateCompat = CandidateCompat()
+    """Departures of papers and released code, as presets set them."""
 
 
 class GroupOptions(CandidateTermOptions):

@@ -1,4 +1,4 @@
-"""The supervised term (Eq. 1): the negative log-likelihood of one target a prompt, under four reductions.
+"""The supervised term (Eq. 1): the negative log-likelihood of one target a prompt, under three reductions.
 
 Each reduction is a fixed weight per target, found once for the whole batch over all ranks, so that the term does not
 depend on how the batch is cut. B prompts of a rank, b of them in a part.
@@ -26,17 +26,17 @@ def micro_batches(size: int, micro_batch_size: int, device: torch.device) -> Ten
 def supervised_weights(
     lengths: Tensor,
     reduction: SftReduction,
-    micro_batch_size: int,
+    micro_batch_size: int | None,
     total: Callable[[Tensor | float], Tensor],
 ) -> Tensor:
     """Return what each target's summed log-prob is multiplied by, negated, in the global loss.
 
     Args:
         lengths: (B,) int64, tokens of each target; 0 where a prompt has none, which then counts nowhere.
-        reduction: ``token_mean``: 1 / tokens of the batch. ``token_mean_micro``: 1 / tokens of the target's
-            micro-batch, averaged over micro-batches. ``seq_sum``: 1 / targets (Eq. 1 as it is printed). ``seq_mean``:
-            1 / (own tokens x targets).
-        micro_batch_size: prompts in a micro-batch, for ``token_mean_micro``.
+        reduction: ``token_mean``: 1 / tokens of the batch. ``seq_sum``: 1 / targets (Eq. 1 as it is printed).
+            ``seq_mean``: 1 / (own tokens x targets).
+        micro_batch_size: for ``token_mean``: prompts in a micro-batch, and a target's weight is 1 / tokens of its own,
+            averaged over micro-batches; None for the batch's tokens.
         total: sums over all ranks (``Run.total``).
 
     Returns:
@@ -44,9 +44,9 @@ def supervised_weights(
     """
     tokens = lengths.to(torch.float64)
     present = lengths > 0
-    if reduction == "token_mean":
+    if reduction == "token_mean" and micro_batch_size is None:
         scale = torch.ones_like(tokens) / total(tokens.sum()).clamp(min=1)
-    elif reduction == "token_mean_micro":
+    elif reduction == "token_mean" and micro_batch_size is not None:
         group = micro_batches(len(lengths), micro_batch_size, lengths.device)
         sums = torch.zeros(len(lengths), dtype=tokens.dtype, device=tokens.device).index_add(0, group, tokens)
         scale = 1 / (sums[group].clamp(min=1) * total((sums > 0).sum()).clamp(min=1))

@@ -56,10 +56,12 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                 "paper": Preset(recipe=COLING_2025, active="last", summary="As the ESO paper's baseline, section 2.2"),
                 "official": Preset(
                     options={
-                        "sft_reduction": "token_mean_micro",
-                        "micro_batch_size": 8,
-                        "include_eos_in_logp": False,
-                        "empty_completion": "zero",
+                        "compat": {
+                            "token_mean_micro": True,
+                            "micro_batch_size": 8,
+                            "include_eos_in_logp": False,
+                            "empty_completion": "zero",
+                        }
                     },
                     recipe=ESO_CODE,
                     active="last",

@@ -43,7 +43,7 @@ class DRL(Stateless):
        same in all its baselines.
     2. L_sft is the mean over the batch's target tokens (``sft_reduction``); both papers print a sum.
     3. With ``n_samples`` above 1 the prompt's losses are averaged: more samples make the same estimate less noisy.
-    4. The closing EOS counts in log p (``include_eos_in_logp``); the released code for ESO leaves it out.
+    4. The closing EOS counts in log p (``compat.include_eos_in_logp``); the released code for ESO leaves it out.
     5. A sample or greedy answer without a reward takes its prompt's term with it, never as a reward of 0.
     """
 
@@ -62,7 +62,7 @@ class DRL(Stateless):
         advantage, counted = self._advantages(run, batch, samples, greedy)
         weights = torch.full_like(advantage[:, 0], options.coef) / run.total(len(batch))
         sft_weights = supervised_weights(
-            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.micro_batch_size, run.total
+            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.sft_micro_batch, run.total
         )
         if options.mix == "gamma":
             sft_weights = (1 - options.coef) * sft_weights
@@ -86,9 +86,9 @@ class DRL(Stateless):
         temperatures = (options.temperature,) * options.n_samples
         if options.baseline != "greedy":
             return run.sample(batch, temperatures, top_k=options.top_k), None
-        every = run.sample(batch, (*temperatures, 0.0), top_k=options.top_k)
-        places = torch.arange(every.ids.shape[1], device=every.ids.device).expand(len(batch), -1)
-        return every.pick(places[:, :-1]), every.pick(places[:, -1:])
+        answers = run.sample(batch, (*temperatures, 0.0), top_k=options.top_k)
+        places = torch.arange(answers.ids.shape[1], device=answers.ids.device).expand(len(batch), -1)
+        return answers.pick(places[:, :-1]), answers.pick(places[:, -1:])
 
     def _advantages(
         self, run: Run, batch: Batch, samples: Completions, greedy: Completions | None
@@ -99,8 +99,8 @@ class DRL(Stateless):
             rewards = eligible(run.reward(batch, samples), samples, options)
             advantage = advantages(rewards.values, rewards.present, options.baseline)
             return advantage, (rewards.counts > 0).sum()
-        every = run.reward(batch, greedy.join(samples))
-        rewards = eligible(Rewards(every.values[:, 1:], every.present[:, 1:]), samples, options)
-        present = every.present[:, 0]
-        advantage = advantages(rewards.values, rewards.present, "greedy", every.values[:, 0], present)
+        scored = run.reward(batch, greedy.join(samples))
+        rewards = eligible(Rewards(scored.values[:, 1:], scored.present[:, 1:]), samples, options)
+        present = scored.present[:, 0]
+        advantage = advantages(rewards.values, rewards.present, "greedy", scored.values[:, 0], present)
         return advantage, ((rewards.counts > 0) & present).sum()

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from harness.api import MethodRegistration, Preset, hookimpl
-from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions, group_needs
+from harness_plugins.methods.building_blocks.options import CandidateCompat, Coefficient, GroupOptions, group_needs
 from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE, PAPER_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class ESOCompat(CandidateCompat):
+    """What the ESO authors' code does otherwise."""
+
+    official_gate: bool = False
+    """The gate of reward_threshold as the ESO authors' code runs it, by mistake: a product of shapes (B,) and (B, 1)
+    sums over a micro-batch as soon as one of its prompts passes, and leaves none out."""
 
 
 class ESOOptions(GroupOptions):
@@ -23,20 +31,19 @@ class ESOOptions(GroupOptions):
     """Sum over a prompt's candidates (Eq. 10) or mean (the 1/k of Eq. 9)."""
     length_norm: bool = False
     """Use the mean log-prob a token of each candidate, not the sum."""
-    gate: Literal["off", "intended_masked_mean", "official_bug"] = "off"
-    """Leave out prompts whose mean reward is not above reward_threshold: intended_masked_mean averages over the
-    others; official_bug, as released, sums over a micro-batch as soon as one of its prompts passes."""
     reward_threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    """Mean reward that a prompt must exceed; needs a gate."""
+    """Leave out prompts whose mean reward does not exceed this, and average over the others; null for all prompts."""
     is_correction: Literal["none", "exact", "truncated"] = "none"
     """Weight candidates by p(answer | T = 1) / p(answer | its temperature), since log-probs are those at T = 1."""
     is_cap: PositiveFloat = 2.0
     """Largest weight under is_correction: truncated."""
+    compat: ESOCompat = ESOCompat()
+    """Departures of papers and released code, as presets set them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.gate == "off") != (self.reward_threshold is None):
-            message = "gate and reward_threshold belong together: set both, or leave gate off and the threshold null"
+        if self.compat.official_gate and self.reward_threshold is None:
+            message = "compat.official_gate needs a reward_threshold"
             raise ValueError(message)
         if self.is_correction != "none":
             if self.sampler != "temperatures" or self.candidate_source != "policy" or self.top_k:
@@ -66,14 +73,16 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                     options={
                         "coef": 0.1,
                         "temperatures": [0.5, 1.0, 1.25, 1.5],
-                        "sft_reduction": "token_mean_micro",
-                        "micro_batch_size": 8,
-                        "include_eos_in_logp": False,
-                        "empty_completion": "zero",
-                        "gate": "official_bug",
                         "reward_threshold": 0.1,
                         "dropout_in_logp": True,
-                        "logprob_dtype": "bfloat16",
+                        "compat": {
+                            "token_mean_micro": True,
+                            "micro_batch_size": 8,
+                            "include_eos_in_logp": False,
+                            "empty_completion": "zero",
+                            "logprob_dtype": "bfloat16",
+                            "official_gate": True,
+                        },
                     },
                     recipe=ESO_CODE,
                     active="all_but_last",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -29,32 +29,30 @@ def eso_loss(logp: Tensor, fitness: Tensor, weights: Tensor, coef: float) -> Ten
 def prompt_weights(
     means: Tensor,
     *,
-    gate: Literal["off", "intended_masked_mean", "official_bug"],
     threshold: float | None,
-    micro_batch_size: int,
+    micro_batch_size: int | None,
     total: Callable[[Tensor | float], Tensor],
 ) -> Tensor:
     """Return the weight of each prompt's sum in the global loss.
 
-    ``off``: 1 / prompts. ``intended_masked_mean``: 1 / prompts that pass, for those; 0 for the others and where none
-    passes. ``official_bug``: the released code multiplies (B,) by (B, 1), and what comes out is the plain sum over a
-    micro-batch of which at least one prompt passes, averaged over micro-batches.
+    Without a threshold 1 / prompts. With one, 1 / prompts that pass, for those; 0 for the others and where none passes.
+    With a micro-batch size beside it, what the released code does: it multiplies (B,) by (B, 1), and what comes out is
+    the plain sum over a micro-batch of which at least one prompt passes, averaged over micro-batches.
 
     Args:
         means: (B,) float64, mean reward of each prompt's group.
-        gate: which of the three.
-        threshold: a prompt passes when its mean reward is larger; None for ``off``.
-        micro_batch_size: prompts in a micro-batch, for ``official_bug``.
+        threshold: a prompt passes when its mean reward is larger; None for no gate.
+        micro_batch_size: prompts in a micro-batch, for the gate as released; None for the masked mean.
         total: sums over all ranks (``Run.total``).
 
     Returns:
         (B,) float64.
     """
     ones = torch.ones_like(means)
-    if gate == "off" or threshold is None:
+    if threshold is None:
         return ones / total(ones.sum())
     passes = (means > threshold).to(means.dtype)
-    if gate == "intended_masked_mean":
+    if micro_batch_size is None:
         return passes / total(passes.sum()).clamp(min=1)
     group = micro_batches(len(means), micro_batch_size, means.device)
     passed = torch.zeros_like(means).index_add(0, group, passes)

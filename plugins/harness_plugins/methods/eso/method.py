@@ -44,11 +44,11 @@ class ESO(Stateless):
     1. L_sft is the mean over the batch's target tokens, not Eq. 1's sum (``sft_reduction: seq_sum``).
     2. The paper does not say whether log p(a | x) holds the closing EOS. It does here: a policy's probability of an
        answer includes stopping, and without it nothing but the supervised term governs lengths. The released code
-       leaves it out (``include_eos_in_logp: false``).
+       leaves it out (``compat.include_eos_in_logp: false``).
     3. A candidate without a reward leaves its group as if it had never been drawn; a group of fewer than two gives 0.
     4. Under ``length_norm`` a candidate without a counted token gives 0 where the released code gives 0 / 0.
-    5. ``gate: official_bug`` and ``sft_reduction: token_mean_micro`` average over micro-batches of
-       ``micro_batch_size`` consecutive prompts of a rank, whatever the memory at hand makes of the batch.
+    5. ``compat.official_gate`` and ``compat.token_mean_micro`` average over micro-batches of
+       ``compat.micro_batch_size`` consecutive prompts of a rank, whatever the memory at hand makes of the batch.
 
     Candidates are drawn at several temperatures but their log-probs are those at temperature 1, so the estimate is
     off-policy and biased, as published; ``is_correction`` weights it right.
@@ -74,13 +74,12 @@ class ESO(Stateless):
             fitness = fitness / rewards.counts[:, None].clamp(min=1)
         weights = prompt_weights(
             means,
-            gate=options.gate,
             threshold=options.reward_threshold,
-            micro_batch_size=options.micro_batch_size,
+            micro_batch_size=options.compat.micro_batch_size if options.compat.official_gate else None,
             total=run.total,
         )
         sft_weights = supervised_weights(
-            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.micro_batch_size, run.total
+            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.sft_micro_batch, run.total
         )
         places = torch.arange(len(batch), device=weights.device)
         ratio_meter = Mean(places)

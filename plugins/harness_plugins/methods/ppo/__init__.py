@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from harness.api import MethodRegistration, Preset, hookimpl
-from harness_plugins.methods.building_blocks.options import Coefficient, SupervisedOptions
+from harness_plugins.methods.building_blocks.options import Coefficient, SupervisedCompat, SupervisedOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
 #: A discount.
 Discount = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class PPOCompat(SupervisedCompat):
+    """Where TRL 1.12 and the two reproductions of OpenAI's code differ."""
+
+    whitening_variance: Literal["unbiased", "biased"] = "unbiased"
+    """Variance that advantages (and rewards) are whitened by: over n - 1 tokens (TRL) or over n (both
+    reproductions)."""
+    missing_eos: Literal["subtract", "replace"] = "subtract"
+    """Take missing_eos_penalty off the score of a cut answer (TRL), or give such an answer minus the penalty as its
+    score (both reproductions)."""
+    include_eos_in_logp: bool = True
+    """Count the closing EOS in a candidate's log-prob, so that the decision to stop is trained too. The ESO authors'
+    code leaves it out, and so does TRL's PPO where padding and EOS are one id."""
+    end_state: bool = False
+    """Where the score of an ended answer falls: on its EOS, behind which nothing is worth anything; or, as TRL has it,
+    on a state of its own behind the EOS, whose value the critic learns too."""
+    value_init: Literal["zero", "normal"] = "zero"
+    """Weights of a new value head: zeros, or normal with standard deviation 1 / sqrt(width + 1) (arXiv:2403.17031)."""
 
 
 class PPOOptions(SupervisedOptions):
@@ -28,7 +47,7 @@ class PPOOptions(SupervisedOptions):
     num_ppo_epochs: PositiveInt = 4
     """Passes over the answers of a step."""
     num_mini_batches: PositiveInt = 1
-    """Optimiser steps a pass: the prompts of the step are cut into so many parts, shuffled anew in each pass."""
+    """Optimiser steps a pass: the prompts of the step are cut into so many parts, shuffled again in each pass."""
     kl_coef: Coefficient = 0.05
     """Weight of the KL to the reference in a token's reward; where it starts under kl_controller: adaptive."""
     kl_estimator: Literal["k1", "k3"] = "k1"
@@ -51,31 +70,22 @@ class PPOOptions(SupervisedOptions):
     """Lambda of generalised advantage estimation: 1 sums all rewards to come, 0 looks one token ahead."""
     whiten_rewards: bool = False
     """Divide the tokens' rewards, KL penalty included, by their standard deviation; their mean stays."""
-    whitening_variance: Literal["unbiased", "biased"] = "unbiased"
-    """Variance that advantages (and rewards) are whitened by: over n - 1 tokens (TRL) or over n (the others)."""
     missing_eos_penalty: PositiveFloat | None = None
     """For an answer that was cut at the length limit; null for none."""
-    missing_eos: Literal["subtract", "replace"] = "subtract"
-    """Take missing_eos_penalty off the score of a cut answer, or give such an answer minus the penalty as its score."""
-    include_eos_in_logp: bool = True
-    """Count the closing EOS in a candidate's log-prob, so that the decision to stop is trained too."""
-    end_state: bool = False
-    """Where the score of an ended answer falls: on its EOS, behind which nothing is worth anything; or, as TRL has it,
-    on a state of its own behind the EOS, whose value the critic learns too."""
     critic: Literal["policy", "reward_model", "shared", "detached"] = "policy"
     """A model of its own that starts as the policy or the reward model; a head on the policy's last hidden states; or
     such a head whose gradient does not reach the policy."""
-    value_init: Literal["zero", "normal"] = "zero"
-    """Weights of a new value head: zeros, or normal with standard deviation 1 / sqrt(width + 1)."""
     value_learning_rate: PositiveFloat | None = None
     """Peak learning rate of the critic (or head) on the policy's schedule; the policy's own where null."""
     sft_coef: Coefficient = 0.0
     """Weight of a supervised term on the demonstrations beside PPO's losses."""
+    compat: PPOCompat = PPOCompat()
+    """Departures of papers and released code, as presets set them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.missing_eos == "replace" and self.missing_eos_penalty is None:
-            message = "missing_eos: replace needs missing_eos_penalty: the score that a cut answer gets, negated"
+        if self.compat.missing_eos == "replace" and self.missing_eos_penalty is None:
+            message = "compat.missing_eos: replace needs missing_eos_penalty: the score that a cut answer gets, negated"
             raise ValueError(message)
         return self
 
@@ -86,7 +96,7 @@ _RECIPE = {"method_schedule": "restart", "restart_schedule": "linear", "min_lear
 
 _PRESETS = {
     "trl": Preset(
-        options={"end_state": True},
+        options={"compat": {"end_state": True}},
         recipe={
             **_RECIPE,
             "method_learning_rate": 3e-6,
@@ -98,11 +108,9 @@ _PRESETS = {
     ),
     "summarize-from-feedback": Preset(
         options={
-            "whitening_variance": "biased",
             "missing_eos_penalty": 1.0,
-            "missing_eos": "replace",
-            "end_state": True,
             "critic": "reward_model",
+            "compat": {"whitening_variance": "biased", "missing_eos": "replace", "end_state": True},
         },
         recipe={
             **_RECIPE,
@@ -120,10 +128,9 @@ _PRESETS = {
             "kl_coef": 0.15,
             "kl_controller": "adaptive",
             "whiten_rewards": True,
-            "whitening_variance": "biased",
             "missing_eos_penalty": 1.0,
-            "missing_eos": "replace",
             "critic": "shared",
+            "compat": {"whitening_variance": "biased", "missing_eos": "replace"},
         },
         recipe={
             **_RECIPE,

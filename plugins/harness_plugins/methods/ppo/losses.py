@@ -1,4 +1,4 @@
-"""The formulas of PPO as functions of tensors. B prompts, K answers, T tokens; whatever is no token is 0.
+"""The formulas of PPO as functions of tensors. B prompts, K answers, T tokens; places without a token are 0.
 
 Statistics and denominators are those of the global batch: ``total`` sums over all ranks (``Run.total``).
 """

@@ -56,8 +56,8 @@ class PPO:
     1. Means and whitening are over all tokens of the (mini-)batch on all ranks, not over what one GPU, or one
        micro-batch of it, holds; one permutation of the whole batch makes the mini-batches.
     2. The score falls on an answer's last token and nothing is worth anything behind it. TRL gives the state behind the
-       EOS a value and the score (``end_state: true``), and where padding and EOS are one id trains no stop decision
-       (``include_eos_in_logp: false``).
+       EOS a value and the score (``compat.end_state: true``), and where padding and EOS are one id trains no stop
+       decision (``compat.include_eos_in_logp: false``).
     3. Sampling stops at the EOS instead of going on and cutting the rest off; logits are divided by the temperature,
        not by the temperature + 1e-7.
     4. p_old is what a forward of the training model says, not what the sampler said.
@@ -82,7 +82,7 @@ class PPO:
             return
         model: Any = run.policy.model
         width = model.get_output_embeddings().weight.shape[1]
-        head = value_head(width, options.value_init, run.generator("value head"))
+        head = value_head(width, options.compat.value_init, run.generator("value head"))
         if options.critic == "policy":
             run.add_critic(CRITIC, start="policy", head=head, learning_rate=rate)
         else:
@@ -117,10 +117,12 @@ class PPO:
         samples = without(drawn, rewards.present)
         scores = torch.where(
             rewards.present,
-            missing_eos_scores(rewards.values, samples.finished, options.missing_eos_penalty, options.missing_eos),
+            missing_eos_scores(
+                rewards.values, samples.finished, options.missing_eos_penalty, options.compat.missing_eos
+            ),
             0.0,
         )
-        places = with_end_state(samples, run.policy.eos_id) if options.end_state else samples
+        places = with_end_state(samples, run.policy.eos_id) if options.compat.end_state else samples
         rollout, report = self._judge(run, batch, samples, places, scores)
         described = [
             self._update(run, part)
@@ -156,12 +158,12 @@ class PPO:
         """
         options = self.options
         states = places.mask
-        acting = actions(samples, states.shape[2], include_eos=options.include_eos_in_logp)
+        acting = actions(samples, states.shape[2], include_eos=options.compat.include_eos_in_logp)
         logp, values = (x.detach().double() for x in self._forward(run, batch, places))
         reference = run.reference_logprobs(batch, places, temperature=options.temperature).values.double()
         kl = torch.where(acting, kl_estimate(logp, reference, options.kl_estimator), 0.0)
         rewards = token_rewards(kl, scores, (places.lengths - 1).clamp(min=0), self.kl_coef)
-        unbiased = options.whitening_variance == "unbiased"
+        unbiased = options.compat.whitening_variance == "unbiased"
         if options.whiten_rewards:
             rewards = whiten(rewards, states, run.total, unbiased=unbiased, shift_mean=False)
         raw = gae(rewards, values, options.gamma, options.lam)
@@ -209,7 +211,7 @@ class PPO:
             return None
         lengths = rows["batch"].demonstrations.lengths[:, 0]
         sft_weights = options.sft_coef * supervised_weights(
-            lengths, options.sft_reduction, options.micro_batch_size, run.total
+            lengths, options.sft_reduction, options.sft_micro_batch, run.total
         )
         numbers = torch.arange(len(rows["batch"]), device=lengths.device)
         meter = Means(numbers, _MEANS)

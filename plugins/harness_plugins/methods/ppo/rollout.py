@@ -1,6 +1,7 @@
 """What PPO keeps of the answers of one step: which tokens count, what was thought of them, what they turned out to be.
 
-B prompts, K answers, T places. A place is a token of an answer or, under ``end_state``, the state behind its EOS.
+B prompts, K answers, T places. A place is a token of an answer or, under ``compat.end_state``, the state behind its
+EOS.
 """
 
 from __future__ import annotations

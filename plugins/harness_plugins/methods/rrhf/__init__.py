@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.api import MethodRegistration, Preset, hookimpl
-from harness_plugins.methods.building_blocks.options import Coefficient, GroupOptions, group_needs
+from harness_plugins.methods.building_blocks.options import CandidateCompat, Coefficient, GroupOptions, group_needs
 from harness_plugins.methods.building_blocks.recipes import COLING_2025, ESO_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class RRHFCompat(CandidateCompat):
+    """What RRHF's released code (github.com/GanjinZero/RRHF) and the ESO authors' sampler do otherwise."""
+
+    rank_padded_bug: bool = False
+    """Divide a candidate's log-prob by the length of the prompt's padded row instead of its own, as RRHF's code does by
+    mistake."""
+    ft_padded_bug: bool = False
+    """Divide the fine-tuning term by the length of the prompt's padded row, mean over prompts, as RRHF's code does;
+    takes the place of sft_reduction."""
+    pair_set: Literal["all", "upper_triangle"] = "all"
+    """All pairs of candidates with unequal rewards, or only those whose later (hotter) member is the better one, as the
+    ESO authors' sampler keeps."""
 
 
 class RRHFOptions(GroupOptions):
@@ -19,22 +33,25 @@ class RRHFOptions(GroupOptions):
 
     coef: Coefficient = 1.0
     """Weight of the ranking term beside the fine-tuning term; rrhf_weight in the released code."""
-    pair_set: Literal["all", "upper_triangle"] = "all"
-    """All pairs of candidates with unequal rewards, or only those whose later (hotter) member is the better one."""
     pair_reduction: Literal["sum", "mean"] = "sum"
     """Sum over a prompt's pairs or mean."""
-    length_norm: Literal["response", "padded_bug", "none"] = "response"
-    """Divide a candidate's log-prob by its own length, by the length of the prompt's padded row (as the released
-    code does by mistake), or not at all."""
+    length_norm: bool = True
+    """Divide a candidate's log-prob by its length."""
     length_penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
     """Exponent of the length that log-probs are divided by."""
     ft_target: Literal["reference", "best_candidate"] = "reference"
     """What the fine-tuning term raises: the demonstration, or the (first) candidate with the highest reward."""
-    ft_padded_bug: bool = False
-    """Divide the fine-tuning term by the length of the prompt's padded row, mean over prompts, as the released code
-    does; takes the place of sft_reduction."""
     rank_demonstration: bool = False
     """Rank the demonstration among the candidates, with the reward that it gets."""
+    compat: RRHFCompat = RRHFCompat()
+    """Departures of papers and released code, as presets set them."""
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        if self.compat.rank_padded_bug and not self.length_norm:
+            message = "compat.rank_padded_bug says which length to divide by, and length_norm is off"
+            raise ValueError(message)
+        return self
 
 
 @hookimpl
@@ -58,10 +75,9 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                         "num_beams": 4,
                         "num_beam_groups": 4,
                         "diversity_penalty": 1.0,
-                        "length_norm": "padded_bug",
                         "ft_target": "best_candidate",
-                        "ft_padded_bug": True,
                         "rank_demonstration": True,
+                        "compat": {"rank_padded_bug": True, "ft_padded_bug": True},
                     },
                     # its three epochs are left to the file: they would change the budget beside the other rows
                     recipe={
@@ -76,10 +92,12 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                 ),
                 "eso-authors": Preset(
                     options={
-                        "pair_set": "upper_triangle",
-                        "sft_reduction": "token_mean_micro",
-                        "micro_batch_size": 8,
-                        "include_eos_in_logp": False,
+                        "compat": {
+                            "token_mean_micro": True,
+                            "micro_batch_size": 8,
+                            "include_eos_in_logp": False,
+                            "pair_set": "upper_triangle",
+                        }
                     },
                     recipe=ESO_CODE,
                     active="last",

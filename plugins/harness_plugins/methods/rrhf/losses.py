@@ -19,7 +19,7 @@ def pair_weights(
 ) -> Tensor:
     """Return the weight of each pair within its prompt's ranking loss.
 
-    Entry (i, j) is that of "i is worse than j", r_i < r_j; ties are no pair. ``upper_triangle`` keeps i < j alone.
+    Entry (i, j) is that of "i is worse than j", r_i < r_j; ties are not a pair. ``upper_triangle`` keeps i < j alone.
 
     Args:
         rewards: (B, K) float64.

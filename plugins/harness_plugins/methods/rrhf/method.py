@@ -45,8 +45,8 @@ class RRHF(Stateless):
     3. RRHF ranks the data's own responses too: ``rank_demonstration``. Further responses of a preference data set
        are not ranked.
     4. The released code divides by the length of the padded row, so that its scores are not length-normalised, and
-       fine-tunes with the same divisor: ``length_norm: padded_bug`` and ``ft_padded_bug``. Its rows are padded to
-       the prompt's longest candidate, which is what is done here, whatever the shape of the batch.
+       fine-tunes with the same divisor: ``compat.rank_padded_bug`` and ``compat.ft_padded_bug``. Its rows are padded
+       to the prompt's longest candidate, which is what is done here, whatever the shape of the batch.
     5. A candidate without a reward, and one without a counted token, is never ranked.
     """
 
@@ -67,21 +67,21 @@ class RRHF(Stateless):
         counted = self._counted(ranked)
         lengths = counted.sum(-1)
         present = rewards.present & (lengths > 0)
-        pairs = pair_weights(rewards.values, present, options.pair_set, options.pair_reduction)
+        pairs = pair_weights(rewards.values, present, options.compat.pair_set, options.pair_reduction)
         # the prompt and its longest candidate: what a row of the released code is padded to
         row = batch.prompts.lengths + torch.where(present, ranked.lengths, 0).amax(1)
         divisor = self._divisor(lengths, row)
         prompts = run.total(len(batch))
         weights = torch.full_like(divisor[:, 0], options.coef) / prompts
-        index, found = best(rewards.values, present)
+        index, ranks = best(rewards.values, present)
         if options.ft_target == "reference":
             targets = batch.demonstrations.lengths[:, 0]
         else:
-            targets = torch.where(found, ranked.lengths.gather(1, index[:, None])[:, 0], 0)
-        if options.ft_padded_bug:
+            targets = torch.where(ranks, ranked.lengths.gather(1, index[:, None])[:, 0], 0)
+        if options.compat.ft_padded_bug:
             sft_weights = (targets > 0) / (row * prompts)
         else:
-            sft_weights = supervised_weights(targets, options.sft_reduction, options.micro_batch_size, run.total)
+            sft_weights = supervised_weights(targets, options.sft_reduction, options.sft_micro_batch, run.total)
         places = torch.arange(len(batch), device=weights.device)
         violations = Mean(places)
 
@@ -129,9 +129,9 @@ class RRHF(Stateless):
 
     def _divisor(self, lengths: Tensor, row: Tensor) -> Tensor:
         """Return (B, K) float64: what the summed log-prob of each candidate is divided by."""
-        if self.options.length_norm == "none":
+        if not self.options.length_norm:
             return torch.ones(lengths.shape, dtype=torch.float64, device=lengths.device)
-        if self.options.length_norm == "padded_bug":
+        if self.options.compat.rank_padded_bug:
             lengths = row[:, None].expand_as(lengths)
         return lengths.clamp(min=1).double() ** self.options.length_penalty
 
@@ -139,7 +139,7 @@ class RRHF(Stateless):
         """Return the fine-tuning target's summed log-prob, (b,) or None, and (b, K, T) of the candidates."""
         options = self.options
         reference = options.use_sft_term and options.ft_target == "reference"
-        alike = options.dropout_in_logp and options.logprob_dtype == "float32"
+        alike = options.dropout_in_logp and options.compat.logprob_dtype == "float32"
         if reference and options.rank_demonstration and alike:
             _, values = group_logprobs(run, batch, ranked, options, demonstrations=False)
             return values[:, 0].sum(-1), values

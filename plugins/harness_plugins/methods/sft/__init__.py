@@ -29,7 +29,7 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
             presets={
                 "paper": Preset(recipe=COLING_2025, summary="The recipe of the ESO paper, sections 5.3 and 5.4"),
                 "official": Preset(
-                    options={"sft_reduction": "token_mean_micro", "micro_batch_size": 8},
+                    options={"compat": {"token_mean_micro": True, "micro_batch_size": 8}},
                     recipe=ESO_CODE,
                     summary="The recipe of the ESO paper's released code",
                 ),

@@ -28,9 +28,9 @@ class SFT(Stateless):
     1. Eq. 1 sums over the tokens of an example. The default is the mean over all target tokens of the batch, which
        is what the released code's learning rates were chosen for; ``sft_reduction: seq_sum`` is Eq. 1.
     2. The mean is over the whole batch of all ranks. The released code averages within each micro-batch, so that a
-       token of a short micro-batch weighs more: ``sft_reduction: token_mean_micro``. Its micro-batches are
+       token of a short micro-batch weighs more: ``compat.token_mean_micro``. Its micro-batches are
        consecutive prompts of a rank, so this reading alone depends on the number of ranks where a rank's share of
-       the batch is no multiple of ``micro_batch_size``.
+       the batch is not a multiple of ``compat.micro_batch_size``.
     """
 
     def __init__(self, options: SFTOptions) -> None:
@@ -40,7 +40,7 @@ class SFT(Stateless):
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
         """Take one optimiser step; nothing to log beyond what every run logs."""
         weights = supervised_weights(
-            batch.demonstrations.lengths[:, 0], self.options.sft_reduction, self.options.micro_batch_size, run.total
+            batch.demonstrations.lengths[:, 0], self.options.sft_reduction, self.options.sft_micro_batch, run.total
         )
 
         def loss(batch: Batch, weights: Tensor) -> Mapping[str, Tensor]:

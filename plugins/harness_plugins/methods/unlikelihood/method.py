@@ -40,8 +40,8 @@ class Unlikelihood(Stateless):
     2. L_sft is the mean over the batch's target tokens (``sft_reduction``).
     3. Candidates that tie for the lowest reward share the weight, and a group of equal rewards is left alone, so
        that the order of the temperatures has no say. The authors' helper takes the first, the coldest
-       (``ties: first``).
-    4. The closing EOS counts among the tokens (``include_eos_in_logp``).
+       (``compat.ties: first``).
+    4. The closing EOS counts among the tokens (``compat.include_eos_in_logp``).
     5. A candidate without a reward leaves its group as if it had never been drawn; a group of fewer than two gives 0.
     """
 
@@ -58,10 +58,10 @@ class Unlikelihood(Stateless):
         options = self.options
         samples = draw(run, batch, options)
         rewards = eligible(run.reward(batch, samples), samples, options)
-        worst, weights = _pushed(samples, worst_weights(rewards.values, rewards.present, options.ties))
+        worst, weights = _pushed(samples, worst_weights(rewards.values, rewards.present, options.compat.ties))
         weights = options.coef * weights / run.total(len(batch))
         sft_weights = supervised_weights(
-            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.micro_batch_size, run.total
+            batch.demonstrations.lengths[:, 0], options.sft_reduction, options.sft_micro_batch, run.total
         )
         places = torch.arange(len(batch), device=weights.device)
         worst_meter = Mean(places)

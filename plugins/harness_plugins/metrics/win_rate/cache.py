@@ -73,7 +73,7 @@ class ReplyCache:
 
     def put(self, key: str, outcome: Outcome, *, reply: str, model: str) -> None:
         """Keep a reply, what it was read as, and the model that the endpoint says has answered."""
-        assert outcome.choice is not None or outcome.reason in _KEPT, "what is no reply is not kept"
+        assert outcome.choice is not None or outcome.reason in _KEPT, "only a reply is kept"
         value: dict[str, Any] = {
             "format": _FORMAT,
             "key": key,

@@ -1,4 +1,4 @@
-"""Two answers to one prompt in one order, and what a judge made of them."""
+"""Two answers to one prompt in one order, and what a judge says of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a judge made of a comparison."""
+    """What a judge says of a comparison."""
 
     choice: Choice | None
     reason: Reason | None = None

@@ -66,9 +66,9 @@ class EndpointJudge:
         folder = services.cache("win-rate")
         shelf = _Shelf(ReplyCache(folder / "verdicts"), self._wording, services.retry_before)
         requests = [self._request(comparison) for comparison in wanted]
-        known = {request.comparison: found for request in requests if (found := shelf.find(request))}
-        missing = [request for request in requests if request.comparison not in known]
-        buying = _Buying(self._options, self._wording, shelf, self._ledger(folder), services, known, len(wanted))
+        cached = {request.comparison: reply for request in requests if (reply := shelf.find(request))}
+        missing = [request for request in requests if request.comparison not in cached]
+        buying = _Buying(self._options, self._wording, shelf, self._ledger(folder), services, cached, len(wanted))
         if missing:
             asyncio.run(buying.buy(missing))
         return buying.outcomes
@@ -179,9 +179,9 @@ class _Buying:
         """Return what becomes of a request; None where the round has been stopped before it was sent."""
         while not self._stop.is_set():
             with self._shelf.claim(request.key) as mine:
-                known = self._shelf.find(request)  # another process may have bought it meanwhile
-                if known is not None or mine:
-                    return known or await self._ask(client, request)
+                bought = self._shelf.find(request)  # another process may have bought it meanwhile
+                if bought is not None or mine:
+                    return bought or await self._ask(client, request)
             await self._pause(_LOOK)
         return None
 
@@ -217,7 +217,7 @@ class _Buying:
             if isinstance(answer, Refusal) and answer.status == TOO_MANY and asked:
                 self._not_before = max(self._not_before, asyncio.get_running_loop().time() + asked)
             await self._pause(wait)
-        return self._give_up(last)
+        return self._without_reply(last)
 
     def _outcome(self, reply: Reply, request: _Request, spent: Spent) -> Outcome:
         choice = self._wording.read(reply.text, request.nonce)
@@ -266,7 +266,7 @@ class _Buying:
         drawn = hashlib.sha256(f"{request.key} {attempt}".encode()).digest()[0] / 255
         return min(self._options.max_wait, self._options.backoff * 2.0**attempt) * (1 - drawn / 2)
 
-    def _give_up(self, words: str) -> Outcome:
+    def _without_reply(self, words: str) -> Outcome:
         self._unanswered.append(words)
         if len(self._unanswered) > self._options.max_unanswered * self._total:
             raise StageError(
@@ -322,15 +322,15 @@ def _spent(answer: Reply | Refusal | NoReply, request: _Request) -> Spent:
         return Spent(1)  # an error costs nothing, but it was a request
     if isinstance(answer, NoReply):
         return request.most
-    known, most = (answer.input_tokens, answer.output_tokens), request.most
+    told, most = (answer.input_tokens, answer.output_tokens), request.most
     return Spent(
         1,
-        most.input_tokens if known[0] is None else known[0],
-        most.output_tokens if known[1] is None else known[1],
+        most.input_tokens if told[0] is None else told[0],
+        most.output_tokens if told[1] is None else told[1],
     )
 
 
 def _words(answer: Reply | Refusal | NoReply) -> str:
     if isinstance(answer, Refusal):
         return f"status {answer.status}: {answer.words}"
-    return answer.words if isinstance(answer, NoReply) else "a body that is no chat completion"
+    return answer.words if isinstance(answer, NoReply) else "a body that is not a chat completion"

@@ -79,12 +79,12 @@ class Ledger:
     def settle(self, reserved: Spent, spent: Spent) -> None:
         """Put what a request did cost in the place of what was reserved for it."""
         with self._locked():
-            known = self.read()
+            total = self.read()
             self._write(
                 Spent(
-                    known.calls - reserved.calls + spent.calls,
-                    known.input_tokens - reserved.input_tokens + spent.input_tokens,
-                    known.output_tokens - reserved.output_tokens + spent.output_tokens,
+                    total.calls - reserved.calls + spent.calls,
+                    total.input_tokens - reserved.input_tokens + spent.input_tokens,
+                    total.output_tokens - reserved.output_tokens + spent.output_tokens,
                 )
             )
 
@@ -92,7 +92,7 @@ class Ledger:
         """Return what is put down.
 
         Raises:
-            StageError: The file is no ledger; a limit would mean nothing.
+            StageError: The file is not a ledger; a limit would mean nothing.
         """
         try:
             value = json.loads(self._path.read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ class RuleJudge:
             return [sign * len(text) for text, _ in texts]
         from harness_plugins.text.rouge import RougeScorer
 
-        return RougeScorer().scores("rougeL", [text for text, _ in texts], [known for _, known in texts])
+        return RougeScorer().scores("rougeL", [text for text, _ in texts], [references for _, references in texts])
 
 
 class RewardModelJudge:
@@ -55,9 +55,9 @@ class RewardModelJudge:
             for text in (way.first, way.second):
                 texts.setdefault(((way.prompt, way.beside), text), way.sample)
         scores = services.rewards(list(texts.values()), [text for _, text in texts]) if texts else []
-        known = dict(zip(texts, map(float, scores), strict=True))
+        score_of = dict(zip(texts, map(float, scores), strict=True))
         ways = [(way, (way.prompt, way.beside)) for way in wanted]
-        return {way: _higher(known[row, way.first], known[row, way.second]) for way, row in ways}
+        return {way: _higher(score_of[row, way.first], score_of[row, way.second]) for way, row in ways}
 
 
 def _higher(first: float | None, second: float | None) -> Outcome:

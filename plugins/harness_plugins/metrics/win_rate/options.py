@@ -27,7 +27,7 @@ CHOSEN: Final = "chosen"
 #: What a template of one's own must name.
 PLACES: Final = ("{prompt}", "{answer_a}", "{answer_b}")
 
-#: Options that mean nothing to a judge that is no endpoint.
+#: Options that mean nothing to a judge that is not an endpoint.
 _OF_ENDPOINTS: Final = (
     "model", "base_url", "api_key_env", "criterion", "ties", "template", "temperature", "max_tokens", "limit_name",
     "price_per_million", "max_calls", "max_cost", "max_unanswered", "concurrency", "retries", "backoff", "max_wait",
@@ -116,10 +116,10 @@ class WinRateOptions(Options):
             if value is not None:
                 raise ValueError("template_sha256 goes with a template")
             return None
-        found = hashlib.sha256(read_template(path).encode()).hexdigest()
-        if value is not None and value != found:
-            raise ValueError(f"{path} has sha256 {found}")
-        return found
+        digest = hashlib.sha256(read_template(path).encode()).hexdigest()
+        if value is not None and value != digest:
+            raise ValueError(f"{path} has sha256 {digest}")
+        return digest
 
     @model_validator(mode="after")
     def _hold_no_secret(self) -> Self:
@@ -165,7 +165,7 @@ def read_template(path: str) -> str:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "it is no UTF-8 text"
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ValueError(f"the template {path} cannot be read: {reason}") from error
     missing = [place for place in PLACES if place not in text]
     if missing:

@@ -89,7 +89,7 @@ def _count(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status that is no success."""
+    """A status that is not a success."""
 
     status: int
     words: str

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from harness_plugins.metrics.win_rate.comparison import Choice, Comparison
 
-#: Changes whenever a reply would have to be bought anew: with the wording of the request.
+#: Changes whenever a reply would have to be bought again: with the wording of the request.
 PROTOCOL: Final = 1
 
-#: Changes with the reading of replies: those that were bought are read again, and none is bought anew.
+#: Changes with the reading of replies: those that were bought are read again, and none is bought again.
 READING: Final = 2
 
 #: A one-sentence comparison, then a line with the verdict: the structure of the prompts in Rafailov et al. 2023,
-#: appendix C.2, in words of our own.
+#: appendix C.2, reworded.
 _OWN: Final = """\
 You will see a prompt and two answers to it, A and B. Compare them and say which answer {criterion}.
 
@@ -86,7 +86,7 @@ class Wording:
             "choices": self._choices,
         }
         # in one pass: a place that an answer names stays what it is
-        text = _PLACE.sub(lambda found: values[found[1]], self._template)
+        text = _PLACE.sub(lambda place: values[place[1]], self._template)
         return text.encode("utf-8", "replace").decode(), code  # no request can carry a lone surrogate
 
     def read(self, reply: str, code: str) -> Choice | None:
@@ -103,12 +103,12 @@ class Wording:
             return None
         body, last = "\n".join(lines[:-1]), lines[-1].strip(_AROUND)
         if self.coded:
-            found = re.fullmatch(rf"{re.escape(code)}{_BETWEEN} {_BETWEEN}([A-Z]+)", last)
-            if found is None or code in body:
+            verdict = re.fullmatch(rf"{re.escape(code)}{_BETWEEN} {_BETWEEN}([A-Z]+)", last)
+            if verdict is None or code in body:
                 return None
         else:
-            found = re.fullmatch(rf"(?:[^:\n]{{1,40}}:{_BETWEEN}[ \t]*)?{_BETWEEN}([A-Z]+)", last)
-        return _CHOICES[found[1]] if found and found[1] in self._allowed else None
+            verdict = re.fullmatch(rf"(?:[^:\n]{{1,40}}:{_BETWEEN}[ \t]*)?{_BETWEEN}([A-Z]+)", last)
+        return _CHOICES[verdict[1]] if verdict and verdict[1] in self._allowed else None
 
 
 def without_thought(reply: str) -> str:

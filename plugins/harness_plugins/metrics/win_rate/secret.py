@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 from harness.api import InputError
 
-#: Shorter ones are no keys, and would be found in every word.
+#: Shorter ones are not keys, and stand in every other word.
 _SHORTEST: Final = 4
 
 
