@@ -16,7 +16,7 @@ from harness.report.training import inactive_mark
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.api import Column
+    from harness.api.registration import Column
     from harness.report.calculated import Calculated
     from harness.report.differences import Compared
     from harness.report.results import CellData, ResultRow, Results

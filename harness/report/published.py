@@ -16,7 +16,7 @@ from harness.report.training import step_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.api import Column
+    from harness.api.registration import Column
     from harness.report.columns import ComparedColumns
     from harness.report.results import ResultRow
 

@@ -26,7 +26,7 @@ from harness.spec.results.train import TrainStep, TrainSummary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.api import Column
+    from harness.api.registration import Column
     from harness.report.claims.catalogue import Claim
     from harness.report.claims.needs import Member, Needs
     from harness.report.results import ResultRow, Results

@@ -16,7 +16,7 @@ from harness.report.results import FAILED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.api import Column
+    from harness.api.registration import Column
     from harness.report.claims.catalogue import Claim
     from harness.report.results import ResultRow, Results
     from harness.spec.results.run import RunManifest
