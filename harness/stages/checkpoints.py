@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from harness.errors import StageError
 from harness.spec.model import Model
 from harness.spec.results.files import CHECKPOINT
-from harness.spec.results.prepare import PreparedModel
+from harness.spec.results.prepare import PreparedModel, Way
 from harness.spec.stages.prepare import ClassifierConfig, HubSource, NewModelConfig, TokenizerConfig
 from harness.stages.models import content_digest
 from harness.stages.rows import read
@@ -105,7 +105,8 @@ def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Prepa
     revision = config.source.revision if isinstance(config.source, HubSource) else None
     spec = config.loading.model(runtime.name or "", path=runtime.path, revision=revision)
     found = resolve(spec, {})
-    positions, way = None, ""
+    positions: int | None = None
+    way: Way | None = None
     if isinstance(config, ClassifierConfig):
         from harness.lm.score.reward_model import RewardModel
 
@@ -122,19 +123,19 @@ def _existing(config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Prepa
     )
 
 
-def _tried(folder: Path, spec: Model) -> tuple[int | None, str]:
+def _tried(folder: Path, spec: Model) -> tuple[int | None, Way]:
     """Load a model and try what training and sampling will ask of it.
 
     Returns:
-        its context in tokens, None for no limit; the way that it takes.
+        its context in tokens, None for no limit; the way that its structure has it take.
 
     Raises:
         InputError: it is not fit for them.
     """
     from harness.lm.model.policy import Policy
     from harness.lm.model.suitability import check_suitable
-    from harness.lm.way import way_of
+    from harness.lm.way import structural_way
 
     policy = Policy.load(folder, spec=spec)
     check_suitable(policy, where=f"model {spec.name}")
-    return policy.positions_limit, str(way_of(policy))
+    return policy.positions_limit, structural_way(policy)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from harness.errors import MachineError
-from harness.lm.model.packed_linear import turned_off
 from harness.lm.model.policy import Policy
-from harness.lm.way import forced
+from harness.lm.switches import switched
 from harness.stages.checkpoints import locate
 from harness.stages.rows import read
 from harness.store.environment import fingerprint
 from harness.store.parts import Parts
-from harness.text.encode import Encoded, encode
+from harness.text.encode import Encoded, EncodingParams, encode
 from harness.training.weights import align
 
 if TYPE_CHECKING:
@@ -53,8 +52,7 @@ def environment(request: StageRequest[StageConfig]) -> dict[str, Any]:
             )
         name = torch.cuda.get_device_name(device)
     found = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
-    switches = {"way": "general"} if forced() else {}
-    return {**found, **switches, **({"packed_linear": "off"} if turned_off() else {})}
+    return {**found, **switched()}
 
 
 def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[str, Any]) -> Parts:
@@ -126,11 +124,13 @@ def encode_rows(
         map(change, read(record)),
         policy.tokeniser,
         template,
-        max_prompt=max_prompt,
-        max_completion=max_completion,
-        training=training,
-        overlong=overlong,
-        train_eos=train_eos,
+        EncodingParams(
+            max_prompt=max_prompt,
+            max_completion=max_completion,
+            training=training,
+            overlong=overlong,
+            train_eos=train_eos,
+        ),
         positions=policy.positions_limit,
         where=record.label,
     )

@@ -128,5 +128,5 @@ def test_several_outputs_and_one_without_gradient() -> None:
 
 @pytest.mark.parametrize("share", [torch.zeros(2), "0.5", None])
 def test_a_share_must_be_a_number(share: Any) -> None:
-    with pytest.raises(PluginError, match="share 'a' that is no number"):
+    with pytest.raises(PluginError, match="share 'a' that is not a number"):
         settle(lambda _net, _hidden: {"a": share})
