@@ -103,6 +103,11 @@ class DivergedError(StageError):
     """A loss, gradient or weight was not finite."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library's exception says, or what kind it is where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def traced(message: str, place: str) -> str:
     """Return a message with where its traceback lies."""
     return f"{message}{_TRACED}{place})"

@@ -2,7 +2,7 @@
 
 How much memory a forward takes is guessed before and found out while it runs. When memory runs out, what was being
 worked on is cut into halves, and so is whatever comes later. A cut changes memory and speed, and nothing else but
-rounding.
+rounding and, where dropout is on, which units are dropped: those are drawn for all rows of a part together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 Result = TypeVar("Result")
+Done = TypeVar("Done")
 
 #: Called with what a part is computed from, as plain JSON, and what computes it; returns the part's values, plain JSON
 #: too: those that it knows from an interrupted computation, or those that it lets compute, and may keep.
@@ -34,9 +35,13 @@ def at_once(key: Any, compute: Callable[[], Any]) -> Any:  # noqa: ARG001  # not
     return compute()
 
 
+class SingleRowError(MachineError):
+    """Memory does not hold a single row. Where the work is part of other work, that may still be cut."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an exception says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError, SingleRowError)):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
@@ -48,15 +53,15 @@ def cut(costs: Sequence[int], budget: int) -> list[list[int]]:
     """
     if len(costs) * max(costs, default=0) <= budget:
         return [list(range(len(costs)))] if costs else []
-    made: list[list[int]] = []
+    parts: list[list[int]] = []
     longest = 0
     for row in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        if made and (len(made[-1]) + 1) * longest <= budget:
-            made[-1].append(row)
+        if parts and (len(parts[-1]) + 1) * longest <= budget:
+            parts[-1].append(row)
         else:
-            made.append([row])
+            parts.append([row])
             longest = costs[row]
-    return [sorted(part) for part in made]
+    return [sorted(part) for part in parts]
 
 
 def free_memory() -> None:
@@ -64,6 +69,19 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def random_state() -> Callable[[], None]:
+    """Return a function that puts torch's generators back to where they are now."""
+    host = torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if cast("Any", torch.cuda).is_initialized() else []
+
+    def rewind() -> None:
+        torch.set_rng_state(host)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
+
+    return rewind
 
 
 class Batcher:
@@ -94,6 +112,8 @@ class Batcher:
         """Work on rows part by part.
 
         Memory that runs out costs the part that was being worked on, no other: nothing that is done is done again.
+        What is tried again draws from torch's generators where the failed attempt began: what is drawn depends on the
+        seed and on the parts that came of it, not on how far an attempt came.
 
         Args:
             costs: of each row.
@@ -103,26 +123,38 @@ class Batcher:
             a result for each row, in their order.
 
         Raises:
-            MachineError: memory runs out for a single row.
+            SingleRowError: memory runs out for a single row.
         """
         results: dict[int, Result] = {}
+        for part, some in self.parts(costs, work):
+            results.update(zip(part, some, strict=True))
+        return [results[row] for row in range(len(costs))]
+
+    def parts(self, costs: Sequence[int], work: Callable[[list[int]], Done]) -> Iterator[tuple[list[int], Done]]:
+        """Yield each part with what ``work`` makes of it; the arguments are those of :meth:`run`."""
+        before = self.budget, self.halvings
         waiting = self.cut(costs)
         while waiting:
             part = waiting[0]
+            rewind = random_state()
             try:
-                found = work(part)
+                done = work(part)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
             else:
-                results.update(zip(part, found, strict=True))
+                yield part, done
+                del done  # nothing is held here while the next part is worked on
                 waiting = waiting[1:]
                 continue
             free_memory()  # here, and not in the handler, the error's frames no longer hold the tensors
-            self.halve([[costs[row] for row in part]], hopeless=len(part) == 1)
+            rewind()
+            alone = len(part) == 1
+            if alone:
+                self.budget, self.halvings = before  # how many rows fit is not learnt from one that does not
+            self.halve([[costs[row] for row in part]], hopeless=alone)
             left = sorted(row for other in waiting for row in other)
             waiting = [[left[i] for i in other] for other in self.cut([costs[row] for row in left])]
-        return [results[row] for row in range(len(costs))]
 
     def kept(
         self,
@@ -156,10 +188,10 @@ class Batcher:
             hopeless: whether that was a single row.
 
         Raises:
-            MachineError: there is no hope.
+            SingleRowError: there is no hope.
         """
         if hopeless:
-            raise MachineError(
+            raise SingleRowError(
                 f"out of memory while {self.doing}, with one row at a time",
                 got=f"{max((max(part) for part in tried), default=0)} {self._unit}",
                 hint=self._hint,

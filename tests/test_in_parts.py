@@ -120,6 +120,55 @@ def test_failed_work_holds_no_memory_when_it_is_tried_again() -> None:
         gc.enable()
 
 
+def test_what_is_tried_again_draws_where_the_failed_attempt_began() -> None:
+    """Draws are those of someone who knew from the start what memory holds."""
+
+    def drawn(budget: int, most: int) -> list[list[float]]:
+        def work(part: list[int]) -> list[list[float]]:
+            rows: list[list[float]] = torch.rand(len(part), 3).tolist()
+            if len(part) > most:
+                raise MemoryError
+            return rows
+
+        with torch.random.fork_rng():
+            torch.manual_seed(3)  # noqa: TID251  # the global generator is what is watched
+            return Batcher(budget, doing="testing").run([1] * 8, work)
+
+    assert drawn(8, 2) == drawn(2, 2)
+
+
+def test_work_inside_work_that_finds_no_memory_for_one_row_makes_the_outer_parts_smaller() -> None:
+    outer, inner = Batcher(doing="training"), Batcher(doing="scoring")
+    held: list[int] = []
+
+    def score(part: list[int]) -> list[int]:
+        if len(held) > 2:
+            raise MemoryError
+        return part
+
+    def train(part: list[int]) -> list[int]:
+        held[:] = part
+        return inner.run([1] * len(part), score)
+
+    assert outer.run([1] * 8, train) == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert (outer.halvings, outer.budget) == (2, 2)
+    assert (inner.halvings, inner.budget) == (0, UNLIMITED)  # it was not to blame
+
+
+def test_parts_are_given_as_they_are_done() -> None:
+    done: list[list[int]] = []
+
+    def work(part: list[int]) -> int:
+        done.append(part)
+        return len(part)
+
+    parts = Batcher(20, doing="testing").parts([10] * 5, work)
+    assert next(parts) == ([0, 1], 2)
+    assert done == [[0, 1]]
+    assert list(parts) == [([2, 3], 2), ([4], 1)]
+    assert list(Batcher(doing="testing").parts([], len)) == []
+
+
 def test_gradients_of_parts_are_those_of_the_whole() -> None:
     """Of work that runs out of memory at its first call, and in the backward of its second."""
     torch.manual_seed(0)  # noqa: TID251  # a layer draws its weights from the global generator

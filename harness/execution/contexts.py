@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, InputError, raise_collected
-from harness.spec.results.models import PreparedModel
+from harness.lm.switches import in_force, switched
+from harness.spec.results.models import PreparedModel, Way
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.score import ModelScoreConfig
 from harness.spec.stages.train import TrainConfig
@@ -77,14 +78,18 @@ def _positions(model: Stage, store: Store, limits: dict[str, int | None]) -> int
 def ways(stages: Iterable[Stage], store: Store) -> dict[str, str]:
     """Return which way each model takes that is trained or answers (see :mod:`harness.lm.way`), by its label.
 
-    It was tried when the model was prepared.
+    It was tried when the model was prepared, and a switch may keep it from the fast one now.
+
+    Raises:
+        InputError: a switch has a value that does not exist.
     """
+    switched()
     found: dict[str, str] = {}
     for stage in stages:
         for model, _, answer in _asked(stage):
             if answer is not None and model.label not in found:
-                known = ""
-                with suppress(CorruptError):  # it is rebuilt
-                    known = store.open(model.kind, model.id).read(PreparedModel).way if model.done and model.id else ""
-                found[model.label] = known or "its way is known once it is prepared"
+                way: Way | None = None
+                with suppress(CorruptError):  # it is rebuilt, and tried then
+                    way = store.open(model.kind, model.id).read(PreparedModel).way if model.done and model.id else None
+                found[model.label] = str(in_force(way)) if way else "its way is known once it is prepared"
     return found

@@ -1,4 +1,4 @@
-"""What a plugin knows to be missing, such as a key: said before anything is made."""
+"""What a plugin knows to be missing, such as a key, and switches with a wrong value: said before anything is made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, raise_collected
 from harness.execution.rehearsal import plugins_of
+from harness.lm.switches import switched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,9 +20,10 @@ def preflight(stages: Iterable[Stage], registry: Registry) -> None:
     """Call the ``preflight`` of every plugin that stages need, once for each set of options.
 
     Raises:
-        InputError: one plugin says that a run is bound to fail.
-        InputErrors: several do.
+        InputError: one plugin says that a run is bound to fail, or a switch has a value that does not exist.
+        InputErrors: several plugins do.
     """
+    switched()
     asked: set[tuple[str, str, str]] = set()
     errors: dict[str, HarnessError] = {}
     for stage in stages:

@@ -15,7 +15,7 @@ from harness.spec.model import Model, Template
 from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.schedule import Curve, Position
 from harness.text.bpe import END_OF_TEXT
-from harness.text.encode import collate, encode
+from harness.text.encode import EncodingParams, collate, encode
 from harness.text.tokenise import Tokeniser
 from harness.training.assignment import TrainingPlan
 
@@ -112,9 +112,7 @@ def tiny_rows(
         tiny_examples(labelled=labelled) if examples is None else examples,
         policy.tokeniser,
         TEMPLATE,
-        max_prompt=MAX_PROMPT,
-        max_completion=MAX_COMPLETION,
-        training=True,
+        EncodingParams(max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True),
         positions=policy.positions_limit,
     )
     return encoded.rows

@@ -9,89 +9,70 @@ way asks nothing of a model but to be causal: padded rows for scoring, a copy of
 from __future__ import annotations
 
 import logging
-import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 
 from harness.api import Completions, Prompts
+from harness.errors import first_line
 from harness.in_parts import out_of_memory
-from harness.lm.attention import KEYWORD, NAME, Settings
+from harness.lm.attention import KEYWORD, NAME
 from harness.lm.decode.copied import Copied
-from harness.lm.decode.decoder import probe
+from harness.lm.decode.decoder import FIRST_IDS, probe
 from harness.lm.decode.prefix import SharedPrefix
 from harness.lm.model import backbone
 from harness.lm.model.architectures import attention_windows, special_structure
 from harness.lm.score.packing import pack
+from harness.lm.switches import ASKED_FOR, GENERAL_WAY
+from harness.spec.results.models import Way
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.lm.attention import Layout
+    from harness.lm.attention import Layout, Settings
     from harness.lm.model.policy import Policy
 
 log = logging.getLogger(__name__)
 
-#: Set to ``general``, this variable keeps every model from the fast way.
-SWITCH: Final = "HARNESS_WAY"
-#: Batches that the probe may try: a router that hesitates between two experts can let rounding decide, in one of them.
-_TRIES: Final = 3
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a model is scored and decoded."""
-
-    name: Literal["fast", "general"]
-    reason: str = ""
-    """Why it is not the fast one."""
-    batched: bool = True
-    """Whether prompts are decoded together: not where a model takes padding at the left for text."""
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        if self.name == "fast":
-            return "fast way: packed trees, shared prompts"
-        prompts = "copied caches" if self.batched else "prompts decoded one at a time, for padding is text to the model"
-        return f"general way: padded rows, {prompts}; {self.reason}"
-
-
 _ways: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], Way]] = WeakKeyDictionary()
 
 
-def forced() -> bool:
-    """Tell whether :data:`SWITCH` keeps every model from the fast way."""
-    return os.environ.get(SWITCH) == "general"
-
-
 def way_of(policy: Policy) -> Way:
-    """Return the way of a policy's model, which is tried when it is first asked for; says in the log if it is slow."""
+    """Return the way that a policy's model takes: that of its structure, unless a switch keeps it from the fast one."""
+    return _remembered(policy, forced=GENERAL_WAY.on)
+
+
+def structural_way(policy: Policy) -> Way:
+    """Return the way that the structure of a policy's model and a probe have it take, whatever the switches are."""
+    return _remembered(policy, forced=False)
+
+
+def _remembered(policy: Policy, *, forced: bool) -> Way:
+    """Return what was found when the model was first asked for; the log then says if it is the slow way."""
     model: nn.Module = policy.model
-    known = _ways.setdefault(model, {})
-    key = (backbone.attention_of(model), forced())
-    if key not in known:
+    ways = _ways.setdefault(model, {})
+    key = (backbone.attention_of(model), forced)
+    if key not in ways:
         backbone.split(model)  # tries a forward, which must find the model's own attention
         with torch.no_grad(), backbone.evaluating(model):
-            known[key] = _choose(policy.without_autocast())
-        if known[key].name == "general":
+            exact = policy.without_autocast()
+            reason = ASKED_FOR if forced else against_fast(exact)
+            ways[key] = Way(name="general", reason=reason, batched=_batches(exact)) if reason else Way(name="fast")
+        if reason and not forced:
             kind = getattr(backbone.config_of(model), "model_type", type(model).__name__)
-            log.warning("%s with %s attention: %s", kind, key[0], known[key])
-    return known[key]
+            log.warning("%s takes the slower, general way; the tables' notes say why", kind)
+    return ways[key]
 
 
-def _choose(policy: Policy) -> Way:
-    reason = f"{SWITCH}=general asks for it" if forced() else against_fast(policy)
-    if not reason:
-        return Way("fast")
+def _batches(policy: Policy) -> bool:
+    """Tell whether rows with padding at the left decode as they would alone."""
     try:
-        batched = probe(policy, Copied, _uneven(policy))
+        return any(probe(policy, Copied, _uneven(policy), first=first) for first in FIRST_IDS)
     except Exception as error:
         if out_of_memory(error):
             raise  # no property of the model
-        batched = False  # what it lacks is said by who decodes, if anyone does
-    return Way("general", reason, batched=batched)
+        return False  # what it lacks is said by who decodes, if anyone does
 
 
 def against_fast(policy: Policy) -> str:
@@ -103,16 +84,15 @@ def against_fast(policy: Policy) -> str:
     reason = special_structure(backbone.config_of(policy.model), type(backbone.inner(policy.model)))
     if reason:
         return reason
-    for first in range(_TRIES):
+    for first in FIRST_IDS:
         try:
-            reason = _try_trees(policy, 3 + 5 * first)
-            if not reason and not probe(policy, SharedPrefix, first=2 + 5 * first):
+            reason = _try_trees(policy, first)
+            if not reason and not probe(policy, SharedPrefix, first=first):
                 reason = "rows that share a prompt gave it other logits than rows of their own"
         except Exception as error:  # whatever a model does not support
             if out_of_memory(error):
                 raise
-            said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-            return said or type(error).__name__
+            return first_line(error)
         if not reason:
             return ""
     return reason
@@ -157,11 +137,10 @@ def _try_trees(policy: Policy, first: int) -> str:
             row = torch.cat((prompts.ids[prompt, :start], completions.ids[prompt, candidate, :size]))
             whole = policy.model(input_ids=row[None], use_cache=False).logits
             rows.append(policy.restrict(whole[0, start - 1 : -1]))
-    found = states.flatten(0, 1)[packed.sources]
-    read = backbone.logits(policy, found, None if logits is None else logits.flatten(0, 1)[packed.sources])
-    return (
-        "" if backbone.alike(read, torch.cat(rows)) else "trees in one row gave it other logits than rows of their own"
-    )
+    scored = states.flatten(0, 1)[packed.sources]
+    read = backbone.logits(policy, scored, None if logits is None else logits.flatten(0, 1)[packed.sources])
+    same = backbone.alike(policy.model, read, torch.cat(rows))
+    return "" if same else "trees in one row gave it other logits than rows of their own"
 
 
 def _uneven(policy: Policy) -> tuple[int, int]:

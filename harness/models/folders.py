@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 WEIGHTS_INDEX = "model.safetensors.index.json"
 #: Settings of a ``config.json`` that would load code, or weights that are not the plain ones of the folder.
 REFUSED_SETTINGS = {
-    "auto_map": "code of its own, which is never run",
+    "auto_map": "custom code, which is never run",
     "quantization_config": "quantised weights, which cannot be trained here",
-    "transformers_weights": "weights under a name of its own",
+    "transformers_weights": "weights under another name",
     "fusion_config": "fused modules",
 }
 #: What to do with an adapter.
@@ -80,7 +80,7 @@ def read_json(path: Path, *, where: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} cannot be read: {error}", where=where) from None
     if not isinstance(value, dict):
-        raise InputError(f"{path.name} holds no JSON object", where=where, got=type(value).__name__)
+        raise InputError(f"{path.name} is not a JSON object", where=where, got=type(value).__name__)
     return value
 
 
@@ -91,15 +91,15 @@ def weights_digest(folder: Path | str) -> str:
     """
     folder = Path(folder)
     files = weight_files(folder, where=str(folder))
-    found: dict[str, tuple[Path, int, Mapping[str, Any]]] = {}
+    tensors: dict[str, tuple[Path, int, Mapping[str, Any]]] = {}
     for file in files:
         start, header = _safetensors_header(file)
         for name, tensor in header.items():
             if name != "__metadata__":
-                found[name] = (file, start, tensor)
+                tensors[name] = (file, start, tensor)
     total = hashlib.sha256()
-    for name in sorted(found):
-        file, start, tensor = found[name]
+    for name in sorted(tensors):
+        file, start, tensor = tensors[name]
         try:
             first, last = tensor["data_offsets"]
             described = json.dumps([name, tensor["dtype"], tensor["shape"]])
@@ -149,17 +149,17 @@ def shards(folder: Path, *, where: str) -> list[str]:
     """Return the names of the files that the index of a folder names, whatever they are called.
 
     Raises:
-        InputError: the index is broken, or names what is no safetensors file beside it.
+        InputError: the index is broken, or names what is not a safetensors file beside it.
     """
-    found = read_json(folder / WEIGHTS_INDEX, where=where).get("weight_map")
-    names = sorted(set(map(str, found.values()))) if isinstance(found, dict) else []
+    named = read_json(folder / WEIGHTS_INDEX, where=where).get("weight_map")
+    names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
     if not names:
         raise InputError(f"{WEIGHTS_INDEX} names no file", where=where, expected="weight_map: a file for each weight")
     for name in names:
         if Path(name).name != name:
             raise InputError("the index names a file that is not in the folder", where=where, got=name)
         if not name.endswith(".safetensors"):
-            raise InputError("the index names a file that is no safetensors file", where=where, got=name)
+            raise InputError("the index names a file that is not a safetensors file", where=where, got=name)
     return names
 
 

@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from harness.errors import InputError, MachineError
+from harness.errors import InputError, MachineError, first_line
 from harness.models.folders import WEIGHTS_INDEX, check_folder, shards
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def resolve(spec: Model, sources: Mapping[str, str]) -> Resolved:
         sources: name or label of a model to the folder where it lies (``-o sources.NAME=PATH``); comes first.
 
     Raises:
-        InputError: the folder is no model, or the hub has no such model, revision or safetensors weights.
+        InputError: the folder is not a model, or the hub has no such model, revision or safetensors weights.
         MachineError: the hub cannot be reached and its cache on this machine lacks the model.
     """
     path = sources.get(spec.name) or (sources.get(spec.label) if spec.label else None) or spec.path
@@ -89,13 +89,9 @@ def _fetch(spec: Model) -> Path:
     except Exception as error:  # whatever the connection, a proxy or the disk did
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise MachineError(
-            f"the model{revision} could not be fetched from the hub ({type(cause).__name__}: {_first_line(cause)})",
+            f"the model{revision} could not be fetched from the hub ({type(cause).__name__}: {first_line(cause)})",
             where=where,
             hint=f"offline, name a local copy: -o sources.{spec.name}=PATH, or `path:` beside `name:` in the file; "
             "or fetch it once with a connection, and the hub's cache serves it from then on",
         ) from error
     return folder
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

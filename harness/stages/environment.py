@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import MachineError
-from harness.lm.model.packed_linear import turned_off
-from harness.lm.way import forced
+from harness.lm.switches import switched
 from harness.store.environment import fingerprint
 
 if TYPE_CHECKING:
@@ -40,5 +39,4 @@ def environment(request: StageRequest[StageConfig], *, device: str | None = None
             )
         name = torch.cuda.get_device_name(device)
     usual = fingerprint(threads=request.runtime.threads, device=name, ranks=request.runtime.ranks)
-    switches = {"way": "general"} if forced() else {}
-    return {**usual, **switches, **({"packed_linear": "off"} if turned_off() else {})}
+    return {**usual, **switched()}

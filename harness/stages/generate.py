@@ -15,7 +15,7 @@ from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
 from harness.stages.stored_rows import read
-from harness.text.encode import Encoded, EncodedRow, collate, encode
+from harness.text.encode import Encoded, EncodedRow, EncodingParams, collate, encode
 
 if TYPE_CHECKING:
     from harness.in_parts import Batcher
@@ -49,10 +49,7 @@ def run(
         read(rows),
         policy.tokeniser,
         asking.template,
-        max_prompt=asking.max_prompt_length,
-        max_completion=limit,
-        training=False,
-        overlong=asking.overlong,
+        EncodingParams(asking.max_prompt_length, limit, training=False, overlong=asking.overlong),
         positions=policy.positions_limit,
         where=rows.label,
     )

@@ -18,7 +18,7 @@ from harness.stages.judge import load_reward_model
 from harness.stages.setup import borrow_policy, open_parts
 from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
-from harness.text.encode import Answer, check_room, collate, collate_answers, encode
+from harness.text.encode import Answer, EncodingParams, check_room, collate, collate_answers, encode
 from harness.text.templates import render
 from harness.training.budget import token_budget
 from harness.training.scoring import HINT
@@ -127,10 +127,7 @@ class ModelServices(SharedServices):
             rows,
             policy.tokeniser,
             self._config.asking.template,
-            max_prompt=longest,
-            max_completion=sys.maxsize,
-            training=False,
-            train_eos=eos,
+            EncodingParams(max_prompt=longest, max_completion=sys.maxsize, training=False, train_eos=eos),
             where=self._request.label,
         )
         return [_fitting(row, policy.positions_limit) for row in encoded.rows]

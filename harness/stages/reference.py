@@ -19,7 +19,7 @@ from harness.spec.results.reference import PairRows, ReferenceSummary
 from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
 from harness.stages.stored_rows import read
-from harness.text.encode import collate, encode
+from harness.text.encode import EncodingParams, collate, encode
 from harness.training.budget import CPU_TOKENS
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
@@ -58,10 +58,12 @@ def run(
         read(rows),
         policy.tokeniser,
         config.template,
-        max_prompt=config.recipe.max_prompt_length,
-        max_completion=config.recipe.max_completion_length,
-        training=True,
-        train_eos=config.recipe.train_eos,
+        EncodingParams(
+            max_prompt=config.recipe.max_prompt_length,
+            max_completion=config.recipe.max_completion_length,
+            training=True,
+            train_eos=config.recipe.train_eos,
+        ),
         positions=policy.positions_limit,
         where=rows.label,
     )

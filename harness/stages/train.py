@@ -21,7 +21,7 @@ from harness.stages.judge import load_reward_backbone, load_reward_model
 from harness.stages.setup import lend_policy, load_policy, make_room, prepared_rows
 from harness.stages.stored_rows import read
 from harness.stages.taught import taught
-from harness.text.encode import encode
+from harness.text.encode import EncodingParams, encode
 from harness.text.templates import render
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
@@ -70,7 +70,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     if ranks.first and (steps := len(encoded.rows) // config.recipe.batch_size):
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
-    rows: list[Mapping[str, Any]] = []
+    rows: list[TrainStep] = []
     plan = _plan(request, store, dropped=encoded.counts["dropped"], environment=where)
     method = _method(config, registry)
     with stop_on_signals() as stop:
@@ -89,7 +89,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
             return None
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
-            draft.write_lines(TrainStep, map(TrainStep.model_validate, rows))
+            draft.write_lines(TrainStep, rows)
             draft.write(summary.model_copy(update={"trained_on": learnt, "way": str(way_of(policy))}))
             record = store.commit(
                 draft,
@@ -167,10 +167,12 @@ def _rows(request: StageRequest[TrainConfig], store: Store, policy: Policy) -> E
         map(_as_judged(config.template), examples) if config.trains == "reward_model" else examples,
         policy.tokeniser,
         config.template,
-        max_prompt=config.recipe.max_prompt_length,
-        max_completion=config.recipe.max_completion_length,
-        training=True,
-        train_eos=config.recipe.train_eos,
+        EncodingParams(
+            max_prompt=config.recipe.max_prompt_length,
+            max_completion=config.recipe.max_completion_length,
+            training=True,
+            train_eos=config.recipe.train_eos,
+        ),
         positions=policy.positions_limit,
         where=rows.label,
     )
@@ -206,11 +208,11 @@ def _precomputed(request: StageRequest[TrainConfig], store: Store) -> Precompute
     return Precomputed(record.path(LOGPROBS), summary.weights_sha256, cost)
 
 
-def _note(rows: list[Mapping[str, Any]]) -> str:
+def _note(rows: list[TrainStep]) -> str:
     """Say in a few words how the last step went."""
     if not rows:
         return ""
     last = rows[-1]
-    losses = ", ".join(f"{name} {value:.3f}" for name, value in last["loss"].items())
-    reward = last.get("reward")
-    return losses + (f", reward {reward['mean']:.3f}" if reward and reward.get("mean") is not None else "")
+    losses = ", ".join(f"{name} {value:.3f}" for name, value in last.loss.items())
+    reward = None if last.reward is None else last.reward.mean
+    return losses if reward is None else f"{losses}, reward {reward:.3f}"

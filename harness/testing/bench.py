@@ -112,7 +112,7 @@ def train_tiny(
     stops = iter([15] if interrupted else [])
     with tempfile.TemporaryDirectory() as folder:
         context = RunContext(
-            log=lambda row: log.append(dict(row)),
+            log=lambda row: log.append(row.to_json()),
             ranks=ranks or Ranks(),
             unfinished=Path(folder) / "unfinished" if interrupted else None,
             stop=lambda: next(stops, 0),

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, trained on the texts that a model of one's own is to read."""
+"""A byte-level BPE tokenizer, trained on the texts that a new model is to read."""
 
 from __future__ import annotations
 

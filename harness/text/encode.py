@@ -84,16 +84,29 @@ class Encoded:
         return len(self.rows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncodingParams:
+    """How long rows may be, and what becomes of those that are longer."""
+
+    max_prompt: int
+    """Longest prompt in tokens, BOS included."""
+    max_completion: int
+    """Longest completion in tokens, EOS included (whether or not it is trained on, so that the rows used do not depend
+    on ``train_eos``)."""
+    training: bool
+    """Whether the rows are trained on."""
+    overlong: Literal["cut", "drop"] = "cut"
+    """What happens to a long prompt at evaluation."""
+    train_eos: bool = True
+    """Whether EOS ends each answer."""
+
+
 def encode(
     examples: Iterable[Example],
     tokeniser: Tokeniser,
     template: Template,
+    params: EncodingParams,
     *,
-    max_prompt: int,
-    max_completion: int,
-    training: bool,
-    overlong: Literal["cut", "drop"] = "cut",
-    train_eos: bool = True,
     positions: int | None = None,
     where: str | None = None,
 ) -> Encoded:
@@ -108,12 +121,7 @@ def encode(
         examples: the rows.
         tokeniser: the model's tokenizer.
         template: how a row becomes a prompt.
-        max_prompt: longest prompt in tokens, BOS included.
-        max_completion: longest completion in tokens, EOS included (whether or not it is trained on, so that the rows
-            used do not depend on ``train_eos``).
-        training: whether the rows are trained on.
-        overlong: what happens to a long prompt at evaluation.
-        train_eos: whether EOS ends each answer.
+        params: how long rows may be.
         positions: the model's context, if it has a limit.
         where: the data set and split, for messages.
 
@@ -121,9 +129,9 @@ def encode(
         InputError: an empty split, no row left, an empty prompt, an id twice, a field that is not there, a template
             that writes special tokens itself, or limits that exceed the context.
     """
-    check_fits(max_prompt, max_completion, positions, where=where)
+    check_fits(params.max_prompt, params.max_completion, positions, where=where)
     _check_template(template, tokeniser, where)
-    encoder = _Encoder(tokeniser, template, max_prompt, max_completion, training, overlong, train_eos, where)
+    encoder = _Encoder(tokeniser, template, params, where)
     rows: list[EncodedRow] = []
     source = iter(examples)
     while chunk := list(islice(source, _CHUNK)):
@@ -135,7 +143,7 @@ def encode(
         raise InputError(
             f"no row is left: all {counts['rows']} are too long or empty",
             where=where,
-            hint=f"max_prompt_length is {max_prompt}, max_completion_length {max_completion} tokens",
+            hint=f"max_prompt_length is {params.max_prompt}, max_completion_length {params.max_completion} tokens",
         )
     counts["kept"] = len(rows)
     counts["dropped"] = counts["rows"] - len(rows)
@@ -167,28 +175,14 @@ def check_room(positions: int | None, longest: int, *, where: str | None = None)
 class _Encoder:
     """The settings of one call of :func:`encode`, and its counts."""
 
-    def __init__(
-        self,
-        tokeniser: Tokeniser,
-        template: Template,
-        max_prompt: int,
-        max_completion: int,
-        training: bool,  # noqa: FBT001  # private, called once, by position in encode's order
-        overlong: Literal["cut", "drop"],
-        train_eos: bool,  # noqa: FBT001  # as above
-        where: str | None,
-    ) -> None:
+    def __init__(self, tokeniser: Tokeniser, template: Template, params: EncodingParams, where: str | None) -> None:
         self.tokeniser = tokeniser
         self.template = template
-        self.max_prompt = max_prompt
-        self.max_completion = max_completion
-        self.training = training
-        self.drop = training or overlong == "drop"
-        self.train_eos = train_eos
+        self.params = params
         self.where = where
         self.seen: set[str] = set()
         names = ["rows", "kept", "dropped", "cut", "dropped_prompt"]
-        names += [f"dropped_{name}" for name in (*_ANSWERS, "empty")] if training else ["answers_cut"]
+        names += [f"dropped_{name}" for name in (*_ANSWERS, "empty")] if params.training else ["answers_cut"]
         self.counts = Counter(dict.fromkeys(names, 0))
 
     def encode(self, examples: Sequence[Example]) -> Iterator[EncodedRow]:
@@ -207,16 +201,17 @@ class _Encoder:
             row_answers = {name: column[i] for name, column in answers.items()}
             if self._unusable(prompt, row_answers):
                 continue
-            cut = len(prompt) > self.max_prompt
+            cut = len(prompt) > self.params.max_prompt
             if cut:
                 self.counts["cut"] += 1
                 text, prompt = self._cut(example)
-            known = example.demonstration
+            demonstration = example.demonstration
+            references = example.references or (() if demonstration is None else (demonstration,))
             yield EncodedRow(
                 id=example.id,
                 prompt=np.asarray(prompt, dtype=np.int32),
                 text=text,
-                columns={**example.columns, "references": example.references or (() if known is None else (known,))},
+                columns={**example.columns, "references": references},
                 cut=cut,
                 label=example.label,
                 **{name: self._answer(ids) for name, ids in row_answers.items()},
@@ -230,21 +225,21 @@ class _Encoder:
     def _answer(self, ids: list[int] | None) -> Answer | None:
         if ids is None:
             return None
-        if len(ids) + 1 > self.max_completion:  # only at evaluation: training has dropped the row
+        if len(ids) + 1 > self.params.max_completion:  # only at evaluation: training has dropped the row
             self.counts["answers_cut"] += 1
-            return Answer(np.asarray(ids[: self.max_completion], dtype=np.int32), finished=False)
-        ids = [*ids, self.tokeniser.eos_id] if self.train_eos else ids
-        return Answer(np.asarray(ids, dtype=np.int32), finished=self.train_eos)
+            return Answer(np.asarray(ids[: self.params.max_completion], dtype=np.int32), finished=False)
+        ids = [*ids, self.tokeniser.eos_id] if self.params.train_eos else ids
+        return Answer(np.asarray(ids, dtype=np.int32), finished=self.params.train_eos)
 
     def _unusable(self, prompt: list[int], answers: Mapping[str, list[int] | None]) -> bool:
         """Whether the row is dropped; counts why."""
-        if not self.drop:
+        if not self.params.training and self.params.overlong == "cut":
             return False
-        reasons = ["prompt"] if len(prompt) > self.max_prompt else []
-        if self.training:
+        reasons = ["prompt"] if len(prompt) > self.params.max_prompt else []
+        if self.params.training:
             present = {name: ids for name, ids in answers.items() if ids is not None}
-            reasons += [name for name, ids in present.items() if len(ids) + 1 > self.max_completion]
-            if not self.train_eos and not all(present.values()):
+            reasons += [name for name, ids in present.items() if len(ids) + 1 > self.params.max_completion]
+            if not self.params.train_eos and not all(present.values()):
                 reasons.append("empty")
         for reason in reasons:
             self.counts[f"dropped_{reason}"] += 1
@@ -260,15 +255,15 @@ class _Encoder:
         text = self._shorten(with_field, example.fields[name]) if name in example.fields else with_field("")
         text = self._shorten(str, text)
         prompt = self.tokeniser.prompt(text)
-        if not prompt or len(prompt) > self.max_prompt:
-            raise InputError("nothing of the prompt fits", where=self._blame(example), got=self.max_prompt)
+        if not prompt or len(prompt) > self.params.max_prompt:
+            raise InputError("nothing of the prompt fits", where=self._blame(example), got=self.params.max_prompt)
         return text, prompt
 
     def _shorten(self, build: Callable[[str], str], value: str) -> str:
         """Return ``build(value)`` with as much of the left of ``value`` taken off as it takes, at most all."""
         while True:
             text = build(value)
-            excess = len(self.tokeniser.prompt(text)) - self.max_prompt
+            excess = len(self.tokeniser.prompt(text)) - self.params.max_prompt
             if excess <= 0 or not value:
                 return text
             value = self.tokeniser.cut_left(value, excess)

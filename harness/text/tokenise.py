@@ -86,7 +86,7 @@ class Tokeniser:
             raise InputError("the folder has no tokenizer", where=where, expected="tokenizer.json")
         settings = _settings(folder, where)
         if settings.get("auto_map"):
-            raise InputError("tokenizer_config.json sets auto_map: code of its own, which is never run", where=where)
+            raise InputError("tokenizer_config.json sets auto_map: custom code, which is never run", where=where)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         except Exception as error:  # transformers raises whatever it meets in a foreign folder
@@ -165,7 +165,7 @@ def _settings(folder: Path, where: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"tokenizer_config.json cannot be read: {error}", where=where) from None
     if not isinstance(settings, dict):
-        raise InputError("tokenizer_config.json holds no JSON object", where=where)
+        raise InputError("tokenizer_config.json is not a JSON object", where=where)
     return settings
 
 
@@ -176,23 +176,23 @@ def _check_eos_is_real(folder: Path, tokenizer: PreTrainedTokenizerFast, setting
     """
     if tokenizer.eos_token_id is None:
         return  # the constructor says so
-    known: set[str] = set()
+    tokens: set[str] = set()
     try:
         if (folder / "tokenizer.json").is_file():
             content = json.loads((folder / "tokenizer.json").read_text("utf-8"))
             vocabulary = content["model"]["vocab"]
-            known |= set(vocabulary) if isinstance(vocabulary, dict) else {token for token, _ in vocabulary}
-            known |= {token["content"] for token in content.get("added_tokens") or ()}
+            tokens |= set(vocabulary) if isinstance(vocabulary, dict) else {token for token, _ in vocabulary}
+            tokens |= {token["content"] for token in content.get("added_tokens") or ()}
         elif (folder / "vocab.json").is_file():
-            known |= set(json.loads((folder / "vocab.json").read_text("utf-8")))
+            tokens |= set(json.loads((folder / "vocab.json").read_text("utf-8")))
         else:
             return
         if (folder / "added_tokens.json").is_file():
-            known |= set(json.loads((folder / "added_tokens.json").read_text("utf-8")))
-        known |= {token["content"] for token in (settings.get("added_tokens_decoder") or {}).values()}
+            tokens |= set(json.loads((folder / "added_tokens.json").read_text("utf-8")))
+        tokens |= {token["content"] for token in (settings.get("added_tokens_decoder") or {}).values()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the tokenizer's files cannot be read: {error}", where=where) from None
-    if str(tokenizer.eos_token) not in known:
+    if str(tokenizer.eos_token) not in tokens:
         raise InputError(
             "the tokenizer has no EOS token: its vocabulary lacks the one it names",
             where=where,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.spec.recipe import Sampling
+from harness.spec.results.train import TrainStep
 from harness.training.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from harness.training.rewards import CombinedReward
 
 #: Called with one row of the log. After a resume the rows logged before it come again, so that a log is always whole.
-Log: TypeAlias = Callable[[Mapping[str, Any]], None]
+Log: TypeAlias = Callable[[TrainStep], None]
 #: Called with (steps done, steps of the segment, steps a second).
 StepProgress: TypeAlias = Callable[[int, int, float], None]
 

@@ -1,7 +1,7 @@
 """Micro-batches: how the rows of a step are cut so that one forward holds a bounded number of tokens.
 
-A cut changes memory and speed, and nothing else but rounding: a loss returns shares of the global loss, so the parts
-add up whatever they are.
+A cut changes memory and speed, and nothing else but rounding and, where dropout is on, which units are dropped: a loss
+returns shares of the global loss, so the parts add up whatever they are.
 """
 
 from __future__ import annotations

@@ -93,12 +93,12 @@ def load_method(folder: Path, trained: Trained) -> None:
     """
     wanted = _module_tensors(trained.modules)
     if wanted:
-        found = _tensors(folder / MODULES)
-        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in found.items()}:
+        saved = _tensors(folder / MODULES)
+        if {n: t.shape for n, t in wanted.items()} != {n: t.shape for n, t in saved.items()}:
             raise StageError("the added modules are not those that were saved", where=str(folder / MODULES))
         with torch.no_grad():
             for name, tensor in wanted.items():
-                tensor.copy_(found[name])
+                tensor.copy_(saved[name])
     tensors = _tensors(folder / METHOD_TENSORS) if (folder / METHOD_TENSORS).exists() else {}
     try:
         state = {name: _unpack(value, tensors) for name, value in _read(folder / METHOD)["state"].items()}
@@ -115,12 +115,12 @@ def save_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
 
 def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     """Take back weights."""
-    found = _tensors(path)
-    if found.keys() != parameters.keys():
+    saved = _tensors(path)
+    if saved.keys() != parameters.keys():
         raise StageError("the weights are not those of this model", where=str(path))
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(found[name])
+            parameter.copy_(saved[name])
 
 
 def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -165,5 +165,5 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> State:
         return [_unpack(item, tensors) for item in value]
     if isinstance(value, dict):
         return tensors[value["tensor"]] if "tensor" in value else float(value["float"])
-    known: State = value
-    return known
+    plain: State = value
+    return plain

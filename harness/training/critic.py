@@ -62,8 +62,8 @@ class Critic(nn.Module):
     def values(self, batch: Batch, completions: Completions) -> Tensor:
         """Return (B, K, T): the value of the state before each token; 0 outside the completion."""
         packed = prepare(self._policy[0], batch.prompts, completions)
-        found = self(packed)
-        return packed.place(found)
+        values: Tensor = self(packed)
+        return packed.place(values)
 
     def forward(self, packed: Packed) -> Tensor:
         """Return the values (N,) of the states that predict the N tokens of ``packed``."""

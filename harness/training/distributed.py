@@ -112,9 +112,9 @@ class ManyRanks(Ranks):
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace each gradient by its sum over all ranks; one that no rank has stays None."""
-        known = list(parameters)
-        have = self.sum(torch.tensor([float(p.grad is not None) for p in known])).tolist()
-        members = [p for p, count in zip(known, have, strict=True) if count]
+        listed = list(parameters)
+        have = self.sum(torch.tensor([float(p.grad is not None) for p in listed])).tolist()
+        members = [p for p, count in zip(listed, have, strict=True) if count]
         for _, same in itertools.groupby(sorted(members, key=lambda p: str(p.dtype)), key=lambda p: p.dtype):
             group = list(same)
             grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
@@ -138,8 +138,8 @@ class ManyRanks(Ranks):
         from accelerate.utils import gather_object
 
         with _alive():
-            every: list[Any] = gather_object([value])
-            return every
+            values: list[Any] = gather_object([value])
+            return values
 
 
 @contextlib.contextmanager
@@ -197,6 +197,6 @@ def launched() -> bool:
 
 def equal_everywhere(ranks: Ranks, value: Any, what: str) -> None:
     """Raise StageError unless all ranks have the same value."""
-    every: Sequence[Any] = ranks.gather(value)
-    if any(other != every[0] for other in every):
-        raise StageError(f"the ranks disagree on {what}", got=every)
+    values: Sequence[Any] = ranks.gather(value)
+    if any(other != values[0] for other in values):
+        raise StageError(f"the ranks disagree on {what}", got=values)

@@ -8,11 +8,11 @@ training on from a stored checkpoint gives, bit for bit, what training in one go
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from harness.errors import InputError, MachineError, StageError
+from harness.errors import HarnessError, InputError, MachineError, StageError, first_line
 from harness.in_parts import Batcher, out_of_memory
 from harness.models.folders import weights_digest
 from harness.spec.results.files import CHECKPOINT
@@ -31,7 +31,7 @@ from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
 from harness.training.stop import Stopped
-from harness.training.summary import active, held, module_digest, step_row
+from harness.training.summary import active, held, module_digest, over_ranks, step_row
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
 from harness.training.weights import align, recompute_activations
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from harness.api import Method
     from harness.lm.model.policy import Policy
+    from harness.spec.results.train import TrainStep
     from harness.text.encode import EncodedRow
     from harness.training.assignment import Judges, RunContext, TrainingPlan
     from harness.training.distributed import Ranks
@@ -83,10 +84,10 @@ def train(
             segment.run()
             return segment.finish(folder)
         except Exception as error:
-            if not out_of_memory(error):
+            if isinstance(error, HarnessError) or not out_of_memory(error):
                 raise
-            text = next(iter(str(error).splitlines()), type(error).__name__)
-            raise MachineError(f"out of memory, and smaller micro-batches do not help here: {text}") from error
+            what = f"out of memory, and smaller micro-batches do not help here: {first_line(error)}"
+            raise MachineError(what) from error
 
 
 class Segment:
@@ -133,7 +134,6 @@ class Segment:
             self.clock,
             budget=plan.tokens_per_micro_batch or token_budget(policy),
             max_grad_norm=recipe.max_grad_norm,
-            device=policy.device,
         )
         self.services = Services(
             policy,
@@ -159,7 +159,7 @@ class Segment:
         )
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
-        self.log: list[dict[str, Any]] = []
+        self.log: list[TrainStep] = []
         self.reference_digest: str | None = None
         self.kept: Unfinished | None = None
         self.saved = time.monotonic()
@@ -217,7 +217,7 @@ class Segment:
                 self.policy.save(folder / CHECKPOINT)
             checkpoint.save_state(folder, self.trained)
             digest = weights_digest(folder / CHECKPOINT)
-        digest = next(found for found in self.ranks.gather(digest) if found is not None)
+        digest = next(each for each in self.ranks.gather(digest) if each is not None)
         if self.kept is not None and self.ranks.first:
             self.kept.discard()
         return self._summary(digest)
@@ -233,22 +233,29 @@ class Segment:
         places = self.order.batch(step)[self.ranks.part(self.order.batch_size)]
         batch = collate([self.rows[place] for place in places], self.policy.device)
         said = self.method.step(services, batch)
-        row: dict[str, Any] = {"step": step, "epoch": services.progress.epoch, "learning_rate": updater.rate}
-        row |= step_row(services.record, said, self.ranks, method=plan.method)
+        totals = over_ranks(services.record, self.ranks)
+        drift = None
         if updater.diagnose:
             updater.check_weights()
-            if self.probe is not None:
-                row["kl"], row["probe_entropy"] = self.probe.compare(self.policy)
-        row["seconds"] = self.clock.lap()
+            drift = self.probe.compare(self.policy) if self.probe is not None else None
+        row = step_row(
+            totals,
+            said,
+            method=plan.method,
+            progress=services.progress,
+            rate=updater.rate,
+            drift=drift,
+            seconds=self.clock.lap(),
+        )
         self.step = step + 1
         self._note(row)
 
     def _is_due(self) -> bool:
         """Return whether this rank wants a state kept; the first one's clock counts for all."""
-        every = self.plan.save_every
+        steps = self.plan.save_every
         asked = self.context.keep()
         late = self.ranks.first and time.monotonic() - self.saved >= 60 * self.plan.save_minutes
-        return asked or late or bool(every and (self.step - self.first) % every == 0)
+        return asked or late or bool(steps and (self.step - self.first) % steps == 0)
 
     def _own_rows(self) -> list[EncodedRow]:
         """Return the rows that this rank sees between the first and the last step."""
@@ -271,26 +278,28 @@ class Segment:
         plan = self.plan
         identity = {"stage": plan.identity, "environment": dict(plan.environment), "ranks": self.ranks.world}
         self.kept = Unfinished(folder, identity)
-        found = self.kept.find()
-        equal_everywhere(self.ranks, found and found[0], "the step to go on from")
-        if found is None:
+        state = self.kept.find()
+        equal_everywhere(self.ranks, state and state[0], "the step to go on from")
+        if state is None:
             if folder.is_dir() and any(folder.iterdir()):
                 self.context.note("an unfinished state was made in another environment or is broken: starting again")
             return
-        self.step, place, extra = found
+        self.step, place, extra = state
         checkpoint.load_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
         checkpoint.load_moments(place, self.trained, modules=True)
         checkpoint.load_method(place, self.trained)
         self.services.reference.memo.load(place / memo.FILE, self.ranks.rank)
         for name, batcher in self._batchers().items():
-            batcher.budget, batcher.halvings = extra[name]
+            batcher.budget, batcher.halvings = extra["batchers"][self.ranks.rank][name]
         for row in logged(place):
             self._note(row)
         self.context.note(f"going on at step {self.step}")
 
     def _keep(self) -> None:
         kept = self.kept
-        every = self.ranks.gather(self.services.reference.memo.content())
+        memos = self.ranks.gather(self.services.reference.memo.content())
+        learnt = {name: (batcher.budget, batcher.halvings) for name, batcher in self._batchers().items()}
+        batchers = self.ranks.gather(learnt)
         if kept is None or not self.ranks.first:
             return
 
@@ -298,16 +307,20 @@ class Segment:
             checkpoint.save_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
             checkpoint.save_state(place, self.trained)
             with checkpoint.writing(place):
-                memo.save(every, place / memo.FILE)
+                memo.save(memos, place / memo.FILE)
 
-        extra = {name: [batcher.budget, batcher.halvings] for name, batcher in self._batchers().items()}
-        kept.save(self.step, self.log, extra, write)
+        kept.save(self.step, self.log, {"batchers": batchers}, write)
 
     def _batchers(self) -> dict[str, Batcher]:
-        """Return those whose cuts show in the last bit of what is computed."""
-        return {"training": self.updater.batcher, "scoring": self.services.scorer.batcher}
+        """Return this rank's batchers, whose cuts show in the last bit of what is computed.
 
-    def _note(self, row: dict[str, Any]) -> None:
+        The first rank has a probe and the others have none.
+        """
+        services = self.services
+        batchers = {"training": self.updater.batcher, "scoring": services.scorer.batcher, "decoding": services.decoding}
+        return batchers if self.probe is None else {**batchers, "probe": self.probe.batcher}
+
+    def _note(self, row: TrainStep) -> None:
         self.log.append(row)
         if self.ranks.first:
             self.context.log(row)
@@ -325,11 +338,11 @@ class Segment:
             steps=self.last - self.first,
             first_step=self.first,
             last_step=self.last,
-            seconds={phase: sum(row["seconds"][phase] for row in self.log) for phase in PHASES},
+            seconds={phase: sum(row.seconds[phase] for row in self.log) for phase in PHASES},
             step_seconds=step_seconds(self.log),
-            tokens_generated=sum(row["tokens"]["generated"] for row in self.log),
-            tokens_trained=sum(row["tokens"]["trained"] for row in self.log),
-            reward_calls=sum(row["reward"]["calls"] for row in self.log if "reward" in row),
+            tokens_generated=sum(row.tokens.generated for row in self.log),
+            tokens_trained=sum(row.tokens.trained for row in self.log),
+            reward_calls=sum(row.reward.calls for row in self.log if row.reward is not None),
             active=active(self.log),
             peak_memory_bytes=self.memory.read(),
             device=name,
@@ -342,7 +355,7 @@ class Segment:
             micro_batches=MicroBatches(
                 tokens=self.updater.batcher.budget,
                 halvings=self.updater.batcher.halvings,
-                total=sum(row["micro_batches"] for row in self.log),
+                total=sum(row.micro_batches for row in self.log),
             ),
             concurrent=self.plan.concurrent,
         )

@@ -43,12 +43,12 @@ class Memo:
     def look_up(self, keys: Sequence[str], compute: Callable[[list[int]], Sequence[Tensor]]) -> list[Tensor]:
         """Return a value for each key; ``compute`` gives those of the places whose key is not known."""
         missing = [place for place, key in enumerate(keys) if key not in self._known]
-        found = {key: self._known[key] for key in keys if key in self._known}
+        values = {key: self._known[key] for key in keys if key in self._known}
         if missing:
             for place, value in zip(missing, compute(missing), strict=True):
-                found[keys[place]] = value
+                values[keys[place]] = value
                 self._keep(keys[place], value)
-        return [found[key] for key in keys]
+        return [values[key] for key in keys]
 
     def content(self) -> dict[str, Tensor]:
         """Return all values, oldest first."""
@@ -69,12 +69,12 @@ class Memo:
             self._size -= self._known.pop(next(iter(self._known))).numel()
 
 
-def save(every: Sequence[Mapping[str, Tensor]], path: Path) -> None:
+def save(memos: Sequence[Mapping[str, Tensor]], path: Path) -> None:
     """Write the content of each rank's memo as safetensors, with rank, age and key in the names."""
     save_file(
         {
             f"{rank}.{age:08d}.{key}": value.contiguous()
-            for rank, content in enumerate(every)
+            for rank, content in enumerate(memos)
             for age, (key, value) in enumerate(content.items())
         },
         path,

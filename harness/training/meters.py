@@ -10,16 +10,25 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from harness.spec.results.train import PHASES, Phase, Quartiles, StepSeconds
+from harness.spec.results.train import (
+    PHASES,
+    Phase,
+    Quartiles,
+    StepGroups,
+    StepRewards,
+    StepSamples,
+    StepSeconds,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.api import Completions, Rewards
+    from harness.spec.results.train import TrainStep
 
 
 class Clock:
@@ -85,7 +94,7 @@ class Signal:
             self.add(entropy=float(entropy.sum()), entropies=count)
 
     def rewarded(self, rewards: Rewards) -> None:
-        """Take the rewards of one step's groups (B, K). One candidate is no group: it has no spread that could lack."""
+        """Take the rewards of one step's groups (B, K). A single candidate is not a group: it has no spread."""
         values, present = rewards.values.cpu(), rewards.present.cpu()
         low = values.masked_fill(~present, float("inf")).amin(1)
         high = values.masked_fill(~present, float("-inf")).amax(1)
@@ -105,9 +114,9 @@ class Signal:
         columns = [values[:, column][present[:, column]] for column in range(values.shape[1])]
         self._add_candidates([(float(here.sum()), float(here.square().sum()), len(here)) for here in columns])
         for label, part in rewards.parts.items():
-            known = part[~part.isnan()]
+            present_values = part[~part.isnan()]
             total, count = self.parts.get(label, (0.0, 0))
-            self.parts[label] = (total + float(known.sum()), count + len(known))
+            self.parts[label] = (total + float(present_values.sum()), count + len(present_values))
 
     def merge(self, other: Signal) -> None:
         """Add another rank's sums."""
@@ -125,43 +134,53 @@ class Signal:
             else:
                 self.by_candidate.append((total, squares, count))
 
-    def row(self) -> dict[str, Any]:
-        """Return what the log says of the step: ``samples``, ``reward`` and ``groups``, each only if there were any.
+    def samples(self) -> StepSamples | None:
+        """Return what the log says of the samples, if there were any; their entropy is a mean over them."""
+        sums = self.sums
+        count = sums.get("samples")
+        if not count:
+            return None
+        return StepSamples(
+            count=int(count),
+            empty=int(sums["empty"]),
+            truncated=int(sums["truncated"]),
+            mean_length=sums["length"] / count,
+            entropy=sums["entropy"] / sums["entropies"] if sums.get("entropies") else None,
+        )
 
-        ``reward.sd`` is the root mean square of the rewards about the mean of their group; it and ``groups`` are absent
-        where each prompt has one candidate. With the means by candidate it tells how much of the spread the
-        temperatures alone explain. ``entropy`` is a mean over the samples, in nats a token.
+    def rewards(self, *, calls: int = 0, notes: Mapping[str, float] | None = None) -> StepRewards | None:
+        """Return what the log says of the rewards, if any were asked for.
+
+        With the means by candidate the standard deviation tells how much of the spread the temperatures alone explain.
+
+        Args:
+            calls: how many were asked for.
+            notes: means of what the rewards reported.
         """
         sums = self.sums
-        row: dict[str, Any] = {}
-        if count := sums.get("samples"):
-            row["samples"] = {
-                "count": int(count),
-                "empty": int(sums["empty"]),
-                "truncated": int(sums["truncated"]),
-                "mean_length": sums["length"] / count,
-            }
-            if sums.get("entropies"):
-                row["samples"]["entropy"] = sums["entropy"] / sums["entropies"]
-        if "rewards" in sums:
-            count = sums["rewards"]
-            row["reward"] = {"missing": int(sums["missing"])}
-            if count:
-                row["reward"] |= {
-                    "mean": sums["reward"] / count,
-                    **({"sd": (sums["within"] / sums["spread"]) ** 0.5} if sums.get("spread") else {}),
-                    "parts": {label: total / n for label, (total, n) in self.parts.items() if n},
-                }
-            if all(n for _, _, n in self.by_candidate):  # a list with holes would say nothing of the others' places
-                row["reward"] |= {
-                    "by_candidate": [total / n for total, _, n in self.by_candidate],
-                    "sd_by_candidate": [
-                        max(0.0, squares / n - (total / n) ** 2) ** 0.5 for total, squares, n in self.by_candidate
-                    ],
-                }
-        if "groups" in sums:
-            row["groups"] = {"count": int(sums["groups"]), "without_spread": int(sums["flat"])}
-        return row
+        if "rewards" not in sums:
+            return None
+        count = sums["rewards"]
+        # a list with holes would say nothing of the others' places
+        listed = self.by_candidate if all(n for _, _, n in self.by_candidate) else None
+        return StepRewards(
+            missing=int(sums["missing"]),
+            mean=sums["reward"] / count if count else None,
+            sd=(sums["within"] / sums["spread"]) ** 0.5 if sums.get("spread") else None,
+            parts={label: total / n for label, (total, n) in self.parts.items() if n} if count else None,
+            by_candidate=None if listed is None else tuple(total / n for total, _, n in listed),
+            sd_by_candidate=None
+            if listed is None
+            else tuple(max(0.0, squares / n - (total / n) ** 2) ** 0.5 for total, squares, n in listed),
+            calls=calls,
+            notes=dict(notes) if notes else None,
+        )
+
+    def groups(self) -> StepGroups | None:
+        """Return what the log says of groups, if prompts had more than one candidate."""
+        if "groups" not in self.sums:
+            return None
+        return StepGroups(count=int(self.sums["groups"]), without_spread=int(self.sums["flat"]))
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
@@ -173,11 +192,10 @@ def quartiles(values: Sequence[float]) -> Quartiles:
     return Quartiles(median=median, q1=q1, q3=q3)
 
 
-def step_seconds(rows: Iterable[Mapping[str, Any]]) -> StepSeconds:
+def step_seconds(rows: Sequence[TrainStep]) -> StepSeconds:
     """Return the quartiles of the seconds a step, by phase and in ``total``."""
-    laps = [row["seconds"] for row in rows]
-    phases = {name: quartiles([lap[name] for lap in laps]) for name in PHASES}
-    return StepSeconds(**phases, total=quartiles([sum(lap[name] for name in PHASES) for lap in laps]))
+    phases = {name: quartiles([row.seconds[name] for row in rows]) for name in PHASES}
+    return StepSeconds(**phases, total=quartiles([row.total_seconds for row in rows]))
 
 
 class PeakMemory:

@@ -105,17 +105,17 @@ class Optimiser:
         try:
             with safe_open(path, framework="pt") as file:
                 without = json.loads(file.metadata()[_WITHOUT])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is not a mapping
         except Exception as error:  # the library raises errors of its own, OSError and more
             raise StageError(f"the optimiser's moments cannot be read: {error}", where=str(path)) from error
         for name in names:
             parameter = self.parameters[name]
-            found = {kind: tensors[key] for kind in _STATE if (key := f"{kind}.{name}") in tensors}
-            if not found and name in without:
+            moments = {kind: tensors[key] for kind in _STATE if (key := f"{kind}.{name}") in tensors}
+            if not moments and name in without:
                 continue
-            if len(found) < len(_STATE) or any(found[kind].shape != parameter.shape for kind in _STATE[:2]):
+            if len(moments) < len(_STATE) or any(moments[kind].shape != parameter.shape for kind in _STATE[:2]):
                 raise StageError("the optimiser's moments do not fit the model", where=str(path), got=name)
             self._optimizer.state[parameter] = {
                 kind: value.to(parameter.device, torch.float32 if kind == "step" else parameter.dtype, copy=True)
-                for kind, value in found.items()
+                for kind, value in moments.items()
             }

@@ -31,7 +31,7 @@ class Probe:
     def __init__(self, policy: Policy, batch: Batch) -> None:
         """Measure ``policy`` on the demonstrations of ``batch``."""
         self._batch = batch
-        self._batcher = Batcher(doing="comparing the policy with its start", hint=HINT)
+        self.batcher = Batcher(doing="comparing the policy with its start", hint=HINT)
         self._start = self._measure(policy)
 
     def compare(self, policy: Policy) -> tuple[float, float]:
@@ -57,7 +57,7 @@ class Probe:
             return [values[owners == place] for place in range(len(index))]
 
         with torch.no_grad():
-            return torch.cat(self._batcher.run(row_tokens(rows), work))
+            return torch.cat(self.batcher.run(row_tokens(rows), work))
 
 
 def fitting(lengths: Sequence[int], vocabulary: int) -> list[int]:

@@ -56,14 +56,14 @@ class StepRecord:
         return self.signal
 
 
-def _side_by_side(every: Sequence[Rewards]) -> Rewards:
-    if len(every) == 1:
-        return every[0]
-    names = [name for name in every[0].parts if all(name in rewards.parts for rewards in every)]
+def _side_by_side(calls: Sequence[Rewards]) -> Rewards:
+    if len(calls) == 1:
+        return calls[0]
+    names = [name for name in calls[0].parts if all(name in rewards.parts for rewards in calls)]
     return Rewards(
-        torch.cat([rewards.values for rewards in every], 1),
-        torch.cat([rewards.present for rewards in every], 1),
-        {name: torch.cat([rewards.parts[name] for rewards in every], 1) for name in names},
+        torch.cat([rewards.values for rewards in calls], 1),
+        torch.cat([rewards.present for rewards in calls], 1),
+        {name: torch.cat([rewards.parts[name] for rewards in calls], 1) for name in names},
     )
 
 

@@ -54,10 +54,10 @@ def group_keys(prompts: Prompts, completions: Completions) -> Iterator[list[byte
         yield [answer_key(start[:width], ids[:n]) if n else None for ids, n in zip(group, lengths, strict=True)]
 
 
-def save(known: Mapping[bytes, Tensor], path: Path) -> None:
+def save(log_probs: Mapping[bytes, Tensor], path: Path) -> None:
     """Write the values (T_i,) of each key."""
-    values = [value.detach().cpu() for value in known.values()]
-    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, _KEY_BYTES)
+    values = [value.detach().cpu() for value in log_probs.values()]
+    keys = np.frombuffer(b"".join(log_probs), dtype=np.uint8).reshape(-1, _KEY_BYTES)
     tensors = {
         "keys": torch.from_numpy(keys.copy()),
         "lengths": torch.tensor([len(value) for value in values]),
@@ -69,9 +69,9 @@ def save(known: Mapping[bytes, Tensor], path: Path) -> None:
 class StoredLogProbs:
     """Values by key, in memory."""
 
-    def __init__(self, known: Mapping[bytes, Tensor]) -> None:
+    def __init__(self, log_probs: Mapping[bytes, Tensor]) -> None:
         """Take values (T_i,) by the key of their answer."""
-        self._known = known
+        self._known = log_probs
         self._digest = self._content()
 
     @classmethod
@@ -88,7 +88,7 @@ class StoredLogProbs:
                 ends = np.cumsum(lengths).tolist()
                 values = file.get_slice("values")
                 places = {key.tobytes(): place for place, key in enumerate(keys)}
-                known: dict[bytes, Tensor] = {}
+                log_probs: dict[bytes, Tensor] = {}
                 for row in rows:
                     for key in row_keys(row):
                         if key not in places:
@@ -98,10 +98,10 @@ class StoredLogProbs:
                                 expected="those of the same rows, tokenised and cut in the same way",
                             )
                         end = ends[places[key]]
-                        known[key] = values[end - lengths[places[key]] : end].clone()
+                        log_probs[key] = values[end - lengths[places[key]] : end].clone()
         except (OSError, SafetensorError) as error:
             raise StageError(f"cannot be read: {error}", where=str(path)) from error
-        return cls(known)
+        return cls(log_probs)
 
     def __len__(self) -> int:
         """Return how many answers have values."""
@@ -109,16 +109,16 @@ class StoredLogProbs:
 
     def find(self, prompts: Prompts, completions: Completions) -> Tensor | None:
         """Return the values of a whole group for each prompt, (B, K, T), 0 outside; None where any is not stored."""
-        every = [key for group in group_keys(prompts, completions) for key in group]
-        if any(key is not None and key not in self._known for key in every):
+        keys = [key for group in group_keys(prompts, completions) for key in group]
+        if any(key is not None and key not in self._known for key in keys):
             return None
         dtype = next(iter(self._known.values())).dtype if self._known else torch.float32
-        found = torch.zeros(completions.ids.shape, dtype=dtype)
-        flat = found.view(-1, completions.ids.shape[2])
-        for place, key in enumerate(every):
+        grid = torch.zeros(completions.ids.shape, dtype=dtype)
+        flat = grid.view(-1, completions.ids.shape[2])
+        for place, key in enumerate(keys):
             if key is not None:
                 flat[place, : len(self._known[key])] = self._known[key]
-        return found.to(completions.ids.device)
+        return grid.to(completions.ids.device)
 
     def unchanged(self) -> bool:
         """Return whether every value is what it was when it was read."""

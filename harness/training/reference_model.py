@@ -8,6 +8,7 @@ import torch
 
 from harness.api import Completions, LogProbs
 from harness.errors import StageError
+from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.training import memo
 from harness.training.budget import take_all
@@ -73,16 +74,16 @@ class ReferenceModel:
         stored = self._stored.find(batch.prompts, completions) if self._stored and temperature == 1 else None
         if stored is not None:
             return LogProbs(stored, completions.mask)
-        policy = self.policy(clock)
-        scoring = self._scoring = self._scoring or ScoringModule(policy)
+        if not len(batch):
+            return LogProbs(torch.zeros(completions.ids.shape, device=completions.ids.device), completions.mask)
+        module = self._scoring = self._scoring or ScoringModule(self.policy(clock))
         lengths = completions.lengths.amax(1).tolist()
 
         def compute(places: list[int]) -> list[Tensor]:
             rows = take_all({"batch": batch, "completions": completions}, places)
-            found = scorer.logprobs(
-                policy, scoring, rows["batch"], rows["completions"], temperature=temperature, dropout=False
-            )
-            return [found.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
+            params = ScoringParams(temperature)
+            scored = scorer.logprobs(module, rows["batch"], rows["completions"], params, dropout=False)
+            return [scored.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
 
         settings = "logprobs" if temperature == 1 else f"logprobs at {temperature!r}"
         values = self.memo.look_up(list(memo.keys(batch.ids, settings, completions)), compute)
@@ -97,11 +98,13 @@ class ReferenceModel:
 
         They are made once, whatever the step and the batch.
         """
+        if not len(batch):
+            return decode(batch)
 
         def compute(places: list[int]) -> list[Tensor]:
-            made = decode(batch[places])
-            ends = torch.stack((made.lengths, made.finished.long()), dim=2)
-            packed = torch.cat((ends, made.ids), dim=2)
+            new = decode(batch[places])
+            ends = torch.stack((new.lengths, new.finished.long()), dim=2)
+            packed = torch.cat((ends, new.ids), dim=2)
             return [row[:, : 2 + int(row[:, 0].max())].clone() for row in packed]
 
         rows = self.memo.look_up(list(memo.keys(batch.ids, settings)), compute)

@@ -167,12 +167,12 @@ class CombinedReward:
         return answers
 
     def _combined(self, parts: Mapping[str, Tensor], ids: Sequence[str], device: torch.device) -> Rewards:
-        every = torch.stack(list(parts.values()))  # (parts, B, K)
-        present = ~every.isnan().any(0)
+        values_of = torch.stack(list(parts.values()))  # (parts, B, K)
+        present = ~values_of.isnan().any(0)
         if self.aggregate == "after":
-            every = torch.stack([_normalised(part, present) for part in every])
+            values_of = torch.stack([_normalised(part, present) for part in values_of])
         weights = torch.tensor([part.weight for part in self.parts], dtype=torch.float64)
-        values = torch.where(present, (weights[:, None, None] * every).sum(0), 0.0)
+        values = torch.where(present, (weights[:, None, None] * values_of).sum(0), 0.0)
         _refuse_overflow(values, ids)
         return Rewards(values.to(device), present.to(device), {label: part.to(device) for label, part in parts.items()})
 
@@ -201,7 +201,7 @@ def _checked(label: str, answer: Any, names: Sequence[str]) -> list[float]:
     try:
         values = list(answer)
     except TypeError:
-        raise PluginError("the reward gave no list", where=where, got=type(answer).__name__) from None
+        raise PluginError("the reward did not give a list", where=where, got=type(answer).__name__) from None
     except Exception as error:  # a generator's own
         raise PluginError(f"the reward raised {type(error).__name__}: {error}", where=where) from error
     if len(values) != len(names):

@@ -62,21 +62,21 @@ class LearningRate:
             return self.then.shortfalls()  # one warm-up for both
         over = self.last if self.then is None or self.switch is None else min(self.switch, self.last)
         steps = over - self.first
-        found = []
+        remarks = []
         if self.peak > 0 and self.warmup_steps and 0 < steps < self.warmup_steps:
             reached = self.rate(over - 1) / self.peak
-            found.append(
+            remarks.append(
                 f"a warm-up of {self.warmup_steps} steps is longer than the {steps} steps that it has: the learning "
                 f"rate gets to {100 * reached:.3g} % of its peak"
             )
         elif self.peak > 0 and self.warmup_steps == steps > 0 and self.kind != "constant":
-            found.append(f"a warm-up takes all {steps} steps that it has: the {self.kind} schedule never begins")
+            remarks.append(f"a warm-up takes all {steps} steps that it has: the {self.kind} schedule never begins")
         elif 0 < self.peak <= self.floor and self.kind != "constant":
-            found.append(
+            remarks.append(
                 f"the {self.kind} schedule does not fall: min_learning_rate {self.floor:g} is not below its peak "
                 f"{self.peak:g}"
             )
-        return found + (self.then.shortfalls() if self.then is not None else [])
+        return remarks + (self.then.shortfalls() if self.then is not None else [])
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the optimiser step ``step``, counted over the whole schedule."""

@@ -1,79 +1,183 @@
-"""Scoring without gradient: as many rows at a time as the token budget, or what memory holds, allows."""
+"""How the rows of a method are scored: inside a loss with gradient, elsewhere without one and in parts.
+
+:class:`harness.training.services.Services` asks one of two objects that answer the same questions; whether a loss is
+being computed is all that chooses between them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from harness.api import LogProbs
+from harness.api import Logits, LogProbs
 from harness.in_parts import Batcher
-from harness.lm.score.logprobs import ScoringModule, final_states, score
+from harness.lm.score.logprobs import final_states, score, score_logits
 from harness.training.budget import row_tokens, take_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from harness.api import Batch, Completions
-    from harness.lm.model.policy import Policy
+    from harness.lm.score.log_softmax import ScoringParams
+    from harness.lm.score.logprobs import ScoringModule
     from harness.training.critic import Critic
+    from harness.training.shares import Outputs
 
 HINT = "shorten max_prompt_length or max_completion_length, or use a smaller model"
 
 
-class Scorer:
-    """Scores in parts, with one limit on their size that is learnt."""
+class Scorer(Protocol):
+    """What can be asked of a model about completions (B, K, T) of a batch of B rows."""
+
+    def logprobs(
+        self, module: ScoringModule, batch: Batch, completions: Completions, params: ScoringParams, *, dropout: bool
+    ) -> LogProbs:
+        """Return log-probabilities (B, K, T); see :func:`harness.lm.score.logprobs.score`."""
+        ...
+
+    def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
+        """Return states (B, K, D); see :func:`harness.lm.score.logprobs.final_states`."""
+        ...
+
+    def logits(
+        self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
+    ) -> Iterator[Logits]:
+        """Yield all logits in chunks; see :func:`harness.lm.score.logprobs.score_logits`."""
+        ...
+
+    def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
+        """Return a critic's values (B, K, T)."""
+        ...
+
+
+class InLoss:
+    """Scores all rows at once, and hands the results out as leaves whose gradients the loss's shares find.
+
+    Memory that runs out is the business of who cut the rows: :class:`harness.training.updates.Updater`.
+    """
+
+    def __init__(self, outputs: Outputs) -> None:
+        """Note in ``outputs`` what is handed out, and how many tokens it came of."""
+        self._outputs = outputs
+
+    def logprobs(
+        self, module: ScoringModule, batch: Batch, completions: Completions, params: ScoringParams, *, dropout: bool
+    ) -> LogProbs:
+        """Implement :meth:`Scorer.logprobs`."""
+        scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
+        self._count(completions)
+        hidden = None if scored.hidden is None else self._outputs.hand_out(scored.hidden)
+        return replace(scored, values=self._outputs.hand_out(scored.values), hidden=hidden)
+
+    def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
+        """Implement :meth:`Scorer.final_states`."""
+        states = final_states(module.policy, batch.prompts, completions, dropout=dropout, module=module)
+        self._count(completions)
+        return self._outputs.hand_out(states)
+
+    def logits(
+        self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
+    ) -> Iterator[Logits]:
+        """Implement :meth:`Scorer.logits`."""
+        self._count(completions)
+        for chunk in score_logits(module.policy, batch.prompts, completions, dropout=dropout, module=module):
+            yield replace(chunk, values=self._outputs.hand_out(chunk.values))
+
+    def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
+        """Implement :meth:`Scorer.critic_values`."""
+        return self._outputs.hand_out(critic.values(batch, completions))
+
+    def _count(self, completions: Completions) -> None:
+        if torch.is_grad_enabled():
+            self._outputs.tokens += int(completions.lengths.sum())
+
+
+class InParts:
+    """Scores without gradient, as many rows at a time as the token budget, or what memory holds, allows."""
 
     def __init__(self, budget: int) -> None:
         """Score at most ``budget`` tokens in one forward."""
         self.batcher = Batcher(budget, doing="scoring", hint=HINT)
 
     def logprobs(
-        self, policy: Policy, module: ScoringModule, batch: Batch, completions: Completions, **options: Any
+        self, module: ScoringModule, batch: Batch, completions: Completions, params: ScoringParams, *, dropout: bool
     ) -> LogProbs:
-        """Return what :func:`harness.lm.score.logprobs.score` finds with these ``options``."""
+        """Implement :meth:`Scorer.logprobs`."""
         if not len(batch):
             values = torch.zeros(completions.ids.shape, dtype=torch.float32, device=completions.ids.device)
-            return LogProbs(values, completions.mask)
+            hidden = values.new_zeros(*values.shape, _width(module)) if params.hidden else None
+            return LogProbs(values, completions.mask, hidden)
 
         def compute(batch: Batch, completions: Completions) -> Sequence[Tensor]:
-            made = score(policy, batch.prompts, completions, module=module, **options)
-            return [made.values] if made.hidden is None else [made.values, made.hidden]
+            scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
+            return [scored.values] if scored.hidden is None else [scored.values, scored.hidden]
 
-        values, *hidden = self._in_parts(batch, completions, compute)
-        return LogProbs(values, completions.mask, *hidden)
+        values, *states = self._tensors(batch, completions, compute)
+        return LogProbs(values, completions.mask, *states)
 
-    def final_states(
-        self, policy: Policy, module: ScoringModule, batch: Batch, completions: Completions, **options: Any
-    ) -> Tensor:
-        """Return what :func:`harness.lm.score.logprobs.final_states` finds with these ``options``."""
+    def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
+        """Implement :meth:`Scorer.final_states`."""
+        if not len(batch):
+            return next(module.parameters()).new_zeros(*completions.lengths.shape, _width(module))
 
         def compute(batch: Batch, completions: Completions) -> Sequence[Tensor]:
-            return [final_states(policy, batch.prompts, completions, module=module, **options)]
+            return [final_states(module.policy, batch.prompts, completions, dropout=dropout, module=module)]
 
-        return self._in_parts(batch, completions, compute)[0]
+        return self._tensors(batch, completions, compute)[0]
+
+    def logits(
+        self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
+    ) -> Iterator[Logits]:
+        """Implement :meth:`Scorer.logits`: part by part, so that no more than one part's are held at a time."""
+
+        def work(index: list[int]) -> list[Logits]:
+            part = _some(index, batch, completions)
+            with torch.no_grad():
+                chunks = list(score_logits(module.policy, part[0].prompts, part[1], dropout=dropout, module=module))
+            places = torch.tensor(index, device=completions.ids.device)
+            for chunk in chunks:
+                chunk.rows[:, 0] = places[chunk.rows[:, 0]]
+            return chunks
+
+        for _, chunks in self.batcher.parts(_costs(batch, completions), work):
+            while chunks:
+                yield chunks.pop(0)
 
     def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
-        """Return a critic's values (B, K, T)."""
+        """Implement :meth:`Scorer.critic_values`."""
         if not len(batch):
             return next(critic.parameters()).new_zeros(completions.ids.shape)
-        return self._in_parts(batch, completions, lambda batch, completions: [critic.values(batch, completions)])[0]
+        return self._tensors(batch, completions, lambda batch, completions: [critic.values(batch, completions)])[0]
 
-    def _in_parts(
+    def _tensors(
         self, batch: Batch, completions: Completions, compute: Callable[[Batch, Completions], Sequence[Tensor]]
     ) -> list[Tensor]:
         """Compute tensors that have a row for each prompt."""
-        rows: dict[str, Any] = {"batch": batch, "completions": completions}
 
         def work(index: list[int]) -> list[tuple[Tensor, ...]]:
-            part = rows if len(index) == len(batch) else take_all(rows, index)
-            return list(zip(*compute(part["batch"], part["completions"]), strict=True))
+            return list(zip(*compute(*_some(index, batch, completions)), strict=True))
 
         with torch.no_grad():
-            if not len(batch):
-                return list(compute(batch, completions))
-            costs = row_tokens({"prompts": batch.prompts, "completions": completions})
-            found = self.batcher.run(costs, work)
-        return [torch.stack(values) for values in zip(*found, strict=True)]
+            rows = self.batcher.run(_costs(batch, completions), work)
+        return [torch.stack(values) for values in zip(*rows, strict=True)]
+
+
+def _some(index: list[int], batch: Batch, completions: Completions) -> tuple[Batch, Completions]:
+    rows: dict[str, Any] = {"batch": batch, "completions": completions}
+    part = rows if len(index) == len(batch) else take_all(rows, index)
+    return part["batch"], part["completions"]
+
+
+def _costs(batch: Batch, completions: Completions) -> list[int]:
+    """Return the tokens of each row; none where there are no rows."""
+    return row_tokens({"prompts": batch.prompts, "completions": completions}) if len(batch) else []
+
+
+def _width(module: ScoringModule) -> int:
+    """Return D, the length of a hidden state that the head reads."""
+    model: Any = module.policy.model  # transformers leaves some methods without types
+    return int(model.get_output_embeddings().weight.shape[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,14 +12,15 @@ from harness.in_parts import decoding_batcher
 from harness.lm.decode.beam import BeamParams, beam
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
-from harness.lm.model.policy import WEIGHT_DTYPES
-from harness.lm.score.logprobs import ScoringModule, final_states, score, score_logits
+from harness.lm.model.load import WEIGHT_DTYPES
+from harness.lm.score.log_softmax import ScoringParams
+from harness.lm.score.logprobs import ScoringModule
 from harness.training import critic
 from harness.training.budget import count_rows, take_all
 from harness.training.perturbation import perturbed, weighted_sum
 from harness.training.record import StepRecord
 from harness.training.rewards import TrainerState
-from harness.training.scoring import Scorer
+from harness.training.scoring import InLoss, InParts
 from harness.training.seeds import generator
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from harness.training.record import RunProgress, Settings
     from harness.training.reference_model import ReferenceModel
     from harness.training.rewards import CombinedReward
+    from harness.training.scoring import Scorer
     from harness.training.updates import Updater
 
 By = Literal["policy", "reference"]
@@ -59,14 +61,14 @@ class Services:
         self.modules: dict[str, nn.Module] = {}
         self.record = StepRecord()
         self.reference = reference
-        self.scorer = Scorer(updater.batcher.budget)
+        self.scorer = InParts(updater.batcher.budget)
         self._settings = settings
         self._updater = updater
         self._optimiser, self._ranks, self._clock = updater.optimiser, updater.ranks, updater.clock
         self._reward = reward
         self._load_reward_model = load_reward_model
         self._scoring = ScoringModule(policy)
-        self._decoding = decoding_batcher()
+        self.decoding = decoding_batcher()
 
     def sample(
         self,
@@ -89,20 +91,27 @@ class Services:
             noise = Noise(self._settings.seed, "reference")
 
             def draw(model: Policy, rows: Batch) -> Completions:
-                return sample(model, rows.prompts, rows.ids, params, noise, batcher=self._decoding).completions
+                return sample(model, rows.prompts, rows.ids, params, noise, batcher=self.decoding).completions
 
             return self._by_reference(batch, params, draw)
         # a second call in the same step has other noise
         purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
         self.record.draws += 1
-        return self._drawn(batch, purpose, params)
+        noise = Noise(self._settings.seed, purpose, self.progress.step)
+        with self._clock.phase("sampling"):
+            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self.decoding)
+        self._drew(drawn.completions, drawn.entropy)
+        return drawn.completions
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        suppress = self._settings.suppress_stops
-        return self._drawn(
-            batch, "greedy", SamplingParams((0.0,), self._settings.max_new_tokens, suppress_stops=suppress)
-        )
+        limit, suppress = self._settings.max_new_tokens, self._settings.suppress_stops
+        params = SamplingParams((0.0,), limit, suppress_stops=suppress)
+        noise = Noise(self._settings.seed, "greedy", self.progress.step)
+        with self._clock.phase("sampling"):
+            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self.decoding)
+        self._drew(drawn.completions, drawn.entropy)
+        return drawn.completions
 
     def beam(
         self,
@@ -118,7 +127,7 @@ class Services:
         params = BeamParams(beams, groups, diversity_penalty, limit, suppress_stops=suppress)
 
         def search(model: Policy, rows: Batch) -> Completions:
-            return beam(model, rows.prompts, params, batcher=self._decoding)
+            return beam(model, rows.prompts, params, batcher=self.decoding)
 
         if by == "reference":
             return self._by_reference(batch, params, search)
@@ -168,36 +177,14 @@ class Services:
         hidden: bool = False,
     ) -> LogProbs:
         """Log-probs (B, K, T), with gradient inside a loss; elsewhere there is nothing to take one for."""
-        options: dict[str, Any] = {
-            "temperature": temperature,
-            "dtype": dtype,
-            "hidden": hidden,
-            "dropout": self._dropout(dropout),
-        }
-        outputs = self._updater.outputs
+        params = ScoringParams(temperature, dtype, hidden=hidden)
         with self._clock.phase("forward_backward"):
-            if outputs is None:
-                return self.scorer.logprobs(self.policy, self._scoring, batch, completions, **options)
-            made = score(self.policy, batch.prompts, completions, module=self._scoring, **options)
-        if torch.is_grad_enabled():
-            outputs.tokens += int(completions.lengths.sum())
-        return replace(
-            made,
-            values=outputs.hand_out(made.values),
-            hidden=None if made.hidden is None else outputs.hand_out(made.hidden),
-        )
+            return self._scores.logprobs(self._scoring, batch, completions, params, dropout=self._dropout(dropout))
 
     def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
         """Hidden state (B, K, D) at the last token of each completion, with gradient inside a loss."""
-        drops = self._dropout(dropout)
-        outputs = self._updater.outputs
         with self._clock.phase("forward_backward"):
-            if outputs is None:
-                return self.scorer.final_states(self.policy, self._scoring, batch, completions, dropout=drops)
-            made = final_states(self.policy, batch.prompts, completions, dropout=drops, module=self._scoring)
-        if torch.is_grad_enabled():
-            outputs.tokens += int(completions.lengths.sum())
-        return outputs.hand_out(made)
+            return self._scores.final_states(self._scoring, batch, completions, dropout=self._dropout(dropout))
 
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
@@ -208,19 +195,13 @@ class Services:
 
     def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
         """Whole distributions at the scored positions, in chunks that bound memory."""
-        outputs = self._updater.outputs
-        dropout = self._dropout(wanted=True)
-        with self._clock.phase("forward_backward"):
-            if outputs is None:
-                with torch.no_grad():
-                    chunks = list(
-                        score_logits(self.policy, batch.prompts, completions, dropout=dropout, module=self._scoring)
-                    )
-            else:
-                outputs.tokens += int(completions.lengths.sum())
-                made = score_logits(self.policy, batch.prompts, completions, dropout=dropout, module=self._scoring)
-                chunks = [replace(chunk, values=outputs.hand_out(chunk.values)) for chunk in made]
-        yield from chunks
+        chunks = self._scores.logits(self._scoring, batch, completions, dropout=self._dropout(wanted=True))
+        while True:
+            with self._clock.phase("forward_backward"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         """Make ``module`` part of what is trained, with a peak learning rate of its own if given."""
@@ -243,43 +224,36 @@ class Services:
     ) -> None:
         """Train a critic with a backbone of its own; see :meth:`harness.api.Run.add_critic`."""
         with self._clock.phase("other"):
-            made = critic.load(
+            added = critic.load(
                 start,
                 head,
                 load_policy=self.reference.load,
                 load_reward_model=self._load_reward_model,
                 recompute=self._settings.gradient_checkpointing,
             )
-        self.add_module(name, made, learning_rate=learning_rate)
+        self.add_module(name, added, learning_rate=learning_rate)
 
     def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
         """Values (B, K, T) of an added critic, with gradient inside a loss."""
-        found = self.modules.get(name)
-        if not isinstance(found, critic.Critic):
+        module = self.modules.get(name)
+        if not isinstance(module, critic.Critic):
             raise PluginError(
                 f"there is no critic called {name!r}",
                 where=f"method {self._settings.method!r}",
                 hint="call add_critic() in setup()",
             )
-        outputs = self._updater.outputs
         with self._clock.phase("forward_backward"):
-            if outputs is None:
-                return self.scorer.critic_values(found, batch, completions)
-            return outputs.hand_out(found.values(batch, completions))
+            return self._scores.critic_values(module, batch, completions)
 
     def total(self, x: Tensor | float) -> Tensor:
         """Sum of ``x`` over all ranks, without gradient."""
-        if self._updater.outputs is not None:
-            raise PluginError(
-                "total() was called inside a loss, which sees a part of the rows only",
-                where=f"method {self._settings.method!r}",
-                hint="call it before update(), and let the loss use the result",
-            )
+        self._refuse_inside_a_loss("total()")
         value = x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=self.policy.device)
         return self._ranks.sum(value)
 
     def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Iterable[Mapping[str, Any]]:
         """Cut rows into ``parts`` by one permutation of the global batch; a rank's share of a part may be empty."""
+        self._refuse_inside_a_loss("shuffle()")
         size = count_rows(rows)
         sizes = self._ranks.gather(size)
         first, total = sum(sizes[: self._ranks.rank]), sum(sizes)
@@ -298,9 +272,9 @@ class Services:
 
     def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
         """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
+        self._refuse_inside_a_loss("apply()")
         pairs = [(int(seed), float(weight)) for seed, weight in noise]
-        every = self._ranks.gather(pairs)
-        if any(other != pairs for other in every):
+        if any(other != pairs for other in self._ranks.gather(pairs)):
             raise PluginError(
                 "apply() was given other weights on another rank",
                 where=f"method {self._settings.method!r}",
@@ -317,6 +291,20 @@ class Services:
         self.record.updates.append(update)
         return update.report()
 
+    @property
+    def _scores(self) -> Scorer:
+        """What scores rows now: with gradient inside a loss, elsewhere in parts and without one."""
+        outputs = self._updater.outputs
+        return self.scorer if outputs is None else InLoss(outputs)
+
+    def _refuse_inside_a_loss(self, call: str) -> None:
+        if self._updater.outputs is not None:
+            raise PluginError(
+                f"{call} was called inside a loss, which sees a part of the rows only",
+                where=f"method {self._settings.method!r}",
+                hint="call it before update(), and let the loss use the result",
+            )
+
     def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument
         # Layers recompute their activations in training mode only; with probability 0 that mode drops nothing.
         return wanted or (self._settings.gradient_checkpointing and self._settings.dropout == 0)
@@ -327,9 +315,9 @@ class Services:
         """Return what the reference model says of each prompt: made once, whatever the step and the batch."""
 
         def new(rows: Batch) -> Completions:
-            made = decode(self.reference.policy(self._clock), rows)
-            self.record.generated += int(made.lengths.sum())
-            return made
+            completions = decode(self.reference.policy(self._clock), rows)
+            self.record.generated += int(completions.lengths.sum())
+            return completions
 
         with self._clock.phase("sampling"):
             settings = (type(params).__name__, sorted(asdict(params).items()))
@@ -340,10 +328,3 @@ class Services:
     def _drew(self, completions: Completions, entropy: Tensor | None) -> None:
         self.record.generated += int(completions.lengths.sum())
         self.record.signal.drew(completions, self._settings.max_new_tokens, entropy)
-
-    def _drawn(self, batch: Batch, purpose: str, params: SamplingParams) -> Completions:
-        noise = Noise(self._settings.seed, purpose, self.progress.step)
-        with self._clock.phase("sampling"):
-            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self._decoding)
-        self._drew(drawn.completions, drawn.entropy)
-        return drawn.completions

@@ -41,12 +41,12 @@ class Outputs:
         self._direct: dict[str, dict[int, Tensor]] = {}
         self.tokens = 0
 
-    def hand_out(self, made: Tensor) -> Tensor:
+    def hand_out(self, output: Tensor) -> Tensor:
         """Return a leaf with the values of ``made`` (a model's output), or ``made`` itself if it has no gradient."""
-        if not made.requires_grad:
-            return made
-        given = made.detach().requires_grad_()
-        self._made.append(made)
+        if not output.requires_grad:
+            return output
+        given = output.detach().requires_grad_()
+        self._made.append(output)
         self._given.append(given)
         return given
 
@@ -91,26 +91,26 @@ class Outputs:
                 before = sums[place]
                 if slope is not None:
                     sums[place] = slope if before is None else before + slope
-        reached = [(made, total) for made, total in zip(self._made, sums, strict=True) if total is not None]
+        reached = [(output, total) for output, total in zip(self._made, sums, strict=True) if total is not None]
         if reached:
-            torch.autograd.backward([made for made, _ in reached], [total for _, total in reached])
+            torch.autograd.backward([output for output, _ in reached], [total for _, total in reached])
 
     def gradient(self, name: str, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
         """Return one share's gradient by a backward of its own; to be called before :meth:`backward`."""
         if name not in self._slopes:
             return [None] * len(parameters)
-        reached = [(made, s) for made, s in zip(self._made, self._slopes[name], strict=True) if s is not None]
-        found: Sequence[Tensor | None] = [None] * len(parameters)
+        reached = [(output, s) for output, s in zip(self._made, self._slopes[name], strict=True) if s is not None]
+        slopes: Sequence[Tensor | None] = [None] * len(parameters)
         if reached:
-            found = torch.autograd.grad(
-                [made for made, _ in reached],
+            slopes = torch.autograd.grad(
+                [output for output, _ in reached],
                 parameters,
                 [slope for _, slope in reached],
                 retain_graph=True,
                 allow_unused=True,
             )
         direct = self._direct[name]
-        return [_add(slope, direct.get(id(p))) for p, slope in zip(parameters, found, strict=True)]
+        return [_add(slope, direct.get(id(p))) for p, slope in zip(parameters, slopes, strict=True)]
 
 
 def _add(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -5,56 +5,82 @@ from __future__ import annotations
 import hashlib
 import math
 import numbers
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.errors import PluginError
-from harness.spec.results.train import HeldModel
+from harness.spec.results.train import HeldModel, StepTokens, TrainStep
+from harness.training.meters import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
+    from harness.spec.results.train import Phase
     from harness.training.distributed import Ranks
-    from harness.training.record import StepRecord
+    from harness.training.record import RunProgress, StepRecord
     from harness.training.updates import Update
 
 
-def step_row(record: StepRecord, said: Mapping[str, Any], ranks: Ranks, *, method: str) -> dict[str, Any]:
-    """Return what a step's row says of its updates, samples and rewards, over all ranks.
+@dataclass(frozen=True)
+class StepTotals:
+    """What happened in one step, over all ranks."""
 
-    Several updates of one step (PPO) give the means of their losses and norms.
-    """
-    signal = record.close()
-    mine = (signal, record.notes.sums, record.generated, record.rewarded)
+    signal: Signal
+    notes: dict[str, float]
+    """Means of what the rewards reported."""
+    generated: int
+    rewarded: int
+    updates: Sequence[Update]
+    """Totals already, and the same on every rank."""
+
+
+def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
+    """Add up what happened on each rank; all must ask."""
+    signal = Signal()
     generated = rewarded = 0
-    notes: dict[str, tuple[float, int]] = {}
-    for number, (other, sums, tokens, calls) in enumerate(ranks.gather(mine)):
-        if number == 0:
-            signal = other
-        else:
-            signal.merge(other)
+    sums: dict[str, tuple[float, int]] = {}
+    for other, noted, tokens, calls in ranks.gather(
+        (record.close(), record.notes.sums, record.generated, record.rewarded)
+    ):
+        signal.merge(other)
         generated += tokens
         rewarded += calls
-        for name, (total, count) in sums.items():
-            before = notes.get(name, (0.0, 0))
-            notes[name] = (before[0] + total, before[1] + count)
-    row = _updates(record.updates)
-    row |= signal.row()
-    if "reward" in row:
-        row["reward"]["calls"] = rewarded
-        if notes:
-            row["reward"]["notes"] = {name: total / count for name, (total, count) in sorted(notes.items())}
-    row["tokens"] = {"generated": generated, "trained": sum(update.tokens for update in record.updates)}
-    row["micro_batches"] = sum(update.parts for update in record.updates)
-    reported = {name for update in record.updates for name in update.report()}
-    row |= _said({name: value for name, value in said.items() if name not in reported}, method)
-    return row
+        for name, (total, count) in noted.items():
+            before = sums.get(name, (0.0, 0))
+            sums[name] = (before[0] + total, before[1] + count)
+    notes = {name: total / count for name, (total, count) in sorted(sums.items())}
+    return StepTotals(signal, notes, generated, rewarded, record.updates)
 
 
-def _updates(updates: Sequence[Update]) -> dict[str, Any]:
+def step_row(
+    totals: StepTotals,
+    said: Mapping[str, Any],
+    *,
+    method: str,
+    progress: RunProgress,
+    rate: float,
+    drift: tuple[float, float] | None,
+    seconds: dict[Phase, float],
+) -> TrainStep:
+    """Return the log's row of a step. Several updates of one step (PPO) give the means of their losses and norms.
+
+    Args:
+        totals: what happened.
+        said: what the method returned.
+        method: its name.
+        progress: where the step stands.
+        rate: the learning rate.
+        drift: on diagnosed steps, what :meth:`harness.training.probe.Probe.compare` gave.
+        seconds: how long it took, by phase.
+
+    Raises:
+        PluginError: the method returned what is not a number.
+    """
+    updates = totals.updates
     losses: dict[str, float] = {}
     moved: dict[str, bool] = {}
     norms: dict[str, float] = {}
@@ -65,22 +91,41 @@ def _updates(updates: Sequence[Update]) -> dict[str, Any]:
             norms[name] = norms.get(name, 0.0) + value / len(updates)
         for name, yes in update.moved.items():
             moved[name] = moved.get(name, False) or yes
-    without = {
-        # an update that a share has no part in is all of the others'
+    reported = {name for update in updates for name in update.report()}
+    finite, not_finite = _numbers({name: value for name, value in said.items() if name not in reported}, method)
+    return TrainStep(
+        step=progress.step,
+        epoch=progress.epoch,
+        learning_rate=rate,
+        loss=losses,
+        grad_norm=sum(update.grad_norm for update in updates) / max(1, len(updates)),
+        moved=moved,
+        grad_norms=norms or None,
+        grad_norms_without=_without(updates, norms) if norms else None,
+        samples=totals.signal.samples(),
+        reward=totals.signal.rewards(calls=totals.rewarded, notes=totals.notes),
+        groups=totals.signal.groups(),
+        tokens=StepTokens(generated=totals.generated, trained=sum(update.tokens for update in updates)),
+        micro_batches=sum(update.parts for update in updates),
+        method=finite or None,
+        not_finite=not_finite or None,
+        kl=None if drift is None else drift[0],
+        probe_entropy=None if drift is None else drift[1],
+        seconds=seconds,
+    )
+
+
+def _without(updates: Sequence[Update], names: Iterable[str]) -> dict[str, float]:
+    """Return the norm without each share, a mean over updates: one that a share has no part in is all the others'."""
+    return {
         name: sum(update.without.get(name, update.grad_norm) for update in updates) / len(updates)
-        for name in norms
+        for name in names
         if all(name in update.without or name not in update.losses for update in updates)
     }
-    row: dict[str, Any] = {
-        "loss": losses,
-        "grad_norm": sum(update.grad_norm for update in updates) / max(1, len(updates)),
-        "moved": moved,
-    }
-    return row | ({"grad_norms": norms, "grad_norms_without": without} if norms else {})
 
 
-def _said(said: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return what a method logged of its own. JSON has no NaN: what is not finite is named instead."""
+def _numbers(said: Mapping[str, Any], method: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return what a method logged, and the names of what is not finite: JSON has no NaN."""
     finite: dict[str, float] = {}
     not_finite: list[str] = []
     for name, value in said.items():
@@ -96,26 +141,25 @@ def _said(said: Mapping[str, Any], method: str) -> dict[str, Any]:
             finite[name] = float(value)
         else:
             not_finite.append(name)
-    row: dict[str, Any] = {"method": finite} if finite else {}
-    return row | ({"not_finite": not_finite} if not_finite else {})
+    return finite, tuple(not_finite)
 
 
-def active(rows: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+def active(rows: Sequence[TrainStep]) -> dict[str, bool]:
     """Return whether each share of the loss had a gradient in some step."""
-    found: dict[str, bool] = {}
+    shares: dict[str, bool] = {}
     for row in rows:
-        for name, yes in row["moved"].items():
-            found[name] = found.get(name, False) or yes
-    return found
+        for name, yes in row.moved.items():
+            shares[name] = shares.get(name, False) or yes
+    return shares
 
 
 def held(role: str, parameters: Iterable[nn.Parameter]) -> HeldModel:
     """Return how large a model is that was held in memory beside the others."""
-    known = list(parameters)
+    weights = list(parameters)
     return HeldModel(
         role=role,
-        parameters=sum(parameter.numel() for parameter in known),
-        bytes=sum(parameter.numel() * parameter.element_size() for parameter in known),
+        parameters=sum(weight.numel() for weight in weights),
+        bytes=sum(weight.numel() * weight.element_size() for weight in weights),
     )
 
 

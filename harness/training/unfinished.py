@@ -40,7 +40,7 @@ class Unfinished:
     def save(
         self,
         step: int,
-        rows: Iterable[Mapping[str, Any]],
+        rows: Iterable[TrainStep],
         extra: Mapping[str, Any],
         write: Callable[[Path], None],
     ) -> None:
@@ -51,7 +51,7 @@ class Unfinished:
             draft.mkdir()
         try:
             write(draft)
-            write_jsonl(draft / TrainStep.file, rows)
+            write_jsonl(draft / TrainStep.file, (row.to_json() for row in rows))
             with machine_errors(draft):
                 names = sorted(path.name for path in draft.iterdir())
                 for name in names:
@@ -97,9 +97,9 @@ class Unfinished:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def logged(place: Path) -> list[dict[str, Any]]:
+def logged(place: Path) -> list[TrainStep]:
     """Return the log of a state."""
-    return list(read_jsonl(place / TrainStep.file))
+    return [TrainStep.model_validate(row) for row in read_jsonl(place / TrainStep.file)]
 
 
 def _whole(place: Path) -> dict[str, Any] | None:
@@ -107,7 +107,7 @@ def _whole(place: Path) -> dict[str, Any] | None:
         manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         said = manifest.pop("sha256")
         whole = said == digest(manifest) and all(
-            file_digest(place / name) == known for name, known in manifest["files"].items()
+            file_digest(place / name) == expected for name, expected in manifest["files"].items()
         )
     except (OSError, ValueError, KeyError, AttributeError):
         return None

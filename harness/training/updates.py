@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harness.errors import DivergedError, PluginError
-from harness.in_parts import Batcher, free_memory, out_of_memory
+from harness.in_parts import Batcher, free_memory, out_of_memory, random_state
 from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.shares import Outputs, Share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
@@ -40,13 +39,11 @@ class Update:
     grad_norms: dict[str, float] = field(default_factory=dict)
     """Of each share by itself; on diagnosed steps only."""
     without: dict[str, float] = field(default_factory=dict)
-    """Of the sum of all shares but this one, which is no sum of their norms; on diagnosed steps only."""
+    """Of the sum of all shares but this one, which is not the sum of their norms; on diagnosed steps only."""
     tokens: int = 0
     """Tokens whose log-probs were handed to the loss, over all ranks."""
     parts: int = 0
     """Micro-batches, over all ranks."""
-    apart: bool = False
-    """Whether the shares' gradients can be told apart: some part had more than one."""
 
     def report(self) -> dict[str, float]:
         """Return what :meth:`harness.api.Run.update` gives back."""
@@ -62,16 +59,15 @@ class _Attempt:
     moved: dict[str, bool] = field(default_factory=dict)
     tokens: int = 0
     parts: int = 0
-    several: bool = False
     separate: dict[str, list[Tensor | None]] = field(default_factory=dict)
     """On diagnosed steps: the gradient of each share that has one, but of :attr:`rest`."""
     rest: str = ""
-    """On diagnosed steps: the share whose gradient is what the others leave of the whole, which saves a backward."""
+    """On diagnosed steps: the first share that had a gradient, whose own is what the others leave of the whole: that
+    saves a backward. Other ranks may have another one."""
 
     def add(self, settled: Mapping[str, Share], outputs: Outputs) -> None:
         self.parts += 1
         self.tokens += outputs.tokens
-        self.several = self.several or len(settled) > 1
         for name, share in settled.items():
             self.losses[name] = self.losses.get(name, 0.0) + share.value
             self.moved[name] = self.moved.get(name, False) or share.moved
@@ -79,9 +75,9 @@ class _Attempt:
     def add_separate(self, name: str, gradient: Sequence[Tensor | None]) -> None:
         before = self.separate.setdefault(name, [None] * len(gradient))
         for place, slope in enumerate(gradient):
-            known = before[place]
+            total = before[place]
             if slope is not None:
-                before[place] = slope.clone() if known is None else known.add_(slope)
+                before[place] = slope.clone() if total is None else total.add_(slope)
 
 
 class Updater:
@@ -95,7 +91,6 @@ class Updater:
         *,
         budget: int,
         max_grad_norm: float,
-        device: torch.device,
     ) -> None:
         """Step ``optimiser``.
 
@@ -105,13 +100,11 @@ class Updater:
             clock: what the seconds are charged to.
             budget: tokens of one forward, at most.
             max_grad_norm: above this norm the gradient is scaled down to it; 0 for never.
-            device: where the weights are, whose generator dropout draws from.
         """
         self.optimiser = optimiser
         self.ranks = ranks
         self.clock = clock
         self._max_grad_norm = max_grad_norm
-        self._device = device
         self.batcher = Batcher(budget, doing="training", hint=HINT)
         """Says how large micro-batches are."""
         self.outputs: Outputs | None = None
@@ -142,13 +135,13 @@ class Updater:
         self.batcher.doing = f"taking step {self.step}"
         while True:
             cut = self.batcher.cut(costs)
-            with _same_random_numbers(self._device) as again:
-                attempt = self._attempt(loss, rows, cut, size)
-                alone = all(len(part) == 1 for part in cut)
-                worst = self.ranks.worst(0 if attempt is not None else 2 if alone else 1)
-                if not worst and attempt is not None:
-                    break
-                again()
+            rewind = random_state()
+            attempt = self._attempt(loss, rows, cut, size)
+            alone = all(len(part) == 1 for part in cut)
+            worst = self.ranks.worst(0 if attempt is not None else 2 if alone else 1)
+            if not worst and attempt is not None:
+                break
+            rewind()
             self.batcher.halve([[costs[i] for i in part] for part in cut], hopeless=worst == 2)
             self.batcher.budget = min(self.ranks.gather(self.batcher.budget))
         return self._finish(self._merge(attempt), attempt)
@@ -202,25 +195,23 @@ class Updater:
         if not all(math.isfinite(share.value) for share in settled.values()):
             return  # all ranks are told before anybody moves
         parameters = self._parameters
-        if self.diagnose and attempt.several:
+        if self.diagnose:
             with self.clock.phase("other"):
-                if self.ranks.world == 1:  # other ranks may have other shares
-                    attempt.rest = attempt.rest or next(iter(settled))
                 for name, share in settled.items():
+                    attempt.rest = attempt.rest or (name if share.moved else "")
                     if share.moved and name != attempt.rest:
                         attempt.add_separate(name, outputs.gradient(name, parameters))
         outputs.backward(parameters)
 
     def _merge(self, attempt: _Attempt) -> Update:
         update = Update()
-        every = self.ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts, attempt.several))
-        for losses, moved, tokens, count, several in every:
+        of_ranks = self.ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts))
+        for losses, moved, tokens, count in of_ranks:
             for name, value in losses.items():
                 update.losses[name] = update.losses.get(name, 0.0) + value
                 update.moved[name] = update.moved.get(name, False) or moved[name]
             update.tokens += tokens
             update.parts += count
-            update.apart = update.apart or several
         bad = {name: str(value) for name, value in update.losses.items() if not math.isfinite(value)}
         if bad:
             self.optimiser.clear()
@@ -231,11 +222,11 @@ class Updater:
         """Sum over ranks, check, clip and step."""
         parameters = self._parameters
         if attempt is not None:
+            if attempt.rest and len(update.losses) > 1:  # of this rank alone, before the ranks' gradients are summed
+                attempt.separate[attempt.rest] = _rest([p.grad for p in parameters], attempt.separate)
             with self.clock.phase("forward_backward"):
                 self.ranks.sum_gradients(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if attempt is not None and update.moved.get(attempt.rest):
-            attempt.separate[attempt.rest] = _rest([p.grad for p in parameters], attempt.separate)
         with self.clock.phase("optimiser"):
             update.grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
             if not math.isfinite(update.grad_norm):
@@ -256,7 +247,7 @@ class Updater:
             update.without = dict.fromkeys(update.moved, 0.0)
             return
         flats: dict[str, list[Tensor]] = {}
-        for name in sorted(update.losses) if update.apart else ():
+        for name in sorted(update.losses):
             gradient = attempt.separate.pop(name, [None] * len(parameters))
             flat = [
                 torch.zeros_like(p) if slope is None else slope for p, slope in zip(parameters, gradient, strict=True)
@@ -266,7 +257,7 @@ class Updater:
             flats[name] = flat
         for name, flat in flats.items():
             update.grad_norms[name] = float(torch.nn.utils.get_total_norm(flat))
-            update.without[name] = _norm_of_sum([other for known, other in flats.items() if known != name])
+            update.without[name] = _norm_of_sum([other for others, other in flats.items() if others != name])
 
 
 def _norm_of_sum(gradients: Sequence[Sequence[Tensor]]) -> float:
@@ -283,17 +274,3 @@ def _rest(whole: Sequence[Tensor | None], separate: Mapping[str, Sequence[Tensor
             if mine is not None and slope is not None:
                 mine.sub_(slope)
     return left
-
-
-@contextmanager
-def _same_random_numbers(device: torch.device) -> Iterator[Callable[[], None]]:
-    """Give a function that puts torch's generators back to where they were on entry."""
-    host = torch.get_rng_state()
-    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def again() -> None:
-        torch.set_rng_state(host)
-        if gpu is not None:
-            torch.cuda.set_rng_state(gpu, device)
-
-    yield again

@@ -44,7 +44,10 @@ def test_a_model_that_keeps_a_state(tmp_path: Path) -> None:
     config = {"hidden_size": 32, "num_hidden_layers": 2}
     mamba = {"name": "new", "config": {"model_type": "mamba", "state_size": 4, **config}, "attention": "eager"}
     bench = Bench(tmp_path / "mamba", tiny(models=[{**mamba, "vocab_size": 400}], methods=["sft"]))
-    bench.run("--jobs", "1")
+    told = bench.run("--jobs", "1")
+    (warning,) = [line for line in told.splitlines() if "general way" in line]
+    assert warning.endswith(": mamba takes the slower, general way; the tables' notes say why")
+    assert len(warning) <= 80
     said = bench.board("md").read_text(encoding="utf-8")
     assert "new, general way: padded rows" in said
     assert "does not go through transformers' attention interface" in said

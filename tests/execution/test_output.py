@@ -18,6 +18,7 @@ from harness.store.records import CONFIG, ENVIRONMENT, WARNINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
@@ -114,3 +115,32 @@ def test_every_file_of_json_is_one_that_its_kind_of_stage_is_known_to_leave(fini
             assert {name for name in written if "/" not in name} <= listed
             kinds.add(config.kind)
     assert {"rows", "tokenizer", "new-model", "train", "generate", "score"} <= kinds
+
+
+def test_a_switch_changes_the_way_that_is_planned_and_taken_but_not_what_is_known_of_the_model(
+    finished: Bench, tmp_path: Path
+) -> None:
+    forced = "general way: padded rows, copied caches; HARNESS_WAY=general asks for it"
+    told = finished.ended(finished.command(name="plan"), finished.surroundings(HARNESS_WAY="general")).stdout
+    assert f"new/weights/seed 0: {forced}" in told.splitlines()
+    bench = Bench(tmp_path, finished.content)
+    bench.run("--jobs", "1", HARNESS_WAY="general")
+    prepared = "new/weights/seed 0"
+    assert bench.stages("prepare")[prepared].json("model.json") == finished.stages("prepare")[prepared].json(
+        "model.json"
+    )
+    assert {record.json("summary.json")["way"] for record in bench.stages("train").values()} == {forced}
+    told = bench.ended(bench.command(name="plan"), bench.surroundings()).stdout
+    assert f"{prepared}: fast way: packed trees, shared prompts" in told.splitlines()
+
+
+@pytest.mark.parametrize("variable", ["HARNESS_WAY", "HARNESS_PACKED_LINEAR"])
+@pytest.mark.parametrize("name", ["plan", "run"])
+def test_a_switch_with_a_wrong_value_is_refused_before_anything_is_made(
+    tmp_path: Path, variable: str, name: str
+) -> None:
+    bench = Bench(tmp_path)
+    said = bench.run(name=name, code=2, **{variable: "fast"})
+    (line,) = [line for line in said.splitlines() if variable in line]
+    assert "no such setting of this switch, got 'fast'; expected '" in line
+    assert not any(bench.results.rglob("manifest.json"))

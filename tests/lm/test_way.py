@@ -19,9 +19,11 @@ from harness.lm.decode.prefix import SharedPrefix
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.suitability import check_suitable
 from harness.lm.score import trees
+from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import prepare, score
 from harness.lm.score.trees import Forest
-from harness.lm.way import way_of
+from harness.lm.switches import GENERAL_WAY
+from harness.lm.way import structural_way, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +52,7 @@ def gradients(policy: Policy, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 def assert_scores_are_those_of_rows_alone(policy: Policy, rows: int) -> None:
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
     assert prepare(policy, prompts, completions).input_ids.shape[0] == rows
-    found = score(policy, prompts, completions, temperature=1.5, dropout=True)
+    found = score(policy, prompts, completions, ScoringParams(1.5), dropout=True)
     mine = gradients(policy, (found.values * WEIGHTS).sum())
     expected = logprobs_alone(policy, prompts, completions, 1.5)
     torch.testing.assert_close(found.values, expected, rtol=0, atol=1e-9)
@@ -98,15 +100,16 @@ def test_the_fast_way_of_a_model(
     assert drawn(policy, prompts, "abc", [0.0]) == greedy_alone(policy, prompts, 9)
     texts = drawn(policy, prompts, "abc")
     assert len(set(map(len, texts))) > 2  # so rows left at different times
-    monkeypatch.setenv(way.SWITCH, "general")
+    monkeypatch.setenv(GENERAL_WAY.variable, "general")
     assert str(way_of(policy)).endswith("HARNESS_WAY=general asks for it")
+    assert structural_way(policy).name == "fast"
     assert drawn(policy, prompts, "abc") == texts
 
 
 @pytest.mark.parametrize("kind", [*FAST, *GENERAL])
 def test_the_general_way_of_a_model(tokeniser: Tokeniser, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind in FAST:
-        monkeypatch.setenv(way.SWITCH, "general")
+        monkeypatch.setenv(GENERAL_WAY.variable, "general")
     policy = make(kind, tokeniser, factor=2.0 if kind == "bart" else 4.0)
     found = way_of(policy)
     assert found.name == "general"
@@ -177,7 +180,34 @@ def test_what_the_probe_finds_is_the_reason(
             found = way_of(policy)
     assert (found.name, found.reason, found.batched) == ("general", reason, broken != "layer_idx")
     assert str(found).endswith(f"; {reason}")
-    assert [record.getMessage() for record in caplog.records] == [f"llama with sdpa attention: {found}"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "llama takes the slower, general way; the tables' notes say why"
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt", "opt-350m", "llama", "qwen2", "gptj", "mixtral"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fresh_weights_that_hardly_attend_hide_no_wrong_attention(
+    tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch, kind: str, dtype: str
+) -> None:
+    """Their logits are small, and what attention adds to them is smaller."""
+    attend: Any = Forest.attend
+
+    def otherwise(self: Forest, layer: int, *states: Any) -> Any:
+        return attend(self, layer, *states[:3], replace(states[3], scaling=0.1 * states[3].scaling))
+
+    right = make(kind, tokeniser, dtype=dtype, factor=1.0)
+    assert way_of(right).name == "fast"
+    check_suitable(right, where="m")
+    monkeypatch.setattr(Forest, "attend", otherwise)
+    assert way_of(make(kind, tokeniser, dtype=dtype, factor=1.0)).name == "general"
+
+
+@pytest.mark.parametrize("kind", FAST)
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_rounding_to_float32_changes_no_way(tokeniser: Tokeniser, kind: str, factor: float) -> None:
+    policy = make(kind, tokeniser, dtype="float32", factor=factor)
+    assert way_of(policy).name == "fast"
+    check_suitable(policy, where="m")
 
 
 @pytest.mark.parametrize("tries", [1, 2, 3])
@@ -205,6 +235,34 @@ def test_a_router_that_lets_rounding_decide_does_not_fool_the_probe(
     assert way_of(policy).name == ("fast" if tries < 3 else "general")
     assert len(calls) == min(3, tries + 1)
     assert len(set(calls)) == len(calls)  # other tokens at each try
+
+
+@pytest.mark.parametrize("asked_for", [None, "general"])
+def test_tokens_of_one_toy_that_let_rounding_decide_fool_no_trial(
+    tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch, asked_for: str | None
+) -> None:
+    """Whether a model is causal, decodes what it says of whole rows, and with padding at the left: all are tried so."""
+    if asked_for:
+        monkeypatch.setenv(GENERAL_WAY.variable, asked_for)
+    policy = make("qwen3-moe", tokeniser)
+    body: Any = policy.model.base_model
+    hesitant = body.layers[0].mlp.gate
+    forward = hesitant.forward
+    hesitated: list[bool] = []
+
+    def reads(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        hesitated.append(inputs[0].numel() > 4 and 3 in inputs[0])
+
+    def hesitates(states: torch.Tensor) -> Any:
+        logits, weights, experts = forward(states)
+        return logits, weights, experts.flip(-1) if hesitated[-1] else experts
+
+    body.embed_tokens.register_forward_pre_hook(reads)
+    monkeypatch.setattr(hesitant, "forward", hesitates)
+    check_suitable(policy, where="m")
+    found = way_of(policy)
+    assert (found.name, found.batched) == (asked_for or "fast", True)
+    assert any(hesitated)
 
 
 def test_ids_without_a_token_change_no_way(tokeniser: Tokeniser) -> None:

@@ -15,7 +15,7 @@ from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, t
 from harness.lm.score.logprobs import final_states
 from harness.lm.score.reward_model import RewardModel, answer_text, load_head
 from harness.plugins.loader import load_registry
-from harness.text.encode import collate, encode
+from harness.text.encode import EncodingParams, collate, encode
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.bradley_terry.method import BradleyTerry
@@ -68,7 +68,10 @@ def encoded(policy: Policy, columns: dict[str, float] | None = None) -> list[Any
     ]
     return list(
         encode(
-            examples, policy.tokeniser, TEMPLATE, max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True
+            examples,
+            policy.tokeniser,
+            TEMPLATE,
+            EncodingParams(max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True),
         ).rows
     )
 
@@ -138,7 +141,10 @@ def test_training_and_use_give_one_text_one_score(tmp_path: Path) -> None:
         for example in tiny_examples()
     ]
     again = encode(
-        judged, policy.tokeniser, TEMPLATE, max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True
+        judged,
+        policy.tokeniser,
+        TEMPLATE,
+        EncodingParams(max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True),
     ).rows
     batch = collate(again, policy.device)
     from harness.text.encode import _completions

@@ -195,7 +195,7 @@ def arithmetic(setting: Setting) -> list[Measured]:
         for _ in range(setting.rounds):
             peaks.append(matrix_peak())
             steps.take()
-            seconds, counted = steps.segment.log[-1]["seconds"], count.take()
+            seconds, counted = steps.segment.log[-1].seconds, count.take()
             rates.append(counted.whole / seconds["forward_backward"])
             plain.append(counted.without_attention / seconds["forward_backward"])
             decoded.append(counted.decoded / seconds["sampling"])

@@ -15,7 +15,7 @@ from harness.benchmark import load_benchmark
 from harness.plugins.loader import load_registry
 from harness.stages.stored_rows import read
 from harness.store.stages import Store
-from harness.text.encode import encode
+from harness.text.encode import EncodingParams, encode
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def train_from_scratch(results: Path) -> dict[str, float]:
 
 def _task(benchmark: Benchmark, folder: Path, record: Any) -> Task:
     recipe = benchmark.recipe
-    rows = encode(
-        read(record), Tokeniser.load(folder), benchmark.template, max_prompt=recipe.max_prompt_length,
-        max_completion=recipe.max_completion_length, training=True,
-    ).rows  # fmt: skip
+    params = EncodingParams(
+        max_prompt=recipe.max_prompt_length, max_completion=recipe.max_completion_length, training=True
+    )
+    rows = encode(read(record), Tokeniser.load(folder), benchmark.template, params).rows
     return Task("generated instructions", rows, recipe.batch_size)

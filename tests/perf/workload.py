@@ -14,7 +14,7 @@ from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model, Template
 from harness.text.bpe import train_bpe
-from harness.text.encode import encode
+from harness.text.encode import EncodingParams, encode
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -113,7 +113,10 @@ def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:
     short = _rows(dolly(), tokeniser, count, most=256)
     long = _rows(xsum(), tokeniser, count, most=440, least=400)
     pairs = encode(
-        hh(), tokeniser, Template(text="{prompt}", truncate="prompt"), max_prompt=256, max_completion=128, training=True
+        hh(),
+        tokeniser,
+        Template(text="{prompt}", truncate="prompt"),
+        EncodingParams(max_prompt=256, max_completion=128, training=True),
     ).rows
     return {"dolly": Task("Dolly", short, 8), "xsum": Task("XSum", long, 4), "hh": Task("HH", pairs[:count], 8)}
 
@@ -121,7 +124,10 @@ def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:
 def exact_rows(folder: Path, tokens: int, *, count: int = 64) -> tuple[EncodedRow, ...]:
     """Return XSum prompts of exactly so many tokens, longer articles cut to that, without their demonstrations."""
     found = encode(
-        xsum(), Tokeniser.load(folder), TEMPLATE, max_prompt=tokens, max_completion=NEW_TOKENS, training=False
+        xsum(),
+        Tokeniser.load(folder),
+        TEMPLATE,
+        EncodingParams(max_prompt=tokens, max_completion=NEW_TOKENS, training=False),
     ).rows
     return tuple(replace(row, completion=None) for row in found if len(row.prompt) == tokens)[:count]
 
@@ -133,10 +139,9 @@ def _rows(
         examples[: 20 * count],
         tokeniser,
         TEMPLATE,
-        max_prompt=most,
-        max_completion=NEW_TOKENS,
-        training=False,
-        overlong="cut" if least > 1 else "drop",
+        EncodingParams(
+            max_prompt=most, max_completion=NEW_TOKENS, training=False, overlong="cut" if least > 1 else "drop"
+        ),
     ).rows
     fitting = [row for row in rows if len(row.prompt) >= least and row.completion and row.completion.finished]
     return tuple(fitting[:count])

@@ -10,11 +10,10 @@ from stages import configs
 from stages.requests import request
 
 from harness.api import Prompts
-from harness.lm import way
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import Drawn, SamplingParams, sample
-from harness.lm.model import packed_linear
 from harness.lm.model.policy import Policy
+from harness.lm.switches import GENERAL_WAY, PLAIN_LINEAR
 from harness.stages import setup
 from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, lend_policy, load_policy, make_room
@@ -106,9 +105,9 @@ def test_a_way_that_is_forced_stands_in_the_environment(tmp_path: Path, monkeypa
     """What a killed stage finished on one way is not gone on with on the other."""
     store = Store(tmp_path)
     asked = reader(store, written(store, *some(store, 0)))
-    monkeypatch.delenv(way.SWITCH, raising=False)
+    monkeypatch.delenv(GENERAL_WAY.variable, raising=False)
     free = environment(asked)
-    monkeypatch.setenv(way.SWITCH, "general")
+    monkeypatch.setenv(GENERAL_WAY.variable, "general")
     assert environment(asked) == {**free, "way": "general"}
     assert "way" not in free
 
@@ -116,7 +115,7 @@ def test_a_way_that_is_forced_stands_in_the_environment(tmp_path: Path, monkeypa
 def test_weights_that_are_not_packed_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     asked = reader(store, written(store, *some(store, 0)))
-    monkeypatch.delenv(packed_linear.SWITCH, raising=False)
+    monkeypatch.delenv(PLAIN_LINEAR.variable, raising=False)
     usual = environment(asked)
-    monkeypatch.setenv(packed_linear.SWITCH, "off")
+    monkeypatch.setenv(PLAIN_LINEAR.variable, "off")
     assert environment(asked) == {**usual, "packed_linear": "off"}

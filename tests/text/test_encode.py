@@ -11,7 +11,7 @@ import torch
 from harness.api import Example
 from harness.errors import InputError
 from harness.spec.model import Template
-from harness.text.encode import Encoded, collate, encode
+from harness.text.encode import Encoded, EncodingParams, collate, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,20 @@ def example(name: str, context: str = "", completion: str | None = "fine", **res
     return Example(id=name, fields=fields, completion=completion, **rest)
 
 
-def train(rows: list[Example], tokeniser: Tokeniser, **settings: Any) -> Encoded:
-    return encode(rows, tokeniser, TEMPLATE, training=True, **{**WIDE, **settings})
+def train(
+    rows: list[Example],
+    tokeniser: Tokeniser,
+    *,
+    positions: int | None = None,
+    where: str | None = None,
+    **settings: Any,
+) -> Encoded:
+    params = EncodingParams(training=True, **{**WIDE, **settings})
+    return encode(rows, tokeniser, TEMPLATE, params, positions=positions, where=where)
 
 
 def evaluate(rows: list[Example], tokeniser: Tokeniser, **settings: Any) -> Encoded:
-    return encode(rows, tokeniser, TEMPLATE, training=False, **{**WIDE, **settings})
+    return encode(rows, tokeniser, TEMPLATE, EncodingParams(training=False, **{**WIDE, **settings}))
 
 
 def test_eos_is_a_target_although_it_is_also_pad_and_bos(tokeniser: Tokeniser, bos_tokeniser: Tokeniser) -> None:
@@ -147,7 +155,7 @@ def test_without_room_for_its_context_a_prompt_takes_the_other_text(tokeniser: T
 def test_a_prompt_without_the_truncate_field_is_cut_itself(tokeniser: Tokeniser) -> None:
     template = Template(text="{prompt}\nAnswer:", truncate="context")
     rows = [Example(id="a", fields={"prompt": "the old garden " * 20})]
-    row = encode(rows, tokeniser, template, training=False, max_prompt=20, max_completion=9).rows[0]
+    row = encode(rows, tokeniser, template, EncodingParams(training=False, max_prompt=20, max_completion=9)).rows[0]
     assert row.text.endswith("garden \nAnswer:")
     assert 10 < len(row.prompt) <= 20
 
@@ -223,7 +231,7 @@ def test_rows_of_several_chunks_keep_their_order(tokeniser: Tokeniser) -> None:
 def test_examples_may_be_an_iterator_and_are_not_changed(tokeniser: Tokeniser) -> None:
     columns = {"category": "qa"}
     rows = [example("a", columns=columns)]
-    assert len(encode(iter(rows), tokeniser, TEMPLATE, training=True, **WIDE)) == 1
+    assert len(encode(iter(rows), tokeniser, TEMPLATE, EncodingParams(training=True, **WIDE))) == 1
     assert columns == {"category": "qa"}
 
 
@@ -253,24 +261,40 @@ def test_an_empty_prompt(tokeniser: Tokeniser, bos_tokeniser: Tokeniser) -> None
     template = Template(text="{instruction}")
     rows = [Example(id="a", fields={"instruction": ""})]
     with pytest.raises(InputError, match="row a: the prompt is empty"):
-        encode(rows, tokeniser, template, training=False, **WIDE)
-    assert encode(rows, bos_tokeniser, template, training=False, **WIDE).rows[0].prompt.tolist() == [0]
+        encode(rows, tokeniser, template, EncodingParams(training=False, **WIDE))
+    assert encode(rows, bos_tokeniser, template, EncodingParams(training=False, **WIDE)).rows[0].prompt.tolist() == [0]
 
 
 def test_a_limit_without_room_for_a_single_character(tokeniser: Tokeniser) -> None:
     rows = [Example(id="a", fields={"instruction": "😀😀"})]
     with pytest.raises(InputError, match="row a: nothing of the prompt fits, got 1"):
-        encode(rows, tokeniser, Template(text="{instruction}"), training=False, max_prompt=1, max_completion=9)
+        encode(
+            rows,
+            tokeniser,
+            Template(text="{instruction}"),
+            EncodingParams(training=False, max_prompt=1, max_completion=9),
+        )
 
 
 def test_an_unknown_field_names_the_row(tokeniser: Tokeniser) -> None:
     with pytest.raises(InputError, match=r"vicuna/test, row a: .*document"):
-        encode([example("a")], tokeniser, Template(text="{document}"), training=False, where="vicuna/test", **WIDE)
+        encode(
+            [example("a")],
+            tokeniser,
+            Template(text="{document}"),
+            EncodingParams(training=False, **WIDE),
+            where="vicuna/test",
+        )
 
 
 def test_a_template_does_not_write_special_tokens(tokeniser: Tokeniser) -> None:
     with pytest.raises(InputError, match="special token"):
-        encode([example("a")], tokeniser, Template(text="<|endoftext|>{instruction}"), training=True, **WIDE)
+        encode(
+            [example("a")],
+            tokeniser,
+            Template(text="<|endoftext|>{instruction}"),
+            EncodingParams(training=True, **WIDE),
+        )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "opt", "neox", "gpt2-7m"])
@@ -287,8 +311,10 @@ def test_real_rows(real_data: Path, load_real: Callable[[str], Tokeniser], name:
             for i, row in enumerate(map(json.loads, islice(stream, 500)))
         ]
     settings: dict[str, Any] = {"max_prompt": 512, "max_completion": 128}
-    trained = encode(rows, tokeniser, TEMPLATE, training=True, **settings)
-    evaluated = {row.id: row for row in encode(rows, tokeniser, TEMPLATE, training=False, **settings).rows}
+    trained = encode(rows, tokeniser, TEMPLATE, EncodingParams(training=True, **settings))
+    evaluated = {
+        row.id: row for row in encode(rows, tokeniser, TEMPLATE, EncodingParams(training=False, **settings)).rows
+    }
     assert len(evaluated) == 500
     assert 300 < len(trained) < 500
     for row in trained.rows:

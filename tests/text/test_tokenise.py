@@ -202,7 +202,7 @@ def test_an_eos_that_only_the_class_knows(bpe_folder: Path, tmp_path: Path) -> N
     [
         ("tokenizer.json", "{", "cannot be loaded"),
         ("tokenizer_config.json", "{", "cannot be read"),
-        ("tokenizer_config.json", "[]", "no JSON object"),
+        ("tokenizer_config.json", "[]", "not a JSON object"),
         ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": ["evil.Tokenizer", null]}}', "never run"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from training.runs import Evolution, Supervised, go, plan
+from training.runs import Evolution, Supervised, Uneven, go, plan
 
 from harness.errors import HarnessError
 from harness.testing.tiny import tiny_policy
@@ -39,6 +39,8 @@ EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "evolution-single-rows": (Evolution, {"tokens_per_micro_batch": 1}),
     "supervised": (Supervised, {}),
     "five-a-step": (Evolution, {"batch_size": 5}),
+    # with one row a rank, ranks have different shares in some steps, and one share alone in others
+    "uneven": (Uneven, {"batch_size": 2, "diagnose_every": 1}),
     "bradley-terry": (reward_model, {"batch_size": 5, "tokens_per_micro_batch": 60}),
     # whitening, mini-batches of which a rank may have no row, several updates a step, a critic of its own
     "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {}),

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
 from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.results.train import PHASES, StepTokens, TrainStep
 from harness.spec.schedule import Curve, Position
-from harness.text.encode import encode
+from harness.text.encode import EncodingParams, encode
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.distributed import Ranks
 from harness.training.loop import train
@@ -81,6 +82,23 @@ class Evolution(Plain):
         return run.update(loss, batch=batch, samples=samples, fitness=fitness)
 
 
+class Uneven(Evolution):
+    """A loss whose shares are not the same for all rows: half of them have one of their own, and it alone."""
+
+    def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+        self.seen.append(batch.ids)
+        tokens = run.total(batch.demonstrations.lengths.sum())
+
+        def loss(batch: Batch) -> dict[str, Tensor]:
+            logp = run.logprobs(batch, batch.demonstrations).sum()[:, 0]
+            even = [place for place, name in enumerate(batch.ids) if int(name[-1]) % 2 == 0]
+            odd = [place for place in range(len(batch)) if place not in even]
+            shares = {"even": -logp[even].sum() / tokens, "odd": logp[odd].square().sum() / tokens}
+            return {name: shares[name] for name, places in (("even", even), ("odd", odd)) if places}
+
+        return run.update(loss, batch=batch)
+
+
 def vowels(*, completions: list[str], references: list[Any], **_: Any) -> list[float | None]:
     """A reward with spread: the share of letters that the reference has too."""
     return [
@@ -133,10 +151,23 @@ def tiny_rows(policy: Policy) -> Sequence[EncodedRow]:
         tiny_examples(),
         policy.tokeniser,
         TEMPLATE,
-        max_prompt=MAX_PROMPT,
-        max_completion=MAX_COMPLETION,
-        training=True,
+        EncodingParams(max_prompt=MAX_PROMPT, max_completion=MAX_COMPLETION, training=True),
     ).rows
+
+
+def logged_step(step: int, seconds: float = 0.0) -> TrainStep:
+    """A row of a log, each of whose phases took so many seconds."""
+    return TrainStep(
+        step=step,
+        epoch=0,
+        learning_rate=0.1,
+        loss={"a": 1.0},
+        grad_norm=2.0,
+        moved={"a": True},
+        tokens=StepTokens(generated=0, trained=3),
+        micro_batches=1,
+        seconds=dict.fromkeys(PHASES, seconds),
+    )
 
 
 class Result:
@@ -179,7 +210,7 @@ def go(
         context=RunContext(log=log.append, ranks=ranks or Ranks(), **context),
         judges=Judges(reward=reward, load_reference=load_reference or tiny_policy, precomputed=precomputed),
     )
-    return Result(summary.to_json(), log, policy, folder)
+    return Result(summary.to_json(), [row.to_json() for row in log], policy, folder)
 
 
 def farthest(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from torch import nn
-from training.runs import Plain, recipe
+from training.runs import Plain, logged_step, recipe
 
 from harness.errors import MachineError, PluginError, StageError
 from harness.spec.results.train import TrainStep
@@ -134,7 +134,7 @@ IDENTITY = {"stage": "abc", "environment": {"threads": 1}, "ranks": 1}
 
 
 def keep(folder: Path, step: int, text: str = "x", identity: Mapping[str, Any] = IDENTITY) -> None:
-    rows = [{"step": n} for n in range(step)]
+    rows = [logged_step(n) for n in range(step)]
 
     def write(place: Path) -> None:
         (place / "w.bin").write_text(text)
@@ -151,7 +151,7 @@ def test_the_last_state_is_found_and_the_others_are_gone(tmp_path: Path) -> None
     assert found is not None
     step, place, extra = found
     assert (step, extra, (place / "w.bin").read_text()) == (10, {"budget": 7}, "y")
-    assert [row["step"] for row in logged(place)] == list(range(10))
+    assert logged(place) == [logged_step(n) for n in range(10)]
     assert [path.name for path in folder.iterdir()] == ["10"]
     Unfinished(folder, IDENTITY).discard()
     assert not folder.exists()

@@ -119,7 +119,7 @@ def test_one_permutation_for_all_ranks(pair: Any, tmp_path: Path) -> None:
         ("raising-reward", "PluginError", "the reward raised KeyError: 'oops'"),
         ("nan-loss", "DivergedError", "the loss is not finite at step 0"),
         ("nan-gradient", "DivergedError", "the gradient is not finite at step 0"),
-        ("hopeless", "MachineError", "out of memory while taking step 0, with one row at a time"),
+        ("hopeless", "SingleRowError", "out of memory while taking step 0, with one row at a time"),
         ("different-noise", "PluginError", "apply() was given other weights on another rank"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from training.runs import Evolution, Plain, Supervised, farthest, go, plan, same_bits, tiny_rows
+from training.runs import Evolution, Plain, Supervised, Uneven, farthest, go, plan, same_bits, tiny_rows
 
 from harness.errors import DivergedError, InputError, MachineError, PluginError, StageError
 from harness.execution.tiny import TINY, tiny_policy
@@ -19,7 +19,9 @@ from harness.lm.model.policy import Policy
 from harness.spec.model import Model
 from harness.spec.schedule import Position
 from harness.training import updates
+from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
+from harness.training.loop import Segment
 from harness.training.optimiser import Optimiser
 from harness.training.rewards import CombinedReward, Part
 from harness.training.stop import Stopped, stop_on_signals
@@ -264,6 +266,17 @@ def test_the_norm_without_a_share_is_that_of_all_others_together(tmp_path: Path)
     assert alone["grad_norms_without"] == {"up": 0.0}
 
 
+@pytest.mark.parametrize("tokens", [1, 90])
+def test_separate_norms_whatever_shares_a_part_has(tmp_path: Path, tokens: int) -> None:
+    whole = go(plan(diagnose_every=1), Uneven(), tmp_path / "whole")
+    parts = go(plan(diagnose_every=1, tokens_per_micro_batch=tokens), Uneven(), tmp_path / "parts")
+    assert any(len(row["grad_norms"]) == 2 for row in whole.log)
+    assert max(row["micro_batches"] for row in parts.log) > 1
+    for mine, other in zip(parts.log, whole.log, strict=True):
+        for key in ("grad_norms", "grad_norms_without"):
+            close(mine[key], other[key])
+
+
 def test_diagnosis_changes_no_weight(whole: dict[str, Any], tmp_path: Path) -> None:
     result = go(plan(diagnose_every=100), Evolution(), tmp_path)
     assert same_bits(result.weights, whole["evolution"].weights)
@@ -460,6 +473,46 @@ def test_running_out_of_memory_halves_the_part_and_keeps_the_step(
         assert [row["tokens"] for row in result.log] == [row["tokens"] for row in calm.log]  # each counts once
 
 
+def test_memory_that_the_reference_lacks_inside_a_loss_halves_the_part(tmp_path: Path) -> None:
+    """What the loss holds already is as much to blame as what is scored: even one row finds no memory."""
+    held: list[int] = []
+
+    class Asking(Supervised):
+        def __init__(self, most: int) -> None:
+            self.most = most
+
+        def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
+            tokens = run.total(batch.demonstrations.lengths.sum())
+
+            def loss(batch: Batch) -> dict[str, Tensor]:
+                held[:] = [len(batch)] if len(batch) > self.most else []
+                logp = run.logprobs(batch, batch.demonstrations).sum()
+                reference = run.reference_logprobs(batch, batch.demonstrations).sum()
+                held.clear()
+                return {"kl": (logp - reference + 0.1).square().sum() / tokens}
+
+            return run.update(loss, batch=batch)
+
+    def load() -> Policy:
+        policy = tiny_policy(1)
+        body: Any = policy.model.base_model
+
+        def before(*_: Any) -> None:
+            if held:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        body.register_forward_pre_hook(before)
+        return policy
+
+    calm = go(plan(), Asking(99), tmp_path / "calm", load_reference=load)
+    tight = go(plan(), Asking(2), tmp_path / "tight", load_reference=load)
+    assert calm.summary["micro_batches"]["halvings"] == 0
+    assert tight.summary["micro_batches"]["halvings"] == 1
+    assert farthest(calm.weights, tight.weights) < 1e-9
+    with pytest.raises(MachineError, match="out of memory while taking step 0, with one row at a time"):
+        go(plan(), Asking(0), tmp_path / "hopeless", load_reference=load)
+
+
 def test_dropout_is_drawn_again_after_running_out_of_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Batcher, "cut", lambda _self, costs: [[row] for row in range(len(costs))])
     calm = go(plan("s", last=1, dropout=0.3), Supervised(), tmp_path / "a")
@@ -647,6 +700,45 @@ def test_what_a_plugin_s_own_method_cannot_do(tmp_path: Path) -> None:
 
     with pytest.raises(PluginError, match="'coef' has no rows"):
         go(plan(), Broken(), tmp_path)
+
+
+class Pair(Ranks):
+    """One of two ranks; the other one has learnt of more memory."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.world = rank, 2
+
+    def gather(self, value: Any) -> list[Any]:
+        if isinstance(value, dict) and "scoring" in value:
+            return [value, {name: (10 * budget, halvings + 7) for name, (budget, halvings) in value.items()}]
+        return [value, value]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_rank_goes_on_with_the_memory_that_it_has_found(tmp_path: Path, rank: int) -> None:
+    folder = tmp_path / "state"
+
+    def segment(rank: int) -> Segment:
+        policy = tiny_policy()
+        context = RunContext(log=lambda _row: None, ranks=Pair(rank), unfinished=folder)
+        return Segment(plan(), policy, tiny_rows(policy), Plain(), context=context, judges=Judges())
+
+    first = segment(0)
+    first.begin()
+    learnt = {"training": (1000, 1), "scoring": (500, 2), "decoding": (300, 3)}
+    for name, (budget, halvings) in learnt.items():
+        first._batchers()[name].budget, first._batchers()[name].halvings = budget, halvings
+    first.step = 2
+    first._keep()
+    again = segment(rank)
+    again.begin()
+    assert again.step == 2
+    found = {name: (batcher.budget, batcher.halvings) for name, batcher in again._batchers().items()}
+    expected = {
+        name: (10 * budget, halvings + 7) if rank else (budget, halvings) for name, (budget, halvings) in learnt.items()
+    }
+    assert {name: found[name] for name in learnt} == expected
+    assert again.services.decoding.budget == expected["decoding"][0]
 
 
 def test_more_ranks_than_prompts(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training.runs import logged_step
 
 from harness.api import Completions, Rewards
-from harness.spec.results.train import PHASES, Quartiles
+from harness.spec.results.train import PHASES, Quartiles, StepGroups, StepRewards, StepSamples
 from harness.training.meters import Clock, PeakMemory, Signal, quartiles, step_seconds
 
 CPU = torch.device("cpu")
@@ -57,24 +58,27 @@ def test_a_phase_ends_with_an_exception(monkeypatch: pytest.MonkeyPatch) -> None
 def test_signal_of_rewards() -> None:
     signal = Signal()
     signal.rewarded(rewards([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2], [None, 0.4, None], [None, None, None]]))
-    row = signal.row()
-    assert row["groups"] == {"count": 4, "without_spread": 3}
-    reward = row["reward"]
-    assert reward["missing"] == 5
-    assert reward["mean"] == pytest.approx((1.5 + 0.6 + 0.4) / 7)
-    assert reward["sd"] == pytest.approx(math.sqrt(0.5 / 7))  # about the mean of each group
-    assert reward["by_candidate"] == pytest.approx([0.6, 0.2, 0.35])
-    assert reward["sd_by_candidate"] == pytest.approx([0.4, math.sqrt(0.08 / 3), 0.15])
-    assert reward["parts"] == {"x": pytest.approx(2.5 / 7)}
+    assert signal.groups() == StepGroups(count=4, without_spread=3)
+    reward = signal.rewards(calls=12, notes={"seen": 2.0})
+    assert reward is not None
+    assert (reward.missing, reward.calls, reward.notes) == (5, 12, {"seen": 2.0})
+    assert reward.mean == pytest.approx((1.5 + 0.6 + 0.4) / 7)
+    assert reward.sd == pytest.approx(math.sqrt(0.5 / 7))  # about the mean of each group
+    assert reward.by_candidate == pytest.approx([0.6, 0.2, 0.35])
+    assert reward.sd_by_candidate == pytest.approx([0.4, math.sqrt(0.08 / 3), 0.15])
+    assert (reward.parts or {})["x"] == pytest.approx(2.5 / 7)
 
 
 def test_a_candidate_without_any_reward_leaves_out_the_lists() -> None:
     signal = Signal()
     signal.rewarded(rewards([[1.0, None], [0.5, None]]))
-    assert "by_candidate" not in signal.row()["reward"]
+    reward = signal.rewards()
+    assert reward is not None
+    assert reward.mean == 0.75
+    assert (reward.by_candidate, reward.sd_by_candidate) == (None, None)
     nothing = Signal()
     nothing.rewarded(rewards([[None], [None]]))
-    assert nothing.row()["reward"] == {"missing": 2}
+    assert nothing.rewards() == StepRewards(missing=2)
 
 
 def test_signal_of_samples() -> None:
@@ -84,10 +88,9 @@ def test_signal_of_samples() -> None:
     signal.drew(
         Completions(torch.zeros(2, 2, 4, dtype=torch.int64), lengths, finished), 4, torch.tensor([[1.0, 2], [3, 4]])
     )
-    assert signal.row()["samples"] == {
-        "count": 4, "empty": 1, "truncated": 1, "mean_length": (0 + 2 + 4 + 3) / 4, "entropy": 2.5,
-    }  # fmt: skip
-    assert "reward" not in signal.row()
+    mean = (0 + 2 + 4 + 3) / 4
+    assert signal.samples() == StepSamples(count=4, empty=1, truncated=1, mean_length=mean, entropy=2.5)
+    assert (signal.rewards(), signal.groups(), Signal().samples()) == (None, None, None)
 
 
 group = st.lists(st.one_of(st.none(), st.floats(-5, 5)), min_size=3, max_size=3)
@@ -102,19 +105,19 @@ def test_parts_of_a_batch_add_up(values: list[list[float | None]], cut: int) -> 
         if part:
             signal.rewarded(rewards(part))
     first.merge(second)
-    mine, expected = first.row(), whole.row()
-    assert mine["groups"] == expected["groups"]
-    assert mine["reward"].keys() == expected["reward"].keys()
-    for name, value in expected["reward"].items():
-        assert mine["reward"][name] == pytest.approx(value, abs=1e-9)
+    assert first.groups() == whole.groups()
+    mine, expected = (signal.rewards() for signal in (first, whole))
+    assert mine is not None
+    assert expected is not None
+    for name, value in expected:
+        assert getattr(mine, name) == (value if value is None else pytest.approx(value, abs=1e-9))
 
 
 def test_quartiles_and_step_seconds() -> None:
     assert quartiles([4.0, 1.0, 3.0, 2.0, 5.0]) == Quartiles(median=3.0, q1=2.0, q3=4.0)
     assert quartiles([2.0]) == Quartiles(median=2.0, q1=2.0, q3=2.0)
     assert quartiles([]) == Quartiles(median=0.0, q1=0.0, q3=0.0)
-    rows = [{"seconds": dict.fromkeys(PHASES, float(n))} for n in range(1, 4)]
-    found = step_seconds(rows)
+    found = step_seconds([logged_step(n, float(n)) for n in range(1, 4)])
     assert found.of("sampling").median == 2.0
     assert found.total == Quartiles(median=10.0, q1=7.5, q3=12.5)
 
@@ -130,18 +133,16 @@ def test_peak_memory_sees_what_came_and_went() -> None:
 def test_one_candidate_a_prompt_is_no_group() -> None:
     signal = Signal()
     signal.rewarded(rewards([[0.5], [None], [0.25]]))
-    row = signal.row()
-    assert "groups" not in row
-    assert row["reward"] == {
-        "missing": 1, "mean": 0.375, "parts": {"x": 0.375}, "by_candidate": [0.375], "sd_by_candidate": [0.125],
-    }  # fmt: skip
-    nothing = Signal()
-    nothing.rewarded(rewards([[None], [None]]))
-    assert nothing.row() == {"reward": {"missing": 2}}
+    assert signal.groups() is None
+    assert signal.rewards() == StepRewards(
+        missing=1, mean=0.375, parts={"x": 0.375}, by_candidate=(0.375,), sd_by_candidate=(0.125,)
+    )
 
 
 def test_prompts_judged_in_two_calls_are_no_second_candidate() -> None:
     signal = Signal()
     signal.rewarded(rewards([[0.5]]))
     signal.rewarded(rewards([[0.25]]))
-    assert signal.row()["reward"]["by_candidate"] == [0.375]
+    reward = signal.rewards()
+    assert reward is not None
+    assert reward.by_candidate == (0.375,)

@@ -188,7 +188,7 @@ def test_weights_that_carry_a_sum_beyond_single_precision_are_told() -> None:
     ("answer", "message"),
     [
         ([1.0] * 5, "another number of values than there are completions, got 5; expected 6"),
-        (3.0, "gave no list, got 'float'"),
+        (3.0, "did not give a list, got 'float'"),
         (["1.0"] * 6, "reward of example 'row-0' is not a number, got '1.0'"),
         ([1.0, 2.0, 3.0, {}, 5.0, 6.0], "reward of example 'row-1' is not a number, got 'dict'"),
     ],

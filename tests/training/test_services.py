@@ -140,7 +140,7 @@ def test_decoding_takes_fewer_rows_where_memory_runs_out(batch: Batch, how: str)
     assert call(run).ids.equal(whole.ids)
     failed = [tokens for tokens in tight.asked if tokens > tight.limit]
     assert len(failed) >= 1
-    assert run._decoding.halvings == len(failed)
+    assert run.decoding.halvings == len(failed)
     assert run.record.generated == 2 * int(whole.lengths.sum())  # what had to be drawn again counts once
     call(run)
     assert [tokens for tokens in tight.asked if tokens > tight.limit] == failed  # what was learnt stays
@@ -150,13 +150,20 @@ def test_decoding_takes_fewer_rows_where_memory_runs_out(batch: Batch, how: str)
         call(run)
 
 
-@pytest.mark.parametrize("what", ["logprobs", "final_states", "reference"])
+@pytest.mark.parametrize("what", ["logprobs", "final_states", "reference", "logits"])
 def test_scoring_takes_fewer_rows_where_memory_runs_out(batch: Batch, what: str) -> None:
     def call(run: Services) -> Tensor:
         if what == "final_states":
             return run.final_states(batch, batch.demonstrations)
         if what == "reference":
             return run.reference_logprobs(batch, batch.demonstrations).values
+        if what == "logits":
+            values = torch.zeros(*batch.demonstrations.ids.shape, run.policy.vocab_size, dtype=torch.float64)
+            for chunk in run.logits(batch, batch.demonstrations):
+                assert batch.demonstrations.ids[chunk.rows.unbind(1)].equal(chunk.targets)
+                values[chunk.rows.unbind(1)] = chunk.values
+            assert values.any(-1).equal(batch.demonstrations.mask)
+            return values
         return run.logprobs(batch, batch.demonstrations).values
 
     model = tiny_policy(dropout=0.0)
@@ -195,8 +202,42 @@ def test_logprobs_outside_a_loss_have_no_gradient_and_any_budget_gives_the_same(
     assert whole.hidden is not None
     torch.testing.assert_close(parts.hidden, whole.hidden, rtol=0, atol=1e-12)
     assert parts.mask.equal(samples.mask)
-    empty = run.logprobs(batch[[]], samples[[]])
-    assert empty.values.shape == (0, 2, samples.ids.shape[2])
+
+
+def test_a_batch_without_rows_gives_nothing_of_the_right_shape(run: Services, batch: Batch) -> None:
+    """A rank's share of a mini-batch may be empty."""
+    samples = batch.demonstrations.join(run.sample(batch, [1.0]))
+    none, of_none = batch[[]], samples[[]]
+    width = samples.ids.shape[2]
+    scored = run.logprobs(none, of_none, hidden=True)
+    assert scored.values.shape == (0, 2, width)
+    assert scored.hidden is not None
+    assert scored.hidden.shape == (0, 2, width, 8)
+    assert run.final_states(none, of_none).shape == (0, 2, 8)
+    assert run.final_states(none, of_none).dtype == run.final_states(batch, samples).dtype
+    assert run.reference_logprobs(none, of_none).values.shape == (0, 2, width)
+    assert list(run.logits(none, of_none)) == []
+    for by in ("policy", "reference"):
+        assert run.sample(none, [1.0, 0.5, 0.0], by=by).lengths.shape == (0, 3)
+        beams = run.beam(none, beams=4, groups=2, diversity_penalty=0.0, by=by)
+        assert beams.lengths.shape == (0, 4)
+    assert run.greedy(none).lengths.shape == (0, 1)
+    assert run.reward(none, of_none).values.shape == (0, 2)
+
+
+def test_what_is_for_all_ranks_is_refused_inside_a_loss(run: Services, batch: Batch) -> None:
+    for name, call in {
+        "total": lambda: run.total(1.0),
+        "shuffle": lambda: list(run.shuffle({"batch": batch}, 2, "x")),
+        "apply": lambda: run.apply([(0, 1.0)]),
+    }.items():
+
+        def loss(batch: Batch, call: Any = call) -> dict[str, Tensor]:
+            call()
+            return {}
+
+        with pytest.raises(PluginError, match=rf"method 'evolution': {name}\(\) was called inside a loss"):
+            run.update(loss, batch=batch)
 
 
 def test_reference_logprobs_are_the_reference_s(run: Services, batch: Batch) -> None:

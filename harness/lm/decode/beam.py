@@ -77,7 +77,7 @@ def beam(policy: Policy, prompts: Prompts, params: BeamParams, *, batcher: Batch
 
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
-        MachineError: memory runs out for a single prompt.
+        SingleRowError: memory runs out for a single prompt.
     """
     params.check()
     check_prompts(policy, prompts, params.max_new_tokens)
@@ -112,10 +112,10 @@ class _Kept:
     """(B, G, W)."""
 
     def add(self, group: int, worth: Tensor, ids: Tensor, length: int) -> None:
-        """Offer a group's sequences (B, N, T) that have ``length`` tokens; minus infinity is no offer."""
+        """Offer a group's sequences (B, N, T) that have ``length`` tokens; minus infinity is not an offer."""
         width = self.worth.shape[2]
-        every = torch.cat((self.worth[:, group], worth), dim=1)
-        best, index = torch.sort(every, dim=1, descending=True, stable=True)
+        offers = torch.cat((self.worth[:, group], worth), dim=1)
+        best, index = torch.sort(offers, dim=1, descending=True, stable=True)
         index = index[:, :width]
         lengths = torch.cat((self.lengths[:, group], torch.full_like(worth, length, dtype=torch.int64)), dim=1)
         rows = torch.cat((self.ids[:, group], ids), dim=1)

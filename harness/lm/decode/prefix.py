@@ -110,13 +110,13 @@ class SharedPrefix:
         # (B K, H, D) to (B, G, K R, D): queries that use the same keys lie together
         groups, shared = key.shape[1], query.shape[1] // key.shape[1]
         asked = query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
-        found = product(asked, keys, values, settings, mask=self._mask(shared, settings.window, end, query))
-        found = (
-            found.view(batch, groups, repeats, shared, -1)
+        outcome = product(asked, keys, values, settings, mask=self._mask(shared, settings.window, end, query))
+        outcome = (
+            outcome.view(batch, groups, repeats, shared, -1)
             .transpose(1, 2)
             .reshape(batch * repeats, 1, groups * shared, -1)
         )
-        return found if self._slots is None else found[self._slots]
+        return outcome if self._slots is None else outcome[self._slots]
 
     def _own(self, store: Tensor) -> Tensor:
         """(B, G, S, K, D): what rows have written."""

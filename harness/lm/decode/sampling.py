@@ -105,7 +105,7 @@ def sample(
     Raises:
         InputError: a setting out of range, an empty prompt, or a prompt that leaves too little context.
         DivergedError: the model's probabilities are not finite; what it would be made to say means nothing.
-        MachineError: memory runs out for a single prompt.
+        SingleRowError: memory runs out for a single prompt.
     """
     batch, group = len(prompts), len(params.temperatures)
     candidates = range(group) if noise.candidates is None else noise.candidates
@@ -115,7 +115,7 @@ def sample(
     check_prompts(policy, prompts, params.max_new_tokens, ids)
     out = _Output(batch * group, params.max_new_tokens, policy.device)
 
-    def work(part: list[int]) -> list[None]:
+    def work(part: list[int]) -> None:
         with torch.inference_mode():
             rows = torch.tensor(sorted(part, key=lambda row: -lengths[row]), device=prompts.lengths.device)
             keys = row_keys(noise, [ids[row] for row in rows.tolist()], candidates, policy.device).view(-1)
@@ -124,11 +124,12 @@ def sample(
             start = decoder(policy, prompts.ids[rows], prompts.lengths[rows], repeats=group, room=room)
             race = Race(keys, start.logits.shape[1])
             _decode(policy, start, race, RowParams.of(params, len(rows), policy.device), places, out)
-        return [None] * len(part)
 
     lengths = prompts.lengths.tolist()
     with evaluating(policy.model), packed(policy, uses=params.max_new_tokens):
-        (batcher or decoding_batcher()).run(decoding_costs(lengths, group, params.max_new_tokens), work)
+        costs = decoding_costs(lengths, group, params.max_new_tokens)
+        for _ in (batcher or decoding_batcher()).parts(costs, work):
+            pass  # each part has written its rows
     drawn = out.drawn(batch, group, policy.eos_id, with_logprobs=params.with_logprobs)
     _check_finite(drawn.entropy, ids)
     return drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.errors import InputError
+from harness.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def not_loaded(error: Exception, what: str, *, kind: str, attention: str, where:
         attention: the setting of the benchmark file.
         where: what to blame.
     """
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    said = first_line(error)
     if "attention implementation" in said or "attn_implementation" in said:
         other = "eager" if attention == "sdpa" else "sdpa"
         return InputError(
@@ -114,12 +114,12 @@ def rotary_limit(config: PreTrainedConfig) -> int | None:
     LongRoPE (Ding et al. 2024, https://arxiv.org/abs/2402.13753), as transformers has it, takes other factors for the
     whole batch, and for keys that were kept with the former ones, once any row is longer than the original context.
     """
-    found = [
+    limits = [
         int(part["original_max_position_embeddings"])
         for part in _rotary_parts(getattr(config, "rope_parameters", None))
         if part.get("rope_type") == "longrope" and part.get("original_max_position_embeddings")
     ]
-    return min(found, default=None)
+    return min(limits, default=None)
 
 
 def _rotary_parts(parameters: Any) -> Iterator[dict[str, Any]]:

@@ -94,18 +94,18 @@ def _configuration(spec: Model, tokeniser: Tokeniser, where: str) -> Any:
             did_you_mean=suggest(str(model_type), causal),
         )
     kind = cast("Any", CONFIG_MAPPING)[model_type]
-    known = {item.name for item in dataclasses.fields(kind)} | set(kind.attribute_map)
-    known -= {item.name for item in dataclasses.fields(cast("Any", PreTrainedConfig))}  # names of classes, dtype, …
-    if "rope_parameters" in known:
-        known |= set(ROTARY_SPELLINGS)
+    settings = {item.name for item in dataclasses.fields(kind)} | set(kind.attribute_map)
+    settings -= {item.name for item in dataclasses.fields(cast("Any", PreTrainedConfig))}  # names of classes, dtype, …
+    if "rope_parameters" in settings:
+        settings |= set(ROTARY_SPELLINGS)
     for name, value in given.items():
         if name in SET_ELSEWHERE:
             raise InputError(f"{name} is set by {SET_ELSEWHERE[name]}", where=where, got=value)
-        if "drop" in name and name in known:
+        if "drop" in name and name in settings:
             raise InputError(f"{name} is set by recipe.dropout", where=where, got=value)
-        if name not in known:
+        if name not in settings:
             raise InputError(
-                f"{model_type} has no setting {name}", where=where, did_you_mean=suggest(name, sorted(known))
+                f"{model_type} has no setting {name}", where=where, did_you_mean=suggest(name, sorted(settings))
             )
     width = given.setdefault("vocab_size", tokeniser.size)
     if isinstance(width, int) and width < tokeniser.size:

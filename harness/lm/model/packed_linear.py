@@ -31,9 +31,8 @@ half times it for bfloat16, where the device multiplies that). Where there is no
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 from torch import nn
@@ -41,6 +40,7 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from harness.in_parts import out_of_memory
+from harness.lm.switches import PLAIN_LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Set to ``off``, this variable leaves every layer as it is.
-SWITCH: Final = "HARNESS_PACKED_LINEAR"
-
 #: Numbers of a weight from which on it is packed. A product with a smaller one takes less than what is around it.
 NUMBERS = 100_000
 #: Rows from which on a packed weight is used. One row is a matter of reading the weight, in whatever order.
@@ -63,11 +60,6 @@ ROWS = 2
 USES = 16
 
 _Apply: TypeAlias = "Callable[[Tensor], Tensor]"
-
-
-def turned_off() -> bool:
-    """Tell whether :data:`SWITCH` leaves every layer as it is."""
-    return os.environ.get(SWITCH) == "off"
 
 
 @contextmanager
@@ -86,7 +78,7 @@ def packed(policy: Policy, *, uses: int) -> Iterator[None]:
     """
     bound: list[nn.Module] = []
     try:
-        if not turned_off():
+        if not PLAIN_LINEAR.on:
             with policy.autocast(), torch.no_grad():
                 _bind(policy.model, bound, pack=uses >= USES)
         yield
@@ -158,8 +150,8 @@ def _forward(module: Any, *, pack: bool) -> _Apply | None:
 
 def _versions(module: Any) -> list[tuple[int, int]]:
     """Return what changes when a parameter of a layer is written to or replaced."""
-    found = (module.weight, module.bias)
-    return [(p.data_ptr(), p._version) for p in found if p is not None]  # noqa: SLF001  # no public question for it
+    parameters = (module.weight, module.bias)
+    return [(p.data_ptr(), p._version) for p in parameters if p is not None]  # noqa: SLF001  # no public question for it
 
 
 def _packable(weight: Tensor) -> bool:

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from harness.errors import InputError
-from harness.lm.model.architectures import check_architecture, not_loaded, rotary_limit
+from harness.lm.model.architectures import rotary_limit
+from harness.lm.model.load import WEIGHT_DTYPES, load_model, no_progress_bars
 from harness.models.folders import check_folder
 from harness.text.encode import check_fits
 from harness.text.tokenise import Tokeniser
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from harness.spec.model import Model
 
 log = logging.getLogger(__name__)
-
-#: What ``spec.model.Model.dtype`` stores the weights as; bfloat16 is autocast over float32 master weights.
-WEIGHT_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 
 class Policy:
@@ -130,14 +128,14 @@ class Policy:
         where = f"model {spec.name} ({folder})"
         check_folder(folder, where=where)
         tokeniser = Tokeniser.load(folder)
-        model = _load_model(folder, spec, where)
+        model = load_model(folder, spec, "AutoModelForCausalLM", where=where)
         return cls(model, tokeniser, device=device, dtype=spec.dtype, dropout=dropout, where=where)
 
     def save(self, folder: Path | str) -> None:
         """Write weights (safetensors, in their own dtype), configuration and tokenizer: a folder :meth:`load` reads."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _no_progress_bars()
+        no_progress_bars()
         self.model.config.use_cache = True  # others who load the folder expect it
         try:
             self.model.save_pretrained(folder)
@@ -256,8 +254,8 @@ def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser, width: int)
     """
     from transformers import GenerationConfig
 
-    known: Any = getattr(model.generation_config, "eos_token_id", None)
-    listed = known if isinstance(known, list) else [known]
+    given: Any = getattr(model.generation_config, "eos_token_id", None)
+    listed = given if isinstance(given, list) else [given]
     more = [id_ for id_ in listed if type(id_) is int and 0 <= id_ < width and id_ != tokeniser.eos_id]
     model.generation_config = cast("Any", GenerationConfig)(
         bos_token_id=tokeniser.bos_id,
@@ -265,61 +263,3 @@ def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser, width: int)
         pad_token_id=tokeniser.eos_id,
     )
     model.config.use_cache = False
-
-
-def _load_model(folder: Path, spec: Model, where: str) -> PreTrainedModel:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    _no_progress_bars()
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises whatever it meets in a foreign folder
-        raise InputError(f"the model cannot be loaded: {_first_line(error)}", where=where) from error
-    check_architecture(config, where=where)
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=WEIGHT_DTYPES[spec.dtype],
-            attn_implementation=spec.attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
-            output_loading_info=True,
-        )
-    except Exception as error:  # as above
-        what = "the model cannot be loaded"
-        raise not_loaded(error, what, kind=config.model_type, attention=spec.attention, where=where) from error
-    model, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise InputError(
-            f"{len(missing)} weights are missing and would be random",
-            where=where,
-            got=missing[0],
-            expected="weights that fit config.json",
-        )
-    mismatched = sorted(info["mismatched_keys"])
-    if mismatched:
-        name, *shapes = mismatched[0]  # the file's, and the one that config.json asks for
-        there, wanted = ("x".join(map(str, shape)) for shape in shapes)
-        raise InputError(
-            "weights have other shapes than config.json says", where=where, got=f"{name} {there}", expected=wanted
-        )
-    unexpected = sorted(info["unexpected_keys"])
-    if unexpected:
-        # without the stage, so that what every stage finds is one text
-        log.warning("model in %s: %d weights are not used, %s among them", folder, len(unexpected), unexpected[0])
-    return cast("PreTrainedModel", model)
-
-
-def _no_progress_bars() -> None:
-    """Keep transformers from drawing bars: stages report progress themselves."""
-    from transformers.utils import logging as their_logging
-
-    cast("Any", their_logging).disable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import InputError
+from harness.errors import InputError, first_line
+from harness.in_parts import out_of_memory
 from harness.lm.decode.choose import decoder
-from harness.lm.decode.decoder import probe
+from harness.lm.decode.decoder import FIRST_IDS, probe
 from harness.lm.model import backbone
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def check_suitable(policy: Policy, *, where: str) -> None:
 
     Tried are: what it says of a token does not depend on later ones, nor on padding at the right end (scoring); and a
     continuation behind kept keys and values, in company and after other rows have left, gets the logits of the whole
-    sequence (decoding).
+    sequence (decoding). Each is tried on the toys that :mod:`harness.lm.way` tries.
     """
     exact = policy.without_autocast()
     reasons = {
@@ -39,11 +40,13 @@ def check_suitable(policy: Policy, *, where: str) -> None:
     with torch.inference_mode(), backbone.evaluating(policy.model):
         for reason, holds in reasons.items():
             try:
-                fine = holds(exact)
-            except Exception as error:  # whatever a foreign model does not take
-                said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+                fine = any(holds(exact, first) for first in FIRST_IDS)
+            except Exception as error:  # whatever a foreign model does not support
+                if out_of_memory(error):
+                    raise  # no property of the model
+                said = f"{type(error).__name__}: {first_line(error)}"
                 raise InputError(
-                    f"the model cannot be used here: it fails on a few tokens with {type(error).__name__}: {said}",
+                    f"the model cannot be used here: it fails on a few tokens with {said}",
                     where=where,
                     got=policy.model.config.model_type,
                 ) from error
@@ -56,25 +59,25 @@ def check_suitable(policy: Policy, *, where: str) -> None:
                 )
 
 
-def _causal(policy: Policy) -> bool:
+def _causal(policy: Policy, first: int) -> bool:
     """Try two rows with a common beginning, and the beginning alone with and without padding."""
-    ids = torch.arange(2, 2 + _TOKENS, device=policy.device)[None] % policy.vocab_size
+    ids = torch.arange(first, first + _TOKENS, device=policy.device)[None] % policy.vocab_size
     start = ids[:, : _TOKENS - 3]
     other = torch.cat((start, ids[:, :3]), 1)
     mask = torch.ones_like(ids)
     mask[:, start.shape[1] :] = 0
     expected = _logits(policy, start, torch.ones_like(start))
     return all(
-        backbone.alike(_logits(policy, rows, seen)[:, : start.shape[1]], expected)
+        backbone.alike(policy.model, _logits(policy, rows, seen)[:, : start.shape[1]], expected)
         for rows, seen in ((ids, torch.ones_like(ids)), (other, torch.ones_like(ids)), (ids, mask))
     )
 
 
-def _continues(policy: Policy) -> bool:
+def _continues(policy: Policy, first: int) -> bool:
     def make(policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> Decoder:
         return decoder(policy, prompts, lengths, repeats=repeats, room=room)
 
-    return probe(policy, make)
+    return probe(policy, make, first=first)
 
 
 def _logits(policy: Policy, ids: Tensor, mask: Tensor) -> Tensor:

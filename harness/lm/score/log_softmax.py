@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 
@@ -21,15 +22,26 @@ _CHUNK = 1 << 24
 _KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
 
 
+@dataclass(frozen=True)
+class ScoringParams:
+    """How tokens are scored, and what is wanted beside their log-probabilities."""
+
+    temperature: float = 1.0
+    """What logits are divided by."""
+    dtype: torch.dtype | None = None
+    """Of the log-softmax: float32 unless given, float64 for a float64 model."""
+    hidden: bool = False
+    """Whether the hidden state that predicts each token is wanted."""
+    entropy: bool = False
+    """Whether the entropy of the distribution that each token was predicted by is wanted, which has no gradient."""
+
+
+#: Log-probabilities alone, as the model has them.
+PLAIN: Final = ScoringParams()
+
+
 def token_scores(
-    policy: Policy,
-    states: Tensor,
-    logits: Tensor | None,
-    targets: Tensor,
-    temperature: float,
-    dtype: torch.dtype | None,
-    *,
-    entropy: bool,
+    policy: Policy, states: Tensor, logits: Tensor | None, targets: Tensor, params: ScoringParams
 ) -> tuple[Tensor, Tensor]:
     """Return log-probabilities (N,) of ``targets``, and entropies (N,), zeros unless asked for.
 
@@ -38,26 +50,24 @@ def token_scores(
         states: (N, D), the hidden states that predict the targets.
         logits: (N, V), where the model makes them itself; else None.
         targets: (N,) int64.
-        temperature: what logits are divided by.
-        dtype: of the log-softmax; see :func:`upcast`.
-        entropy: whether entropies are wanted.
+        params: what is asked of them; hidden states apart.
     """
     weight = None if logits is not None else backbone.head_weight(policy.model)
-    if weight is not None and dtype in (None, torch.float32, torch.float64):
+    if weight is not None and params.dtype in (None, torch.float32, torch.float64):
         numbers = len(targets) * policy.vocab_size
         keep = torch.is_grad_enabled() and numbers <= _KEPT.get(targets.device.type, _KEPT["cpu"])
         return cast(
             "tuple[Tensor, Tensor]",
-            _LinearScores.apply(states, weight, targets, temperature, dtype, entropy, keep, policy),  # type: ignore[no-untyped-call]  # torch
+            _LinearScores.apply(states, weight, targets, params, keep, policy),  # type: ignore[no-untyped-call]  # torch
         )
     values, entropies = [states.new_zeros(0)], [states.new_zeros(0)]
     size = chunk_size(policy)
     for start in range(0, len(targets), size):
         part = slice(start, start + size)
-        made = backbone.logits(policy, states[part], None if logits is None else logits[part])
-        logp = (upcast(made, dtype) / temperature).log_softmax(-1)
+        chunk = backbone.logits(policy, states[part], None if logits is None else logits[part])
+        logp = (upcast(chunk, params.dtype) / params.temperature).log_softmax(-1)
         values.append(logp.gather(1, targets[part, None])[:, 0])
-        entropies.append(_entropy(logp.detach()) if entropy else torch.zeros_like(values[-1]))
+        entropies.append(_entropy(logp.detach()) if params.entropy else torch.zeros_like(values[-1]))
     return torch.cat(values[1:] or values), torch.cat(entropies[1:] or entropies)
 
 
@@ -73,15 +83,13 @@ class _LinearScores(torch.autograd.Function):
         states: Tensor,
         weight: Tensor,
         targets: Tensor,
-        temperature: float,
-        dtype: torch.dtype | None,
-        entropy: bool,  # noqa: FBT001  # torch passes positions
-        keep: bool,  # noqa: FBT001
+        params: ScoringParams,
+        keep: bool,  # noqa: FBT001  # torch passes positions
         policy: Policy,
     ) -> tuple[Tensor, Tensor]:
         kind = states.device.type
         compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        ctx.compute, ctx.temperature, ctx.dtype, ctx.policy = compute, temperature, dtype, policy
+        ctx.compute, ctx.temperature, ctx.dtype, ctx.policy = compute, params.temperature, params.dtype, policy
         rows, columns = states.to(compute), weight.to(compute)[: policy.vocab_size]
         size = chunk_size(policy)
         kept: list[tuple[Tensor, Tensor]] = []
@@ -90,11 +98,12 @@ class _LinearScores(torch.autograd.Function):
         entropies: list[Tensor] = []
         for start in range(0, len(states), size):
             logits = policy.restrict(rows[start : start + size] @ columns.t())
-            scaled = upcast(logits, dtype)
-            scaled = scaled if temperature == 1 else scaled / temperature
+            scaled = upcast(logits, params.dtype)
+            scaled = scaled if params.temperature == 1 else scaled / params.temperature
             aimed = scaled.gather(1, targets[start : start + size, None])[:, 0]
             top = scaled.amax(-1)
-            below = (scaled - top[:, None]).clamp_(min=-1e30) if entropy else None  # 0 x -inf must not spoil the sum
+            # 0 x -inf must not spoil the sum
+            below = (scaled - top[:, None]).clamp_(min=-1e30) if params.entropy else None
             weights = scaled.sub_(top[:, None]).exp_()  # nobody else has these numbers
             total = weights.sum(-1)
             if keep:
@@ -104,7 +113,7 @@ class _LinearScores(torch.autograd.Function):
             totals.append(top + logarithm)
             if below is not None:
                 entropies.append(logarithm - torch.linalg.vecdot(weights, below) / total)
-        none = upcast(states.new_zeros(0), dtype)
+        none = upcast(states.new_zeros(0), params.dtype)
         result = torch.cat(values) if values else none
         ctx.kept = kept if keep else None
         ctx.save_for_backward(states, weight, targets, torch.cat(totals) if totals else none)
@@ -144,11 +153,11 @@ class _LinearScores(torch.autograd.Function):
                 if out.dtype == flow.dtype:
                     out.addmm_(flow.t(), pulled, beta=min(place, 1))
                 else:
-                    made = flow.t() @ pulled
-                    out.copy_(made) if place == 0 else out.add_(made)
+                    product = flow.t() @ pulled
+                    out.copy_(product) if place == 0 else out.add_(product)
             weights.scatter_(1, aimed, before)  # a graph may be walked back again
         into_states = None if into_states is None else into_states.to(states.dtype)
-        return into_states, into_weight, None, None, None, None, None, None
+        return into_states, into_weight, None, None, None, None
 
 
 def chunk_size(policy: Policy) -> int:

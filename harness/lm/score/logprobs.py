@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from harness.api import Completions, Logits, LogProbs, Prompts
 from harness.lm.model import backbone
-from harness.lm.score.log_softmax import chunk_size, token_scores, upcast
+from harness.lm.score.log_softmax import PLAIN, ScoringParams, chunk_size, token_scores, upcast
 from harness.lm.score.packing import Packed, pack, pad
 from harness.lm.way import way_of
 
@@ -34,54 +34,47 @@ class ScoringModule(nn.Module):
         self.model: nn.Module = policy.model
         self._policy = [policy]  # in a list, so that it is no submodule whatever it is
 
+    @property
+    def policy(self) -> Policy:
+        """The policy whose model this is."""
+        return self._policy[0]
+
     def forward(
         self,
         packed: Packed,
+        params: ScoringParams = PLAIN,
         *,
         dropout: bool,
-        temperature: float = 1.0,
-        dtype: torch.dtype | None = None,
-        hidden: bool = False,
-        entropy: bool = False,
-        logits: bool = False,
-        scores: bool = True,
+        output: Literal["values", "logits", "states"] = "values",
     ) -> dict[str, Tensor]:
         """Score the N tokens of ``packed``.
 
         Returns:
-            ``logits`` (N, V) if asked for, else ``values`` (N,) unless ``scores`` is off. If asked for, ``hidden``
-            (N, D) and ``entropy`` (N,).
+            ``logits`` (N, V) or ``states`` (N, D), or ``values`` (N,) with ``states`` and ``entropy`` (N,), zeros
+            unless asked for.
         """
-        policy = self._policy[0]
+        policy = self.policy
         backbone.split(self.model)  # tries a forward the first time, which must find the model's own attention
         with policy.autocast():
             with backbone.scoring(self.model, dropout=dropout, attention=packed.attention):
-                states, every, _ = backbone.forward(self.model, **packed.inputs(), use_cache=False)
+                states, logits, _ = backbone.forward(self.model, **packed.inputs(), use_cache=False)
             states = states.flatten(0, 1)[packed.sources]
-            logits_at = None if every is None else every.flatten(0, 1)[packed.sources]
-            result = {"hidden": states} if hidden else {}
-            if not scores:
-                return result
-            if logits:
-                result["logits"] = upcast(backbone.logits(policy, states, logits_at), dtype)
-                return result
-            values, entropies = token_scores(
-                policy, states, logits_at, packed.targets, temperature, dtype, entropy=entropy
-            )
-            result |= {"values": values, "entropy": entropies} if entropy else {"values": values}
-        return result
+            logits = None if logits is None else logits.flatten(0, 1)[packed.sources]
+            if output == "states":
+                return {"states": states}
+            if output == "logits":
+                return {"logits": upcast(backbone.logits(policy, states, logits), params.dtype)}
+            values, entropies = token_scores(policy, states, logits, packed.targets, params)
+        return {"values": values, "states": states, "entropy": entropies}
 
 
 def score(
     policy: Policy,
     prompts: Prompts,
     completions: Completions,
+    params: ScoringParams = PLAIN,
     *,
-    temperature: float = 1.0,
     dropout: bool,
-    dtype: torch.dtype | None = None,
-    hidden: bool = False,
-    entropy: bool = False,
     module: Callable[..., dict[str, Tensor]] | None = None,
 ) -> LogProbs:
     """Return the log-probabilities of completions (B, K, T), with gradient unless the caller turned it off.
@@ -90,22 +83,17 @@ def score(
         policy: the model.
         prompts: B prompts.
         completions: (B, K, T).
-        temperature: what logits are divided by.
+        params: temperature, and what is returned beside log-probabilities.
         dropout: whether dropout is on.
-        dtype: of the log-softmax: float32 unless given, float64 for a float64 model.
-        hidden: also return the hidden state that predicts each token.
-        entropy: also return the entropy of the distribution that each token was predicted by, without gradient.
         module: what to call instead of a :class:`ScoringModule` of ``policy``: one that was wrapped.
     """
     packed = prepare(policy, prompts, completions)
-    found = (module or ScoringModule(policy))(
-        packed, dropout=dropout, temperature=temperature, dtype=dtype, hidden=hidden, entropy=entropy
-    )
+    scored = (module or ScoringModule(policy))(packed, params, dropout=dropout)
     return LogProbs(
-        packed.place(found["values"]),
+        packed.place(scored["values"]),
         completions.mask,
-        packed.place(found["hidden"]) if hidden else None,
-        packed.place(found["entropy"]) if entropy else None,
+        packed.place(scored["states"]) if params.hidden else None,
+        packed.place(scored["entropy"]) if params.entropy else None,
     )
 
 
@@ -129,12 +117,11 @@ def score_logits(
     completions: Completions,
     *,
     dropout: bool,
-    dtype: torch.dtype | None = None,
     module: Callable[..., dict[str, Tensor]] | None = None,
 ) -> Iterator[Logits]:
     """Yield the logits of all scored positions, in chunks that bound the memory of what a loss makes of them."""
     packed = prepare(policy, prompts, completions)
-    values = (module or ScoringModule(policy))(packed, dropout=dropout, dtype=dtype, logits=True)["logits"]
+    values = (module or ScoringModule(policy))(packed, dropout=dropout, output="logits")["logits"]
     _, group, width = packed.shape
     rows = torch.stack((packed.places // (group * width), packed.places // width % group, packed.places % width), dim=1)
     size = chunk_size(policy)
@@ -171,7 +158,7 @@ def final_states(
         shape=(batch, group, 1),
     )
     call = module or ScoringModule(policy)
-    return packed.place(call(packed, dropout=dropout, hidden=True, scores=False)["hidden"])[:, :, 0]
+    return packed.place(call(packed, dropout=dropout, output="states")["states"])[:, :, 0]
 
 
 def prepare(policy: Policy, prompts: Prompts, completions: Completions) -> Packed:

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harness.api import Completions, Prompts
-from harness.errors import InputError, StageError
+from harness.errors import StageError
 from harness.in_parts import Batcher, at_once
-from harness.lm.model.architectures import not_loaded
-from harness.lm.model.policy import WEIGHT_DTYPES, Policy, positions_limit
+from harness.lm.model.load import WEIGHT_DTYPES, load_model
+from harness.lm.model.policy import Policy, positions_limit
 from harness.lm.score.logprobs import ScoringModule, final_states
 from harness.models.folders import check_folder, check_one_label
 from harness.text.tokenise import Tokeniser
@@ -99,7 +99,8 @@ class RewardModel:
         """Load a sequence classifier with one output.
 
         Raises:
-            InputError: several outputs, no head, no safetensors, or a configuration that wants code.
+            InputError: several outputs, no head, weights of other shapes than the configuration says, no safetensors,
+                or a configuration that wants code.
         """
         network = Classifier(folder, spec, torch.device(device))
         return cls(network, network.tokeniser, device=network.device, max_prompt=max_prompt)
@@ -120,7 +121,7 @@ class RewardModel:
         of like length go together. ``keep`` gives the raw scores of a batch that it knows, and keeps the others.
         """
         asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
-        known: dict[tuple[str, str], float] = {}
+        scores_of: dict[tuple[str, str], float] = {}
         groups = self._groups(asked)
         scored = self._batcher.kept(
             [group.tokens for group in groups],
@@ -128,15 +129,15 @@ class RewardModel:
             keep=keep,
             key=lambda part: ["score", [groups[place].pairs for place in part]],
         )
-        for part, found in scored:
-            for place, scores in zip(part, found, strict=True):
-                known.update(zip(groups[place].pairs, scores, strict=True))
-        return [(known[pair] - self.shift) / self.scale for pair in asked]
+        for part, of_part in scored:
+            for place, scores in zip(part, of_part, strict=True):
+                scores_of.update(zip(groups[place].pairs, scores, strict=True))
+        return [(scores_of[pair] - self.shift) / self.scale for pair in asked]
 
     def _raw(self, part: list[_Group]) -> list[list[float]]:
         with torch.no_grad():
-            found = self.network([group.prompt_ids for group in part], [group.answer_ids for group in part])
-        return [scores.double().tolist() for scores in found]
+            raw = self.network([group.prompt_ids for group in part], [group.answer_ids for group in part])
+        return [scores.double().tolist() for scores in raw]
 
     def _groups(self, asked: Iterable[tuple[str, str]]) -> list[_Group]:
         """Return the different pairs, some answers of one prompt together, those with the most tokens first."""
@@ -198,13 +199,13 @@ class Backbone:
     def __call__(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
         """Return the scores of each prompt's answers; all of a prompt go in one row."""
         device = self.policy.device
-        made = Prompts(*_padded(prompts, device), tuple("" for _ in prompts))
+        asked = Prompts(*_padded(prompts, device), tuple("" for _ in prompts))
         width = max(map(len, answers))
         flat = [answer for group in answers for answer in [*group, *[()] * (width - len(group))]]
         ids, lengths = _padded(flat, device)
         shape = (len(prompts), width)
         group = Completions(ids.view(*shape, -1), lengths.view(shape), (lengths > 0).view(shape))
-        states = final_states(self.policy, made, group, dropout=False, module=self._scoring)
+        states = final_states(self.policy, asked, group, dropout=False, module=self._scoring)
         scores = self.head(states.to(self.head.weight.dtype))[..., 0]
         return [row[: len(listed)].cpu() for row, listed in zip(scores, answers, strict=True)]
 
@@ -229,7 +230,7 @@ class Classifier:
         self.tokeniser = Tokeniser.load(folder)
         self.device = device
         self.dtype = spec.dtype
-        self.model = _load_classifier(folder, spec, where)
+        self.model = cast("Any", load_model(folder, spec, "AutoModelForSequenceClassification", where=where))
         if self.model.config.pad_token_id is None:  # transformers would take no two texts at once
             self.model.config.pad_token_id = int(self.tokeniser.eos_id == 0)
         self.model.requires_grad_(requires_grad=False)
@@ -267,7 +268,7 @@ def load_head(modules: Path) -> nn.Linear:
     """Load the scalar head that a training stage left behind.
 
     Raises:
-        StageError: there is none, or it is no map to one number.
+        StageError: there is none, or it does not map to one number.
     """
     try:
         tensors = load_file(modules)
@@ -284,39 +285,6 @@ def load_head(modules: Path) -> nn.Linear:
         if bias is not None:
             head.bias.copy_(bias)
     return head.requires_grad_(requires_grad=False)
-
-
-def _load_classifier(folder: Path, spec: Model, where: str) -> Any:
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-    from transformers.utils import logging as their_logging
-
-    cast("Any", their_logging).disable_progress_bar()
-    kind = "such"
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        kind = config.model_type
-        model, info = cast("Any", AutoModelForSequenceClassification).from_pretrained(
-            folder,
-            config=config,
-            dtype=WEIGHT_DTYPES[spec.dtype],
-            attn_implementation=spec.attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers raises whatever it meets in a foreign folder
-        what = "the reward model cannot be loaded"
-        raise not_loaded(error, what, kind=kind, attention=spec.attention, where=where) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise InputError(
-            "this is no trained reward model: weights are missing and would be random",
-            where=where,
-            got=missing[0],
-            expected="a model saved from AutoModelForSequenceClassification",
-        )
-    return model
 
 
 def _padded(rows: Sequence[Sequence[int]], device: torch.device, fill: int = 0) -> tuple[Tensor, Tensor]:

@@ -58,15 +58,15 @@ class Forest:
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         sizes: Any = [size for tree in self.trees for size in tree.pieces]
         asked, keys, values = (list(torch.split(states, sizes, 2)) for states in (query, key, value))
-        found: list[Tensor] = []
+        outcomes: list[Tensor] = []
         for tree in self.trees:
-            first = len(found)  # the prompt
+            first = len(outcomes)  # the prompt
             for place in range(first, first + len(tree.pieces)):
                 before = 0 if place == first else tree.prompt
                 if before:
                     keys[place], values[place] = (torch.cat((s[first], s[place]), 2) for s in (keys, values))
-                found.append(self._behind(before, asked[place], keys[place], values[place], settings))
-        return torch.cat(found, 2).transpose(1, 2)
+                outcomes.append(self._behind(before, asked[place], keys[place], values[place], settings))
+        return torch.cat(outcomes, 2).transpose(1, 2)
 
     def _behind(self, before: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         """Return what the last of some tokens find, that stand behind ``before`` others: (1, H, own, E)."""
@@ -87,8 +87,8 @@ class Forest:
         window = None if settings.window is None or width <= settings.window else settings.window
         plain = window is None and all(len(tree.completions) < 2 for tree in self.trees)
         mask = None if plain else self._grid_mask(width, window, query)
-        found = product(asked, keys, values, settings, mask=mask, causal=plain)
-        return found.transpose(1, 2).flatten(0, 1)[places][None]
+        outcome = product(asked, keys, values, settings, mask=mask, causal=plain)
+        return outcome.transpose(1, 2).flatten(0, 1)[places][None]
 
     def _grid(self, states: Tensor, count: int, width: int, places: Tensor) -> Tensor:
         """(1, H, L, D) to (B, H, W, D), 0 where padded."""

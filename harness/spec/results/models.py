@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from harness.spec.results.base import ResultFile
+from harness.spec.results.base import ResultFile, ResultPart
+
+
+class Way(ResultPart):
+    """How a model is scored and decoded (see ``harness/lm/way.py``)."""
+
+    name: Literal["fast", "general"]
+    reason: str = ""
+    """Why it is not the fast one."""
+    batched: bool = True
+    """Whether prompts are decoded together: not where a model takes padding at the left for text."""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        if self.name == "fast":
+            return "fast way: packed trees, shared prompts"
+        prompts = "copied caches" if self.batched else "prompts decoded one at a time, for padding is text to the model"
+        return f"general way: padded rows, {prompts}; {self.reason}"
 
 
 class PreparedModel(ResultFile):
@@ -23,5 +40,6 @@ class PreparedModel(ResultFile):
     """The digest of the files of one that exists."""
     positions: int | None = None
     """The context in tokens; None for no limit, or where there is no model."""
-    way: str = ""
-    """Which way the model takes through scoring and decoding, and why not the fast one; empty where there is none."""
+    way: Way | None = None
+    """Which way its structure has it take through scoring and decoding, whatever the environment's switches are; None
+    where there is no model."""

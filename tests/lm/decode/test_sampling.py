@@ -16,7 +16,9 @@ from harness.lm.decode.noise import Noise, Race, row_keys
 from harness.lm.decode.sampling import Drawn, RowParams, SamplingParams, draw, sample
 from harness.lm.model import backbone, packed_linear
 from harness.lm.model.policy import Policy
+from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import score
+from harness.lm.switches import PLAIN_LINEAR
 from harness.spec.model import Model
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def test_the_cache_changes_no_text(make_policy: Make, family: str, attention: st
     assert lists(found) == without_cache(policy, prompts)
     assert len(set(found.completions.lengths.flatten().tolist())) > 2
     # what was recorded while sampling is what scoring finds
-    again = score(policy, prompts, found.completions, dropout=False, entropy=True)
+    again = score(policy, prompts, found.completions, ScoringParams(entropy=True), dropout=False)
     assert found.logprobs is not None
     assert again.entropy is not None
     exact = attention == "sdpa" or family == "gpt2"  # transformers' eager OPT and NeoX compute softmax in float32
@@ -445,9 +447,9 @@ def test_draws_do_not_depend_on_how_many_rows_are_drawn_together(
 def test_texts_of_packed_weights(make_policy: Make, monkeypatch: pytest.MonkeyPatch, family: str, dtype: str) -> None:
     policy = often_ending(sharpen(make_policy(family, dtype=dtype), 4))
     prompts = some_prompts(policy, [7, 1, 12, 4])
-    monkeypatch.setenv(packed_linear.SWITCH, "off")
+    monkeypatch.setenv(PLAIN_LINEAR.variable, "off")
     plain = drawn(policy, prompts, max_new_tokens=packed_linear.USES, with_logprobs=True)
-    monkeypatch.delenv(packed_linear.SWITCH, raising=False)
+    monkeypatch.delenv(PLAIN_LINEAR.variable, raising=False)
     monkeypatch.setattr(packed_linear, "NUMBERS", 1)
     applied: list[int] = []
     real = packed_linear._packed

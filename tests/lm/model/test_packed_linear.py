@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.lm.model import packed_linear
 from harness.lm.model.packed_linear import packed
+from harness.lm.switches import PLAIN_LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ BOUNDS = {"float32": 1e-5, "float64": 0.0, "bfloat16": 2e-2}
 
 @pytest.fixture(autouse=True)
 def small_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(packed_linear.SWITCH, raising=False)
+    monkeypatch.delenv(PLAIN_LINEAR.variable, raising=False)
     monkeypatch.setattr(packed_linear, "NUMBERS", 1)
 
 
@@ -143,7 +144,7 @@ def test_a_few_uses_are_not_worth_packing(make_policy: Make, monkeypatch: pytest
 def test_the_switch(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = make_policy(dtype="float32")
     plain = logits(policy)
-    monkeypatch.setenv(packed_linear.SWITCH, "off")
+    monkeypatch.setenv(PLAIN_LINEAR.variable, "off")
     with packed(policy, uses=packed_linear.USES):
         assert not bound(policy)
         assert torch.equal(logits(policy), plain)

@@ -294,7 +294,7 @@ def test_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "sets auto_map: code of its own"),
+        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "sets auto_map: custom code"),
         ({"quantization_config": {"quant_method": "gptq"}}, "sets quantization_config"),
         ({"transformers_weights": "other.safetensors"}, "sets transformers_weights"),
         ({"_attn_implementation_internal": "evil/kernel"}, "code from the hub"),

@@ -18,6 +18,7 @@ from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.lm.model.suitability import check_suitable
 from harness.lm.score.logprobs import score
+from harness.lm.way import way_of
 from harness.spec.model import Model
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def test_a_model_that_counts_padding_is_decoded_one_prompt_at_a_time(
 ) -> None:
     policy = make("bart", tokeniser, factor=2.0)
     check_suitable(policy, where="m")
-    assert "prompts decoded one at a time, for padding is text to the model" in caplog.text
+    assert "bart takes the slower, general way" in caplog.text
+    assert "prompts decoded one at a time, for padding is text to the model" in str(way_of(policy))
     prompts = some_prompts(policy, [9, 2, 5])
     with torch.inference_mode():
         assert isinstance(decoder(policy, prompts.ids, prompts.lengths, repeats=2, room=4), Apart)

@@ -11,6 +11,7 @@ from torch import nn
 from harness.api import Completions
 from harness.lm.model import backbone
 from harness.lm.score import log_softmax
+from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule, prepare, score, score_logits
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_values_and_gradients_are_those_of_each_sequence_alone(make_policy: Make
     for checkpointing in (False, True):
         if checkpointing:
             checkpoint_layers(policy)
-        found = score(policy, prompts, completions, temperature=1.5, dropout=True)
+        found = score(policy, prompts, completions, ScoringParams(1.5), dropout=True)
         assert found.values.dtype == torch.float64
         torch.testing.assert_close(found.values, expected, rtol=0, atol=bound * 10)
         assert bool((found.values[~completions.mask] == 0).all())
@@ -103,7 +104,7 @@ def test_inputs_are_left_as_they_are(make_policy: Make) -> None:
 def test_hidden_states_and_entropy(make_policy: Make, family: str) -> None:
     policy = sharpen(make_policy(family, vocab_size=336))
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
-    found = score(policy, prompts, completions, dropout=False, hidden=True, entropy=True, temperature=0.7)
+    found = score(policy, prompts, completions, ScoringParams(0.7, hidden=True, entropy=True), dropout=False)
     assert found.hidden is not None
     assert found.entropy is not None
     assert not found.entropy.requires_grad
@@ -146,7 +147,7 @@ def test_chunks_and_what_is_kept_change_nothing(
     wanted = gradients(policy, (expected * WEIGHTS).sum())
     monkeypatch.setattr(log_softmax, "_ROWS", 5)
     monkeypatch.setattr(log_softmax, "_KEPT", {"cpu": 10**9 if kept else 0})
-    found = score(policy, prompts, completions, dropout=False, temperature=temperature, entropy=True)
+    found = score(policy, prompts, completions, ScoringParams(temperature, entropy=True), dropout=False)
     torch.testing.assert_close(found.values, expected, rtol=0, atol=1e-11)
     once = torch.autograd.grad((found.values * WEIGHTS).sum(), list(policy.model.parameters()), retain_graph=True)
     assert_alike(gradients(policy, (found.values * WEIGHTS).sum()), wanted, 1e-11)
@@ -160,10 +161,10 @@ def test_the_type_of_the_log_softmax(make_policy: Make) -> None:
     prompts, completions = some_prompts(policy, PROMPT_LENGTHS), some_completions(policy, LENGTHS)
     plain = score(policy, prompts, completions, dropout=False)
     assert plain.values.dtype == torch.float32
-    double = score(policy, prompts, completions, dropout=False, dtype=torch.float64)
+    double = score(policy, prompts, completions, ScoringParams(dtype=torch.float64), dropout=False)
     assert double.values.dtype == torch.float64
     torch.testing.assert_close(plain.values.double(), double.values, rtol=0, atol=1e-5)
-    half = score(policy, prompts, completions, dropout=False, dtype=torch.bfloat16)
+    half = score(policy, prompts, completions, ScoringParams(dtype=torch.bfloat16), dropout=False)
     assert half.values.dtype == torch.bfloat16
     difference = (half.values.double() - double.values).abs().max()
     assert 1e-4 < float(difference.detach()) < 0.5
@@ -175,7 +176,7 @@ def test_bfloat16_autocast(make_policy: Make) -> None:
     rough = sharpen(make_policy(vocab_size=336, dtype="bfloat16"))
     prompts, completions = some_prompts(exact, PROMPT_LENGTHS), some_completions(exact, LENGTHS)
     a = score(exact, prompts, completions, dropout=False)
-    b = score(rough, prompts, completions, dropout=False, entropy=True)
+    b = score(rough, prompts, completions, ScoringParams(entropy=True), dropout=False)
     assert b.values.dtype == torch.float32
     assert 1e-4 < float((a.values - b.values).detach().abs().max()) < 0.5
     weights = WEIGHTS.float()
@@ -243,7 +244,7 @@ def test_absent_completions_and_ids_without_a_token(make_policy: Make) -> None:
     prompts = some_prompts(policy, [3, 2])
     none = some_completions(policy, [[2, 0], [0, 3]])
     none = Completions(none.ids, torch.zeros_like(none.lengths), torch.zeros_like(none.finished))
-    found = score(policy, prompts, none, dropout=False, hidden=True, entropy=True)
+    found = score(policy, prompts, none, ScoringParams(hidden=True, entropy=True), dropout=False)
     assert found.values.shape == (2, 2, 3)
     assert bool((found.values == 0).all())
     torch.autograd.backward(found.values.sum())
@@ -270,4 +271,4 @@ def test_a_wrapped_module_is_what_is_called(make_policy: Make) -> None:
     found = score(policy, prompts, completions, dropout=True, module=wrapped)
     assert torch.equal(found.values, score(policy, prompts, completions, dropout=True).values)
     list(score_logits(policy, prompts, completions, dropout=True, module=wrapped))
-    assert [call.get("logits", False) for call in calls] == [False, True]
+    assert [call.get("output") for call in calls] == [None, "logits"]

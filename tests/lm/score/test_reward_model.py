@@ -266,6 +266,15 @@ def test_a_language_model_is_no_classifier(make_policy: Make, tmp_path: Path) ->
         RewardModel.classifier(tmp_path, spec=SPEC, max_prompt=None)
 
 
+def test_weights_of_other_shapes_are_refused_by_name(classifier: Callable[..., Path]) -> None:
+    folder = classifier()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "n_positions": config["n_positions"] + 1}), "utf-8")
+    named = r"reward model .*: weights have other shapes than config\.json says, got 'transformer\.wpe\.weight \d+x\d+'"
+    with pytest.raises(InputError, match=named):
+        RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
+
+
 def test_pickles_and_code_are_refused(classifier: Callable[..., Path]) -> None:
     folder = classifier()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from trl.experimental.ppo import PPOConfig, ppo_trainer
 from harness.api import Batch, Completions, Example
 from harness.spec.model import Template
 from harness.testing.tiny import tiny_policy
-from harness.text.encode import encode
+from harness.text.encode import EncodingParams, encode
 from harness.training.rewards import CombinedReward, Part
 from harness_plugins.methods.ppo import PPOOptions
 from harness_plugins.methods.ppo.losses import whiten
@@ -184,7 +184,9 @@ def test_a_whole_step_of_the_trainer(place: int, pad_id: int, tmp_path: Path, mo
     policy = tiny_policy()
     examples = [Example(id=str(n), fields={"text": text}, completion="x") for n, text in enumerate(PROMPTS)]
     template = Template(text="{text}", truncate="text")
-    encoded = encode(examples, policy.tokeniser, template, max_prompt=32, max_completion=WIDTH, training=True)
+    encoded = encode(
+        examples, policy.tokeniser, template, EncodingParams(max_prompt=32, max_completion=WIDTH, training=True)
+    )
     what = plan(
         "ppo", last=1, of=1, batch_size=len(rows), peak=RATE, weight_decay=DECAY, epsilon=1.0, max_grad_norm=0.0,
         max_completion_length=WIDTH,
