@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict
@@ -106,7 +105,7 @@ def _preset_options(
     layers += [preset] if preset else []
     inherited |= _inherited([preset.options] if preset else [], place, f"preset {name}")
     values = overlaid(registration.options, [layer.options for layer in layers])
-    return {option: replace(one, value=values[option]) for option, one in inherited.items()}
+    return {option: one._replace(value=values[option]) for option, one in inherited.items()}
 
 
 def _inherited(layers: list[Mapping[str, Any]], place: Place, source: str) -> dict[str, Inherited]:

@@ -49,7 +49,9 @@ def run(
         read(rows),
         policy.tokeniser,
         asking.template,
-        EncodingParams(asking.max_prompt_length, limit, training=False, overlong=asking.overlong),
+        EncodingParams(
+            max_prompt=asking.max_prompt_length, max_completion=limit, training=False, overlong=asking.overlong
+        ),
         positions=policy.positions_limit,
         where=rows.label,
     )
