@@ -3,96 +3,82 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from perf import real
 from perf.evaluations import our_answers, plain_answers
 from perf.flops import Count, matrix_peak
 from perf.official import official_recipe
 from perf.ours import Steps, our_step
-from perf.pace import Side, in_turns, interleave, timed
+from perf.pace import Side, interleave, timed
+from perf.setting import TRL_WARM_UP, says
 from perf.table import Measured
 from perf.trl_trainers import THEIRS, Match, dpo, grpo, sft
 from perf.whole import train_from_scratch, train_with_harness
-from perf.workload import CANDIDATES, NEW_TOKENS, Task, load, make_model, tasks
+from perf.workload import CANDIDATES, NEW_TOKENS, load, make_model
+
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from perf.pace import Seconds, Turns
+    from perf.pace import Turns
+    from perf.setting import Setting
 
-#: Steps that are not counted where a trainer of TRL takes part: it sets up in more than its first.
-_WARM_UP = 2
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all comparisons share."""
-
-    folder: Path
-    model: Path
-    tasks: Mapping[str, Task]
-    rounds: int
-    threads: int
-
-    def in_turns(self, sides: Mapping[str, Side], *, rounds: int | None = None, warm_up: int = 1) -> Seconds:
-        """Time sides, each in a process of its own."""
-        return in_turns(sides, rounds=rounds or self.rounds, threads=self.threads, warm_up=warm_up)
-
-    @classmethod
-    def make(cls, folder: Path, *, rounds: int, threads: int) -> Setting:
-        """Make the model, and read the prompts."""
-        model = make_model(folder)
-        return cls(folder, model, tasks(model), rounds, threads)
-
-
-def _says(task: Task) -> str:
-    prompts = f"{task.batch_size} prompts of {task.prompt_tokens:.0f} tokens"
-    return f"{task.name}, {prompts}, k = {CANDIDATES}, {NEW_TOKENS} new tokens"
+#: Families whose attention goes through transformers' interface, in one shape of three million parameters.
+_FAMILIES = ("llama", "mistral", "phi3", "olmo2", "qwen3")
+_FAMILY_SHAPE = {
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+}
 
 
 def official_step(setting: Setting) -> list[Measured]:
     """(a) An ESO step against the official recipe's schedule."""
     found = []
-    for key, aim in (("dolly", 4.0), ("xsum", 6.0)):
+    for key, aim in (("dolly", 4.2), ("xsum", 4.0)):
         task = setting.tasks[key]
         sides = {
             "ours": Side.of(our_step, setting.model, task, "eso"),
             "official": Side.of(official_recipe, setting.model, task, "eso", new_tokens=NEW_TOKENS),
         }
         seconds = setting.in_turns(sides)
-        found.append(Measured.of(f"ESO step, {task.name}", _says(task), seconds, other="official", aim=aim))
+        found.append(Measured.of(f"ESO step, {task.name}", says(task), seconds, other="official", aim=aim))
     return found
 
 
 def grpo_step(setting: Setting) -> list[Measured]:
     """(b) An on-policy step, with and without the supervised term, against TRL's GRPO."""
     found = []
-    for key, aim in (("dolly", 2.5), ("xsum", 4.0)):
+    for key, aim in (("dolly", 3.2), ("xsum", 3.5)):
         task = setting.tasks[key]
         flat = [1.0] * CANDIDATES
         sides = {
             "ours": Side.of(our_step, setting.model, task, "eso", use_sft_term=False, temperatures=flat),
             "with sft": Side.of(our_step, setting.model, task, "eso", temperatures=flat),
-            THEIRS: Side(grpo, (Match(setting.folder, setting.model, task, _WARM_UP + setting.rounds),)),
+            THEIRS: Side(grpo, (Match(setting.folder, setting.model, task, TRL_WARM_UP + setting.rounds),)),
         }
-        seconds = setting.in_turns(sides, warm_up=_WARM_UP)
+        seconds = setting.in_turns(sides, warm_up=TRL_WARM_UP)
         beside = f"with the supervised term {seconds.ratio(THEIRS, 'with sft'):.2f}"
         found.append(
-            Measured.of(f"on-policy step, {task.name}", _says(task), seconds, other=THEIRS, aim=aim, note=beside)
+            Measured.of(f"on-policy step, {task.name}", says(task), seconds, other=THEIRS, aim=aim, note=beside)
         )
     return found
 
 
 def sft_step(setting: Setting) -> list[Measured]:
     """(d) A supervised step against TRL's."""
-    return [_against_trl(setting, "SFT", sft, "dolly", 1.1)]
+    return [_against_trl(setting, "SFT", sft, "dolly", 3.0)]
 
 
 def dpo_step(setting: Setting) -> list[Measured]:
     """(c) A DPO step on real pairs against TRL's, both with the reference model's log-probs computed beforehand."""
-    return [_against_trl(setting, "DPO", dpo, "hh", 1.5)]
+    return [_against_trl(setting, "DPO", dpo, "hh", 3.0)]
 
 
 def _against_trl(
@@ -102,9 +88,9 @@ def _against_trl(
     rounds = 3 * setting.rounds  # its steps are short
     sides = {
         "ours": Side.of(our_step, setting.model, task, name.lower()),
-        THEIRS: Side(theirs, (Match(setting.folder, setting.model, task, _WARM_UP + rounds),)),
+        THEIRS: Side(theirs, (Match(setting.folder, setting.model, task, TRL_WARM_UP + rounds),)),
     }
-    seconds = setting.in_turns(sides, rounds=rounds, warm_up=_WARM_UP)
+    seconds = setting.in_turns(sides, rounds=rounds, warm_up=TRL_WARM_UP)
     says = f"{task.name}, {task.batch_size} rows, prompts of {task.prompt_tokens:.0f} tokens"
     return Measured.of(f"{name} step", says, seconds, other=THEIRS, aim=aim)
 
@@ -242,6 +228,24 @@ def whole_table(setting: Setting) -> list[Measured]:
     ]
 
 
+def families(setting: Setting) -> list[Measured]:
+    """(h) An on-policy step of other families against that of a Llama of the same sizes."""
+    task, tokeniser = setting.tasks["dolly"], Tokeniser.load(setting.model)
+    sides = {}
+    for family in _FAMILIES:
+        more = {"head_dim": 32} if family == "qwen3" else {}
+        shape = {"model_type": family, **_FAMILY_SHAPE, **more}
+        folder = make_model(setting.folder / family, tokeniser, shape)
+        sides[family] = Side.of(our_step, folder, task, "eso", temperatures=[1.0] * CANDIDATES)
+    seconds = setting.in_turns(sides)
+    first, *others = _FAMILIES
+    note = f"four layers of width 192; at least 0.67: within 1.5 of {first}"
+    return [
+        Measured.of(f"{family}, on-policy step", says(task), seconds, other=first, ours=family, aim=0.67, note=note)
+        for family in others
+    ]
+
+
 CASES: Mapping[str, Callable[[Setting], list[Measured]]] = {
     "official": official_step,
     "grpo": grpo_step,
@@ -252,4 +256,10 @@ CASES: Mapping[str, Callable[[Setting], list[Measured]]] = {
     "reward": reward,
     "arithmetic": arithmetic,
     "table": whole_table,
+    "families": families,
+    "real-grpo": real.grpo_step,
+    "real-decoding": real.decoding,
+    "real-evaluation": real.evaluation,
+    "real-bfloat16": real.bfloat16,
+    "real-ways": real.ways,
 }

@@ -29,7 +29,7 @@ from perf.pace import Side, in_turns
 from perf.panels import Panel, Row, draw
 from perf.resident import Growth, supported
 from perf.table import machine, said
-from perf.workload import NEW_TOKENS, Task, exact_rows, make_model
+from perf.workload import NEW_TOKENS, Task, exact_rows, make_model, make_tokeniser
 
 from harness.text.encode import EncodedRow
 
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     costs: Costs = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        model = make_model(folder)
+        model = make_model(folder / "model", make_tokeniser(folder / "tokenizer"))
         for tokens in {point.prompt for each in points.values() for point in each}:
             _keep(folder / f"{tokens}.json", exact_rows(model, tokens))
         for number, axis in enumerate(axes, 1):

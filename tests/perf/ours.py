@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from perf.workload import Task
+    from perf.workload import DType, Task
 
 _EPOCHS = 1000
 
@@ -32,7 +32,16 @@ _EPOCHS = 1000
 class Steps:
     """One method on one task; :meth:`take` is one optimiser step with everything that belongs to it."""
 
-    def __init__(self, folder: Path, task: Task, method: str, *, warm: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        task: Task,
+        method: str,
+        *,
+        warm: bool = True,
+        dtype: DType = "float32",
+        **options: Any,
+    ) -> None:
         """Set the loop up as a training stage does, and unless ``warm`` is false take the first step."""
         registry = load_registry()
         registration: Any = registry.get("method", method)
@@ -50,7 +59,7 @@ class Steps:
         part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
         self.segment = Segment(
             plan,
-            load(folder),
+            load(folder, dtype=dtype),
             task.rows,
             registry.build("method", method, settings),
             context=RunContext(log=lambda _row: None),

@@ -8,6 +8,7 @@ gigabytes anew in each step takes half as long again, or not, by what ran before
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import time
 from contextlib import ExitStack, suppress
@@ -66,6 +67,8 @@ class Side:
     """Takes the turns first, and begins one step more than are timed."""
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of its process: the switches of what is timed."""
 
     @classmethod
     def of(cls, make: Callable[..., Callable[[], object]], *arguments: Any, **options: Any) -> Side:
@@ -104,6 +107,7 @@ class _Waiting:
 
 def _serve(connection: Connection, side: Side, threads: int) -> None:
     torch.set_num_threads(threads)
+    os.environ.update(side.environment)
     try:
         side.run(_Waiting(connection), *side.arguments, **side.options)
     except _Over:

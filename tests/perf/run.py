@@ -1,8 +1,8 @@
 """Time the harness against what a user could run instead, and write a table.
 
-``python tests/perf/run.py [--only NAME …] [--out FOLDER]``: every comparison runs its sides in turns, each in a process
-of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
-(``HARNESS_TEST_DATA``) and TRL.
+``python tests/perf/run.py [--model PATH] [--only NAME …] [--out FOLDER]``: every comparison runs its sides in turns,
+each in a process of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
+(``HARNESS_TEST_DATA``) and TRL; the comparisons ``real-…`` need a pretrained model.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from perf import cases
+from perf.setting import Setting
 from perf.table import machine, write
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=sorted(cases.CASES), help="comparisons to run; all unless given")
     parser.add_argument(
+        "--model", type=Path, metavar="PATH", help="a pretrained model, a folder or a .gguf file, for real-*"
+    )
+    parser.add_argument(
         "--out", type=Path, help="folder for the table, such as results/performance; printed unless given"
     )
     parser.add_argument("--rounds", type=int, default=12, help="timed rounds of each comparison (default 12)")
@@ -42,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(asked.threads)
     found = []
     with tempfile.TemporaryDirectory() as place:
-        setting = cases.Setting.make(Path(place), rounds=asked.rounds, threads=asked.threads)
-        for name in asked.only or cases.CASES:
+        setting = Setting.make(Path(place), real=asked.model, rounds=asked.rounds, threads=asked.threads)
+        for name in asked.only or [name for name in cases.CASES if asked.model or not name.startswith("real-")]:
             for row in cases.CASES[name](setting):
                 print(row.line(), flush=True)
                 found.append(row)

@@ -7,7 +7,10 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.api import Example
 from harness.lm.model.initialise import initialise
@@ -18,9 +21,11 @@ from harness.text.encode import EncodingParams, encode
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harness.text.encode import EncodedRow
+
+DType: TypeAlias = Literal["float32", "bfloat16"]
 
 #: Eight layers of width 192 over 8,192 tokens: 5.3 million parameters.
 SHAPE: dict[str, Any] = {"model_type": "gpt2", "n_layer": 8, "n_embd": 192, "n_head": 6, "n_positions": 1024}
@@ -94,17 +99,33 @@ def hh() -> list[Example]:
     return found
 
 
-def make_model(folder: Path, *, seed: int = 0) -> Path:
-    """Train the tokenizer on a part of both data sets, draw random weights, and return the model's folder."""
+def make_tokeniser(folder: Path) -> Tokeniser:
+    """Train a tokenizer on a part of both data sets."""
     texts = (text for e in [*dolly()[:4000], *xsum()[:400]] for text in (e.fields["prompt"], e.completion or ""))
-    tokeniser = train_bpe(texts, VOCABULARY, folder / "tokenizer")
-    initialise(Model(name="timed", config=SHAPE), tokeniser, seed, folder / "model")
-    return folder / "model"
+    return train_bpe(texts, VOCABULARY, folder)
 
 
-def load(folder: Path) -> Policy:
+def make_model(folder: Path, tokeniser: Tokeniser, shape: Mapping[str, Any] = SHAPE, *, seed: int = 0) -> Path:
+    """Draw random weights of a shape, and return the model's folder."""
+    initialise(Model(name="timed", config=dict(shape)), tokeniser, seed, folder)
+    return folder
+
+
+def from_gguf(file: Path, folder: Path) -> Path:
+    """Write the dequantised weights of a GGUF file and its tokenizer as transformers' own; needs the package gguf."""
+    model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    settings = model.config.to_dict()
+    settings.pop("quantization_config", None)  # with it, the weights cannot be saved
+    plain: Any = type(model)(type(model.config)(**settings))
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, *, dtype: DType = "float32") -> Policy:
     """Load the model as the harness does."""
-    return Policy.load(folder, spec=Model(name="timed"), device="cpu")
+    return Policy.load(folder, spec=Model(name="timed", dtype=dtype), device="cpu")
 
 
 def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:
