@@ -23,9 +23,8 @@ from torch import nn
 
 from harness.lm.decode.choose import decoder
 from harness.lm.model.backbone import evaluating
-from harness.lm.model.packed_linear import SWITCH as PACKED
 from harness.lm.model.packed_linear import packed as packed_weights
-from harness.lm.way import SWITCH as WAY
+from harness.lm.switches import GENERAL_WAY, PLAIN_LINEAR
 from harness.text.encode import collate
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ def ways(setting: Setting) -> list[Measured]:
     ours = Side.of(our_step, model, task, "eso", **_flat())
     sides = {
         "ours": ours,
-        "general": replace(ours, environment={WAY: "general"}),
-        "not packed": replace(ours, environment={PACKED: "off"}),
+        "general": replace(ours, environment={GENERAL_WAY.variable: GENERAL_WAY.value}),
+        "not packed": replace(ours, environment={PLAIN_LINEAR.variable: PLAIN_LINEAR.value}),
     }
     seconds = setting.in_turns(sides, rounds=min(_ROUNDS, setting.rounds))
     return [
@@ -112,7 +111,7 @@ def decoding(setting: Setting) -> list[Measured]:
     """One step of decoding, of all candidates of a few prompts, beside the products that it cannot do without."""
     model, task = _model(setting)
     rows = _PROMPTS * CANDIDATES
-    packed, plain = Decoding(model, task), Decoding(model, task, packed="off")
+    packed, plain = Decoding(model, task), Decoding(model, task, packed=False)
     sides = {"ours": packed.steps, "not packed": plain.steps, "products": packed.products}
     seconds = interleave(sides, rounds=setting.rounds)
     ours, other, products = (seconds.median(name) * 1e3 for name in sides)
@@ -128,9 +127,9 @@ def decoding(setting: Setting) -> list[Measured]:
 class Decoding:
     """Rows that are decoded; prompts are read and weights are packed before anything is timed."""
 
-    def __init__(self, folder: Path, task: Task, *, packed: str = "") -> None:
-        """Load the model; ``packed`` is the switch's value."""
-        self._switch = packed
+    def __init__(self, folder: Path, task: Task, *, packed: bool = True) -> None:
+        """Load the model; weights are packed unless ``packed`` is false."""
+        self._switches = {} if packed else {PLAIN_LINEAR.variable: PLAIN_LINEAR.value}
         self._policy = load(folder)
         self._prompts = collate(task.rows[:_PROMPTS]).prompts
         draws = torch.Generator().manual_seed(0)
@@ -160,7 +159,7 @@ class Decoding:
     @contextmanager
     def _ready(self) -> Iterator[None]:
         with (
-            patch.dict(os.environ, {PACKED: self._switch} if self._switch else {}),
+            patch.dict(os.environ, self._switches),
             torch.inference_mode(),
             evaluating(self._policy.model),
             packed_weights(self._policy, uses=NEW_TOKENS),
