@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
-from methods.cases import make, random_case, registration
+from methods.cases import grouped, make, random_case, registration
 from methods.fake_run import FakeRun, TinyModel
 from methods.ppo_oracle import Answer, Oracle
 from methods.test_real_run import patchy_reward, whole_reward
@@ -141,7 +141,7 @@ def test_two_steps_equal_the_oracle_s(raw: dict[str, Any], tokens: int) -> None:
 #: The defaults are held to the contract with every other plugin that ships.
 @pytest.mark.parametrize("raw", CASES[2:4], ids=label)
 def test_the_contract_of_methods_holds(raw: dict[str, Any]) -> None:
-    check_method(registration("ppo"), raw)
+    check_method(registration("ppo"), grouped(raw))
 
 
 def test_the_contract_holds_with_a_supervised_term() -> None:
