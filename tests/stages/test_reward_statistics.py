@@ -129,11 +129,11 @@ def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_m
     examples = [example for example, _ in zip(dataset.load(tmp_path / "hh", "test"), range(200), strict=False)]
     assert len(examples) == 200
     model = judge(store, Policy.load(real_model, spec=Model(name="gpt2-7m")))
-    test = rows(store, "test", examples)
+    train, test = rows(store, "train", examples[:20]), rows(store, "test", examples)
     template = Template(text="{prompt}", truncate="prompt")
     use = RewardModelUse(loading=configs.loading(), max_prompt_length=256)
     config = settings("zscore", template=template, reward_model=use)
-    record = run(store, config, reward_model=model, rows=test, pairs=test)
+    record = run(store, config, reward_model=model, rows=train, pairs=test)
     pairs = list(record.jsonl("pairs.jsonl"))
     assert len(pairs) == 200
     assert all(math.isfinite(row["chosen"]) and math.isfinite(row["rejected"]) for row in pairs)
