@@ -123,7 +123,7 @@ for number, arguments in enumerate(json.loads(Path(sys.argv[1], "commands").read
         setattr(sys, name, open(descriptor, "w", encoding=encoding, errors=errors, closefd=False))
     code = 0
     try:
-        main(prog_name="harness", args=arguments)
+        main(prog_name="harness", args=[os.fsdecode(word.encode()) for word in arguments])  # as a process gets them
     except SystemExit as ended:
         code = ended.code or 0
     except BaseException:
