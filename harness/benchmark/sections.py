@@ -191,8 +191,9 @@ def _other_names(loc: tuple[int | str, ...], keys: Keys) -> dict[str, str | None
         # a key within a group, written without the group's name, is known by its own
         choices = {name.rpartition(".")[2]: name for name in names} | {name: name for name in names if "." not in name}
         listed = [name for name in names if "." not in name]
-        group = choices.get(given, "").rpartition(".")[0]
-        hint = f"{given} is under {group}: write {group}: {{{given}: …}}" if group else hints.get(given)
+        group, _, own = (given if given in names else choices.get(given, "")).rpartition(".")
+        where = f"write {group}: {{{own}: …}}, or {group}.{own} in a sweep and after -o"
+        hint = f"{own} is under {group}: {where}" if group else hints.get(given)
     else:
         choices = {name.removeprefix(f"{top}."): name for name in names if name.startswith(f"{top}.")}
         listed = list(choices)

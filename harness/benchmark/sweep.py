@@ -57,19 +57,30 @@ def _check(rest: Node, sweep: Node, key: str, problems: Problems) -> None:
         at, path = values.place, f"{key}.{name}"
         if not values.is_list or not values.elements:
             problems.add(at, "is wrong", key=path, got=values.plain(), expected="a list of values, one a row")
+        whole = next((other for other in sweep.items if name.startswith(f"{other}.")), None)
+        if whole is not None:
+            problems.add(values.key or at, f"{whole} is swept as a whole too", key=path)
         above, below = within(name)
         holder = rest.items.get(above, Node({}, at)) if above else rest
+        if not holder.is_mapping:
+            what, expected = f"{above} of the entry is no place for {below}", "a mapping: key: value"
+            problems.add(holder.place, what, key=path, got=holder.plain(), expected=expected)
         if below in holder.items and name not in {"use", "label"}:
             own = holder.items[below].place
             blamed = (values.key or at) if own.line else own  # line 0: given by -o, after the sweep
             what = f"{name} is both in the sweep and in the entry"
             problems.add(blamed, what, key=path, hint=f"to override a sweep: -o methods.LABEL.sweep.{name}=[…]")
         if name in {"use", "label", "preset", "sweep", "start", "active", *_BELOW}:
-            expected = "an option of the method, recipe.NAME or reward_weights.PART"
+            expected = "an option of the method, GROUP.OPTION, recipe.NAME or reward_weights.PART"
             problems.add(values.key or at, "cannot be swept", key=path, expected=expected)
         count *= max(1, len(values.elements))
     if count > MAX_ENTRIES:
         problems.add(sweep.place, f"gives {count:,} rows", key=key, expected=f"at most {MAX_ENTRIES}")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two swept keys are the same, or one of them is a group that holds the other."""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def within(name: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api.registration import MethodRegistration, MetricRegistration
 from harness.benchmark.data import same_rows
 from harness.benchmark.sections import check, part_of
-from harness.benchmark.sweep import entry_label, place_value, within
+from harness.benchmark.sweep import entry_label, overlap, place_value, within
 from harness.errors import suggest
 from harness.plugins.option_groups import option_names, suggest_option
 from harness.spec.benchmark import MethodEntry, Tune
@@ -156,7 +156,7 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         sweep = element.items.get("sweep")
         if (
             sweep is not None
-            and option in sweep.items
+            and any(overlap(option, name) for name in sweep.items)
             and any(rows.nodes[i].place == element.place for i in rows_with_option)
         ):
             hint = "a row either has a value each, or is given the best"
@@ -187,7 +187,7 @@ def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
     """Add what would give one method more chances than another: other numbers of values for one option."""
     for place, one in enumerate(swept):
         for other in swept[:place]:
-            if other.option != one.option:
+            if not overlap(one.option, other.option):
                 continue
             key, at = f"tune.options.{one.pattern}", one.values.key or one.values.place
             shared = sorted(set(one.rows) & set(other.rows))
@@ -195,7 +195,7 @@ def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
                 entry = rows.entries[shared[0]]
                 what = f"{other.pattern} gives {entry.label if entry else ''} values of {one.option} already"
                 context.problems.add(at, what, key=key)
-            elif len(one.values.elements) != len(other.values.elements):
+            elif one.option == other.option and len(one.values.elements) != len(other.values.elements):
                 counts = f"{len(one.values.elements)} here, {len(other.values.elements)} under {other.pattern}"
                 expected = f"as many trials for every method that has {one.option}"
                 context.problems.add(at, f"is unfair: {counts}", key=key, expected=expected)

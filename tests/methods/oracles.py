@@ -71,7 +71,7 @@ def _likelihood(targets: list[tuple[Answer | None, int, int]], o: Any, scale: fl
         for a, b, j in part:
             if a is None:
                 continue
-            if o.compat.token_mean_micro:
+            if o.compat.token_mean_micro and o.sft_reduction == "token_mean":
                 weight = 1 / tokens_here / len(micro)
             elif o.sft_reduction == "token_mean":
                 weight = 1 / sum(len(x.logps) for x, _, _ in rows if x is not None)

@@ -60,6 +60,13 @@ def test_a_sweep_names_an_option_of_the_group(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("reduction", ["seq_sum", "token_mean"])
+def test_an_entry_may_replace_what_a_presets_group_is_about(reduction: str, tmp_path: Path) -> None:
+    (row,) = rows({"use": "eso", "preset": "official", "sft_reduction": reduction}, tmp_path)
+    options = registration("eso").options.model_validate(row.options)
+    assert options.sft_micro_batch == (8 if reduction == "token_mean" else None)
+
+
 def test_a_trial_of_tuning_changes_one_option_of_the_group(tmp_path: Path) -> None:
     (row,) = rows({"use": "eso", "preset": "official"}, tmp_path)
     tried = configured(row, {"compat.empty_completion": "drop", "coef": 2.0}, registry())
@@ -82,8 +89,24 @@ def test_the_settings_table_is_told_what_differs_and_no_more(tmp_path: Path) -> 
             {"use": "eso", "empty_completion": "zero"},
             (
                 "methods.eso.empty_completion: unknown option of method eso\n"
-                "  empty_completion is under compat: write compat: {empty_completion: …}"
+                "  empty_completion is under compat: write compat: {empty_completion: …},"
+                " or compat.empty_completion in a sweep and after -o"
             ),
+        ),
+        (
+            {"use": "eso", "compat.official_gate": True},
+            (
+                "methods.eso.compat.official_gate: unknown option of method eso\n"
+                "  official_gate is under compat: write compat: {official_gate: …}, or"
+            ),
+        ),
+        (
+            {"use": "eso", "sweep": {"compat.empty_completion": ["drop"], "compat": [{"official_gate": False}]}},
+            "methods[1].sweep.compat.empty_completion: compat is swept as a whole too",
+        ),
+        (
+            {"use": "eso", "compat": 5, "sweep": {"compat.empty_completion": ["drop"]}},
+            "compat of the entry is no place for empty_completion, got 5; expected a mapping: key: value",
         ),
         (
             {"use": "rrhf", "ft_paded_bug": True},

@@ -93,12 +93,8 @@ def options_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
     every = st.fixed_dictionaries({key: st.sampled_from(values[:1] + values) for key, values in CHOICES[name].items()})
 
     def possible(raw: dict[str, Any]) -> dict[str, Any]:
-        if raw["compat.token_mean_micro"]:
-            raw["sft_reduction"] = "token_mean"
         if name == "eso" and raw["compat.official_gate"] and raw["reward_threshold"] is None:
             raw["reward_threshold"] = 0.2
-        if name == "rrhf" and raw["compat.rank_padded_bug"]:
-            raw["length_norm"] = True
         return raw
 
     return every.map(possible)
@@ -129,8 +125,6 @@ def test_each_option_alone_equals_the_oracle(name: str, key: str, value: Any) ->
     ("name", "raw", "words"),
     [
         ("eso", {"compat.official_gate": True}, "compat.official_gate needs a reward_threshold"),
-        ("sft", {"compat.token_mean_micro": True, "sft_reduction": "seq_sum"}, "is for sft_reduction: token_mean"),
-        ("rrhf", {"compat.rank_padded_bug": True, "length_norm": False}, "length_norm is off"),
         ("ppo", {"compat.missing_eos": "replace"}, "needs missing_eos_penalty"),
         ("dpo", {"compat.token_mean_micro": True}, "Extra inputs"),
         ("eso", {"is_correction": "exact", "sampler": "diverse_beam"}, "is_correction needs sampler"),

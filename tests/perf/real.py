@@ -20,6 +20,7 @@ from perf.table import Measured
 from perf.trl_trainers import THEIRS, Match, grpo
 from perf.workload import CANDIDATES, NEW_TOKENS, load, tasks
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from harness.lm.decode.choose import decoder
 from harness.lm.model.backbone import evaluating
@@ -117,7 +118,7 @@ def decoding(setting: Setting) -> list[Measured]:
     ours, other, products = (seconds.median(name) * 1e3 for name in sides)
     low, high = seconds.ratios("products", "ours")
     ratio = seconds.ratio("products", "ours")
-    peak = 2 * rows * packed.numbers / matrix_peak() * 1e3
+    peak = 2 * rows * sum(layer.weight.numel() for layer in packed.layers) / matrix_peak() * 1e3
     what = f"{rows} rows; other: the products of a step alone, with the same packed weights; ratio: their share"
     note = f"weights not packed: {other:.1f} ms; products at the rate of a large square one: {peak:.1f} ms"
     name, count = "real model, decoding a step", setting.rounds
@@ -136,9 +137,9 @@ class Decoding:
         self._tokens = torch.randint(5, 5000, (_STEPS, _PROMPTS * CANDIDATES), generator=draws)
 
     @property
-    def numbers(self) -> int:
-        """All parameters."""
-        return sum(parameter.numel() for parameter in self._policy.model.parameters())
+    def layers(self) -> list[Any]:
+        """What multiplies, the head included."""
+        return [module for module in self._policy.model.modules() if isinstance(module, (nn.Linear, Conv1D))]
 
     def steps(self) -> float:
         """Decode some tokens of each row, and return the median of their seconds."""
@@ -149,12 +150,12 @@ class Decoding:
 
     def products(self) -> float:
         """Apply every linear layer to as many rows, one after the other, as often; return the median of the seconds."""
-        layers = [module for module in self._policy.model.modules() if isinstance(module, nn.Linear)]
+        layers = self.layers
         draws = torch.Generator().manual_seed(0)
         width = len(self._tokens[0])
-        inputs = {size: torch.randn(width, size, generator=draws) for size in {each.in_features for each in layers}}
+        inputs = {size: torch.randn(width, size, generator=draws) for size in set(map(_width, layers))}
         with self._ready():
-            return _median(lambda _: [layer(inputs[layer.in_features]) for layer in layers], self._tokens)
+            return _median(lambda _: [layer(inputs[_width(layer)]) for layer in layers], self._tokens)
 
     @contextmanager
     def _ready(self) -> Iterator[None]:
@@ -165,6 +166,11 @@ class Decoding:
             packed_weights(self._policy, uses=NEW_TOKENS),
         ):
             yield
+
+
+def _width(layer: nn.Module) -> int:
+    weight: Any = layer.weight
+    return int(weight.shape[0 if isinstance(layer, Conv1D) else 1])
 
 
 def _median(call: Callable[[torch.Tensor], object], tokens: torch.Tensor) -> float:

@@ -1,7 +1,7 @@
 """Time the harness against what a user could run instead, and write a table.
 
 ``python tests/perf/run.py [--model PATH] [--only NAME …] [--out FOLDER]``: every comparison runs its sides in turns,
-each in a process of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
+mostly each in a process of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
 (``HARNESS_TEST_DATA``) and TRL; the comparisons ``real-…`` need a pretrained model.
 """
 
@@ -25,6 +25,8 @@ from perf import cases
 from perf.setting import Setting
 from perf.table import machine, write
 
+from harness.lm.switches import SWITCHES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,19 +41,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, help="folder for the table, such as results/performance; printed unless given"
     )
-    parser.add_argument("--rounds", type=int, default=12, help="timed rounds of each comparison (default 12)")
+    parser.add_argument(
+        "--rounds", type=int, default=12, help="timed rounds of a comparison (default 12; at most 5 of long ones)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of either side (default 2)")
     parser.add_argument("--merge", action="store_true", help="keep the rows of an earlier table that are not run again")
     asked = parser.parse_args(arguments)
+    if asked.model is not None and not asked.model.exists():
+        parser.error(f"--model: {asked.model} is neither a folder nor a file")
+    names = asked.only or [name for name in cases.CASES if asked.model or not name.startswith("real-")]
+    if asked.model is None and (lacking := [name for name in names if name.startswith("real-")]):
+        parser.error(f"{' '.join(lacking)}: needs a pretrained model, --model PATH")
+    for switch in SWITCHES:
+        os.environ.pop(switch.variable, None)
     torch.set_num_threads(asked.threads)
     found = []
     with tempfile.TemporaryDirectory() as place:
         setting = Setting.make(Path(place), real=asked.model, rounds=asked.rounds, threads=asked.threads)
-        for name in asked.only or [name for name in cases.CASES if asked.model or not name.startswith("real-")]:
-            for row in cases.CASES[name](setting):
-                print(row.line(), flush=True)
-                found.append(row)
-    write(found, machine(asked.threads), asked.out, keep=asked.merge)
+        try:
+            for name in names:
+                for row in cases.CASES[name](setting):
+                    print(row.line(), flush=True)
+                    found.append(row)
+        finally:  # what was measured is kept, whatever a later comparison runs into
+            write(found, machine(asked.threads), asked.out, keep=asked.merge)
 
 
 if __name__ == "__main__":

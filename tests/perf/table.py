@@ -117,7 +117,7 @@ def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
         "",
         (
             f"{said(conditions)}. Made by `python tests/perf/run.py`: the sides of a row in turns, "
-            "each in a process of its own (ROUGE-L in one), medians; the ratio is the median over rounds, its "
+            "each in a process of its own (ROUGE-L and decoding a step in one), medians; the ratio is the median over rounds, its "
             f"quartiles beside it{together}. Compare ratios, not seconds."
         ),
         "",

@@ -26,7 +26,7 @@ class SupervisedCompat(Options):
 
     token_mean_micro: bool = False
     """Under sft_reduction: token_mean, take the mean of micro-batches' token means, as the ESO authors' code does
-    (github.com/boyellow/ESO)."""
+    (github.com/boyellow/ESO); of another reduction it says nothing."""
     micro_batch_size: PositiveInt = 8
     """Prompts in a micro-batch of that code, for what it averages within one (token_mean_micro, its gate). Part of the
     objective: how the memory at hand cuts a batch is another matter and changes nothing."""
@@ -57,14 +57,8 @@ class SupervisedOptions(Options):
     @property
     def sft_micro_batch(self) -> int | None:
         """Prompts in the micro-batches that token means are taken within; None where they are the batch's."""
-        return self.compat.micro_batch_size if self.compat.token_mean_micro else None
-
-    @model_validator(mode="after")
-    def _micro_batches(self) -> Self:
-        if self.compat.token_mean_micro and self.sft_reduction != "token_mean":
-            message = f"compat.token_mean_micro is for sft_reduction: token_mean, got {self.sft_reduction}"
-            raise ValueError(message)
-        return self
+        by_parts = self.compat.token_mean_micro and self.sft_reduction == "token_mean"
+        return self.compat.micro_batch_size if by_parts else None
 
 
 class CandidateTermOptions(SupervisedOptions):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from harness.api import MethodRegistration, Preset, hookimpl
 from harness_plugins.methods.building_blocks.options import CandidateCompat, Coefficient, GroupOptions, group_needs
@@ -19,7 +19,7 @@ class RRHFCompat(CandidateCompat):
 
     rank_padded_bug: bool = False
     """Divide a candidate's log-prob by the length of the prompt's padded row instead of its own, as RRHF's code does by
-    mistake."""
+    mistake; without length_norm it says nothing."""
     ft_padded_bug: bool = False
     """Divide the fine-tuning term by the length of the prompt's padded row, mean over prompts, as RRHF's code does;
     takes the place of sft_reduction."""
@@ -45,13 +45,6 @@ class RRHFOptions(GroupOptions):
     """Rank the demonstration among the candidates, with the reward that it gets."""
     compat: RRHFCompat = RRHFCompat()
     """Departures of papers and released code, as presets set them."""
-
-    @model_validator(mode="after")
-    def _lengths(self) -> Self:
-        if self.compat.rank_padded_bug and not self.length_norm:
-            message = "compat.rank_padded_bug says which length to divide by, and length_norm is off"
-            raise ValueError(message)
-        return self
 
 
 @hookimpl
