@@ -28,7 +28,7 @@ from harness.errors import InputError
 @click.option(
     "--partial",
     is_flag=True,
-    help="Make tables though some of what they come from is not in the store, or damaged: of what is there.",
+    help="Make tables though some of what they come from is not in the store, damaged or of another release.",
 )
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
 @click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown.")

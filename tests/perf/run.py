@@ -1,8 +1,8 @@
 """Time the harness against what a user could run instead, and write a table.
 
 ``python tests/perf/run.py [--model PATH] [--only NAME …] [--out FOLDER]``: every comparison runs its sides in turns,
-mostly each in a process of its own, so a figure is a ratio taken on one machine under one load. Needs the real data sets
-(``HARNESS_TEST_DATA``) and TRL; the comparisons ``real-…`` need a pretrained model.
+mostly each in a process of its own, so a figure is a ratio taken on one machine under one load. Needs the real data
+sets (``HARNESS_TEST_DATA``) and TRL; the comparisons ``real-…`` need a pretrained model.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ def _markdown(rows: Sequence[Measured], conditions: dict[str, Any]) -> str:
         "",
         (
             f"{said(conditions)}. Made by `python tests/perf/run.py`: the sides of a row in turns, "
-            "each in a process of its own (ROUGE-L and decoding a step in one), medians; the ratio is the median over rounds, its "
-            f"quartiles beside it{together}. Compare ratios, not seconds."
+            "each in a process of its own (ROUGE-L and decoding a step in one), medians; the ratio is the median over "
+            f"rounds, its quartiles beside it{together}. Compare ratios, not seconds."
         ),
         "",
         "| comparison | ours | other | ratio | quartiles | aim | rounds | conditions |",
