@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from harness.errors import HarnessError, MachineError, StorageError, traced
+from harness.errors import HarnessError, MachineError, StorageError, first_line, traced
 from harness.execution import rehearsal
 from harness.execution.heartbeat import start_heartbeat
 from harness.execution.interrupt import outlive_warnings
@@ -109,10 +109,24 @@ def _do(request: Request, events: IO[str], capture: WarningCapture) -> dict[str,
         return {"event": "failed", "message": "out of memory", "exit_code": 3}
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001  # a defect of the harness or a plugin: one cell fails, the others go on
-        place = _keep_traceback(request, traceback.format_exc())
-        return {"event": "failed", "message": traced(f"{type(error).__name__}: {error}", place), "exit_code": 1}
+    except Exception as error:  # noqa: BLE001  # torch has several errors for it, of no class of their own
+        if not _out_of_memory(error):
+            return _defect(request, error)
+        return {"event": "failed", "message": f"out of memory: {first_line(error)}", "exit_code": 3}
+    except BaseException as error:  # noqa: BLE001  # a defect of a plugin's: one cell fails, the others go on
+        return _defect(request, error)
     return {"event": "done"}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    from harness.in_parts import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _defect(request: Request, error: BaseException) -> dict[str, Any]:
+    place = _keep_traceback(request, traceback.format_exc())
+    return {"event": "failed", "message": traced(f"{type(error).__name__}: {error}", place), "exit_code": 1}
 
 
 class SourceChanged(MachineError):

@@ -61,7 +61,7 @@ def _remembered(policy: Policy, *, forced: bool) -> Way:
             ways[key] = Way(name="general", reason=reason, batched=_batches(exact)) if reason else Way(name="fast")
         if reason and not forced:
             kind = getattr(backbone.config_of(model), "model_type", type(model).__name__)
-            log.warning("%s takes the slower, general way; the tables' notes say why", kind)
+            log.warning("%s takes the slower, general way: %s", kind, reason)
     return ways[key]
 
 

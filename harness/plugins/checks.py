@@ -25,6 +25,7 @@ from harness.api.registration import (
     Role,
 )
 from harness.errors import PluginError, suggest
+from harness.plugins.called_with import CALLED_WITH
 from harness.plugins.option_groups import option_groups
 
 #: Kind of plugin and class of its registrations, by the hook that returns them.
@@ -34,11 +35,6 @@ HOOKS: Final[Mapping[str, tuple[Kind, type[Registration]]]] = {
     "harness_register_datasets": ("dataset", DatasetRegistration),
     "harness_register_metrics": ("metric", MetricRegistration),
 }
-
-#: What a reward is called with beside columns of the data; ``reward_model`` where its registration asks for it.
-CALLED_WITH: Final = (
-    "prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "reward_model",
-)  # fmt: skip
 
 #: Keys of ``reward_model:`` in a benchmark file that the core reads: no option of a method that trains one may be one.
 REWARD_MODEL_KEYS: Final = frozenset({"model", "path", "revision", "recipe", "start", "train", "test", "normalise"})

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import PluginError
-from harness.plugins.checks import CALLED_WITH
+from harness.plugins.called_with import CALLED_WITH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

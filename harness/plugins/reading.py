@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from harness.errors import PluginError
-from harness.plugins.checks import CALLED_WITH
+from harness.plugins.called_with import CALLED_WITH
 from harness.plugins.protocols import declaring
 
 if TYPE_CHECKING:

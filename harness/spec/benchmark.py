@@ -132,7 +132,7 @@ class Execution(Section):
     checkpoint_minutes: PositiveFloat = mark(RUNTIME, 10.0, allow_inf_nan=False)
     """Most minutes between two states from which a training stage that was killed goes on."""
     rank_timeout_minutes: float = mark(RUNTIME, 10.0, ge=0.1, allow_inf_nan=False)
-    """Minutes without a sign of life after which a process of a stage counts as stalled, and the stage as failed; ranks
+    """Minutes without a heartbeat after which a process of a stage counts as stalled, and the stage as failed; ranks
     wait three times as long for one another."""
 
 

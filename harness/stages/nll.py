@@ -20,8 +20,7 @@ from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
 from harness.text.encode import Answer, EncodingParams, check_room, collate, collate_answers, encode
 from harness.text.templates import render
-from harness.training.budget import token_budget
-from harness.training.scoring import HINT
+from harness.training.budget import HINT, token_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

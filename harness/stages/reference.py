@@ -20,11 +20,10 @@ from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
 from harness.stages.stored_rows import read
 from harness.text.encode import EncodingParams, collate, encode
-from harness.training.budget import CPU_TOKENS
+from harness.training.budget import CPU_TOKENS, HINT
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
-from harness.training.scoring import HINT
-from harness.training.summary import module_digest
+from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DATA_KINDS, Dataset, DatasetRegistration, Example, HarnessError, Provenance
-from harness.plugins.checks import CALLED_WITH
+from harness.plugins.called_with import CALLED_WITH
 from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
 
 if TYPE_CHECKING:

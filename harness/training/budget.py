@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
 
+#: What helps where one row alone is too much to be scored.
+HINT = "shorten max_prompt_length or max_completion_length, or use a smaller model"
+
 #: Tokens of one forward on a CPU. Fewer pay more for calls; more waste on padding and fall out of the caches: a step of
 #: 16 groups of Dolly prompts on a 7 M GPT-2 took 2.7 s of CPU time at 512 and 1024, 3.0 s at 2048, 3.6 s at 4096 and
 #: 5 to 8 s at 16384.

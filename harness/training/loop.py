@@ -31,10 +31,10 @@ from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
 from harness.training.stop import Stopped
-from harness.training.summary import active, held, module_digest, over_ranks, step_row
+from harness.training.summary import active, held, over_ranks, step_row
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
-from harness.training.weights import align, recompute_activations
+from harness.training.weights import align, module_digest, recompute_activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -318,7 +318,11 @@ class Segment:
         """
         services = self.services
         batchers = {"training": self.updater.batcher, "scoring": services.scorer.batcher, "decoding": services.decoding}
-        return batchers if self.probe is None else {**batchers, "probe": self.probe.batcher}
+        if self.probe is not None:
+            batchers["probe"] = self.probe.batcher
+        if self.reward_model is not None:
+            batchers["reward model"] = self.reward_model.batcher
+        return batchers
 
     def _note(self, row: TrainStep) -> None:
         self.log.append(row)

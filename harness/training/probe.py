@@ -8,8 +8,7 @@ import torch
 
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import score_logits
-from harness.training.budget import row_tokens, take_all
-from harness.training.scoring import HINT
+from harness.training.budget import HINT, row_tokens, take_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.training import memo
 from harness.training.budget import take_all
-from harness.training.summary import module_digest
+from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

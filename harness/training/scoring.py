@@ -14,7 +14,7 @@ import torch
 from harness.api import Logits, LogProbs
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import final_states, score, score_logits
-from harness.training.budget import row_tokens, take_all
+from harness.training.budget import HINT, row_tokens, take_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from harness.lm.score.logprobs import ScoringModule
     from harness.training.critic import Critic
     from harness.training.shares import Outputs
-
-HINT = "shorten max_prompt_length or max_completion_length, or use a smaller model"
 
 
 class Scorer(Protocol):
@@ -68,6 +66,8 @@ class InLoss:
         self, module: ScoringModule, batch: Batch, completions: Completions, params: ScoringParams, *, dropout: bool
     ) -> LogProbs:
         """Implement :meth:`Scorer.logprobs`."""
+        if not len(batch):
+            return _no_logprobs(module, completions, params)
         scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
         self._count(completions)
         hidden = None if scored.hidden is None else self._outputs.hand_out(scored.hidden)
@@ -75,6 +75,8 @@ class InLoss:
 
     def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
         """Implement :meth:`Scorer.final_states`."""
+        if not len(batch):
+            return _no_states(module, completions)
         states = final_states(module.policy, batch.prompts, completions, dropout=dropout, module=module)
         self._count(completions)
         return self._outputs.hand_out(states)
@@ -83,12 +85,16 @@ class InLoss:
         self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
     ) -> Iterator[Logits]:
         """Implement :meth:`Scorer.logits`."""
+        if not len(batch):
+            return
         self._count(completions)
         for chunk in score_logits(module.policy, batch.prompts, completions, dropout=dropout, module=module):
             yield replace(chunk, values=self._outputs.hand_out(chunk.values))
 
     def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
         """Implement :meth:`Scorer.critic_values`."""
+        if not len(batch):
+            return _no_values(critic, completions)
         return self._outputs.hand_out(critic.values(batch, completions))
 
     def _count(self, completions: Completions) -> None:
@@ -108,9 +114,7 @@ class InParts:
     ) -> LogProbs:
         """Implement :meth:`Scorer.logprobs`."""
         if not len(batch):
-            values = torch.zeros(completions.ids.shape, dtype=torch.float32, device=completions.ids.device)
-            hidden = values.new_zeros(*values.shape, _width(module)) if params.hidden else None
-            return LogProbs(values, completions.mask, hidden)
+            return _no_logprobs(module, completions, params)
 
         def compute(batch: Batch, completions: Completions) -> Sequence[Tensor]:
             scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
@@ -122,7 +126,7 @@ class InParts:
     def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
         """Implement :meth:`Scorer.final_states`."""
         if not len(batch):
-            return next(module.parameters()).new_zeros(*completions.lengths.shape, _width(module))
+            return _no_states(module, completions)
 
         def compute(batch: Batch, completions: Completions) -> Sequence[Tensor]:
             return [final_states(module.policy, batch.prompts, completions, dropout=dropout, module=module)]
@@ -132,7 +136,7 @@ class InParts:
     def logits(
         self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
     ) -> Iterator[Logits]:
-        """Implement :meth:`Scorer.logits`: part by part, so that no more than one part's are held at a time."""
+        """Implement :meth:`Scorer.logits`: part by part, so that no more than two parts' are held at a time."""
 
         def work(index: list[int]) -> list[Logits]:
             part = _some(index, batch, completions)
@@ -150,7 +154,7 @@ class InParts:
     def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
         """Implement :meth:`Scorer.critic_values`."""
         if not len(batch):
-            return next(critic.parameters()).new_zeros(completions.ids.shape)
+            return _no_values(critic, completions)
         return self._tensors(batch, completions, lambda batch, completions: [critic.values(batch, completions)])[0]
 
     def _tensors(
@@ -175,6 +179,23 @@ def _some(index: list[int], batch: Batch, completions: Completions) -> tuple[Bat
 def _costs(batch: Batch, completions: Completions) -> list[int]:
     """Return the tokens of each row; none where there are no rows."""
     return row_tokens({"prompts": batch.prompts, "completions": completions}) if len(batch) else []
+
+
+def _no_logprobs(module: ScoringModule, completions: Completions, params: ScoringParams) -> LogProbs:
+    """Return log-probabilities of no rows, in the type that rows would have."""
+    weight = next(module.parameters())
+    dtype = params.dtype or torch.promote_types(weight.dtype, torch.float32)
+    values = weight.new_zeros(completions.ids.shape, dtype=dtype, requires_grad=False)
+    hidden = _no_states(module, completions)[:, :, None].expand(*values.shape, -1) if params.hidden else None
+    return LogProbs(values, completions.mask, hidden, values if params.entropy else None)
+
+
+def _no_states(module: ScoringModule, completions: Completions) -> Tensor:
+    return next(module.parameters()).new_zeros(*completions.lengths.shape, _width(module))
+
+
+def _no_values(critic: Critic, completions: Completions) -> Tensor:
+    return next(critic.parameters()).new_zeros(completions.ids.shape)
 
 
 def _width(module: ScoringModule) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from harness.training.updates import Updater
 
 By = Literal["policy", "reference"]
+
+#: What to do about a call that a loss may not make.
+_BEFORE: Final = "call it before update(), and let the loss use the result"
 
 
 class Services:
@@ -272,7 +275,7 @@ class Services:
 
     def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
         """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
-        self._refuse_inside_a_loss("apply()")
+        self._refuse_inside_a_loss("apply()", "it takes a step of its own: call it in step(), before or after update()")
         pairs = [(int(seed), float(weight)) for seed, weight in noise]
         if any(other != pairs for other in self._ranks.gather(pairs)):
             raise PluginError(
@@ -297,12 +300,12 @@ class Services:
         outputs = self._updater.outputs
         return self.scorer if outputs is None else InLoss(outputs)
 
-    def _refuse_inside_a_loss(self, call: str) -> None:
+    def _refuse_inside_a_loss(self, call: str, hint: str = _BEFORE) -> None:
         if self._updater.outputs is not None:
             raise PluginError(
                 f"{call} was called inside a loss, which sees a part of the rows only",
                 where=f"method {self._settings.method!r}",
-                hint="call it before update(), and let the loss use the result",
+                hint=hint,
             )
 
     def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument

@@ -42,7 +42,7 @@ class Outputs:
         self.tokens = 0
 
     def hand_out(self, output: Tensor) -> Tensor:
-        """Return a leaf with the values of ``made`` (a model's output), or ``made`` itself if it has no gradient."""
+        """Return a leaf with the values of ``output``, a model's, or ``output`` itself if it has no gradient."""
         if not output.requires_grad:
             return output
         given = output.detach().requires_grad_()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import numbers
 from dataclasses import dataclass
@@ -161,12 +160,3 @@ def held(role: str, parameters: Iterable[nn.Parameter]) -> HeldModel:
         parameters=sum(weight.numel() for weight in weights),
         bytes=sum(weight.numel() * weight.element_size() for weight in weights),
     )
-
-
-def module_digest(module: nn.Module) -> str:
-    """Return the sha256 of a module's parameters and buffers, names and bytes."""
-    state = hashlib.sha256()
-    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        state.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
-        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return state.hexdigest()

@@ -181,7 +181,7 @@ def test_what_the_probe_finds_is_the_reason(
     assert (found.name, found.reason, found.batched) == ("general", reason, broken != "layer_idx")
     assert str(found).endswith(f"; {reason}")
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line == "llama takes the slower, general way; the tables' notes say why"
+    assert line == f"llama takes the slower, general way: {reason}"
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "opt-350m", "llama", "qwen2", "gptj", "mixtral"])

@@ -18,7 +18,7 @@ from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.loop import Segment
 from harness.training.reference import Precomputed, answer_key, save
 from harness.training.rewards import CombinedReward
-from harness.training.summary import module_digest
+from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

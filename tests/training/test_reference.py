@@ -24,7 +24,7 @@ from harness.training.distributed import Ranks
 from harness.training.loop import Segment
 from harness.training.reference import Precomputed, StoredLogProbs, answer_key, row_keys, save
 from harness.training.stop import Stopped
-from harness.training.summary import module_digest
+from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -79,7 +79,7 @@ class RewardModel:
         self.scale = 1.0
         self._max_prompt = max_prompt
         budget, hint = TOKENS.get(device.type, TOKENS["cpu"]), "use a smaller reward model, or a lower max_prompt"
-        self._batcher = Batcher(budget, doing="scoring by the reward model", hint=hint)
+        self.batcher = Batcher(budget, doing="scoring by the reward model", hint=hint)
 
     @classmethod
     def trained(
@@ -123,7 +123,7 @@ class RewardModel:
         asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
         scores_of: dict[tuple[str, str], float] = {}
         groups = self._groups(asked)
-        scored = self._batcher.kept(
+        scored = self.batcher.kept(
             [group.tokens for group in groups],
             lambda part: self._raw([groups[place] for place in part]),
             keep=keep,

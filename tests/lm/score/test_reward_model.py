@@ -126,7 +126,7 @@ def test_company_and_order_do_not_matter(make_policy: Make) -> None:
     assert model.score(PROMPTS[::-1], ANSWERS[::-1])[::-1] == pytest.approx(together, abs=1e-9)
     apart = [model.score([prompt], [answer])[0] for prompt, answer in zip(PROMPTS, ANSWERS, strict=True)]
     assert apart == pytest.approx(together, abs=1e-9)
-    model._batcher.budget = 1
+    model.batcher.budget = 1
     assert model.score(PROMPTS * 2, ANSWERS * 2) == pytest.approx(together * 2, abs=1e-9)
     assert model.score([], []) == []
 
