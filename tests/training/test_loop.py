@@ -721,11 +721,12 @@ def test_each_rank_goes_on_with_the_memory_that_it_has_found(tmp_path: Path, ran
     def segment(rank: int) -> Segment:
         policy = tiny_policy()
         context = RunContext(log=lambda _row: None, ranks=Pair(rank), unfinished=folder)
-        return Segment(plan(), policy, tiny_rows(policy), Plain(), context=context, judges=Judges())
+        judge: Any = SimpleNamespace(batcher=Batcher(), parameters=list)
+        return Segment(plan(), policy, tiny_rows(policy), Plain(), context=context, judges=Judges(reward_model=judge))
 
     first = segment(0)
     first.begin()
-    learnt = {"training": (1000, 1), "scoring": (500, 2), "decoding": (300, 3)}
+    learnt = {"training": (1000, 1), "scoring": (500, 2), "decoding": (300, 3), "reward model": (200, 4)}
     for name, (budget, halvings) in learnt.items():
         first._batchers()[name].budget, first._batchers()[name].halvings = budget, halvings
     first.step = 2

@@ -211,6 +211,7 @@ def test_a_batch_without_rows_gives_nothing_of_the_right_shape(run: Services, ba
     width = samples.ids.shape[2]
     scored = run.logprobs(none, of_none, hidden=True)
     assert scored.values.shape == (0, 2, width)
+    assert scored.values.dtype == run.logprobs(batch, samples).values.dtype
     assert scored.hidden is not None
     assert scored.hidden.shape == (0, 2, width, 8)
     assert run.final_states(none, of_none).shape == (0, 2, 8)
@@ -223,6 +224,22 @@ def test_a_batch_without_rows_gives_nothing_of_the_right_shape(run: Services, ba
         assert beams.lengths.shape == (0, 4)
     assert run.greedy(none).lengths.shape == (0, 1)
     assert run.reward(none, of_none).values.shape == (0, 2)
+
+
+def test_a_loss_may_score_no_rows(run: Services, batch: Batch) -> None:
+    shapes: set[tuple[int, ...]] = set()
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        none, of_none = batch[[]], batch.demonstrations[[]]
+        scored = run.logprobs(none, of_none, hidden=True)
+        assert scored.hidden is not None
+        assert list(run.logits(none, of_none)) == []
+        shapes.update({tuple(scored.hidden.shape[:2]), tuple(run.final_states(none, of_none).shape[:2])})
+        whole = run.logprobs(batch, batch.demonstrations).values.sum()
+        return {"coef": -whole + scored.values.sum() + scored.hidden.sum()}
+
+    run.update(loss, batch=batch)
+    assert shapes == {(0, 1)}
 
 
 def test_what_is_for_all_ranks_is_refused_inside_a_loss(run: Services, batch: Batch) -> None:
