@@ -5,6 +5,7 @@ import math
 import os
 import random
 import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -721,7 +722,7 @@ def test_each_rank_goes_on_with_the_memory_that_it_has_found(tmp_path: Path, ran
     def segment(rank: int) -> Segment:
         policy = tiny_policy()
         context = RunContext(log=lambda _row: None, ranks=Pair(rank), unfinished=folder)
-        judge: Any = SimpleNamespace(batcher=Batcher(), parameters=list)
+        judge: Any = SimpleNamespace(batcher=Batcher(doing="scoring", hint=""), parameters=list)
         return Segment(plan(), policy, tiny_rows(policy), Plain(), context=context, judges=Judges(reward_model=judge))
 
     first = segment(0)
