@@ -302,7 +302,7 @@ def test_wrong_weights_of_the_reward(entry: str, message: str, mistakes: Mistake
         ("{use: push, sweep: {steps: [[1]]}}", "steps is under schedule: write schedule: {steps: …}"),
         ("{use: push, sweep: {schedule.stat: [1]}}", "methods.push[stat=1].schedule.stat: unknown option of method push; did you mean 'start'?"),
         ("{use: push, sweep: {word.a: [1]}}", "methods.push[a=1].word: is wrong"),
-        ("{use: push, schedule: {start: 1}, sweep: {schedule.start: [1]}}", "schedule.start stands both in the sweep and in the entry"),
+        ("{use: push, schedule: {start: 1}, sweep: {schedule.start: [1]}}", "schedule.start is both in the sweep and in the entry"),
         ("{use: push, sweep: {coef: [1, 1]}}", "file.yaml:13:35: methods.push[coef=1]: a second method is called push[coef=1] (the first: line 13)"),
         ("{use: push, sweep: {coef: [1, a]}}", 'file.yaml:13:35: methods.push[coef=a].coef: is wrong, got "a"; expected a number'),
         ("{use: push, sweep: {word: [a/b]}}", 'methods.push[word=a/b].label: looks like a path, got "push[word=a/b]"'),

@@ -69,7 +69,7 @@ def test_a_template(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="has sha256"):
         WinRateOptions.model_validate_json(chosen.model_dump_json())
     path.write_bytes(b"\xff")
-    with pytest.raises(ValidationError, match="no UTF-8 text"):
+    with pytest.raises(ValidationError, match="not UTF-8 text"):
         options(template=str(path))
 
 
