@@ -15,8 +15,7 @@ import torch
 from harness.in_parts import Batcher, at_once
 from harness.lm.score.logprobs import score, score_instead
 from harness.text.encode import Answer, collate
-from harness.training.budget import token_budget
-from harness.training.scoring import HINT
+from harness.training.budget import HINT, token_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

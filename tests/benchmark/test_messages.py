@@ -59,7 +59,7 @@ MISTAKES = [
     ]),
     ("coef: 0.5", "steps: [1]", [
         ("13:17: methods.push.steps: unknown option of method push\n"
-        "  steps is under schedule: write schedule: {steps: …}"),
+        "  steps is under schedule: write schedule: {steps: …}, or schedule.steps in a sweep and after -o"),
     ]),
     ("coef: 0.5", "stpes: [1]", [
         "13:17: methods.push.stpes: unknown option of method push; did you mean 'schedule.steps'?",

@@ -63,7 +63,7 @@ def test_a_sweep_names_an_option_of_the_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reduction", ["seq_sum", "token_mean"])
 def test_an_entry_may_replace_what_a_presets_group_is_about(reduction: str, tmp_path: Path) -> None:
     (row,) = rows({"use": "eso", "preset": "official", "sft_reduction": reduction}, tmp_path)
-    options = registration("eso").options.model_validate(row.options)
+    options: Any = registration("eso").options.model_validate(row.options)
     assert options.sft_micro_batch == (8 if reduction == "token_mean" else None)
 
 
@@ -102,7 +102,7 @@ def test_the_settings_table_is_told_what_differs_and_no_more(tmp_path: Path) -> 
         ),
         (
             {"use": "eso", "sweep": {"compat.empty_completion": ["drop"], "compat": [{"official_gate": False}]}},
-            "methods[1].sweep.compat.empty_completion: compat is swept as a whole too",
+            "methods.eso.sweep.compat.empty_completion: compat is swept as a whole too",
         ),
         (
             {"use": "eso", "compat": 5, "sweep": {"compat.empty_completion": ["drop"]}},

@@ -168,7 +168,7 @@ def test_comments_docstrings_and_layout_change_nothing(copies: list[Path]) -> No
         ("harness.lm.decode.prefix", RUNS_A_MODEL),
         ("harness.lm.decode.sampling", {"generate", "train"}),
         ("harness.training.loop", {"train"}),
-        ("harness.spec.results.train", {"train", "reference-logprobs"}),
+        ("harness.spec.results.train", {"train"}),
         ("harness.training.meters", {"train"}),
         ("harness.training.scoring", {"train"}),
         ("harness.plugins.option_groups", set()),
