@@ -9,7 +9,7 @@ from perf.workload import NEW_TOKENS, load
 
 from harness.lm.score.logprobs import score
 from harness.plugins.loader import load_registry
-from harness.spec.recipe import StepSettings
+from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.results.train import ReferenceCost
 from harness.spec.reward import Reward, RewardUse
 from harness.spec.schedule import Curve, Position
@@ -40,9 +40,13 @@ class Steps:
         *,
         warm: bool = True,
         dtype: DType = "float32",
+        same_length: bool = False,
         **options: Any,
     ) -> None:
-        """Set the loop up as a training stage does, and unless ``warm`` is false take the first step."""
+        """Set the loop up as a training stage does, and unless ``warm`` is false take the first step.
+
+        With ``same_length`` an answer that is drawn goes on to the limit.
+        """
         registry = load_registry()
         registration: Any = registry.get("method", method)
         preset = registration.presets[registration.default_preset].options if registration.default_preset else {}
@@ -55,7 +59,15 @@ class Steps:
         )
         first, last = Position(epochs=0), Position(epochs=_EPOCHS)
         curve = Curve(kind="constant", peak=1e-4, floor=0.0, warmup_steps=0, first=first, last=last)
-        plan = TrainingPlan(method=method, recipe=recipe, seed=0, first=first, last=last, curve=curve)
+        plan = TrainingPlan(
+            method=method,
+            recipe=recipe,
+            seed=0,
+            first=first,
+            last=last,
+            curve=curve,
+            sampling=Sampling(suppress_stops=same_length),
+        )
         part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
         self.segment = Segment(
             plan,

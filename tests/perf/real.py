@@ -51,17 +51,25 @@ def _model(setting: Setting) -> tuple[Path, Task]:
     return setting.real, replace(tasks(setting.real, count=_EVALUATED)["dolly"], batch_size=_PROMPTS)
 
 
+def _step(setting: Setting) -> tuple[Path, Task]:
+    """Return prompts that are the same in every step, so that rounds differ by the machine alone."""
+    model, task = _model(setting)
+    by_length = sorted(task.rows, key=lambda row: len(row.prompt))
+    rows = tuple(by_length[len(by_length) * (2 * place + 1) // (2 * _PROMPTS)] for place in range(_PROMPTS))
+    return model, replace(task, rows=rows)
+
+
 def _flat() -> dict[str, Any]:
-    return {"use_sft_term": False, "temperatures": [1.0] * CANDIDATES}
+    return {"use_sft_term": False, "temperatures": [1.0] * CANDIDATES, "same_length": True}
 
 
 def grpo_step(setting: Setting) -> list[Measured]:
     """An on-policy step against TRL's GRPO."""
-    model, task = _model(setting)
+    model, task = _step(setting)
     rounds = min(_ROUNDS, setting.rounds)
     sides = {
         "ours": Side.of(our_step, model, task, "eso", **_flat()),
-        THEIRS: Side(grpo, (Match(setting.folder, model, task, TRL_WARM_UP + rounds),)),
+        THEIRS: Side(grpo, (Match(setting.folder, model, task, TRL_WARM_UP + rounds, same_length=True),)),
     }
     seconds = setting.in_turns(sides, rounds=rounds, warm_up=TRL_WARM_UP)
     return [Measured.of("real model, on-policy step", says(task), seconds, other=THEIRS, aim=5.0)]
@@ -69,7 +77,7 @@ def grpo_step(setting: Setting) -> list[Measured]:
 
 def ways(setting: Setting) -> list[Measured]:
     """An on-policy step on the fast way against the general one, and with weights packed against not."""
-    model, task = _model(setting)
+    model, task = _step(setting)
     ours = Side.of(our_step, model, task, "eso", **_flat())
     sides = {
         "ours": ours,
@@ -98,7 +106,7 @@ def evaluation(setting: Setting) -> list[Measured]:
 
 def bfloat16(setting: Setting) -> list[Measured]:
     """An on-policy step under bfloat16 against float32."""
-    model, task = _model(setting)
+    model, task = _step(setting)
     sides = {name: Side.of(our_step, model, task, "eso", dtype=name, **_flat()) for name in ("bfloat16", "float32")}
     seconds = setting.in_turns(sides, rounds=min(_ROUNDS, setting.rounds))
     multiplies = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # torch has no public question for it

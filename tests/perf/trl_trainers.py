@@ -37,6 +37,8 @@ class Match:
     """That are timed or warm it up; it begins one more."""
     candidates: int = CANDIDATES
     """Answers that GRPO draws to a prompt, at least two."""
+    same_length: bool = False
+    """Whether an answer goes on to the limit, so that every step draws as many tokens."""
 
 
 class _Steps(TrainerCallback):
@@ -73,6 +75,7 @@ def grpo(turns: Turns, match: Match) -> None:
         scale_rewards="none",
         steps_per_generation=1,
         num_iterations=1,
+        generation_kwargs={"min_new_tokens": NEW_TOKENS} if match.same_length else None,
     )
     _train(turns, match, GRPOTrainer, config, rows, reward_funcs=[rouge])
 

@@ -438,7 +438,7 @@ def test_no_claim_is_supported_by_a_run_of_which_a_part_is_missing(whole: Run) -
     manifest = json.loads((folder / "manifest.json").read_text())
     generator = np.random.default_rng(20261129)
     seen: dict[tuple[str, bool], int] = {}
-    for number in range(200):
+    for number in range(70):
         results, gone = broken(whole.root, folder, manifest, generator)
         for claim in CLAIMS:
             lacks = bool(gone & about(claim))
@@ -451,4 +451,4 @@ def test_no_claim_is_supported_by_a_run_of_which_a_part_is_missing(whole: Run) -
             if finding.word == "undecided":
                 assert "no value for" in finding.because
                 assert without(needs_of(claim, results.manifest), results)
-    assert all(seen[claim.kind, lacks] > 10 for claim in CLAIMS for lacks in (True, False)), seen
+    assert all(seen[claim.kind, lacks] > 3 for claim in CLAIMS for lacks in (True, False)), seen
