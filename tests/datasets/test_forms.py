@@ -13,8 +13,8 @@ from hub.rows import write
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets
-from harness_plugins.datasets.jsonl.fields import JsonlOptions
+from harness_plugins.datasets.files import Files, harness_register_datasets
+from harness_plugins.datasets.files.fields import FilesOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ FORMS = {
 
 
 def prepared(source: Path, folder: Path, **options: Any) -> tuple[list[Example], tuple[str, ...]]:
-    data = Jsonl(JsonlOptions(**options))
+    data = Files(FilesOptions(**options))
     place = folder / "prepared"
     place.mkdir(exist_ok=True)
     data.prepare(source, place)
@@ -83,7 +83,7 @@ def test_each_split_may_have_its_own_form(tmp_path: Path) -> None:
     check_dataset(registration, tmp_path / "work", source=folder)
     (folder / "train.jsonl").write_bytes(FORMS["bom.jsonl"])
     with pytest.raises(InputError, match=r"this split is here twice, as train\.jsonl and train\.csv"):
-        Jsonl(JsonlOptions()).identity(folder)
+        Files(FilesOptions()).identity(folder)
 
 
 def test_labels_of_csv_and_parquet(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets, kind_of
-from harness_plugins.datasets.jsonl.fields import JsonlOptions, split_prompt
+from harness_plugins.datasets.files import Files, harness_register_datasets, kind_of
+from harness_plugins.datasets.files.fields import FilesOptions, split_prompt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ UNPAIRED = {"prompt": "The sky is", "completion": " blue.", "label": True}
 
 def read(folder: Path, *rows: Any, **options: Any) -> list[Example]:
     source = write(folder / "a.jsonl", rows)
-    data = Jsonl(JsonlOptions(**options))
+    data = Files(FilesOptions(**options))
     prepared = folder / "prepared"
     prepared.mkdir(exist_ok=True)
     data.prepare(source, prepared)
@@ -34,7 +34,7 @@ def read(folder: Path, *rows: Any, **options: Any) -> list[Example]:
 
 
 def kind(folder: Path, *rows: Any, **options: Any) -> str | None:
-    return kind_of(JsonlOptions(**options), write(folder / "a.jsonl", rows), "train")
+    return kind_of(FilesOptions(**options), write(folder / "a.jsonl", rows), "train")
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_the_kind_is_declared_or_told_by_the_first_row(
 
 def test_a_packed_file_and_a_folder_say_it_as_well(tmp_path: Path) -> None:
     packed = write(tmp_path / "b.jsonl.gz", [EXPLICIT])
-    assert kind_of(JsonlOptions(), packed, "train") == "preferences"
+    assert kind_of(FilesOptions(), packed, "train") == "preferences"
     write(tmp_path / "files" / "train.jsonl", [EXPLICIT])
     write(tmp_path / "files" / "test.jsonl", [PROMPT_COMPLETION])
-    kinds = [kind_of(JsonlOptions(), tmp_path / "files", split) for split in ("train", "test", "validation")]
+    kinds = [kind_of(FilesOptions(), tmp_path / "files", split) for split in ("train", "test", "validation")]
     assert kinds == ["preferences", "demonstrations", None]
-    assert kind_of(JsonlOptions(), None, "train") is None
+    assert kind_of(FilesOptions(), None, "train") is None
 
 
 def test_a_true_or_false_label_must_be_declared(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_references_alone(tmp_path: Path) -> None:
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        JsonlOptions(**options)
+        FilesOptions(**options)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def rows_of(folder: Path, *, rejected: bool = True) -> dict[str, Any]:
             for row in rows:
                 del row["bad"]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return {"dataset": "jsonl", "path": str(folder)}
+    return {"dataset": "files", "path": str(folder)}
 
 
 def test_preferences_without_a_rejected_answer_are_refused_before_any_training(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_preferences_without_a_rejected_answer_are_refused_before_any_training(t
     assert list(bench.store.records("train")) == []
     del content["reward_model"]["train"]
     said = bench.run(code=2)
-    assert "a reward model is judged by preferences, and jsonl provides demonstrations" in said
+    assert "a reward model is judged by preferences, and files provides demonstrations" in said
 
 
 def test_learning_from_the_prompts_of_the_test_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Stage
     from harness.store.stages import Store
 
-KEYS = {"dataset": "jsonl", "completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
+KEYS = {"dataset": "files", "completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ PAIRS = {"chosen": "completion", "rejected": "prompt"}
 
 
 def judged(data: Path, section: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    pairs = {"dataset": "jsonl", "path": str(data), **PAIRS}
+    pairs = {"dataset": "files", "path": str(data), **PAIRS}
     whole = {"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}, **(section or {})}
     return small(data, reward="reward-model", reward_model=whole, metrics=["rouge", "reward-model"], **changes)
 

@@ -23,7 +23,7 @@ _OWN: Final[Mapping[DataKind, frozenset[str]]] = {
 }
 
 
-class JsonlOptions(Options):
+class FilesOptions(Options):
     """Which field of a row is what; TRL's names are the defaults."""
 
     kind: DataKind | None = None
@@ -106,7 +106,7 @@ class Fields:
         return frozenset({*named, self.labels, self.id})
 
 
-def fields_of(options: JsonlOptions, row: Mapping[str, Any], where: str) -> Fields:
+def fields_of(options: FilesOptions, row: Mapping[str, Any], where: str) -> Fields:
     """Return which field is what, by the options and the first row.
 
     Raises:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DatasetRegistration, Example, InputError, Provenance, hookimpl, suggest
-from harness_plugins.datasets.jsonl.fields import (
+from harness_plugins.datasets.files.fields import (
     Fields,
-    JsonlOptions,
+    FilesOptions,
     fields_of,
     label_of,
     references_of,
@@ -40,7 +40,7 @@ _TAKEN: Final = frozenset({
 _NAMED: Final = 5
 
 
-class Jsonl:
+class Files:
     """``path:`` names a file, which is every split, or a folder with ``SPLIT.jsonl`` for each.
 
     A file is JSON Lines, a JSON array (``.json``), CSV (``.csv``), Parquet (``.parquet``) or Arrow (``.arrow``), plain
@@ -48,7 +48,7 @@ class Jsonl:
     every split, a ``DatasetDict`` has its own. Fields that no option names are columns, for rewards and metrics.
     """
 
-    def __init__(self, options: JsonlOptions) -> None:
+    def __init__(self, options: FilesOptions) -> None:
         """Keep the options."""
         self._options = options
 
@@ -216,7 +216,7 @@ def _skipped(skipped: list[InputError], kept: int, name: str) -> str:
     return f"{name}: {len(skipped)} of {kept + len(skipped)} rows left out as bad: {'; '.join(places)}{more}"
 
 
-def kind_of(options: JsonlOptions, source: Path | None, split: str) -> DataKind | None:
+def kind_of(options: FilesOptions, source: Path | None, split: str) -> DataKind | None:
     """Return what the rows of a split are; None where that cannot be read, which the stage will say."""
     if (kind := options.declared()) is not None or source is None:
         return kind
@@ -228,7 +228,7 @@ def kind_of(options: JsonlOptions, source: Path | None, split: str) -> DataKind 
     return None if first is None else fields_of(options, first[1], first[0]).kind
 
 
-def splits_of(_options: JsonlOptions, source: Path | None) -> tuple[str, ...]:
+def splits_of(_options: FilesOptions, source: Path | None) -> tuple[str, ...]:
     """Return the splits that the user's path has; all three where one file is every split."""
     files = {} if source is None else _files(source)
     return _SPLITS if not files or _WHOLE in files else tuple(files)
@@ -261,9 +261,9 @@ def _files(source: Path | None) -> dict[str, Path]:
     """Return the user's files, or folders of saved data sets, by split; what is every split is ``_WHOLE``."""
     if source is None:
         raise InputError(
-            "the data set 'jsonl' needs a file or folder of yours", expected="path:", hint="or -o sources.jsonl=PATH"
+            "the data set 'files' needs a file or folder of yours", expected="path:", hint="or -o sources.files=PATH"
         )
-    check_exists(source, dataset="jsonl")
+    check_exists(source, dataset="files")
     if source.is_file() or is_saved(source):
         return {_WHOLE: source}
     if (splits := saved_splits(source)) is not None:
@@ -288,14 +288,14 @@ def _files(source: Path | None) -> dict[str, Path]:
 
 @hookimpl
 def harness_register_datasets() -> Iterable[DatasetRegistration]:
-    """Offer ``jsonl``."""
+    """Offer ``files``."""
     return [
         DatasetRegistration(
-            name="jsonl",
+            name="files",
             summary="your own files (JSON Lines, JSON, CSV, Parquet, Arrow) or a folder of `save_to_disk`, with options"
             " that say which field is what",
-            build="harness_plugins.datasets.jsonl:Jsonl",
-            options=JsonlOptions,
+            build="harness_plugins.datasets.files:Files",
+            options=FilesOptions,
             kind_of=kind_of,
             splits_of=splits_of,
             splits=_SPLITS,
