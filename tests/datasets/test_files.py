@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hub.own import files_options
 from hub.rows import write
 from pydantic import ValidationError
 
@@ -21,7 +22,7 @@ ROWS = [{"prompt": f"Say {n}.", "completion": f"{n}!", "level": n} for n in rang
 
 
 def read(source: Path, folder: Path, split: str = "train", **options: Any) -> list[Example]:
-    data = Files(FilesOptions(**options))
+    data = Files(files_options(**options))
     prepared = folder / "prepared"
     prepared.mkdir(exist_ok=True)
     data.prepare(source, prepared)
@@ -117,8 +118,12 @@ def test_ids_do_not_depend_on_the_order(tmp_path: Path) -> None:
             "a.jsonl:2: the field 'bad' is missing",
         ),
         ({"prompt": "x", "completion": "y"}, {"id": "nr"}, "a.jsonl:2: the field 'nr' is missing"),
-        ({"prompt": "x", "completion": "y", "nr": True}, {"id": "nr"}, "a.jsonl:2: an id is a text or a whole number"),
-        ({"prompt": "x", "completion": "y", "nr": 1.5}, {"id": "nr"}, "a.jsonl:2: an id is a text or a whole number"),
+        (
+            {"prompt": "x", "completion": "y", "nr": True},
+            {"id": "nr"},
+            "a.jsonl:2: the field 'nr' is not an id, ",
+        ),
+        ({"prompt": "x", "completion": "y", "nr": 1.5}, {"id": "nr"}, "a.jsonl:2: the field 'nr' is not an id, "),
         ({"prompt": "x", "completion": "y", "nr": "0"}, {"id": "nr"}, "a.jsonl:2: this id is in "),
         (
             {"prompt": "x", "completion": "y", "references": ["z"]},
@@ -143,9 +148,9 @@ def test_a_broken_line_is_named(line: Any, options: dict[str, str], says: str, t
 
 def test_a_missing_field_says_which_option_names_it(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [{"instruction": "x", "output": "y"}])
-    with pytest.raises(InputError, match="the option `prompt:` names the field with the instruction"):
+    with pytest.raises(InputError, match=r"`columns: \{prompt: NAME\}` names the column with the instruction"):
         read(source, tmp_path)
-    with pytest.raises(InputError, match="the option `completion:` names the field with the demonstration"):
+    with pytest.raises(InputError, match=r"`columns: \{completion: NAME\}` names the column with the demonstration"):
         read(source, tmp_path, prompt="instruction")
     assert len(read(source, tmp_path, prompt="instruction", completion="output")) == 1
 
@@ -189,6 +194,6 @@ def test_an_empty_split(tmp_path: Path) -> None:
 
 def test_chosen_and_rejected_go_together() -> None:
     with pytest.raises(ValidationError, match="chosen and rejected go together"):
-        FilesOptions(chosen="a")
+        files_options(chosen="a")
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         FilesOptions(answer="a")  # type: ignore[call-arg]  # what a mistaken file would give

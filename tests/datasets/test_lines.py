@@ -108,7 +108,7 @@ def test_lines_are_numbered_and_blank_ones_passed_over(tmp_path: Path) -> None:
 def test_half_surrogates_alone_are_refused(tmp_path: Path) -> None:
     assert lines(tmp_path, b'{"a": "\\ud83d\\ude00"}') == [(1, {"a": "\U0001f600"})]
     assert message(tmp_path, b'{"a": 1}\n{"a": ["\\ud83d"]}') == (
-        "mine.jsonl:2: half a surrogate pair is not a character"
+        "mine.jsonl:2: half a surrogate pair is not a character (in the column 'a')"
     )
 
 

@@ -11,6 +11,7 @@ import datasets
 import pyarrow.ipc
 import pyarrow.lib
 import pytest
+from hub.own import files_options
 from hub.rows import write
 
 from harness.api import Example, InputError
@@ -42,7 +43,7 @@ def save_dict(folder: Path, **splits: Sequence[dict[str, Any]]) -> Path:
 
 
 def read(source: Path, folder: Path, split: str = "train", **options: Any) -> list[Example]:
-    data = Files(FilesOptions(**options))
+    data = Files(files_options(**options))
     prepared = folder / "prepared"
     prepared.mkdir()
     data.prepare(source, prepared)
@@ -109,7 +110,7 @@ def test_arrow_files(layout: str, tmp_path: Path) -> None:
     whole = source.read_bytes()
     source.write_bytes(whole[: len(whole) // 2])
     (tmp_path / "half").mkdir()
-    with pytest.raises(InputError, match=r"train\.arrow: this Arrow file cannot be read: "):
+    with pytest.raises(InputError, match=r"train\.arrow: this Arrow file cannot be read( behind row 3)?: "):
         read(source, tmp_path / "half")
 
 

@@ -133,7 +133,7 @@ def test_references_alone_and_bad_rows_are_told_in_the_table(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("rows", "use", "says"),
     [
-        ([{"prompt": "a", "completion": "b", "label": False}] * 4, {"labels": "label"},
+        ([{"prompt": "a", "completion": "b", "label": False}] * 4, {"columns": {"label": "label"}},
          "there is nothing to train on: no row has a demonstration, got '4 rows marked as undesirable'"),
         ([{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None}], {},
          "train.jsonl:2: the field 'completion' is not a text, got 'null'"),

@@ -142,7 +142,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Template", "truncate"): lambda value: "context" if value == "instruction" else "instruction",
     ("DataUse", "dataset"): "generated-instructions",
     ("DataUse", "split"): lambda value: "test" if value == "train" else "train",
-    ("DataUse", "options"): lambda value: {**value, "references": "completion"},
+    ("DataUse", "options"): lambda value: {**value, "columns": {**value["columns"], "references": "completion"}},
     ("DataUse", "label"): "relabelled",
     ("RewardUse", "use"): "gleu",
     ("RewardUse", "options"): ROUGE_2,
@@ -221,7 +221,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
     """Return a benchmark in which every kind of entry stands once."""
-    pairs = {"dataset": "files", "path": str(data), "chosen": "completion", "rejected": "prompt"}
+    pairs = {"dataset": "files", "path": str(data), "columns": {"chosen": "completion", "rejected": "prompt"}}
     content = small(
         data,
         seeds=[0],

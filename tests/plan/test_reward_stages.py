@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan, Stage
 
-PAIRS = {"chosen": "completion", "rejected": "prompt"}
+PAIRS = {"columns": {"chosen": "completion", "rejected": "prompt"}}
 
 
 def judged(data: Path, section: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:

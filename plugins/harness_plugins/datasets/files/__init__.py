@@ -1,56 +1,57 @@
-"""A data set of one's own: files of rows, with options that say which field is what."""
+"""A data set of one's own: files of rows, with options that say which column is what."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DatasetRegistration, Example, InputError, Provenance, hookimpl, suggest
-from harness_plugins.datasets.files.fields import (
-    Fields,
-    FilesOptions,
-    fields_of,
-    label_of,
-    references_of,
-    split_prompt,
-)
+from harness_plugins.datasets.files.examples import Tally, examples
+from harness_plugins.datasets.files.fields import FilesOptions, fields_of
+from harness_plugins.datasets.files.sketch import share_of, sketched
 from harness_plugins.upstream.forms import ENDINGS, read_rows
-from harness_plugins.upstream.lines import present, text
-from harness_plugins.upstream.local import check_exists, combined, content_sha256, listing, origin, unpack
+from harness_plugins.upstream.local import (
+    PACKED,
+    check_exists,
+    combined,
+    content_sha256,
+    is_packed,
+    listing,
+    origin,
+    unpack,
+    unpack_beginning,
+)
 from harness_plugins.upstream.saved import copy_saved, is_saved, saved_sha256, saved_splits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.api import DataKind
+    from harness_plugins.upstream.lines import Line
 
 _SPLITS: Final = ("train", "validation", "test")
 #: The key of a file or saved data set that is every split; no split is called so.
 _WHOLE: Final = "*"
-#: What rewards are called with besides the columns.
-_TAKEN: Final = frozenset({
-    "prompts", "completions", "completion_ids", "references", "trainer_state", "log_extra", "log_metric",
-    "reward_model",
-})  # fmt: skip
-#: How many of the rows that were left out a note names.
-_NAMED: Final = 5
+#: How many rows a first look reads.
+_LOOK: Final = 10_000
 
 
 class Files:
     """``path:`` names a file, which is every split, or a folder with ``SPLIT.jsonl`` for each.
 
-    A file is JSON Lines, a JSON array (``.json``), CSV (``.csv``), Parquet (``.parquet``) or Arrow (``.arrow``), plain
-    or gzip (``.gz``). A folder may also be what ``save_to_disk`` of Hugging Face's ``datasets`` wrote: a ``Dataset`` is
-    every split, a ``DatasetDict`` has its own. Fields that no option names are columns, for rewards and metrics.
+    A file is JSON Lines, a JSON array (``.json``), CSV (``.csv``, ``.tsv``), Parquet (``.parquet``) or Arrow
+    (``.arrow``), plain, gzip (``.gz``) or Zstandard (``.zst``). A folder may also be what ``save_to_disk`` of Hugging
+    Face's ``datasets`` wrote: a ``Dataset`` is every split, a ``DatasetDict`` has its own. With ``holdout`` rows are
+    taken from one of them for the test and validation. Columns that no option names are handed to rewards and metrics.
     """
 
     def __init__(self, options: FilesOptions) -> None:
         """Keep the options."""
         self._options = options
+        self._tallies: dict[tuple[Path, str], Tally] = {}
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:
         """Return the sha256 of the file or saved data set, or of each split's in the folder."""
@@ -68,124 +69,60 @@ class Files:
         return Provenance(origin="file", sha256=digests.get(_WHOLE) or combined(digests))
 
     def notes(self, folder: Path, split: str) -> tuple[str, ...]:
-        """Say which rows :meth:`load` leaves out of a split because they are bad."""
-        if self._options.bad_rows == "error":
-            return ()
-        path = _prepared(folder, split)
-        skipped: list[InputError] = []
-        kept = sum(1 for _ in self._examples(path, skipped.append))
-        return (_skipped(skipped, kept, Path(origin(path)).name),) if skipped else ()
+        """Say what is held out, and which rows :meth:`load` left out because they are bad, as far as it has read."""
+        path, cut = self._file(folder, split)
+        name = Path(origin(path)).name
+        notes = []
+        if cut and self._options.holdout is not None:
+            notes.append(f"{name}: {self._options.holdout.note(split)}")
+        if self._options.bad_rows == "skip":
+            if (folder, split) not in self._tallies:
+                for _ in self.load(folder, split):
+                    pass
+            notes.append(self._tallies[folder, split].note(name) or "")
+        return tuple(filter(None, notes))
 
     def load(self, folder: Path, split: str) -> Iterator[Example]:
         """Yield a split's rows in the file's order."""
-        return self._examples(_prepared(folder, split), None if self._options.bad_rows == "error" else lambda _: None)
+        path, cut = self._file(folder, split)
+        options = self._options if cut else self._options.model_copy(update={"holdout": None})
+        tally = self._tallies[folder, split] = Tally()
+        return examples(lambda bad: read_rows(path, bad, options.drop), options, split, tally)
 
-    def _examples(self, path: Path, bad: Callable[[InputError], None] | None) -> Iterator[Example]:
-        """Yield the rows of a file that can be used.
+    def skipped(self, folder: Path, split: str) -> int:
+        """Return how many bad rows :meth:`load` has left out of a split."""
+        return self._tallies[folder, split].skipped
 
-        Raises:
-            InputError: what is wrong with a row, unless ``bad`` takes it; or that no row is left.
-        """
-        fields: Fields | None = None
-        first: list[InputError] = []
-
-        def note(error: InputError) -> None:
-            first[:] = first or [error]
-            assert bad is not None
-            bad(error)
-
-        seen = _Seen()
-        count = 0
-        for _, where, row in read_rows(path, None if bad is None else note):
-            fields = fields or fields_of(self._options, row, where)
-            try:
-                example = self._example(row, fields, seen, where)
-            except InputError as error:
-                if bad is None:
-                    raise
-                note(error)
-                continue
-            count += 1
-            yield example
-        if not count and first:
-            raise InputError(f"no row can be used; the first says: {first[0].what}", where=first[0].where,
-                             got=first[0].got, expected=first[0].expected, hint=first[0].hint)  # fmt: skip
-
-    def _example(self, row: Mapping[str, Any], fields: Fields, seen: _Seen, where: str) -> Example:
-        prompt = ""
-        if fields.prompt is not None:
-            prompt = text(row, fields.prompt, where, hint="the option `prompt:` names the field with the instruction")
-        hint = "the option `completion:` names the field with the demonstration; null where there is none"
-        completion = None if fields.completion is None else text(row, fields.completion, where, hint=hint)
-        chosen = None if fields.chosen is None else text(row, fields.chosen, where)
-        rejected = None if fields.rejected is None else text(row, fields.rejected, where)
-        if fields.prompt is None and chosen is not None and rejected is not None:
-            prompt, chosen, rejected = split_prompt(chosen, rejected, where)
-        context = ""
-        if fields.context is not None and present(row, fields.context, where) is not None:
-            context = text(row, fields.context, where, empty=True)
-        label = None if fields.labels is None else label_of(row, fields.labels, where)
-        columns = {key: value for key, value in row.items() if key not in fields.used}
-        if taken := sorted(_TAKEN & columns.keys()):
+    def _file(self, folder: Path, split: str) -> tuple[Path, bool]:
+        """Return the file, or saved data set, that has a split's rows, and whether others are held out of it."""
+        whole = _place(folder, _WHOLE)
+        names = {path.stem.removeprefix("split-"): path for path in sorted(folder.glob("split-*.rows"))}
+        there = {_WHOLE: whole} if whole.exists() else names
+        holdout = self._options.holdout
+        where = str(Path(origin(whole)) if whole.exists() else Path(origin(next(iter(there.values()), whole))).parent)
+        splits = _splits(self._options, there, where)
+        if split not in splits or not there:
             raise InputError(
-                f"a column cannot be called {taken[0]!r}: rewards are called with that name", where=where,
-                hint="rename the field, or name it in an option of the data set (references: references)",
+                "no such split", where=where, got=split, expected=f"one of {', '.join(splits)}",
+                did_you_mean=suggest(split, splits),
             )  # fmt: skip
-        references = references_of(row, fields.references, where) if fields.references is not None else ()
-        name = self._id(row, where, seen)
-        seen.check(columns, where)
-        return Example(
-            id=name,
-            fields={"instruction": prompt, "prompt": prompt, "context": context},
-            completion=completion,
-            references=references or ((completion,) if completion is not None and label is not False else ()),
-            chosen=chosen,
-            rejected=rejected,
-            columns=columns,
-            label=label,
-        )
-
-    def _id(self, row: Mapping[str, Any], where: str, seen: _Seen) -> str:
-        if self._options.id is not None:
-            value = present(row, self._options.id, where)
-            if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-                raise InputError("an id is a text or a whole number", where=where, got=value)
-            name = str(value)
-        else:
-            # the same wherever the row stands; exact copies of a row are counted
-            name = hashlib.sha256(json.dumps(row, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:20]
-            seen.copies[name] = seen.copies.get(name, 0) + 1
-            name = name if seen.copies[name] == 1 else f"{name}-{seen.copies[name]}"
-        if seen.ids.setdefault(name, where) != where:
-            raise InputError(f"this id is in {seen.ids[name]} too", where=where, got=name)
-        return name
+        cut = holdout is not None and split in {holdout.of, *holdout.names()}
+        taken_from = holdout.of if holdout is not None and cut else split
+        return (whole if _WHOLE in there else there[taken_from]), cut
 
 
-class _Seen:
-    """What the rows before have had: ids, copies, and what is in each column."""
+def _splits(options: FilesOptions, files: Mapping[str, Path], where: str) -> tuple[str, ...]:
+    """Return the splits of some files, those that rows are held out for included.
 
-    def __init__(self) -> None:
-        self.ids: dict[str, str] = {}
-        self.copies: dict[str, int] = {}
-        self._types: dict[str, tuple[str, str]] = {}
-
-    def check(self, columns: Mapping[str, Any], where: str) -> None:
-        """Refuse a column that holds a text in one row and a number in another: rewards and metrics read it whole."""
-        for name, value in columns.items():
-            if value is None:
-                continue
-            kind = _JSON[type(value)]
-            first_kind, first = self._types.setdefault(name, (kind, where))
-            if first_kind != kind:
-                raise InputError(
-                    f"the column {name!r} holds a {first_kind} in {first} and a {kind} here", where=where, got=value,
-                    expected="one type of value in a column, or null",
-                )  # fmt: skip
-
-
-_JSON: Final = {
-    str: "text", bool: "true or false", int: "number", float: "number", list: "list", dict: "mapping",
-}  # fmt: skip
+    Raises:
+        InputError: they are there already, or what they are taken from is not.
+    """
+    holdout = options.holdout
+    if holdout is None:
+        return _SPLITS if _WHOLE in files or not files else tuple(files)
+    if _WHOLE in files or not files:
+        return (holdout.of, *holdout.names())
+    return holdout.splits(files, where)
 
 
 def _place(folder: Path, split: str) -> Path:
@@ -193,45 +130,33 @@ def _place(folder: Path, split: str) -> Path:
     return folder / ("whole.rows" if split == _WHOLE else f"split-{split}.rows")
 
 
-def _prepared(folder: Path, split: str) -> Path:
-    """Return the file, or the saved data set, that has a split's rows."""
-    whole = _place(folder, _WHOLE)
-    if whole.exists() and split in _SPLITS:
-        return whole
-    there = {path.stem.removeprefix("split-"): path for path in sorted(folder.glob("split-*.rows"))}
-    if split in there:
-        return there[split]
-    splits = tuple(there) or _SPLITS
-    where = Path(origin(next(iter(there.values()), whole)))
-    raise InputError(
-        "no such split", where=str(where.parent if there else where), got=split,
-        expected=f"one of {', '.join(splits)}", did_you_mean=suggest(split, splits),
-    )  # fmt: skip
-
-
-def _skipped(skipped: list[InputError], kept: int, name: str) -> str:
-    """Say what was left out of a file, and where that stood."""
-    places = [f"{(error.where or '').rpartition('/')[2]} ({error.what})" for error in skipped[:_NAMED]]
-    more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
-    return f"{name}: {len(skipped)} of {kept + len(skipped)} rows left out as bad: {'; '.join(places)}{more}"
-
-
 def kind_of(options: FilesOptions, source: Path | None, split: str) -> DataKind | None:
     """Return what the rows of a split are; None where that cannot be read, which the stage will say."""
-    if (kind := options.declared()) is not None or source is None:
-        return kind
+    if source is None:
+        return options.declared()
     files = _files(source)
-    path = files.get(_WHOLE) or files.get(split)
+    holdout = options.holdout
+    taken_from = holdout.of if holdout is not None and split in holdout.names() else split
+    path = files.get(_WHOLE) or files.get(taken_from)
     if path is None:
-        return None
-    first = _first(path, options.bad_rows == "skip", *_state(path))
-    return None if first is None else fields_of(options, first[1], first[0]).kind
+        return options.declared()
+    skip = options.bad_rows == "skip"
+    if skip and (kind := options.declared()) is not None:
+        return kind
+    first = _first(path, skip, options.drop, *_state(path))
+    if first is None:
+        return options.declared()
+    fields = fields_of(options, first.row, first.where)
+    if not skip:  # a name that is misspelt is seen before anything is prepared
+        fields.check(first.row, first.where)
+        if holdout is not None:
+            holdout.check(first.row, first.where)
+    return fields.kind
 
 
-def splits_of(_options: FilesOptions, source: Path | None) -> tuple[str, ...]:
+def splits_of(options: FilesOptions, source: Path | None) -> tuple[str, ...]:
     """Return the splits that the user's path has; all three where one file is every split."""
-    files = {} if source is None else _files(source)
-    return _SPLITS if not files or _WHOLE in files else tuple(files)
+    return _splits(options, {} if source is None else _files(source), str(source))
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -240,21 +165,24 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=64)
-def _first(path: Path, skip: bool, *_state: int) -> tuple[str, dict[str, Any]] | None:  # noqa: FBT001  # cached
-    """Return the first row that can be read of a file or saved data set, with where it stands."""
+def _first(path: Path, skip: bool, drop: tuple[str, ...], *_state: int) -> Line | None:  # noqa: FBT001  # cached
+    """Return the first row that can be read of a file or saved data set."""
+
+    def read(plain: Path) -> Line | None:
+        return next(iter(read_rows(plain, (lambda _: None) if skip else None, drop)), None)
+
+    if path.is_dir() or not is_packed(path):
+        return read(path)
     with tempfile.TemporaryDirectory() as folder:
-        plain = path
-        if path.is_file() and _is_packed(path):
-            plain = _place(Path(folder), _WHOLE)
+        plain = _place(Path(folder), _WHOLE)
+        if not unpack_beginning(path, plain):  # the rest may be large, and a row need not be
+            try:
+                if (line := read(plain)) is not None:
+                    return line
+            except InputError:  # of a row that is cut, or a form that is read from its end
+                pass
             unpack(path, plain)
-        for _, where, row in read_rows(plain, (lambda _: None) if skip else None):
-            return where, row
-    return None
-
-
-def _is_packed(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(2) == b"\x1f\x8b"
+        return read(plain)
 
 
 def _files(source: Path | None) -> dict[str, Path]:
@@ -270,7 +198,7 @@ def _files(source: Path | None) -> dict[str, Path]:
         return splits
     files: dict[str, Path] = {}
     for split in _SPLITS:
-        for path in (source / f"{split}{ending}{packed}" for ending in ENDINGS for packed in ("", ".gz")):
+        for path in (source / f"{split}{ending}{packed}" for ending in ENDINGS for packed in ("", *PACKED)):
             if split in files and path.is_file():
                 raise InputError(
                     f"this split is here twice, as {files[split].name} and {path.name}", where=str(source), got=split,
@@ -286,6 +214,31 @@ def _files(source: Path | None) -> dict[str, Path]:
     return files
 
 
+def sketch(source: Path) -> dict[str, Any]:
+    """Return the options that a path would be read with, by the names of its columns and its first rows.
+
+    Raises:
+        InputError: it cannot be read, no column looks like a prompt, or no row can be used.
+    """
+    files = _files(source)
+    path = files.get(_WHOLE) or next(iter(files.values()))
+    line = _first(path, False, (), *_state(path))  # cached by position
+    assert line is not None
+    options = sketched(line.row, line.where)
+    checked = FilesOptions(**options, bad_rows="skip")
+    data = Files(checked)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data.prepare(source, folder)
+        split = next(iter(_splits(checked, files, str(source))))
+        rows = list(islice(data.load(folder, split), _LOOK))
+    if data.skipped(folder, split):
+        options["bad_rows"] = "skip"
+    if _WHOLE in files and (share := share_of(rows)) is not None:
+        options["holdout"] = {"test": share}
+    return options
+
+
 @hookimpl
 def harness_register_datasets() -> Iterable[DatasetRegistration]:
     """Offer ``files``."""
@@ -293,10 +246,11 @@ def harness_register_datasets() -> Iterable[DatasetRegistration]:
         DatasetRegistration(
             name="files",
             summary="your own files (JSON Lines, JSON, CSV, Parquet, Arrow) or a folder of `save_to_disk`, with options"
-            " that say which field is what",
+            " that say which column is what",
             build="harness_plugins.datasets.files:Files",
             options=FilesOptions,
             kind_of=kind_of,
+            sketch=sketch,
             splits_of=splits_of,
             splits=_SPLITS,
             licence="yours",

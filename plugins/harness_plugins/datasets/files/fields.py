@@ -1,73 +1,102 @@
-"""Which field of a row is what: by options, or by the first row of a file."""
+"""Which column of a row is what: by options, or by the first row of a file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from harness.api import DataKind, InputError, Options
+from harness_plugins.datasets.files.holdout import Holdout
 from harness_plugins.upstream.lines import present
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The fields that only some kinds have.
+#: The columns that only some kinds have.
 _OWN: Final[Mapping[DataKind, frozenset[str]]] = {
     "demonstrations": frozenset({"completion", "references"}),
     "preferences": frozenset({"completion", "references", "chosen", "rejected"}),
-    "unpaired_preferences": frozenset({"completion", "references", "labels"}),
+    "unpaired_preferences": frozenset({"completion", "references", "label"}),
     "references": frozenset({"references"}),
     "prompts": frozenset(),
 }
+#: What messages about a column that is missing say of the option that names it.
+HINTS: Final[Mapping[str, str]] = {
+    "prompt": "`columns: {prompt: NAME}` names the column with the instruction",
+    "completion": "`columns: {completion: NAME}` names the column with the demonstration; null where there is none",
+    "label": "`columns: {label: NAME}` names the column that says whether the completion is desirable",
+}
 
 
-class FilesOptions(Options):
-    """Which field of a row is what; TRL's names are the defaults."""
+class Columns(Options):
+    """Which column of the data is what; TRL's names are the defaults."""
 
-    kind: DataKind | None = None
-    """What the rows are: demonstrations (prompt, completion), preferences (chosen, rejected, with a prompt or with one
-    that is their common beginning), unpaired_preferences (prompt, completion, label), references (prompt and answers
-    to compare with) or prompts. Where null, the options that name fields say it, and else the first row."""
     prompt: str | None = "prompt"
-    """Field with the instruction; templates name it ``instruction`` or ``prompt``. Preferences need none: where it is
-    null, or ``prompt`` is not a field of the first row, it is the longest common beginning of both answers."""
+    """Column with the instruction; templates name it ``instruction`` or ``prompt``. Preferences need none: where it is
+    null, or ``prompt`` is not a column of the first row, it is the longest common beginning of both answers."""
     context: str | None = None
-    """Field with the material that the instruction is about; may be empty or null."""
+    """Column with the material that the instruction is about; may be empty or null."""
     completion: str | None = "completion"
-    """Field with the demonstration; null where there is none. Preferences may do without: their chosen answer is it."""
+    """Column with the demonstration; null where there is none. Preferences may do without: their chosen answer is
+    it."""
     references: str | None = None
-    """Field with one answer or a list of answers to compare with; the demonstration where null."""
+    """Column with one answer or a list of answers to compare with; the demonstration where null."""
     chosen: str | None = None
-    """Field with the preferred answer; needs ``rejected``."""
+    """Column with the preferred answer; needs ``rejected``."""
     rejected: str | None = None
-    """Field with the other answer; needs ``chosen``."""
-    labels: str | None = None
-    """Field that says, true or false, whether the completion is desirable (TRL's ``label``)."""
+    """Column with the other answer; needs ``chosen``."""
+    label: str | None = None
+    """Column that says, true or false, whether the completion is desirable."""
     id: str | None = None
-    """Field with an id that is unique in the split; an id from the content where null."""
-    bad_rows: Literal["error", "skip"] = "error"
-    """What becomes of a row that cannot be used: the whole file is refused, or the row is left out, and tables say how
-    many were, and which."""
+    """Column with an id that is unique in the split; an id from the content where null."""
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if (self.chosen is None) != (self.rejected is None):
             raise ValueError("chosen and rejected go together")
-        if self.chosen is not None and self.labels is not None:
-            raise ValueError("labels belong to unpaired preferences, chosen and rejected to paired ones")
+        if self.chosen is not None and self.label is not None:
+            raise ValueError("label belongs to unpaired preferences, chosen and rejected to paired ones")
+        return self
+
+
+class RowOptions(Options):
+    """How the rows of a user's own data are read, wherever they lie."""
+
+    columns: Columns = Columns()
+    """Which column is what, such as ``{prompt: question, completion: answer}``. All others are columns for rewards and
+    metrics, under their own names."""
+    kind: DataKind | None = None
+    """What the rows are: demonstrations (prompt, completion), preferences (chosen, rejected, with a prompt or with one
+    that is their common beginning), unpaired_preferences (prompt, completion, label), references (prompt and answers
+    to compare with) or prompts. Where null, the columns that are named say it, and else the first row."""
+    drop: tuple[str, ...] = Field(())
+    """Columns that are not read, such as images or dates, which rows cannot hold."""
+    holdout: Holdout | None = None
+    """Shares of the rows to hold out of training, such as ``{test: 0.1, validation: 0.05, by: dialogue}``. Which they
+    are is told by a hash, so neither the order of the rows nor other rows matter. All uses of the data need the same
+    ``holdout``, or prompts of a test would be trained on, which is refused."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What becomes of a row that cannot be used: the whole file is refused, or the row is left out, and tables say how
+    many were, and which."""
+
+    @model_validator(mode="after")
+    def _fit_kind(self) -> Self:
         kind = self.declared()
+        if used := sorted(set(self.drop) & {name for name in self.columns.model_dump().values() if name}):
+            raise ValueError(f"the column {used[0]!r} is both dropped and named in columns")
         if kind is None:
             return self
-        for name in ("references", "chosen", "labels"):
-            if getattr(self, name) is not None and name not in _OWN[kind]:
+        for name in ("references", "chosen", "label"):
+            if getattr(self.columns, name) is not None and name not in _OWN[kind]:
                 raise ValueError(f"rows of kind {kind} have no {name}")
-        if self.completion is None and kind in {"demonstrations", "unpaired_preferences"}:
+        completion = self.columns.completion
+        if completion is None and kind in {"demonstrations", "unpaired_preferences"}:
             raise ValueError(f"rows of kind {kind} have a completion")
-        if self.completion not in {None, "completion"} and "completion" not in _OWN[kind]:
+        if completion not in {None, "completion"} and "completion" not in _OWN[kind]:
             raise ValueError(f"rows of kind {kind} have no completion")
-        if self.prompt is None and kind != "preferences":
+        if self.columns.prompt is None and kind != "preferences":
             raise ValueError(f"rows of kind {kind} have a prompt")
         return self
 
@@ -75,18 +104,22 @@ class FilesOptions(Options):
         """Return the kind as far as options alone say it."""
         if self.kind is not None:
             return self.kind
-        if self.chosen is not None:
+        if self.columns.chosen is not None:
             return "preferences"
-        if self.labels is not None:
+        if self.columns.label is not None:
             return "unpaired_preferences"
-        if self.completion is None:
-            return "prompts" if self.references is None else "references"
+        if self.columns.completion is None:
+            return "prompts" if self.columns.references is None else "references"
         return None
+
+
+class FilesOptions(RowOptions):
+    """Which column of a file is what, and which rows are used."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Which field is what, in the rows of one file; None where there is no such field."""
+    """Which column is what, in the rows of one file; None where there is no such column."""
 
     kind: DataKind
     prompt: str | None
@@ -96,27 +129,35 @@ class Fields:
     references: str | None
     chosen: str | None
     rejected: str | None
-    labels: str | None
+    label: str | None
     id: str | None
 
     @property
     def used(self) -> frozenset[str | None]:
-        """Fields that are not columns."""
+        """Columns that rewards and metrics are not given under their own names."""
         named = (self.prompt, self.context, self.completion, self.references, self.chosen, self.rejected)
-        return frozenset({*named, self.labels, self.id})
+        return frozenset({*named, self.label, self.id})
+
+    def check(self, row: Mapping[str, Any], where: str) -> None:
+        """Raise InputError where a column that every row needs is not in this one."""
+        for name in ("prompt", "context", "completion", "references", "chosen", "rejected", "label", "id"):
+            column = getattr(self, name)
+            if column is not None:
+                present(row, column, where, hint=HINTS.get(name))
 
 
-def fields_of(options: FilesOptions, row: Mapping[str, Any], where: str) -> Fields:
-    """Return which field is what, by the options and the first row.
+def fields_of(options: RowOptions, row: Mapping[str, Any], where: str) -> Fields:
+    """Return which column is what, by the options and the first row.
 
     Raises:
         InputError: the row may be a demonstration or an unpaired preference.
     """
+    columns = options.columns
     kind = options.declared()
     if kind is None:
         pair = "chosen" in row and "rejected" in row
-        kind = "preferences" if pair and options.completion not in row else "demonstrations"
-        if options.completion in row and _truth(row.get("label")) is not None:
+        kind = "preferences" if pair and columns.completion not in row else "demonstrations"
+        if columns.completion in row and _truth(row.get("label")) is not None:
             raise InputError(
                 "these rows have a completion and a true or false `label`, and are demonstrations or unpaired"
                 " preferences",
@@ -125,23 +166,23 @@ def fields_of(options: FilesOptions, row: Mapping[str, Any], where: str) -> Fiel
                 " demonstrations, where every completion is learnt and `label` is a column",
             )
     own = _OWN[kind]
-    completion = options.completion if "completion" in own else None
+    completion = columns.completion if "completion" in own else None
     if kind == "preferences" and completion == "completion" and completion not in row:
         completion = None
-    prompt = options.prompt
+    prompt = columns.prompt
     if kind == "preferences" and prompt == "prompt" and prompt not in row:
         prompt = None
     pairs = kind == "preferences"
     return Fields(
         kind=kind,
         prompt=prompt,
-        context=options.context,
+        context=columns.context,
         completion=completion,
-        references=options.references or ("references" if kind == "references" else None),
-        chosen=(options.chosen or "chosen") if pairs else None,
-        rejected=(options.rejected or "rejected") if pairs else None,
-        labels=(options.labels or "label") if "labels" in own else None,
-        id=options.id,
+        references=columns.references or ("references" if kind == "references" else None),
+        chosen=(columns.chosen or "chosen") if pairs else None,
+        rejected=(columns.rejected or "rejected") if pairs else None,
+        label=(columns.label or "label") if "label" in own else None,
+        id=columns.id,
     )
 
 
@@ -161,8 +202,8 @@ def split_prompt(chosen: str, rejected: str, where: str) -> tuple[str, str, str]
     prompt, answers = chosen[:size], (chosen[size:], rejected[size:])
     if not prompt.strip():
         raise InputError(
-            "the two answers have no beginning in common, and there is no field with a prompt", where=where,
-            hint="the option `prompt:` names the field with the instruction",
+            "the two answers have no beginning in common, and there is no column with a prompt", where=where,
+            hint=HINTS["prompt"],
         )  # fmt: skip
     if not all(answer.strip() for answer in answers):
         raise InputError("an answer is blank without the prompt that both begin with", where=where)
@@ -180,10 +221,9 @@ def label_of(row: Mapping[str, Any], field: str, where: str) -> bool:
     """Return whether a completion is desirable.
 
     Raises:
-        InputError: the field is missing, or neither true nor false.
+        InputError: the column is missing, or neither true nor false.
     """
-    hint = "the option `labels:` names the field that says whether the completion is desirable"
-    value = present(row, field, where, hint=hint)
+    value = present(row, field, where, hint=HINTS["label"])
     label = _truth(value)
     if label is None:
         got = "null" if value is None else value
@@ -195,7 +235,7 @@ def references_of(row: Mapping[str, Any], field: str, where: str) -> tuple[str, 
     """Return one or more texts to compare with.
 
     Raises:
-        InputError: the field is missing, or neither a text nor a list of texts.
+        InputError: the column is missing, or neither a text nor a list of texts.
     """
     value = present(row, field, where)
     if isinstance(value, str) and value.strip():
