@@ -269,5 +269,6 @@ def _yaml(value: Any) -> str:
     writer.default_flow_style = None
     writer.width = 10_000
     writer.sort_base_mapping_type_on_output = False
+    writer.representer.ignore_aliases = lambda *_: True
     writer.dump(value, out)
     return out.getvalue().rstrip()
