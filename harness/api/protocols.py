@@ -220,7 +220,8 @@ class Dataset(Protocol):
     """A data set: ``prepare`` fetches or converts once, ``load`` reads what was prepared.
 
     It may also have ``notes(folder, split)``, which returns sentences for the captions that concern one split, such as
-    how many of its rows :meth:`load` leaves out.
+    how many of its rows :meth:`load` leaves out; and ``prepare_split(source, folder, split, limit)``, which is called
+    in place of :meth:`prepare` and fetches what the first ``limit`` rows (None for all) of one split need.
     """
 
     def identity(self, source: Path | None) -> Mapping[str, Any]:

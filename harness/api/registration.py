@@ -167,7 +167,11 @@ class DatasetRegistration(_Registration):
     splits: tuple[str, ...] = ("train", "validation", "test")
     splits_of: Callable[[Any, Path | None], tuple[str, ...]] | None = None
     """Where the splits depend on them: given the validated options and the user's path, returns their names. Called
-    while a file is validated, as ``kind_of`` is."""
+    while a file is validated, as ``kind_of`` is. An empty tuple where that is known only once the data is
+    fetched."""
+    sketch: Callable[[Path], Mapping[str, Any]] | None = None
+    """For a data set that reads files of the user's: given a path that no benchmark file names yet, returns the options
+    that it would be read with, for ``harness show data PATH``. It raises InputError where it cannot be."""
     licence: str = "unknown"
     revision: str | None = None
     """The upstream commit that ``build`` loads by default; None where it is not known."""

@@ -72,7 +72,7 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
 
 
 def _check_split(use: DataUse, splits: Sequence[str], part: FilePart, problems: Problems) -> None:
-    if use.split not in splits:
+    if splits and use.split not in splits:
         expected = f"one of {', '.join(splits)}"
         near = suggest(use.split, splits)
         what = f"data set {use.dataset} has no such split"

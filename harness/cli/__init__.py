@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "report": ("harness.cli.report", "Write the tables of a run again, from what is stored."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),
     "schema": ("harness.cli.schema", "Print the JSON Schema of benchmark files, for editors."),
+    "show": ("harness.cli.show", "Show data as a benchmark will tokenise it, or what a file of your own holds."),
     "plugins": ("harness.cli.plugins", "List the methods, rewards, data sets and metrics that are installed."),
 }
 

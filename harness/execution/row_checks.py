@@ -55,7 +55,7 @@ def check_pairs(record: Record) -> None:
                 f"this row has no {' and no '.join(missing)} answer, and preferences need both",
                 where=f"{record.label}, row {example.id}",
                 expected="chosen and rejected in every row",
-                hint="jsonl takes them from the fields that its options chosen and rejected name",
+                hint="files takes them from the fields that its options chosen and rejected name",
             )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from harness.plugins.registry import Registry
-    from harness.spec.benchmark import Benchmark
+    from harness.spec.benchmark import Benchmark, DataUse
     from harness.spec.results.run import RowKind
     from harness.store.stages import Store
 
@@ -61,6 +61,11 @@ def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed
         planner.tuned,
         {key: damage for key, damage in planner.damaged.items() if key in planner.stages},
     )
+
+
+def data_stage(benchmark: Benchmark, registry: Registry, store: Store, use: DataUse) -> Stage:
+    """Return the stage that prepares the rows of one of the benchmark's uses of a data set."""
+    return Planner(benchmark, registry, store, _supervised(benchmark, registry)).data(use)
 
 
 def _rows(planner: Planner, model: Model, entries: Sequence[MethodEntry], scorer: Stage) -> list[Row]:

@@ -88,7 +88,9 @@ def check_registration(kind: Kind, registration: Registration) -> None:
         case DatasetRegistration():
             _check_names(what, "splits", registration.splits, some=True)
             _check_choice(what, "provides", [registration.provides], DATA_KINDS)
-            for field, arguments in (("kind_of", "options, path and split"), ("splits_of", "options and path")):
+            for field, arguments in (
+                ("kind_of", "options, path and split"), ("splits_of", "options and path"), ("sketch", "a path"),
+            ):  # fmt: skip
                 asked: object = getattr(registration, field)
                 if asked is not None and not callable(asked):
                     raise PluginError(f"{what}: `{field}` must be a function of {arguments}", got=asked)

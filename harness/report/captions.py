@@ -32,7 +32,7 @@ def data_set(described: RunData, options: Mapping[str, Any]) -> str:
     if described.provenance is not None and described.provenance.origin == "file":
         # an upstream's commit says nothing of the user's own files
         options = {name: value for name, value in options.items() if name != "revision"}
-    if chosen := settings_text(options):
+    if chosen := settings_text({name: value for name, value in options.items() if value != []}):
         text += f" ({chosen})"
     if described.rows is not None:
         text += f", {described.rows} rows"
@@ -41,7 +41,12 @@ def data_set(described: RunData, options: Mapping[str, Any]) -> str:
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return options as people read them."""
-    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    told = {
+        name: f"({settings_text(value)})" if isinstance(value, dict) else value
+        for name, value in settings.items()
+        if value is not None
+    }
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value != "()")
 
 
 def decoding_lines(results: Results, names: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from harness.store.identity import canonical, rows_digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.api import Example
+    from harness.api import Dataset, Example, Provenance
     from harness.plugins.registry import Registry
     from harness.spec.stages.rows import RowsConfig
     from harness.stages.request import StageRequest, Tell
@@ -35,20 +35,7 @@ def run(request: StageRequest[RowsConfig], store: Store, registry: Registry, tel
     with store.draft(request.kind, request.id) as draft:
         upstream = draft.folder / "upstream"
         upstream.mkdir()
-        provenance = dataset.prepare(source, upstream)
-        examples = list(itertools.islice(dataset.load(upstream, config.split), config.limit))
-        said = list(provenance.notes)
-        if (notes := getattr(dataset, "notes", None)) is not None:
-            said += notes(upstream, config.split)
-        if config.rows_are is not None:
-            kinds.check_kind(examples, config.rows_are, request.label)
-        if config.train_on_reference is not None:
-            examples, note = kinds.with_reference(examples, config.train_on_reference, request.label)
-            said.append(note)
-        if config.pair_with is not None:
-            paired, note = other_rows(examples, request.label)
-            examples = list(paired)
-            said.append(note)
+        examples, provenance = gather(dataset, config, source, upstream, request.label)
         shutil.rmtree(upstream)
         rows = _stored(examples, request.label)
         content = _content(rows, request.label)
@@ -61,12 +48,41 @@ def run(request: StageRequest[RowsConfig], store: Store, registry: Registry, tel
                 origin=provenance.origin,
                 revision=provenance.revision,
                 sha256=provenance.sha256,
-                notes=tuple(said),
+                notes=provenance.notes,
             )
         )
         tell(len(rows), len(rows), "row", f"preparing {request.label}")
         environment = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=environment, label=request.label)
+
+
+def gather(
+    dataset: Dataset, config: RowsConfig, source: Path | None, folder: Path, label: str
+) -> tuple[list[Example], Provenance]:
+    """Return the rows of a split, and where they come from with all that captions say of them.
+
+    Of a data set that can do so (``prepare_split``) that split alone is fetched into ``folder``, and no more than
+    ``limit`` needs.
+    """
+    provenance: Provenance
+    if (prepare_split := getattr(dataset, "prepare_split", None)) is not None:
+        provenance = prepare_split(source, folder, config.split, config.limit)
+    else:
+        provenance = dataset.prepare(source, folder)
+    examples = list(itertools.islice(dataset.load(folder, config.split), config.limit))
+    said = list(provenance.notes)
+    if (notes := getattr(dataset, "notes", None)) is not None:
+        said += notes(folder, config.split)
+    if config.rows_are is not None:
+        kinds.check_kind(examples, config.rows_are, label)
+    if config.train_on_reference is not None:
+        examples, note = kinds.with_reference(examples, config.train_on_reference, label)
+        said.append(note)
+    if config.pair_with is not None:
+        paired, note = other_rows(examples, label)
+        examples = list(paired)
+        said.append(note)
+    return examples, dataclasses.replace(provenance, notes=tuple(said))
 
 
 def _stored(examples: list[Example], label: str) -> list[dict[str, Any]]:

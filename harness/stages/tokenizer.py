@@ -12,7 +12,11 @@ from harness.text.bpe import train_bpe
 from harness.text.templates import render
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.api import Example
     from harness.plugins.registry import Registry
+    from harness.spec.model import Template
     from harness.spec.stages.new_model import TokenizerConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
@@ -29,9 +33,15 @@ def run(
     tell(0, 0, "file", "")
     config = request.config
     rows = read(store.open("prepare", request.parents["rows"].id))
-    texts = (text for e in rows for text in (render(config.template, e.fields), e.completion or e.chosen or ""))
+    texts = (text for example in rows for text in texts_of(example, config.template))
     with store.draft(request.kind, request.id) as draft:
         train_bpe(texts, config.vocab_size, draft.folder / CHECKPOINT)
         draft.write(PreparedModel(trained="on the training rows"))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)
+
+
+def texts_of(example: Example, template: Template) -> Iterator[str]:
+    """Yield what a model reads of a row: its prompt, and the completion or else the chosen answer."""
+    yield render(template, example.fields)
+    yield example.completion or example.chosen or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +128,16 @@ class Tokeniser:
         """Return the text of several rows, as :meth:`decode` does of each."""
         plain = [[token for token in row if token not in self._special_ids] for row in rows]
         return [text.strip() for text in self._backend.decode_batch(plain, skip_special_tokens=True)]
+
+    def pieces(self, ids: Sequence[int]) -> list[tuple[str, bool]]:
+        """Return the text of ids as it is, cut at special tokens: each is a piece of its own, and says True."""
+        found: list[tuple[str, bool]] = []
+        for special, run in itertools.groupby(ids, lambda token: token in self._special_ids):
+            if special:
+                found += [(self._backend.id_to_token(token) or str(token), True) for token in run]
+            else:
+                found.append((self._backend.decode(list(run), skip_special_tokens=False), False))
+        return found
 
     def cut_left(self, text: str, tokens: int) -> str:
         """Return ``text`` without its first ``tokens`` tokens, cut between characters (so perhaps a little more)."""

@@ -23,7 +23,7 @@ TEST = {"dataset": "generated-instructions", "limit": 6, "label": "test"}
 def load(folder: Path, row: dict[str, Any], methods: list[Any], **use: Any) -> Benchmark:
     data = folder / "rows.jsonl"
     data.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    train = {"dataset": "jsonl", "path": str(data), **use}
+    train = {"dataset": "files", "path": str(data), **use}
     content = tiny(template={"text": "{instruction}"}, train=train, evaluate=[TEST], methods=methods, reward=None)
     file = folder / "bench.yaml"
     file.write_text(json.dumps(content), encoding="utf-8")
@@ -50,16 +50,17 @@ def test_the_kind_is_resolved(row: dict[str, Any], use: dict[str, Any], kind: st
     ("row", "use", "methods", "says"),
     [
         (UNPAIRED, {"kind": "unpaired_preferences"}, ["sft", "dpo"],
-         "methods.dpo: method dpo needs preferences, and jsonl provides unpaired preferences"),
+         "methods.dpo: method dpo needs preferences, and files provides unpaired preferences"),
         (REFERENCES, {"kind": "references"}, ["sft"],
-         "train: jsonl provides prompts with references alone, and every method starts from supervised training"),
+         "train: files provides prompts with references alone, and every method starts from supervised training"),
         (REFERENCES, {"kind": "references"}, ["sft"], "or train_on_reference: 1, which makes the first reference of"),
-        ({"prompt": "x"}, {"completion": None}, ["sft"], "train: jsonl provides prompts alone, and every method"),
+        ({"prompt": "x"}, {"columns": {"completion": None}}, ["sft"],
+         "train: files provides prompts alone, and every method"),
         (UNPAIRED, {}, ["sft"], "rows.jsonl:1: these rows have a completion and a true or false `label`"),
         (UNPAIRED, {"kind": "unpaired_preferences", "pair_with": "other-rows"}, ["sft"],
-         "train.pair_with: preferences are made of demonstrations, and jsonl provides unpaired preferences"),
+         "train.pair_with: preferences are made of demonstrations, and files provides unpaired preferences"),
         (UNPAIRED, {"kind": "unpaired_preferences", "train_on_reference": 1}, ["sft"],
-         "train.train_on_reference: jsonl provides unpaired preferences, which need no reference"),
+         "train.train_on_reference: files provides unpaired preferences, which need no reference"),
         ({"chosen": 3, "rejected": "z"}, {"train_on_reference": 1}, ["sft"], "which need no reference to be"),
         ({"prompt": "x"}, {"kind": "prompts", "train_on_reference": 1}, ["sft"], "which have no references"),
         (REFERENCES, {"kind": "references", "train_on_reference": 0}, ["sft"], "train.train_on_reference: "),

@@ -43,11 +43,11 @@ def test_the_whole_plan_as_json(planner: Planner, data: Path) -> None:
     found = json.loads(plan(planner, content, "--json"))
     assert (found["benchmark"], found["profile"]) == ("small", "default")
     stages = {stage["label"]: stage for stage in found["stages"]}
-    assert stages["jsonl/train"]["status"] == "cached"
+    assert stages["files/train"]["status"] == "cached"
     drl = stages["new/drl/seed 0/epochs 2-3"]
     assert drl["status"] == "to do"
     assert drl["parents"] == {
-        "rows": stages["jsonl/train"]["id"],
+        "rows": stages["files/train"]["id"],
         "start": stages["new/sft/seed 0/epochs 0-2"]["id"],
     }
     assert {"id", "kind", "tokens", "seconds", "bytes"} <= drl.keys()

@@ -131,7 +131,7 @@ def test_a_missing_context_is_no_empty_one(rows: list[dict[str, Any]], tmp_path:
 
 def test_too_few_rows(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     source = write(tmp_path / "d.jsonl", rows[:1200])
-    with pytest.raises(InputError, match=r"d\.jsonl: too few distinct instructions to split.*(?s:.*)`jsonl`"):
+    with pytest.raises(InputError, match=r"d\.jsonl: too few distinct instructions to split.*(?s:.*)`files`"):
         splits(source, tmp_path)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import datetime as dt
 import gzip
-import io
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hub.own import as_csv, as_parquet, as_zstd, files_options
 from hub.rows import write
+from pydantic import ValidationError
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets
-from harness_plugins.datasets.jsonl.fields import JsonlOptions
+from harness_plugins.datasets.files import Files, harness_register_datasets
+from harness_plugins.datasets.files.fields import FilesOptions
+from harness_plugins.upstream import arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,23 +25,6 @@ if TYPE_CHECKING:
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"Say {n}.\nNow, “please”!", "completion": f'"{n}", é\n', "topic": f"t{n % 2}"} for n in range(6)
 ]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def as_parquet(rows: list[dict[str, Any]]) -> bytes:
-    import pyarrow.lib
-    import pyarrow.parquet
-
-    stream = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.lib.Table.from_pylist(rows), stream)
-    return stream.getvalue()
 
 
 FORMS = {
@@ -52,12 +38,18 @@ FORMS = {
     "a.json.gz": gzip.compress(json.dumps(ROWS).encode()),
     "a.csv.gz": gzip.compress(as_csv(ROWS)),
     "a.parquet.gz": gzip.compress(as_parquet(ROWS)),
+    "a.jsonl.zst": as_zstd(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)),
+    "a.csv.zst": as_zstd(as_csv(ROWS)),
+    "a.parquet.zst": as_zstd(as_parquet(ROWS)),
+    "misnamed.jsonl": as_zstd(json.dumps(ROWS).encode()),
+    "a.tsv": as_csv(ROWS, "\t"),
+    "semicolons.csv": as_csv(ROWS, ";"),
     "bom.jsonl": b"\xef\xbb\xbf" + b"".join(json.dumps(row).encode() + b"\r\n" for row in ROWS),
 }
 
 
 def prepared(source: Path, folder: Path, **options: Any) -> tuple[list[Example], tuple[str, ...]]:
-    data = Jsonl(JsonlOptions(**options))
+    data = Files(files_options(**options))
     place = folder / "prepared"
     place.mkdir(exist_ok=True)
     data.prepare(source, place)
@@ -83,7 +75,7 @@ def test_each_split_may_have_its_own_form(tmp_path: Path) -> None:
     check_dataset(registration, tmp_path / "work", source=folder)
     (folder / "train.jsonl").write_bytes(FORMS["bom.jsonl"])
     with pytest.raises(InputError, match=r"this split is here twice, as train\.jsonl and train\.csv"):
-        Jsonl(JsonlOptions()).identity(folder)
+        Files(FilesOptions()).identity(folder)
 
 
 def test_labels_of_csv_and_parquet(tmp_path: Path) -> None:
@@ -122,7 +114,7 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
         ("a.jsonl", ROW.encode("utf-16"), ": this text is UTF-16 or UTF-32"),
         ("a.jsonl", ROW.encode("utf-16-le"), ": this text is UTF-16 or UTF-32"),
         ("a.csv", "prompt,completion\nx,y\n".encode("utf-16"), ": this text is UTF-16 or UTF-32"),
-        ("a.jsonl", ROW.encode() + b'\n{"prompt": "\xff", "completion": "y"}', ":2: not UTF-8"),
+        ("a.jsonl", ROW.encode() + b'\n{"prompt": "\xff", "completion": "y"}', ":2: not UTF-8 at byte 13 of the line"),
         ("a.jsonl", '{"prompt": "x", "completion": "y", "n": 1}\n{"prompt": "x", "completion": "y", "n": "1"}',
          ":2: the column 'n' holds a number in "),
         ("a.jsonl", "prompt,completion\nx,y\n",
@@ -133,17 +125,18 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
         ("a.json", f"[{ROW},\n {ROW}", ":2:36: broken JSON: the array has no end"),
         ("a.json", f"[{ROW}\n {ROW}]", ":2:2: broken JSON: a comma or the end of the array is missing"),
         ("a.json", f"[{ROW},]", ":1:37: broken JSON: a comma without a row behind it"),
-        ("a.json", f"[{ROW}]\n{ROW}", f":2:1: something follows the end of the JSON array; {READ}"),
+        ("a.json", f"[{ROW}]\n{ROW}", ":2:1: something follows the end of the JSON array; expected one array"),
         ("a.json", f'[{ROW},\n {{"prompt": "x" "y"}}]', ":2: broken JSON: Expecting ',' delimiter at column 17"),
         ("a.json", f'[{ROW}, {{"prompt": 1, "prompt": 2}}]', ":1:38: the key 'prompt' is in one object twice"),
         ("a.json", "[]", ": this file has no rows"),
         ("a.json", f'{{"rows": [{ROW}]}}', ":1: the field 'prompt' is missing, got 'rows'"),
         ("a.csv", 'prompt,completion\nx,"y\nz",more\n',
-         ":2: this row has another number of cells than the first has names, got 3"),
+         ":2: this row has another number of cells than the first has names: more follow 'completion', got 3"),
         ("a.csv", 'prompt,completion\nx,y\n"x,y\n', ":3: broken CSV: unexpected end of data"),
         ("a.csv", "prompt,prompt\nx,y\n", ":1: two columns have one name, got 'prompt'"),
         ("a.csv", "prompt,completion\nx,\n", ":2: the field 'completion' is blank"),
-        ("a.csv", b"prompt,completion\nx,y\nx,\xff\n", ":3: not UTF-8"),
+        ("a.csv", b"prompt,completion\nx,y\nx,\xff\n",
+         ":3: not UTF-8, or half a surrogate pair, which is not a character (in the column 'completion')"),
         ("a.csv", "prompt,completion\n", ": this file has no rows"),
         ("a.parquet", b"PAR1 nothing of the kind", ": this Parquet file cannot be read"),
         ("a.parquet", ROW, f": this is not a Parquet file, got b'{{\"prompt'; {READ}"),
@@ -152,7 +145,25 @@ READ = "expected JSON Lines, a JSON array of objects, CSV"
         ("a.parquet", as_parquet([{"prompt": "x", "completion": None}]),
          ", row 1: the field 'completion' is not a text"),
         ("a.xlsx", b"PK\x03\x04 and so on", f": this file is a zip archive or an Excel file; {READ}"),
-        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and so on", f": this file is compressed by Zstandard; {READ}"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd and so on", ": not a whole Zstandard file: "),
+        ("a.jsonl.zst", as_zstd(ROW.encode() * 99)[:-9], ": not a whole Zstandard file: "),
+        ("a.jsonl.gz", gzip.compress(ROW.encode() * 99)[:-9], ": not a whole gzip file: "),
+        ("a.jsonl.bz2", b"BZh91AY and so on", f": this file is compressed by bzip2; {READ}"),
+        ("a.txt", "What is one? It is one.",
+         f": this file does not begin as JSON does, got b'What is one? It is o'; {READ}"),
+        ("a.parquet", as_parquet([{"prompt": "x" * 999, "completion": "y"}] * 99)[:-300],
+         ": this Parquet file cannot be read: "),
+        ("a.csv", "prompt,completion,topic\nx,y\n",
+         ":2: this row has another number of cells than the first has names: 'topic' is missing, got 2; expected 3"),
+        ("a.jsonl", ROW + '\n{"prompt": "x", "completion": ["y"]}',
+         ":2: the field 'completion' is not a text, got 'list'"),
+        ("a.jsonl", ROW + '\n{"prompt": {"text": "x"}, "completion": "y"}',
+         ":2: the field 'prompt' is not a text, got 'dict'"),
+        ("a.jsonl", ROW + '\n{"prompt": "  ", "completion": "y"}', ":2: the field 'prompt' is blank"),
+        ("a.jsonl", '{"prompt": "x", "complation": "y"}',
+         ":1: the field 'completion' is missing, got 'complation, prompt'"),
+        ("a.jsonl", ROW + '\n"a text"\n3', ":2: not a JSON object, got 'str'"),
+        ("a.jsonl", b"", ": this file has no rows"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(name: str, content: str | bytes, says: str, tmp_path: Path) -> None:
@@ -220,3 +231,60 @@ def test_a_file_that_cannot_be_followed_is_refused_all_the_same(tmp_path: Path) 
         (tmp_path / name).write_text(content, encoding="utf-8")
         with pytest.raises(InputError, match="broken"):
             prepared(tmp_path / name, tmp_path, bad_rows="skip")
+
+
+def test_a_name_that_is_misspelt_says_what_was_meant(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
+    with pytest.raises(InputError) as caught:
+        prepared(source, tmp_path, prompt="questions", completion="answer")
+    assert "the field 'questions' is missing, got 'answer, question'" in str(caught.value)
+    assert "did you mean 'question'" in str(caught.value)
+
+
+def test_columns_that_rows_cannot_hold_are_dropped(tmp_path: Path) -> None:
+    rows = [{"prompt": "x", "completion": "y", "when": dt.datetime(2020, 1, n, tzinfo=dt.UTC)} for n in (1, 2)]
+    (tmp_path / "a.parquet").write_bytes(as_parquet(rows))
+    with pytest.raises(InputError, match=r"row 1: the column 'when' has a value(?s:.*)drop: \[when\] leaves"):
+        prepared(tmp_path / "a.parquet", tmp_path)
+    found, _ = prepared(tmp_path / "a.parquet", tmp_path, drop=["when"])
+    assert [dict(row.columns) for row in found] == [{}, {}]
+    with pytest.raises(ValidationError, match="the column 'prompt' is both dropped and named in columns"):
+        files_options(drop=["prompt"])
+
+
+@pytest.mark.parametrize("layout", [{"indent": 1}, {}, {"separators": (",", ":")}], ids=["indented", "line", "tight"])
+def test_an_array_larger_than_a_block_is_read_as_a_small_one(layout: dict[str, Any], tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} \N{SNOWMAN}" * (n % 97 + 1), "completion": '\\"{}[]' * 40, "n": n} for n in range(4000)]
+    text = json.dumps(rows, ensure_ascii=False, **layout)
+    assert len(text.encode()) > 3 * arrays._BLOCK // 2
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    found, _ = prepared(tmp_path / "a.json", tmp_path)
+    assert [(row.fields["prompt"], row.columns["n"]) for row in found] == [(row["prompt"], row["n"]) for row in rows]
+    broken = text[: text.index('"n": 3000' if "separators" not in layout else '"n":3000')] + "?" + text[-500:]
+    (tmp_path / "a.json").write_text(broken, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        prepared(tmp_path / "a.json", tmp_path)
+    place = broken.index("?")
+    line, column = broken.count("\n", 0, place) + 1, place - broken.rfind("\n", 0, place)
+    assert str(caught.value).startswith(f"{tmp_path}/a.json:{line}: broken JSON: ")
+    assert f"at column {column}" in str(caught.value)
+
+
+def test_rows_behind_a_limit_are_not_looked_at(tmp_path: Path) -> None:
+    """However much is wrong with them: reading stops where enough is read."""
+    good = [{"prompt": f"q {n}", "completion": f"a {n}"} for n in range(30)]
+    lines = "".join(json.dumps(row) + "\n" for row in good)
+    array = json.dumps(good)[:-1] + ","
+    for name, content in (
+        ("a.jsonl", lines + "broken"),
+        ("a.json", array + "broken"),
+        ("a.csv", as_csv(good) + b"x\n"),
+    ):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        for options in ({}, {"bad_rows": "skip"}):
+            data = Files(files_options(**options))
+            place = tmp_path / f"{name} {len(options)}"
+            place.mkdir()
+            data.prepare(tmp_path / name, place)
+            assert len(list(itertools.islice(data.load(place, "train"), 30))) == 30
+            assert data.notes(place, "train") == ()

@@ -6,13 +6,14 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hub.own import files_options
 from hub.rows import write
 from pydantic import ValidationError
 
 from harness.api import Example, InputError
 from harness.testing import check_dataset
-from harness_plugins.datasets.jsonl import Jsonl, harness_register_datasets, kind_of
-from harness_plugins.datasets.jsonl.fields import JsonlOptions, split_prompt
+from harness_plugins.datasets.files import Files, harness_register_datasets, kind_of
+from harness_plugins.datasets.files.fields import FilesOptions, split_prompt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ UNPAIRED = {"prompt": "The sky is", "completion": " blue.", "label": True}
 
 def read(folder: Path, *rows: Any, **options: Any) -> list[Example]:
     source = write(folder / "a.jsonl", rows)
-    data = Jsonl(JsonlOptions(**options))
+    data = Files(files_options(**options))
     prepared = folder / "prepared"
     prepared.mkdir(exist_ok=True)
     data.prepare(source, prepared)
@@ -34,7 +35,7 @@ def read(folder: Path, *rows: Any, **options: Any) -> list[Example]:
 
 
 def kind(folder: Path, *rows: Any, **options: Any) -> str | None:
-    return kind_of(JsonlOptions(**options), write(folder / "a.jsonl", rows), "train")
+    return kind_of(files_options(**options), write(folder / "a.jsonl", rows), "train")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def kind(folder: Path, *rows: Any, **options: Any) -> str | None:
         ({**EXPLICIT, "completion": " blue."}, {}, "demonstrations"),
         ({**EXPLICIT, "completion": " blue."}, {"kind": "preferences"}, "preferences"),
         (UNPAIRED, {"kind": "unpaired_preferences"}, "unpaired_preferences"),
-        (UNPAIRED, {"labels": "label"}, "unpaired_preferences"),
+        (UNPAIRED, {"label": "label"}, "unpaired_preferences"),
         (UNPAIRED, {"kind": "demonstrations"}, "demonstrations"),
         ({**PROMPT_COMPLETION, "label": "sky"}, {}, "demonstrations"),
         ({"prompt": "x", "references": ["a"]}, {"kind": "references"}, "references"),
@@ -65,12 +66,12 @@ def test_the_kind_is_declared_or_told_by_the_first_row(
 
 def test_a_packed_file_and_a_folder_say_it_as_well(tmp_path: Path) -> None:
     packed = write(tmp_path / "b.jsonl.gz", [EXPLICIT])
-    assert kind_of(JsonlOptions(), packed, "train") == "preferences"
+    assert kind_of(FilesOptions(), packed, "train") == "preferences"
     write(tmp_path / "files" / "train.jsonl", [EXPLICIT])
     write(tmp_path / "files" / "test.jsonl", [PROMPT_COMPLETION])
-    kinds = [kind_of(JsonlOptions(), tmp_path / "files", split) for split in ("train", "test", "validation")]
+    kinds = [kind_of(FilesOptions(), tmp_path / "files", split) for split in ("train", "test", "validation")]
     assert kinds == ["preferences", "demonstrations", None]
-    assert kind_of(JsonlOptions(), None, "train") is None
+    assert kind_of(FilesOptions(), None, "train") is None
 
 
 def test_a_true_or_false_label_must_be_declared(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_unpaired_preferences(tmp_path: Path) -> None:
     assert (bad.label, bad.completion, bad.demonstration, bad.references) == (False, " BAD", None, ())
     assert not good.columns
     renamed = [{"q": "x", "a": "y", "ok": False, "label": 3}]
-    (found,) = read(tmp_path, *renamed, prompt="q", completion="a", labels="ok")
+    (found,) = read(tmp_path, *renamed, prompt="q", completion="a", label="ok")
     assert (found.label, found.columns) == (False, {"label": 3})
     for wrong in (None, 1, "yes"):
         with pytest.raises(InputError, match=r"a.jsonl:1: the field 'label' is neither true nor false"):
@@ -164,18 +165,18 @@ def test_references_alone(tmp_path: Path) -> None:
     ("options", "says"),
     [
         ({"kind": "demonstrations", "completion": None}, "rows of kind demonstrations have a completion"),
-        ({"kind": "demonstrations", "labels": "label"}, "rows of kind demonstrations have no labels"),
+        ({"kind": "demonstrations", "label": "label"}, "rows of kind demonstrations have no label"),
         ({"kind": "unpaired_preferences", "chosen": "a", "rejected": "b"}, "unpaired_preferences have no chosen"),
         ({"kind": "references", "completion": "answer"}, "rows of kind references have no completion"),
         ({"kind": "prompts", "references": "r"}, "rows of kind prompts have no references"),
-        ({"labels": "l", "chosen": "a", "rejected": "b"}, "labels belong to unpaired preferences"),
-        ({"prompt": None, "labels": "l"}, "rows of kind unpaired_preferences have a prompt"),
+        ({"label": "l", "chosen": "a", "rejected": "b"}, "label belongs to unpaired preferences"),
+        ({"prompt": None, "label": "l"}, "rows of kind unpaired_preferences have a prompt"),
         ({"kind": "pairs"}, "Input should be 'demonstrations', 'preferences', 'unpaired_preferences'"),
     ],
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        JsonlOptions(**options)
+        files_options(**options)
 
 
 @pytest.mark.parametrize(

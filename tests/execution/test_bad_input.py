@@ -39,7 +39,7 @@ def errors(said: str) -> list[str]:
         ({"methods": ["sft", "esso"]}, "did you mean 'eso'"),
         ({"methods": [{"use": "eso", "coeff": 0.1}]}, "did you mean 'coef'"),
         ({"recipe": {**RECIPE, "epochs": "five"}}, "recipe.epochs"),
-        ({"train": {"dataset": "jsonl", "path": "nowhere.jsonl"}}, 'no such file or folder, got "nowhere.jsonl"'),
+        ({"train": {"dataset": "files", "path": "nowhere.jsonl"}}, 'no such file or folder, got "nowhere.jsonl"'),
         ({"models": [{"name": "m", "path": "."}]}, "this model folder has no config.json"),
         ({"recipe": {**RECIPE, "max_prompt_length": 155}}, "has room for 160"),
         ({"methods": ["sft", {"use": "eso", "active": "all_but_last"}], "recipe": {**RECIPE, "epochs": 1}},
@@ -88,7 +88,7 @@ def test_data_that_cannot_be_used(tmp_path: Path, train: list[str], message: str
     data.mkdir()
     (data / "train.jsonl").write_text("".join(line + "\n" for line in train), encoding="utf-8")
     (data / "test.jsonl").write_text("".join(line + "\n" for line in rows(3, "Test")), encoding="utf-8")
-    use = {"dataset": "jsonl", "path": "data"}
+    use = {"dataset": "files", "path": "data"}
     content = tiny(train=use, evaluate=[use], template={"text": "{instruction}\n"}, methods=["sft"])
     said = Bench(tmp_path, content).run("--jobs", "1", code=2)
     (error,) = errors(said)

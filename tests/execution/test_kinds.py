@@ -63,8 +63,8 @@ def bench(folder: Path, rows: list[dict[str, Any]], *, methods: list[Any], **use
         (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed), encoding="utf-8")
     content = tiny(
         template={"text": "{prompt}\nAnswer:"},
-        train={"dataset": "jsonl", "path": str(data), **use},
-        evaluate=[{"dataset": "jsonl", "path": str(data), "label": "test"}],
+        train={"dataset": "files", "path": str(data), **use},
+        evaluate=[{"dataset": "files", "path": str(data), "label": "test"}],
         reward=None,
         methods=methods,
     )
@@ -110,7 +110,7 @@ def test_implicit_pairs_teach_the_chosen_answers_and_train_dpo(tmp_path: Path) -
     run = bench(tmp_path, rows, methods=["sft", "dpo"])
     run.run()
     assert "sft was trained on the chosen answers of 8 pairs." in notes(run)
-    (prepared,) = [r for label, r in run.stages("prepare").items() if label == "jsonl/train"]
+    (prepared,) = [r for label, r in run.stages("prepare").items() if label == "files/train"]
     assert prepared.json("provenance.json")["kind"] == "preferences"
     first = next(iter(prepared.jsonl("rows.jsonl")))
     assert (first["fields"]["prompt"], first["chosen"], first["rejected"]) == ("What is 0?", " It is 0", " no idea")
@@ -133,7 +133,7 @@ def test_references_alone_and_bad_rows_are_told_in_the_table(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("rows", "use", "says"),
     [
-        ([{"prompt": "a", "completion": "b", "label": False}] * 4, {"labels": "label"},
+        ([{"prompt": "a", "completion": "b", "label": False}] * 4, {"columns": {"label": "label"}},
          "there is nothing to train on: no row has a demonstration, got '4 rows marked as undesirable'"),
         ([{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None}], {},
          "train.jsonl:2: the field 'completion' is not a text, got 'null'"),

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
-USE = {"dataset": "jsonl", "path": "pairs", "completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
+COLUMNS = {"completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
+USE = {"dataset": "files", "path": "pairs", "columns": COLUMNS}
 
 
 def write_pairs(folder: Path, *, spoilt: dict[int, dict[str, Any]] | None = None) -> None:

@@ -115,6 +115,9 @@ def test_other_held_out_pairs_and_another_metric_train_nothing_again(done: Bench
     assert {record.id for record in done.store.records("train")} == before
 
 
+PAIRS = {"columns": {"chosen": "completion", "rejected": "bad"}}
+
+
 def rows_of(folder: Path, *, rejected: bool = True) -> dict[str, Any]:
     folder.mkdir(parents=True)
     for split, count in {"train": 12, "test": 6}.items():
@@ -124,7 +127,7 @@ def rows_of(folder: Path, *, rejected: bool = True) -> dict[str, Any]:
             for row in rows:
                 del row["bad"]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return {"dataset": "jsonl", "path": str(folder)}
+    return {"dataset": "files", "path": str(folder)}
 
 
 def test_preferences_without_a_rejected_answer_are_refused_before_any_training(tmp_path: Path) -> None:
@@ -133,7 +136,10 @@ def test_preferences_without_a_rejected_answer_are_refused_before_any_training(t
         template={"text": "{prompt}"},
         train=data,
         evaluate=[{**data, "label": "test"}],
-        reward_model={"use": "bradley-terry", "train": {**data, "chosen": "completion", "rejected": "bad"}},
+        reward_model={
+            "use": "bradley-terry",
+            "train": {**data, **PAIRS},
+        },
     )
     bench = Bench(tmp_path, content)
     said = bench.run(code=2)
@@ -141,12 +147,12 @@ def test_preferences_without_a_rejected_answer_are_refused_before_any_training(t
     assert list(bench.store.records("train")) == []
     del content["reward_model"]["train"]
     said = bench.run(code=2)
-    assert "a reward model is judged by preferences, and jsonl provides demonstrations" in said
+    assert "a reward model is judged by preferences, and files provides demonstrations" in said
 
 
 def test_learning_from_the_prompts_of_the_test_is_refused(tmp_path: Path) -> None:
     data = rows_of(tmp_path / "data")
-    pairs = {**data, "chosen": "completion", "rejected": "bad"}
+    pairs = {**data, **PAIRS}
     content = judged(
         template={"text": "{prompt}"},
         train=data,

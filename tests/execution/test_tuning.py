@@ -105,7 +105,7 @@ def test_prompts_that_choose_are_none_that_are_reported(tmp_path: Path) -> None:
         named = "a" if split == "train" else "b"
         rows = [{"prompt": f"What is {named} {n}?", "completion": f"It is {n} of {named}."} for n in range(8)]
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    data = {"dataset": "jsonl", "path": str(tmp_path)}
+    data = {"dataset": "files", "path": str(tmp_path)}
     content = tuned(
         train=data, validation=data, evaluate=[{**data, "label": "test"}], template={"text": "{instruction} "},
     )  # fmt: skip

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Literal, Self
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -31,6 +34,8 @@ class FakeHub:
     code: str = ""
     """The hub's own word for the error, as a header."""
     fault: Fault = "none"
+    sent: int = 0
+    """Bytes of files that were asked for by range."""
     requests: list[str] = field(default_factory=list)
     """``METHOD path`` of each request for a file."""
 
@@ -42,6 +47,9 @@ class FakeHub:
                 hub.answer(self)
 
             def do_HEAD(self) -> None:
+                hub.answer(self)
+
+            def do_POST(self) -> None:
                 hub.answer(self)
 
             def log_message(self, *args: object) -> None:
@@ -65,7 +73,7 @@ class FakeHub:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(request.path.split("?")[0]).strip("/")
         if path.startswith("api/"):
-            return _send(request, 404, b"{}", {})
+            return self._interface(request, path.split("/"))
         self.requests.append(f"{request.command} {path}")
         if self.status != 200:
             return _send(request, self.status, b"{}", {"X-Error-Code": self.code} if self.code else {})
@@ -85,10 +93,62 @@ class FakeHub:
                 return _send(request, 404, b"{}", {"X-Error-Code": code, "X-Repo-Commit": self.commit})
         return _send(request, 404, b"404: Not Found", {"X-Error-Code": "RepoNotFound"})
 
+    def _interface(self, request: BaseHTTPRequestHandler, path: list[str]) -> None:
+        """Answer what a client asks about a data set: its commit, and the files that it has."""
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        if self.status != 200:
+            return _send(request, self.status, b"{}", {"X-Error-Code": self.code} if self.code else {})
+        repository, rest = "/".join(path[2:4]), path[4:]
+        names = {name: content for (owner, name), content in self.files.items() if owner == repository}
+        if path[1] != "datasets" or not names:
+            return _send(request, 404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if len(rest) > 1 and rest[1] not in {self.commit, "main"}:
+            return _send(request, 404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        if not rest or rest[0] == "revision":
+            files = [{"rfilename": name} for name in names]
+            return _json(request, {"id": repository, "sha": self.commit, "siblings": files, "private": False})
+        entries = _entries(names)
+        if rest[0] == "tree":
+            below = "/".join(rest[2:])
+            deep = "recursive=true" in request.path.lower()
+            return _json(request, [entry for place, entry in entries.items() if _below(place, below, deep=deep)])
+        if rest[0] == "paths-info":
+            wanted = parse_qs(body.decode())["paths"]
+            return _json(request, [entries[name] for name in wanted if name in entries])
+        return _send(request, 404, b"{}", {})
+
     def _file(self, request: BaseHTTPRequestHandler, content: bytes) -> None:
         tag = hashlib.sha256(content).hexdigest()
         half = self.fault == "truncated" and request.command == "GET"
-        _send(request, 200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": self.commit}, half=half)
+        headers = {"ETag": f'"{tag}"', "X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if asked is None:
+            return _send(request, 200, content, headers, half=half)
+        first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        self.sent += last - first + 1
+        return _send(request, 206, content[first : last + 1], headers, half=half)
+
+
+def _entries(names: Mapping[str, bytes]) -> dict[str, dict[str, object]]:
+    """Return what the hub says of each file, and of each folder that one is in."""
+    entries: dict[str, dict[str, object]] = {}
+    for name, content in names.items():
+        parts = name.split("/")
+        for folder in ("/".join(parts[:size]) for size in range(1, len(parts))):
+            entries[folder] = {"type": "directory", "path": folder, "oid": "0" * 40, "size": 0}
+        oid = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        entries[name] = {"type": "file", "path": name, "oid": oid, "size": len(content)}
+    return entries
+
+
+def _below(name: str, folder: str, *, deep: bool) -> bool:
+    rest = name.removeprefix(f"{folder}/") if folder else name
+    return (not folder or rest != name) and (deep or "/" not in rest)
+
+
+def _json(request: BaseHTTPRequestHandler, content: object) -> None:
+    _send(request, 200, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
 
 def _send(
@@ -98,7 +158,7 @@ def _send(
     for name, value in {**headers, "Content-Length": str(len(body))}.items():
         request.send_header(name, value)
     request.end_headers()
-    if request.command == "GET":
+    if request.command != "HEAD":
         request.wfile.write(body[: len(body) // 2] if half else body)
     if half:
         request.close_connection = True

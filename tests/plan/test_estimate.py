@@ -71,7 +71,7 @@ def test_sizes_are_unknown_until_the_rows_are(planner: Planner, data: Path, tmp_
     estimate = Estimate(plan)
     trained = [stage for stage in plan.stages.values() if stage.kind == "train"]
     assert {(estimate.tokens(stage), estimate.seconds(stage)) for stage in trained} == {(None, None)}
-    limited = small(data, train={"dataset": "jsonl", "path": str(data), "limit": 3})
+    limited = small(data, train={"dataset": "files", "path": str(data), "limit": 3})
     plan = build_plan(planner.load(limited), planner.registry, Store(tmp_path))
     assert all(Estimate(plan).seconds(s) for s in plan.stages.values() if s.kind == "train")
 

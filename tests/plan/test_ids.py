@@ -142,7 +142,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Template", "truncate"): lambda value: "context" if value == "instruction" else "instruction",
     ("DataUse", "dataset"): "generated-instructions",
     ("DataUse", "split"): lambda value: "test" if value == "train" else "train",
-    ("DataUse", "options"): lambda value: {**value, "references": "completion"},
+    ("DataUse", "options"): lambda value: {**value, "columns": {**value["columns"], "references": "completion"}},
     ("DataUse", "label"): "relabelled",
     ("RewardUse", "use"): "gleu",
     ("RewardUse", "options"): ROUGE_2,
@@ -221,7 +221,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
     """Return a benchmark in which every kind of entry stands once."""
-    pairs = {"dataset": "jsonl", "path": str(data), "chosen": "completion", "rejected": "prompt"}
+    pairs = {"dataset": "files", "path": str(data), "columns": {"chosen": "completion", "rejected": "prompt"}}
     content = small(
         data,
         seeds=[0],
@@ -230,7 +230,7 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
             {"name": "folder", "path": str(folder)},
             "someone/model",
         ],
-        validation={"dataset": "jsonl", "path": str(data)},
+        validation={"dataset": "files", "path": str(data)},
         reward={"parts": [{"use": "rouge"}, {"use": "gleu", "label": "g", "weight": 0.5}, "reward-model"]},
         reward_model={"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}},
         methods=[
@@ -353,7 +353,7 @@ def test_the_source_of_the_core_and_of_each_plugin_is_part_of_ids(
 ) -> None:
     usual = planner.registry.fingerprint
     for kind, name, stages in [
-        ("dataset", "jsonl", "prepare"), ("method", "sft", "train"), ("method", "eso", "train"),
+        ("dataset", "files", "prepare"), ("method", "sft", "train"), ("method", "eso", "train"),
         ("reward", "gleu", "train"), ("metric", "rouge", "score"),
     ]:  # fmt: skip
         with monkeypatch.context() as patch:
@@ -389,7 +389,7 @@ def test_an_edited_file_is_other_data_and_the_same_rows_in_another_file_are_not(
 
 def test_edits_of_rows_that_are_not_used_change_no_trained_weights(planner: Planner, tmp_path: Path) -> None:
     one, two = write_rows(tmp_path / "one"), write_rows(tmp_path / "two", train=6)
-    uses = {"train": {"dataset": "jsonl", "limit": 4}}
+    uses = {"train": {"dataset": "files", "limit": 4}}
     before = planner.ids(planner.load(small(one, train={**uses["train"], "path": str(one)})))
     after = planner.ids(planner.load(small(one, train={**uses["train"], "path": str(two)})))
     assert {label: i for label, i in after.items() if not label.startswith("prepare")} == {

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Stage
     from harness.store.stages import Store
 
-KEYS = {"dataset": "jsonl", "completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
+COLUMNS = {"completion": "chosen", "chosen": "chosen", "rejected": "rejected"}
+KEYS = {"dataset": "files", "columns": COLUMNS}
 
 
 @pytest.fixture(scope="module")

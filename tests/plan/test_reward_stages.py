@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan, Stage
 
-PAIRS = {"chosen": "completion", "rejected": "prompt"}
+PAIRS = {"columns": {"chosen": "completion", "rejected": "prompt"}}
 
 
 def judged(data: Path, section: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    pairs = {"dataset": "jsonl", "path": str(data), **PAIRS}
+    pairs = {"dataset": "files", "path": str(data), **PAIRS}
     whole = {"use": "bradley-terry", "train": pairs, "test": {**pairs, "split": "test"}, **(section or {})}
     return small(data, reward="reward-model", reward_model=whole, metrics=["rouge", "reward-model"], **changes)
 

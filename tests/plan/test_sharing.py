@@ -115,7 +115,7 @@ def test_labels_and_titles_do_not_matter(planner: Planner, data: Path) -> None:
 
 
 def test_evaluations_may_be_called_like_the_other_splits(planner: Planner, data: Path) -> None:
-    content = small(data, validation={"dataset": "jsonl", "path": str(data)})
+    content = small(data, validation={"dataset": "files", "path": str(data)})
     content["evaluate"] = [{**content["evaluate"][0], "label": label} for label in ("train", "validation")]
     plan = planner.plan(planner.load(content))
     assert asked(plan.train).split == "train"
@@ -188,7 +188,7 @@ def test_ids_are_unknown_until_the_data_is_prepared(planner: Planner, data: Path
     benchmark = planner.load(small(data))
     fresh = build_plan(benchmark, planner.registry, Store(tmp_path))
     known = {stage.label for stage in fresh.stages.values() if stage.id is not None}
-    assert known == {"jsonl/train", "jsonl/test"}
+    assert known == {"files/train", "files/test"}
     assert not fresh.settled
     assert planner.plan(benchmark).settled
     assert {stage.key for stage in planner.plan(benchmark).stages.values()} == set(fresh.stages)

@@ -31,7 +31,7 @@ def planner(tmp_path: Path, registry: Registry) -> Planner:
 
 def tuned(data: Path, **changes: Any) -> dict[str, Any]:
     content = small(
-        data, methods=["sft", "eso", "rrhf"], validation={"dataset": "jsonl", "path": str(data)},
+        data, methods=["sft", "eso", "rrhf"], validation={"dataset": "files", "path": str(data)},
         tune={"options": {"methods.*.coef": [0.5, 0.1, 2]}},
     )  # fmt: skip
     return {**content, **changes}
@@ -68,7 +68,7 @@ def test_until_all_trials_are_scored_what_follows_is_held(planner: Planner, data
     assert [len(plan.tuned["new", row].trials) for row in ("eso", "rrhf")] == [3, 3]
     # trials are trained with the first seed alone, and answer validation prompts under the first decoding
     assert {stage.label for stage in trial_stages(plan, "eso")} == {
-        f"new/eso[coef={value}]/seed 0/jsonl/t1/rouge" for value in ("0.5", "0.1", "2.0")
+        f"new/eso[coef={value}]/seed 0/files/t1/rouge" for value in ("0.5", "0.1", "2.0")
     }
     assert not any("seed 1" in stage.label and "[" in stage.label for stage in plan.stages.values())
     # the supervised start is settled and shared

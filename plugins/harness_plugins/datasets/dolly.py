@@ -94,7 +94,7 @@ def _held_out(instructions: set[str], name: str) -> dict[str, str]:
     if len(distinct) <= _VALIDATION + _TEST:
         raise InputError(
             "too few distinct instructions to split", where=name, got=len(distinct),
-            expected=f"more than {_VALIDATION + _TEST}", hint="use the data set `jsonl` for a file of your own",
+            expected=f"more than {_VALIDATION + _TEST}", hint="use the data set `files` for a file of your own",
         )  # fmt: skip
     return dict.fromkeys(distinct[:_TEST], "test") | dict.fromkeys(distinct[_TEST : _TEST + _VALIDATION], "validation")
 

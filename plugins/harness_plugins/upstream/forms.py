@@ -1,5 +1,7 @@
 """Rows in whatever form they have: JSON Lines, a JSON array, CSV, Parquet, Arrow, or a folder of ``save_to_disk``.
 
+However large a file is, rows are read one at a time, or a small batch of them.
+
 The form is told by content, and by name for CSV.
 """
 
@@ -12,22 +14,28 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from harness.api import InputError
-from harness_plugins.upstream.lines import DECODER, Line, broken, check_encoding, checked, read_lines
-from harness_plugins.upstream.local import origin
+from harness_plugins.upstream.arrays import read_array
+from harness_plugins.upstream.lines import UNWRITABLE, Line, check_encoding, checked, read_lines
+from harness_plugins.upstream.local import bare_name, origin
 from harness_plugins.upstream.saved import called, saved_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from harness_plugins.upstream.lines import Bad
 
 Form: TypeAlias = Literal["lines", "array", "csv", "parquet", "arrow", "saved"]
 
-#: The ends of names that a file of rows may have, before ``.gz``.
-ENDINGS: Final = (".jsonl", ".json", ".csv", ".parquet", ".arrow")
+#: The ends of names that a file of rows may have, before ``.gz`` or ``.zst``.
+ENDINGS: Final = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 #: What is read, in the words of a message.
-READABLE: Final = "JSON Lines, a JSON array of objects, CSV (in a file called .csv), Parquet or Arrow, plain or gzip"
+READABLE: Final = (
+    "JSON Lines, a JSON array of objects, CSV (in a file called .csv or .tsv), Parquet or Arrow, plain, gzip or"
+    " Zstandard"
+)
+#: Rows of a Parquet file that are read together.
+_BATCH: Final = 1000
 _PARQUET: Final = b"PAR1"
 #: Arrow's two layouts: the file, and the stream, which is what `datasets` writes.
 _ARROW_FILE: Final = b"ARROW1"
@@ -35,26 +43,31 @@ _ARROW_STREAM: Final = b"\xff\xff\xff\xff"
 #: How files begin that people take for one of these.
 _OTHERS: Final = {
     b"PK\x03\x04": "a zip archive or an Excel file",
-    b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
     b"BZh": "compressed by bzip2",
     b"\xfd7zXZ": "compressed by xz",
 }
-_UNWRITABLE: Final = "not UTF-8, or half a surrogate pair, which is not a character"
-_WHITE: Final = " \t\r\n"
 
 
-def read_rows(path: Path, bad: Bad | None = None) -> Iterator[Line]:
+def read_rows(path: Path, bad: Bad | None = None, drop: Collection[str] = ()) -> Iterator[Line]:
     """Yield the rows of a file or saved folder; messages name what ``path`` was copied from, and the line or row.
 
-    The cells of a CSV file are texts, whatever they look like.
+    The cells of a CSV file are texts, whatever they look like. Columns to ``drop`` are not looked at.
 
     Raises:
         InputError: a file of another form, or without rows; and, unless ``bad`` takes it, a row that is wrong.
     """
-    readers = {
-        "lines": read_lines, "array": _array, "csv": _csv, "parquet": _parquet, "arrow": _arrow, "saved": _saved,
-    }  # fmt: skip
-    return readers[form(path)](path, bad)
+    kind = form(path)
+    if kind in {"lines", "array", "csv"}:
+        lines = {"lines": read_lines, "array": read_array, "csv": _csv}[kind](path, bad)
+        return (Line(number, where, without(row, drop)) for number, where, row in lines) if drop else lines
+    stored = {"parquet": _parquet, "arrow": _arrow, "saved": saved_rows}[kind](path)
+    name = called(path) if kind == "saved" else origin(path)
+    return json_rows(stored, name, bad, drop, what="saved data set" if kind == "saved" else "file")
+
+
+def without(row: dict[str, Any], drop: Collection[str]) -> dict[str, Any]:
+    """Return a row without some columns."""
+    return {name: value for name, value in row.items() if name not in drop}
 
 
 def form(path: Path) -> Form:
@@ -66,7 +79,7 @@ def form(path: Path) -> Form:
     if path.is_dir():
         return "saved"
     name = origin(path)
-    bare = name.lower().removesuffix(".gz")
+    bare = bare_name(name)
     with path.open("rb") as stream:
         beginning = stream.read(4096)
     if beginning.startswith(_PARQUET):
@@ -80,7 +93,7 @@ def form(path: Path) -> Form:
         if bare.endswith(ending):
             raise InputError(f"this is not {kind} file", where=name, got=beginning[:8], expected=READABLE)
     check_encoding(beginning, name)
-    if bare.endswith(".csv"):
+    if bare.endswith((".csv", ".tsv")):
         return "csv"
     start = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
     if start.startswith(b"["):
@@ -90,77 +103,14 @@ def form(path: Path) -> Form:
     return "lines"
 
 
-def _array(path: Path, bad: Bad | None) -> Iterator[Line]:
-    """Yield the objects of a JSON array, however it is laid out."""
-    name = origin(path)
-    # what is not UTF-8 becomes half a surrogate pair, and so a mistake of its own row alone
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
-    place, number, line, counted = _behind(text, text.index("[") + 1), 0, 1, 0
-    while not text.startswith("]", place):
-        line, counted = line + text.count("\n", counted, place), place
-        where = f"{name}:{line}:{place - text.rfind(chr(10), 0, place)}"
-        number += 1
-        row, end, wrong = _element(text, place, where)
-        if wrong is None:
-            yield Line(number, where, row)
-        elif bad is None:
-            raise wrong
-        else:
-            bad(wrong)
-        place = _behind(text, end)
-        if text.startswith(",", place):
-            place = _behind(text, place + 1)
-            if text.startswith("]", place):
-                raise InputError("broken JSON: a comma without a row behind it", where=_spot(name, text, place))
-        elif not text.startswith("]", place):
-            what = "a comma or the end of the array is missing" if place < len(text) else "the array has no end"
-            raise InputError(f"broken JSON: {what}", where=_spot(name, text, place))
-    if (rest := _behind(text, place + 1)) < len(text):
-        raise InputError(
-            "something follows the end of the JSON array", where=_spot(name, text, rest), expected=READABLE
-        )
-    if not number:
-        raise InputError("this file has no rows", where=name)
-
-
-def _element(text: str, place: int, where: str) -> tuple[dict[str, Any], int, InputError | None]:
-    """Return one element, the place behind it, and what is wrong with it where its end could be found.
-
-    Raises:
-        InputError: it is broken, so that nobody can say where the next one begins.
-    """
-    try:
-        value, end = DECODER.raw_decode(text, place)
-    except json.JSONDecodeError as error:
-        spot = f"{where.rpartition(':')[0].rpartition(':')[0]}:{error.lineno}"
-        raise InputError(f"broken JSON: {error.msg} at column {error.colno}", where=spot, expected=READABLE) from None
-    except RecursionError as error:
-        raise broken(error, where) from None
-    except ValueError as error:  # JSON by its form alone: a key twice, NaN
-        _, end = json.JSONDecoder().raw_decode(text, place)
-        return {}, end, broken(error, where)
-    try:
-        return checked(value, where, _UNWRITABLE), end, None
-    except InputError as error:
-        return {}, end, error
-
-
-def _behind(text: str, place: int) -> int:
-    while place < len(text) and text[place] in _WHITE:
-        place += 1
-    return place
-
-
-def _spot(name: str, text: str, place: int) -> str:
-    return f"{name}:{text.count(chr(10), 0, place) + 1}:{place - text.rfind(chr(10), 0, place)}"
-
-
 def _csv(path: Path, bad: Bad | None) -> Iterator[Line]:
     """Yield the rows of a CSV file whose first row names the columns."""
     name = origin(path)
     csv.field_size_limit(sys.maxsize)  # the default refuses documents
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
+        delimiter = _delimiter(stream.readline())
+        stream.seek(0)
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
         header: list[str] = []
         number = 0
         while True:
@@ -190,13 +140,19 @@ def _csv(path: Path, bad: Bad | None) -> Iterator[Line]:
         raise InputError("this file has no rows", where=name)
 
 
+def _delimiter(first: str) -> str:
+    """Return what parts the cells: a comma, or where the names have none, the tab or semicolon that they have."""
+    return next((mark for mark in (",", "\t", ";") if mark in first), ",")
+
+
 def _cells(header: list[str], cells: list[str], where: str) -> dict[str, Any]:
     if len(cells) != len(header):
+        what = f"{header[len(cells)]!r} is missing" if len(cells) < len(header) else f"more follow {header[-1]!r}"
         raise InputError(
-            "this row has another number of cells than the first has names", where=where, got=len(cells),
+            f"this row has another number of cells than the first has names: {what}", where=where, got=len(cells),
             expected=f"{len(header)}: {', '.join(header)}",
         )  # fmt: skip
-    return checked(dict(zip(header, cells, strict=True)), where, _UNWRITABLE)
+    return checked(dict(zip(header, cells, strict=True)), where, UNWRITABLE)
 
 
 def _header(cells: list[str], where: str) -> list[str]:
@@ -206,20 +162,20 @@ def _header(cells: list[str], where: str) -> list[str]:
     return cells
 
 
-def _parquet(path: Path, bad: Bad | None) -> Iterator[Line]:
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file."""
     import pyarrow.parquet
 
     def rows() -> Iterator[dict[str, Any]]:
         file = pyarrow.parquet.ParquetFile(path)
         _header(list(file.schema_arrow.names), origin(path))
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(batch_size=_BATCH):
             yield from batch.to_pylist()
 
-    return _json_rows(_readable(rows(), origin(path), "Parquet"), origin(path), bad)
+    return _readable(rows(), origin(path), "Parquet")
 
 
-def _arrow(path: Path, bad: Bad | None) -> Iterator[Line]:
+def _arrow(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of an Arrow file of either layout."""
     import pyarrow.ipc
 
@@ -233,34 +189,36 @@ def _arrow(path: Path, bad: Bad | None) -> Iterator[Line]:
             for batch in batches:
                 yield from batch.to_pylist()
 
-    return _json_rows(_readable(rows(), origin(path), "Arrow"), origin(path), bad)
-
-
-def _saved(path: Path, bad: Bad | None) -> Iterator[Line]:
-    """Yield the rows of a folder that ``Dataset.save_to_disk`` wrote."""
-    return _json_rows(saved_rows(path), called(path), bad, "saved data set")
+    return _readable(rows(), origin(path), "Arrow")
 
 
 def _readable(rows: Iterator[dict[str, Any]], name: str, kind: str) -> Iterator[dict[str, Any]]:
     import pyarrow.lib
 
-    try:
-        yield from rows
-    except (pyarrow.lib.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"this {kind} file cannot be read: {error}", where=name) from None
-
-
-def _json_rows(rows: Iterable[dict[str, Any]], name: str, bad: Bad | None, what: str = "file") -> Iterator[Line]:
-    """Yield rows whose values JSON has."""
     number = 0
-    for number, row in enumerate(rows, start=1):  # whether there was one
+    try:
+        for number, row in enumerate(rows, start=1):  # noqa: B007  # which row was the last
+            yield row
+    except (pyarrow.lib.ArrowException, UnicodeDecodeError, OSError) as error:
+        behind = f" behind row {number}" if number else ""
+        raise InputError(f"this {kind} file cannot be read{behind}: {error}", where=name) from None
+
+
+def json_rows(
+    rows: Iterable[dict[str, Any]], name: str, bad: Bad | None, drop: Collection[str] = (), *, what: str = "file"
+) -> Iterator[Line]:
+    """Yield rows whose values JSON has, and their places by number."""
+    number = 0
+    for number, whole in enumerate(rows, start=1):  # whether there was one
         where = f"{name}, row {number}"
+        row = without(whole, drop) if drop else whole
         try:
             json.dumps(row, allow_nan=False)
         except (TypeError, ValueError) as error:
             wrong = InputError(
                 f"the column {_culprit(row)!r} has a value that JSON does not have: {error}", where=where,
                 expected="texts, finite numbers, true, false, null, and lists and mappings of these",
+                hint=f"drop: [{_culprit(row)}] leaves the column out",
             )  # fmt: skip
             if bad is None:
                 raise wrong from None

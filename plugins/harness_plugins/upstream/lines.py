@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     #: Takes what is wrong with one row, which is then left out; where there is none, it is raised.
     Bad: TypeAlias = Callable[[InputError], None]
 
+#: What is wrong with a text of a file that was read with half surrogate pairs in place of bytes that are not UTF-8.
+UNWRITABLE: Final = "not UTF-8, or half a surrogate pair, which is not a character"
 _HALF: Final = "half a surrogate pair is not a character"
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -74,7 +76,8 @@ def _row(raw: bytes, where: str) -> dict[str, Any]:
     try:
         row = DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError("not UTF-8", where=where, got=raw[error.start :][:8]) from None
+        what = f"not UTF-8 at byte {error.start + 1} of the line"
+        raise InputError(what, where=where, got=raw[error.start :][:8]) from None
     except (ValueError, RecursionError) as error:
         raise broken(error, where) from None
     return checked(row, where, _HALF if b"\\u" in raw else None)
@@ -92,8 +95,18 @@ def checked(row: Any, where: str, unwritable: str | None = _HALF) -> dict[str, A
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            raise InputError(unwritable, where=where) from None
+            raise InputError(f"{unwritable} (in the column {_unwritable(row)!r})", where=where) from None
     return row
+
+
+def _unwritable(row: Mapping[str, Any]) -> str:
+    """Return the first column that cannot be written as UTF-8."""
+    for column, value in row.items():
+        try:
+            json.dumps({column: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return column
+    return ""
 
 
 def broken(error: Exception, where: str) -> InputError:

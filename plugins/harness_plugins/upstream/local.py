@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from harness.api import InputError
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-_BLOCK = 1 << 20
+#: What a name ends with behind its own ending, where the content is compressed.
+PACKED: Final = (".gz", ".zst")
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_BLOCK: Final = 1 << 20
 
 
 def find(source: Path, names: Sequence[str], *, dataset: str) -> Path:
-    """Return the file that the user's path names: the file itself, or one of ``names`` (or its gzip) in a folder.
+    """Return the file that the user's path names: the file itself, or one of ``names`` (or it packed) in a folder.
 
     Raises:
         InputError: there is no such file.
@@ -28,7 +32,7 @@ def find(source: Path, names: Sequence[str], *, dataset: str) -> Path:
     if source.is_file():
         return source
     for name in names:
-        for path in (source / name, source / f"{name}.gz"):
+        for path in (source / f"{name}{packed}" for packed in ("", *PACKED)):
             if path.is_file():
                 return path
     raise InputError(
@@ -51,10 +55,10 @@ def listing(folder: Path) -> str:
 
 
 def content_sha256(path: Path) -> str:
-    """Return the sha256 of a file's content: the same for a file and for its gzip.
+    """Return the sha256 of a file's content: the same for a file and for it packed.
 
     Raises:
-        InputError: the file cannot be read, or its gzip is broken.
+        InputError: the file cannot be read, or is not whole.
     """
     state = path.stat()
     return _sha256(path, state.st_size, state.st_mtime_ns, state.st_ino)
@@ -73,7 +77,7 @@ def unpack(path: Path, target: Path, origin: str | None = None) -> str:
     """Copy a file's content, unpacked, and return its sha256; messages about ``target`` will name ``origin``.
 
     Raises:
-        InputError: the file cannot be read, or its gzip is broken.
+        InputError: the file cannot be read, or is not whole.
     """
     digest = hashlib.sha256()
     with target.open("wb") as out:
@@ -82,6 +86,30 @@ def unpack(path: Path, target: Path, origin: str | None = None) -> str:
             out.write(block)
     note_origin(target, origin or str(path))
     return digest.hexdigest()
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip or Zstandard, whatever its name says."""
+    with path.open("rb") as stream:
+        return stream.read(4).startswith((_GZIP, _ZSTD))
+
+
+def unpack_beginning(path: Path, target: Path) -> bool:
+    """Copy the beginning of a file's content, unpacked, and return whether that is all of it.
+
+    Raises:
+        InputError: the file cannot be read, or what is read of it is broken.
+    """
+    blocks = _blocks(path)
+    target.write_bytes(next(blocks, b""))
+    note_origin(target, str(path))
+    return next(blocks, None) is None
+
+
+def bare_name(name: str) -> str:
+    """Return a name in lower case, without what says that it is compressed."""
+    low = name.lower()
+    return next((low.removesuffix(packed) for packed in PACKED if low.endswith(packed)), low)
 
 
 def note_origin(target: Path, origin: str) -> None:
@@ -101,15 +129,17 @@ def combined(digests: Mapping[str, str]) -> str:
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield the content of a plain or gzip file, whatever its name says."""
+    """Yield the content of a plain, gzip or Zstandard file, whatever its name says."""
     try:
         with path.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
+            magic = stream.read(4)
             stream.seek(0)
-            if packed:
+            if magic.startswith(_GZIP):
                 with gzip.GzipFile(fileobj=stream) as content:
                     while block := content.read(_BLOCK):
                         yield block
+            elif magic == _ZSTD:
+                yield from _zstd(stream, path)
             else:
                 while block := stream.read(_BLOCK):
                     yield block
@@ -117,6 +147,17 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise InputError(f"not a whole gzip file: {error}", where=str(path)) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+
+
+def _zstd(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    import pyarrow.lib
+
+    try:
+        with pyarrow.lib.CompressedInputStream(stream, "zstd") as content:
+            while block := content.read(_BLOCK):
+                yield block
+    except (OSError, pyarrow.lib.ArrowException) as error:
+        raise InputError(f"not a whole Zstandard file: {error}", where=str(path)) from None
 
 
 def _note(target: Path) -> Path:

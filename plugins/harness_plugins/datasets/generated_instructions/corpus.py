@@ -71,7 +71,7 @@ class GeneratedInstructions:
         if source is not None:
             raise InputError(
                 "this data set is made by code and reads no file", where="generated-instructions", got=str(source),
-                hint="leave out `path`, or use the data set `jsonl` for a file of your own",
+                hint="leave out `path`, or use the data set `files` for a file of your own",
             )  # fmt: skip
 
     def _rows(self, split: str) -> Iterator[Example]:
