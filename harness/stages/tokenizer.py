@@ -9,10 +9,14 @@ from harness.spec.results.models import PreparedModel
 from harness.stages.stored_rows import read
 from harness.store.environment import fingerprint
 from harness.text.bpe import train_bpe
-from harness.text.templates import render
+from harness.text.templates import render, users_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.api import Example
     from harness.plugins.registry import Registry
+    from harness.spec.model import Template
     from harness.spec.stages.new_model import TokenizerConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
@@ -29,9 +33,20 @@ def run(
     tell(0, 0, "file", "")
     config = request.config
     rows = read(store.open("prepare", request.parents["rows"].id))
-    texts = (text for e in rows for text in (render(config.template, e.fields), e.completion or e.chosen or ""))
+    texts = (text for example in rows for text in _texts(example, config.template))
     with store.draft(request.kind, request.id) as draft:
         train_bpe(texts, config.vocab_size, draft.folder / CHECKPOINT)
         draft.write(PreparedModel(trained="on the training rows"))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)
+
+
+def _texts(example: Example, template: Template) -> Iterator[str]:
+    """Yield what a model reads of a row, but for what a chat template writes itself."""
+    if not template.chat:
+        yield render(template, example.fields)
+    elif example.turns:
+        yield from (turn.content for turn in example.turns)
+    else:
+        yield users_text(template, example.fields)
+    yield example.completion or example.chosen or ""

@@ -18,6 +18,7 @@ from harness_plugins.datasets.jsonl.fields import (
     references_of,
     split_prompt,
 )
+from harness_plugins.datasets.jsonl.messages import read_conversation
 from harness_plugins.upstream.forms import ENDINGS, read_rows
 from harness_plugins.upstream.lines import present, text
 from harness_plugins.upstream.local import check_exists, combined, content_sha256, listing, origin, unpack
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from harness.api import DataKind
+    from harness_plugins.datasets.jsonl.messages import Conversational
 
 _SPLITS: Final = ("train", "validation", "test")
 #: The key of a file or saved data set that is every split; no split is called so.
@@ -96,9 +98,10 @@ class Jsonl:
 
         seen = _Seen()
         count = 0
-        for _, where, row in read_rows(path, None if bad is None else note):
-            fields = fields or fields_of(self._options, row, where)
+        for _, where, raw in read_rows(path, None if bad is None else note):
             try:
+                row = read_conversation(raw, self._options, where)
+                fields = fields or fields_of(self._options, row.row, where)
                 example = self._example(row, fields, seen, where)
             except InputError as error:
                 if bad is None:
@@ -111,8 +114,8 @@ class Jsonl:
             raise InputError(f"no row can be used; the first says: {first[0].what}", where=first[0].where,
                              got=first[0].got, expected=first[0].expected, hint=first[0].hint)  # fmt: skip
 
-    def _example(self, row: Mapping[str, Any], fields: Fields, seen: _Seen, where: str) -> Example:
-        prompt = ""
+    def _example(self, read: Conversational, fields: Fields, seen: _Seen, where: str) -> Example:
+        row, prompt = read.row, ""
         if fields.prompt is not None:
             prompt = text(row, fields.prompt, where, hint="the option `prompt:` names the field with the instruction")
         hint = "the option `completion:` names the field with the demonstration; null where there is none"
@@ -136,7 +139,8 @@ class Jsonl:
         seen.check(columns, where)
         return Example(
             id=name,
-            fields={"instruction": prompt, "prompt": prompt, "context": context},
+            fields=read.fields if read.turns else {"instruction": prompt, "prompt": prompt, "context": context},
+            turns=read.turns,
             completion=completion,
             references=references or ((completion,) if completion is not None and label is not False else ()),
             chosen=chosen,
@@ -225,7 +229,10 @@ def kind_of(options: JsonlOptions, source: Path | None, split: str) -> DataKind 
     if path is None:
         return None
     first = _first(path, options.bad_rows == "skip", *_state(path))
-    return None if first is None else fields_of(options, first[1], first[0]).kind
+    if first is None:
+        return None
+    where, row = first
+    return fields_of(options, read_conversation(row, options, where).row, where).kind
 
 
 def splits_of(_options: JsonlOptions, source: Path | None) -> tuple[str, ...]:
