@@ -29,6 +29,7 @@ from harness.api.registration import (
 from harness.api.types import (
     Batch,
     Completions,
+    Conversation,
     Example,
     Logits,
     LogProbs,
@@ -39,14 +40,15 @@ from harness.api.types import (
     Rewards,
     Sample,
     State,
+    Turn,
 )
 from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
 
 __all__ = [
-    "DATA_KINDS", "Batch", "Column", "Completions", "DataKind", "Dataset", "DatasetRegistration", "DivergedError",
-    "Example", "HarnessError", "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method",
+    "DATA_KINDS", "Batch", "Column", "Completions", "Conversation", "DataKind", "Dataset", "DatasetRegistration",
+    "DivergedError", "Example", "HarnessError", "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method",
     "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options",
     "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
-    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "hookimpl", "hookspec", "runtime",
+    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "Turn", "hookimpl", "hookspec", "runtime",
     "suggest",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ Tensors are padded at the right end; what is real is told by ``lengths``, never 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,48 @@ if TYPE_CHECKING:
 
 #: What a method may keep between steps and across a restart.
 State: TypeAlias = "Tensor | bool | int | float | str | list[State]"
+
+
+#: Who speaks in a conversation.
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side of a conversation says at a time."""
+
+    role: Role
+    content: str
+
+
+class Conversation(str):
+    """The text of a prompt that a chat template made, which knows the turns it was made of.
+
+    Two conversations are equal where their turns are: what a turn says may read like the marker of another one.
+    """
+
+    __slots__ = ("turns",)
+    turns: tuple[Turn, ...]
+
+    def __new__(cls, text: str, turns: Sequence[Turn]) -> Self:
+        """Return ``text``, made of ``turns``."""
+        made = super().__new__(cls, text)
+        made.turns = tuple(turns)
+        return made
+
+    def __getnewargs__(self) -> tuple[str, tuple[Turn, ...]]:  # type: ignore[override]  # for pickle
+        """Return what another one like it is made from."""
+        return str(self), self.turns
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the turns as well, where both have some."""
+        return super().__eq__(other) and self.turns == getattr(other, "turns", self.turns)
+
+    def __ne__(self, other: object) -> bool:
+        """Return whether they differ."""
+        return not self == other
+
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True)
@@ -35,6 +77,9 @@ class Example:
     """Anything else (``category``, …), JSON values only; passed to rewards and metrics by name."""
     label: bool | None = None
     """Whether ``completion`` is desirable, for unpaired preferences; None in data of any other kind."""
+    turns: tuple[Turn, ...] = ()
+    """The conversation that is to be answered, where the row is one: what a chat template is given. The answers are
+    what the assistant says next; ``fields`` are what a template of text may name."""
 
     @property
     def demonstration(self) -> str | None:
@@ -67,7 +112,7 @@ class Prompts:
     lengths: Tensor
     """(B,) int64."""
     texts: tuple[str, ...]
-    """The rendered template of each prompt."""
+    """The rendered template of each prompt; a :class:`Conversation` under a chat template."""
 
     def __len__(self) -> int:
         """Return B."""
@@ -84,7 +129,8 @@ class Completions:
     """K completions for each of B prompts, padded at the right end with zeros that mean nothing."""
 
     ids: Tensor
-    """(B, K, T) int64. A finished completion ends with the EOS token, which ``lengths`` counts."""
+    """(B, K, T) int64. A finished completion ends with the EOS token, which ``lengths`` counts. Where the model has
+    several stop tokens it is any of them, and where a stop string ended the completion, the token that completed it."""
     lengths: Tensor
     """(B, K) int64, the EOS token included; 0 is an absent completion (an EOS alone has length 1)."""
     finished: Tensor

@@ -72,7 +72,12 @@ def _file() -> Json:
     return {
         **_properties(Head),
         "models": _list(_ref("model"), "The models, each with all rows of the tables."),
-        "template": _closed(_properties(Template), ["text"]),
+        "template": {
+            "if": {"type": "object"},
+            "then": {**_closed(_properties(Template)), "anyOf": [{"required": ["text"]}, {"required": ["chat"]}]},
+            "else": {"const": "chat"},
+            "description": "How a row becomes a prompt; `chat` is the chat template of each model's tokenizer.",
+        },
         "train": {**data, "description": "What every method trains on."},
         "validation": {**data, "description": "What settings are chosen on."},
         "evaluate": _list(data, "What the tables report."),
@@ -108,7 +113,9 @@ def _file() -> Json:
 
 def _overlay(name: str, schema: Json, definitions: Json) -> Json:
     """Return what a profile may say of a key: a mapping need not be whole, and null takes the key away."""
-    if name in {"train", "validation"}:
+    if name == "template":
+        schema = {**schema, "then": {key: value for key, value in schema["then"].items() if key != "anyOf"}}
+    elif name in {"train", "validation"}:
         partial = {"type": "object", "properties": definitions["data-keys"]["properties"]}
         schema = {"if": {"type": "object", "not": {"required": ["dataset"]}}, "then": partial, "else": schema}
     elif name in {"reward", "reward_model"}:

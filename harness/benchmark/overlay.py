@@ -32,6 +32,7 @@ _NAMED_LISTS: Final = {
 _FLAT: Final = frozenset({"sources", "tune.options"})
 #: Mappings that may be written as a bare text, and the key that it means.
 _NAMED: Final = {
+    "template": "chat",
     "train": "dataset",
     "validation": "dataset",
     "reward": "use",

@@ -16,13 +16,12 @@ from harness.benchmark.scores import check_weights, metric, reward
 from harness.benchmark.sections import FilePart, check, check_label, part_of
 from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
-from harness.benchmark.template import check_template
+from harness.benchmark.template import check_models, template_of
 from harness.benchmark.tuning import Rows, check_held_out, tune
 from harness.benchmark.views import cases, check_groups, check_pareto, compare
 from harness.errors import InputError, suggest
 from harness.spec.benchmark import Benchmark, Compare, Execution, MethodEntry, MetricUse, Scorer, Timing, Tune
 from harness.spec.decoding import Decoding
-from harness.spec.model import Template
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -124,7 +123,8 @@ class _Resolver:
         sources = self._sources()
         self.context.sources = sources
         models = self._list("models", lambda node, key: model(node, key, self.context, self.top.place))
-        template = self._template()
+        template = template_of(self.top.values.get("template"), self.top, self.problems)
+        check_models(template, models, self.problems)
         train = self._one("train", lambda n, k: data_use(n, k, "train", self.context, self.top.place), required=True)
         validation = self._one("validation", lambda n, k: data_use(n, k, "validation", self.context, self.top.place))
         evaluate = self._list("evaluate", lambda node, key: data_use(node, key, "test", self.context, self.top.place))
@@ -240,13 +240,6 @@ class _Resolver:
             key = overlay.entry_key(name, index, node)
             entries.append((node, build(node, key)))
         return entries
-
-    def _template(self) -> Template | None:
-        if "template" not in self.top.values:
-            self.problems.add(self.top.place, "is missing", key="template", expected="template: {text: …}")
-            return None
-        part = self._part("template")
-        return check_template(check(Template, part, self.problems), part, self.problems)
 
     def _recipe(self) -> tuple[Recipe | None, FilePart]:
         part = self._part("recipe")

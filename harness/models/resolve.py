@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HUB_FILES = (
     "config.json", "generation_config.json", "model.safetensors", WEIGHTS_INDEX, "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "tokenizer.model",
+    "tokenizer.model", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 
 

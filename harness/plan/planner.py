@@ -182,7 +182,7 @@ class Planner:
             drawn = NewModelConfig(architecture=model.config, seed=seed, loading=Loading.of(model))
             return self.add(f"{model.shown}/weights/seed {seed}", drawn, {"tokenizer": tokenizer})
         source = model_source(model, model.path)
-        config = ModelConfig(source=source, loading=Loading.of(model))
+        config = ModelConfig(source=source, loading=Loading.of(model), chat=self.benchmark.chat)
         return self.existing(model.shown, config, self.runtime(path=model.path, name=model.name))
 
     def existing(self, label: str, config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Stage:

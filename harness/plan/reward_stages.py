@@ -29,7 +29,9 @@ def reward_model_use(benchmark: Benchmark, model: Model) -> RewardModelUse:
     section = benchmark.reward_model
     assert section is not None
     longest = section.recipe.max_prompt_length if section.use else None
-    return RewardModelUse(loading=Loading.of(section.model or model), max_prompt_length=longest)
+    return RewardModelUse(
+        loading=Loading.of(section.model or model), template=benchmark.template, max_prompt_length=longest
+    )
 
 
 def reward_stages(planner: Planner, model: Model, supervised: Stage) -> RewardStages:
@@ -45,9 +47,7 @@ def reward_stages(planner: Planner, model: Model, supervised: Stage) -> RewardSt
         weights = _trained(planner, section, model, {"rows": rows, "start": start})
     pairs = planner.data(section.test) if section.test is not None else None
     planner.preferences.extend(stage for stage in (rows, pairs) if stage is not None)
-    config = RewardStatisticsConfig(
-        normalise=section.normalise, template=benchmark.template, reward_model=reward_model_use(benchmark, model)
-    )
+    config = RewardStatisticsConfig(normalise=section.normalise, reward_model=reward_model_use(benchmark, model))
     parents = {"reward_model": weights, "rows": planner.data(benchmark.train)}
     held_out = {} if pairs is None else {"pairs": pairs}
     label = f"{model.shown}/reward model/scores"
@@ -93,5 +93,5 @@ def _existing(planner: Planner, model: Model) -> Stage:
     source = model_source(model, model.path)
     if model.path is not None:
         check_one_label(Path(model.path).expanduser(), where=f"{where} ({model.path})")
-    config = ClassifierConfig(source=source, loading=Loading.of(model))
+    config = ClassifierConfig(source=source, loading=Loading.of(model), chat=planner.benchmark.chat)
     return planner.existing(f"{model.shown} (reward model)", config, planner.runtime(path=model.path, name=model.name))

@@ -159,6 +159,30 @@ def cut_lines(results: Results, datasets: Sequence[str], decoding: str) -> list[
     return said
 
 
+def chat_lines(results: Results, datasets: Sequence[str], decoding: str) -> list[str]:
+    """Name the chat template, and say where answers ended, if that may be elsewhere than at the tokenizer's EOS."""
+    said: list[str] = []
+    for model in results.models:
+        cells = [
+            row.cells.get((dataset, decoding)) for row in results.rows if row.model == model for dataset in datasets
+        ]
+        summaries = [summary for cell in cells if cell is not None for summary in cell.summaries.values()]
+        of_model = f" of {model}" if len(results.models) > 1 else ""
+        digests = dict.fromkeys(summary.chat_template_sha256 for summary in summaries)
+        said += [
+            f"Prompts{of_model} are written by a chat template with the sha256 {digest[:12]}…."
+            for digest in digests
+            if digest is not None
+        ]
+        stops = dict.fromkeys(name for summary in summaries for name in summary.stops)
+        if len(stops) < 2 and results.manifest.config.template.chat is False:
+            continue
+        counts = [f"{sum(summary.ended.get(name, 0) for summary in summaries)} at {name}" for name in stops]
+        counts.append(f"{sum(summary.truncated for summary in summaries)} cut at the limit")
+        said.append(f"Where answers{of_model} ended, over all rows and seeds: {', '.join(counts)}.")
+    return said
+
+
 def read_lines(results: Results, datasets: Sequence[str], decoding: str, role: str) -> list[str]:
     """Say how much of what a model read for a metric was cut to fit in its context, at most of any row."""
     said = []

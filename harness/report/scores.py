@@ -174,6 +174,7 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
         *captions.corpus_lines(shown, results),
         *(captions.scorer_lines(results) if role == "fluency" else ()),
         *captions.cut_lines(results, datasets, decoding),
+        *captions.chat_lines(results, datasets, decoding),
         *captions.read_lines(results, datasets, decoding, role),
         *captions.missing_lines(shown, rows),
         *captions.note_lines(shown, results),

@@ -201,3 +201,8 @@ class Benchmark(Section):
     execution: Execution = mark(RUNTIME, Execution())
     overrides: tuple[str, ...] = mark(DISPLAY, ())
     """The ``-o`` settings that were applied, other than ``sources.*``."""
+
+    @property
+    def chat(self) -> Template | None:
+        """The template, where it is a chat template."""
+        return self.template if self.template.chat else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from harness.spec.model import StopText
 from harness.spec.section import RESULT, Section, mark
 
 
 class Decoding(Section):
-    """One way to decode at evaluation; nothing is taken from a checkpoint's generation_config."""
+    """One way to decode at evaluation; of a checkpoint's generation_config only what ends an answer is taken."""
 
     temperature: NonNegativeFloat = mark(RESULT, 1.0)
     """0 is greedy."""
@@ -17,3 +18,5 @@ class Decoding(Section):
     max_new_tokens: PositiveInt = mark(RESULT, 128)
     draws: PositiveInt = mark(RESULT, 1)
     """Answers per prompt; averaged within a prompt before anything else."""
+    stop: tuple[StopText, ...] = mark(RESULT, ())
+    """What ends an answer under this decoding, besides what ends one in training: names of added tokens, or strings."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from harness.spec.section import DISPLAY, RESULT, RUNTIME, Section, mark
+
+#: The name of a token, or a string, that ends an answer.
+StopText: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
 class Model(Section):
@@ -26,6 +29,9 @@ class Model(Section):
     dtype: Literal["float32", "float64", "bfloat16"] = mark(RESULT, "float32")
     """bfloat16 means autocast over float32 master weights; float64 is for tests."""
     attention: Literal["sdpa", "eager"] = mark(RESULT, "sdpa")
+    stop: tuple[StopText, ...] = mark(RESULT, ())
+    """What ends an answer in training and at evaluation, besides the tokenizer's EOS and what generation_config.json
+    says: names of added tokens, or strings."""
 
     @property
     def shown(self) -> str:
@@ -36,9 +42,14 @@ class Model(Section):
 class Template(Section):
     """How a row becomes a prompt. Its sha256 is recorded and tables refuse to mix templates."""
 
-    text: str = mark(RESULT)
-    """With ``{field}`` for a field of the row (``instruction``, ``context``, …)."""
+    text: str | None = mark(RESULT, None)
+    """With ``{field}`` for a field of the row (``instruction``, ``context``, …); needed unless there is ``chat``, under
+    which it is what the user says."""
     text_without_context: str | None = mark(RESULT, None)
     """Used instead where the ``truncate`` field is empty."""
     truncate: str = mark(RESULT, "context")
     """The field that is cut from its left end until an over-long test prompt fits."""
+    chat: bool | str = mark(RESULT, False)
+    """``true`` for the chat template of each model's tokenizer, or a chat template in Jinja, as text."""
+    system: str | None = mark(RESULT, None)
+    """What the system says first under a chat template, where a row's conversation does not say it."""

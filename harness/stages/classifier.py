@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.lm.score.reward_model import RewardModel
+import torch
+
+from harness.lm.score.reward_model import Classifier
 from harness.stages.find_model import find, prepared
 from harness.store.environment import fingerprint
+from harness.text.formats import format_of
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -26,7 +29,9 @@ def run(
     tell(0, 0, "file", "")
     config = request.config
     spec, located = find(config.source, config.loading, request.runtime)
-    RewardModel.classifier(located.folder, spec=spec, max_prompt=None)
+    network = Classifier(located.folder, spec, torch.device("cpu"))
+    if config.chat is not None:
+        format_of(config.chat, network.tokeniser, where=f"reward model {spec.name}")
     with store.draft(request.kind, request.id) as draft:
         draft.write(prepared(located, request.runtime))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)

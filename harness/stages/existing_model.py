@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from harness.stages.environment import environment
 from harness.stages.find_model import find, prepared
 from harness.stages.trial import try_model
+from harness.text.formats import format_of
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -26,6 +28,8 @@ def run(
     tell(0, 0, "file", "")
     where, config = environment(request, device="cpu"), request.config
     spec, located = find(config.source, config.loading, request.runtime)
+    if config.chat is not None:
+        format_of(config.chat, Tokeniser.load(located.folder), where=f"model {spec.name}")
     positions, way = try_model(located.folder, spec)
     result = prepared(located, request.runtime).model_copy(update={"positions": positions, "way": way})
     with store.draft(request.kind, request.id) as draft:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
+from collections import Counter
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from harness.in_parts import decoding_batcher, decoding_costs
@@ -16,6 +19,8 @@ from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
 from harness.stages.stored_rows import read
 from harness.text.encode import Encoded, EncodedRow, EncodingParams, collate, encode
+from harness.text.formats import format_of
+from harness.text.stops import answer_texts
 
 if TYPE_CHECKING:
     from harness.in_parts import Batcher
@@ -42,7 +47,8 @@ def run(
     """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
     config, asking = request.config, request.config.asking
     where = environment(request)
-    policy = borrow_policy(request, store, "checkpoint", asking.loading)
+    policy = copy(borrow_policy(request, store, "checkpoint", asking.loading))
+    policy.stops = policy.stops.named(policy.tokeniser, config.decoding.stop)
     limit = config.decoding.max_new_tokens
     rows = prepared_rows(request, store)
     encoded = encode(
@@ -121,14 +127,14 @@ def _answer(
     )
     done = drawn.completions
     lengths = done.answer_lengths.cpu()
-    tokens = [done.ids[b, k, : lengths[b, k]].tolist() for b in range(len(rows)) for k in range(draws)]
-    texts = policy.tokeniser.decode_batch(tokens)
+    texts = answer_texts(policy.tokeniser, policy.stops, done)
     return [
         [
             {
                 "id": row.id,
                 "draw": k,
-                "text": texts[b * draws + k],
+                "text": texts[b * draws + k][0],
+                "stop": texts[b * draws + k][1],
                 "tokens": int(lengths[b, k]),
                 "finished": bool(done.finished[b, k]),
                 "cut": row.cut,
@@ -144,6 +150,7 @@ def _summary(
     samples: list[Answer], encoded: Encoded, policy: Policy, seconds: float, request: StageRequest[GenerateConfig]
 ) -> GenerateSummary:
     tokens = sum(answer.tokens for answer in samples)
+    source = format_of(request.config.asking.template, policy.tokeniser, where=request.label).chat_template
     return GenerateSummary(
         n=len(encoded),
         draws=request.config.draws,
@@ -158,4 +165,7 @@ def _summary(
         peak_memory_bytes=peak_memory(request.runtime.device),
         concurrent=request.runtime.concurrent,
         way=str(way_of(policy)),
+        chat_template_sha256=None if source is None else hashlib.sha256(source.encode()).hexdigest(),
+        stops=policy.stops.names(policy.tokeniser),
+        ended=dict(Counter(answer.stop for answer in samples if answer.stop is not None)),
     )

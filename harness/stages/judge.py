@@ -28,9 +28,13 @@ def load_reward_model(request: StageRequest[StageConfig], store: Store, use: Rew
     parent = request.parents["reward_model"]
     if parent.kind == "train":
         head = store.open(parent.kind, parent.id).path(MODULES)
-        model = RewardModel.trained(folder, head, spec=spec, max_prompt=use.max_prompt_length, device=device)
+        model = RewardModel.trained(
+            folder, head, spec=spec, template=use.template, max_prompt=use.max_prompt_length, device=device
+        )
     else:
-        model = RewardModel.classifier(folder, spec=spec, max_prompt=use.max_prompt_length, device=device)
+        model = RewardModel.classifier(
+            folder, spec=spec, template=use.template, max_prompt=use.max_prompt_length, device=device
+        )
     if "reward_statistics" in request.parents:
         parent = request.parents["reward_statistics"]
         statistics = store.open(parent.kind, parent.id).read(RewardStatistics)

@@ -19,7 +19,6 @@ from harness.stages.setup import borrow_policy, open_parts
 from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
 from harness.text.encode import Answer, EncodingParams, check_room, collate, collate_answers, encode
-from harness.text.templates import render
 from harness.training.budget import HINT, token_budget
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class ModelServices(SharedServices):
         policy = self._policy("policy")
         examples = self._examples()
         rows = [
-            Example(id=str(place), fields=examples[sample.id].fields, completion=sample.references[0])
+            _asked(str(place), examples[sample.id], sample.references[0])
             for place, sample in enumerate(samples)
             if sample.references
         ]
@@ -97,9 +96,8 @@ class ModelServices(SharedServices):
             use = self._config.reward_model
             assert use is not None  # planned for whatever declares that it needs one
             self._reward_model = load_reward_model(self._request, self._store, use)
-        template = self._config.asking.template
         examples = self._examples()
-        prompts = [render(template, examples[sample.id].fields) for sample in samples]
+        prompts = [self._reward_model.format.render(examples[sample.id]) for sample in samples]
         return self._reward_model.score(prompts, texts, keep=self._parts.keep)
 
     def discard_parts(self) -> None:
@@ -156,10 +154,7 @@ class ModelServices(SharedServices):
         eos: bool,
         what: str,
     ) -> dict[tuple[str, str], tuple[float, int]]:
-        rows = [
-            Example(id=str(number), fields=examples[example_id].fields, completion=text)
-            for number, (example_id, text) in enumerate(wanted)
-        ]
+        rows = [_asked(str(number), examples[example_id], text) for number, (example_id, text) in enumerate(wanted)]
         scores: dict[tuple[str, str], tuple[float, int]] = {}
         if not rows:
             return scores
@@ -193,6 +188,11 @@ class ModelServices(SharedServices):
                     scores[wanted[int(row.id)]] = (-nats, tokens)
             self._tell(len(scores), len(wanted), "answer", "")
         return scores
+
+
+def _asked(name: str, example: Example, answer: str) -> Example:
+    """Return a row with the prompt of another and an answer of its own."""
+    return Example(id=name, fields=example.fields, turns=example.turns, completion=answer)
 
 
 def _fitting(row: EncodedRow, positions: int | None) -> EncodedRow:

@@ -7,13 +7,11 @@ import math
 from typing import TYPE_CHECKING
 
 from harness.errors import InputError
-from harness.lm.score.reward_model import answer_text
 from harness.spec.results.reward_statistics import PairScores, RewardStatistics
 from harness.stages.environment import environment
 from harness.stages.judge import load_reward_model
 from harness.stages.setup import open_parts
 from harness.stages.stored_rows import read
-from harness.text.templates import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from harness.api import Example
     from harness.lm.score.reward_model import RewardModel
     from harness.plugins.registry import Registry
-    from harness.spec.model import Template
     from harness.spec.stages.reward_statistics import RewardStatisticsConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.parts import Parts
@@ -44,13 +41,13 @@ def run(
     where, config = environment(request), request.config
     model = load_reward_model(request, store, config.reward_model)
     rows = itertools.islice(_demonstrations(store.open("prepare", request.parents["rows"].id)), SET)
-    prompts, answers = _texts(((render(config.template, e.fields), answer) for e, answer in rows), request)
+    prompts, answers = _texts(((model.format.render(e), answer) for e, answer in rows), request)
     parts = open_parts(request, store, where)
     summary = _summary(model.score(prompts, answers, keep=parts.keep), request, model)
     pairs: list[PairScores] = []
     if "pairs" in request.parents:
         examples = list(read(store.open("prepare", request.parents["pairs"].id)))
-        pairs += _scored(examples, config.template, model, tell, parts)
+        pairs += _scored(examples, model, tell, parts)
     with store.draft(request.kind, request.id) as draft:
         draft.write(summary)
         draft.write_lines(PairScores, pairs)
@@ -104,18 +101,16 @@ def _summary(
     )
 
 
-def _scored(
-    examples: Sequence[Example], template: Template, model: RewardModel, tell: Tell, kept: Parts
-) -> Iterable[PairScores]:
+def _scored(examples: Sequence[Example], model: RewardModel, tell: Tell, kept: Parts) -> Iterable[PairScores]:
     """Yield a row for each held-out pair: raw scores, and lengths in the reward model's own tokens without EOS."""
     for place in range(0, len(examples), _PART):
         part = examples[place : place + _PART]
-        prompts = [render(template, example.fields) for example in part]
+        prompts = [model.format.render(example) for example in part]
         sides = {"chosen": [e.chosen or "" for e in part], "rejected": [e.rejected or "" for e in part]}
         answers = [*sides["chosen"], *sides["rejected"]]
         both = model.score(prompts * 2, answers, keep=kept.keep)  # a prompt's two answers together
         lengths = {
-            name: [len(ids) for ids in model.tokeniser.completions(list(map(answer_text, prompts, texts)))]
+            name: [len(ids) for ids in model.format.answers(prompts, list(map(model.format.judged, prompts, texts)))]
             for name, texts in sides.items()
         }
         for number, example in enumerate(part):

@@ -104,6 +104,7 @@ def _texts(example: Example) -> Iterator[tuple[str, Any]]:
     yield "the id", example.id
     yield from ((f"the field {name!r}", value) for name, value in example.fields.items())
     yield from (("a reference", value) for value in example.references)
+    yield from ((f"what turn {number} says", turn.content) for number, turn in enumerate(example.turns, start=1))
     for name in ("completion", "chosen", "rejected"):
         value = getattr(example, name)
         if value is not None:
@@ -111,9 +112,10 @@ def _texts(example: Example) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(example: Example) -> dict[str, Any]:
-    """Return a row as JSON has it; a label stands in those rows alone that have one."""
+    """Return a row as JSON has it; a label and turns stand in those rows alone that have some."""
     row = dataclasses.asdict(example)
-    return row if example.label is not None else {name: value for name, value in row.items() if name != "label"}
+    absent = {name for name, there in (("label", example.label is not None), ("turns", example.turns)) if not there}
+    return {name: value for name, value in row.items() if name not in absent}
 
 
 def _content(rows: list[dict[str, Any]], label: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from harness.lm.model.policy import Policy
 from harness.stages.locate import locate
 from harness.store.parts import Parts
+from harness.text.formats import format_of
 from harness.training.weights import align
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from harness.spec.model import Template
     from harness.spec.stages.base import Loading, StageConfig
     from harness.stages.request import StageRequest
     from harness.store.records import Record
@@ -35,11 +37,22 @@ def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[
 def load_policy(
     request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, dropout: float = 0.0
 ) -> Policy:
-    """Load a parent's checkpoint for a stage that may change it."""
+    """Load a parent's checkpoint for a stage that may change it, with what ends its answers there."""
     spec = loading.model(request.label)
     policy = Policy.load(locate(request, store, parent), spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
+    template = _template(request)
+    end_id = format_of(template, policy.tokeniser, where=request.label).end_id
+    policy.end_at(policy.stops.first(end_id).named(policy.tokeniser, loading.stop))
+    if isinstance(template.chat, str):
+        policy.tokeniser.chat_template = template.chat  # what is trained on it is saved with it
     return policy
+
+
+def _template(request: StageRequest[StageConfig]) -> Template:
+    config: Any = request.config
+    template: Template = config.template if hasattr(config, "template") else config.asking.template
+    return template
 
 
 def borrow_policy(request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading) -> Policy:
@@ -73,7 +86,7 @@ def make_room(most: int = 0) -> None:
 
 
 def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading) -> tuple[str, ...]:
-    return kind, id_, loading.dtype, loading.attention, request.runtime.device
+    return kind, id_, loading.model_dump_json(), _template(request).model_dump_json(), request.runtime.device
 
 
 def prepared_rows(request: StageRequest[StageConfig], store: Store) -> Record:

@@ -9,7 +9,7 @@ from harness.spec.results.models import PreparedModel
 from harness.stages.stored_rows import read
 from harness.store.environment import fingerprint
 from harness.text.bpe import train_bpe
-from harness.text.templates import render
+from harness.text.templates import render, users_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,11 @@ def run(
 
 
 def texts_of(example: Example, template: Template) -> Iterator[str]:
-    """Yield what a model reads of a row: its prompt, and the completion or else the chosen answer."""
-    yield render(template, example.fields)
+    """Yield what a model reads of a row, but for what a chat template writes itself."""
+    if not template.chat:
+        yield render(template, example.fields)
+    elif example.turns:
+        yield from (turn.content for turn in example.turns)
+    else:
+        yield users_text(template, example.fields)
     yield example.completion or example.chosen or ""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.lm.score.reward_model import answer_text
 from harness.lm.way import way_of
 from harness.spec.results.files import LOGPROBS, OPTIMIZER
 from harness.spec.results.reference import ReferenceSummary
@@ -22,7 +21,7 @@ from harness.stages.setup import lend_policy, load_policy, make_room, prepared_r
 from harness.stages.stored_rows import read
 from harness.stages.taught import taught
 from harness.text.encode import EncodingParams, encode
-from harness.text.templates import render
+from harness.text.formats import format_of
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
@@ -38,12 +37,12 @@ if TYPE_CHECKING:
     from harness.api import Example, MethodRegistration
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
-    from harness.spec.model import Template
     from harness.spec.stages.train import TrainConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
     from harness.store.stages import Store
     from harness.text.encode import Encoded
+    from harness.text.formats import Format
 
 #: Steps between two states from which a stage that was killed goes on, where time does not ask for one earlier.
 _SAVE_EVERY = 500
@@ -163,8 +162,10 @@ def _registration(config: TrainConfig, registry: Registry) -> MethodRegistration
 def _rows(request: StageRequest[TrainConfig], store: Store, policy: Policy) -> Encoded:
     config, rows = request.config, prepared_rows(request, store)
     examples = read(rows)
+    if config.trains == "reward_model":
+        examples = map(_as_judged(format_of(config.template, policy.tokeniser, where=rows.label)), examples)
     return encode(
-        map(_as_judged(config.template), examples) if config.trains == "reward_model" else examples,
+        examples,
         policy.tokeniser,
         config.template,
         EncodingParams(
@@ -178,12 +179,12 @@ def _rows(request: StageRequest[TrainConfig], store: Store, policy: Policy) -> E
     )
 
 
-def _as_judged(template: Template) -> Callable[[Example], Example]:
+def _as_judged(format_: Format) -> Callable[[Example], Example]:
     """Return what gives the answers of a pair the form in which they are judged later."""
 
     def change(example: Example) -> Example:
-        prompt = render(template, example.fields)
-        chosen, rejected = (answer_text(prompt, side or "") for side in (example.chosen, example.rejected))
+        prompt = format_.render(example)
+        chosen, rejected = (format_.judged(prompt, side or "") for side in (example.chosen, example.rejected))
         return replace(example, completion=None, chosen=chosen, rejected=rejected)
 
     return change

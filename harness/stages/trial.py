@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.lm.model.policy import Policy
-from harness.lm.model.suitability import check_suitable
 from harness.lm.way import structural_way
+from harness.stages.suitability import check_suitable
 
 if TYPE_CHECKING:
     from pathlib import Path

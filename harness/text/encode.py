@@ -14,16 +14,17 @@ import numpy as np
 
 from harness.api.types import Batch, Completions, Pairs, Prompts
 from harness.errors import InputError
-from harness.text.templates import parse, render
+from harness.text.formats import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
 
     from harness.api.types import Example
     from harness.spec.model import Template
+    from harness.text.formats import Format
     from harness.text.tokenise import Tokeniser
 
 #: Rows tokenised together.
@@ -50,7 +51,7 @@ class EncodedRow:
     prompt: NDArray[np.int32]
     """(P,), BOS included where the tokenizer puts one."""
     text: str
-    """The prompt as it was tokenised, after any cut."""
+    """The prompt as it was tokenised, after any cut; an :class:`harness.api.Conversation` under a chat template."""
     completion: Answer | None = None
     chosen: Answer | None = None
     rejected: Answer | None = None
@@ -114,7 +115,8 @@ def encode(
 
     Training drops every row of which the prompt, the completion, the chosen or the rejected answer is too long. At
     evaluation a prompt that is too long loses tokens on the left of its ``truncate`` field and, where even an empty
-    field is too long, on its own left, so that the marker at its end stays; ``overlong="drop"`` drops it instead.
+    field is too long, on its own left, so that the marker at its end stays (a conversation loses its oldest turns, see
+    :meth:`harness.text.formats.ChatFormat.cut`); ``overlong="drop"`` drops it instead.
     References are not touched; a demonstration (for teacher forcing) is cut on its right.
 
     Args:
@@ -127,11 +129,11 @@ def encode(
 
     Raises:
         InputError: an empty split, no row left, an empty prompt, an id twice, a field that is not there, a template
-            that writes special tokens itself, or limits that exceed the context.
+            of text that writes special tokens itself, a chat template that is not there or refuses a conversation, or
+            limits that exceed the context.
     """
     check_fits(params.max_prompt, params.max_completion, positions, where=where)
-    _check_template(template, tokeniser, where)
-    encoder = _Encoder(tokeniser, template, params, where)
+    encoder = _Encoder(format_of(template, tokeniser, where=where), params, where)
     rows: list[EncodedRow] = []
     source = iter(examples)
     while chunk := list(islice(source, _CHUNK)):
@@ -175,9 +177,8 @@ def check_room(positions: int | None, longest: int, *, where: str | None = None)
 class _Encoder:
     """The settings of one call of :func:`encode`, and its counts."""
 
-    def __init__(self, tokeniser: Tokeniser, template: Template, params: EncodingParams, where: str | None) -> None:
-        self.tokeniser = tokeniser
-        self.template = template
+    def __init__(self, format_: Format, params: EncodingParams, where: str | None) -> None:
+        self.format = format_
         self.params = params
         self.where = where
         self.seen: set[str] = set()
@@ -187,9 +188,9 @@ class _Encoder:
 
     def encode(self, examples: Sequence[Example]) -> Iterator[EncodedRow]:
         """Yield the rows of ``examples`` that are kept."""
-        texts = [render(self.template, example.fields, where=self._blame(example)) for example in examples]
-        prompts = self.tokeniser.prompts(texts)
-        answers = {name: self._answers([getattr(example, name) for example in examples]) for name in _ANSWERS}
+        texts = [self.format.render(example, where=self._blame(example)) for example in examples]
+        prompts = self.format.prompts(texts)
+        answers = {name: self._answers(texts, [getattr(example, name) for example in examples]) for name in _ANSWERS}
         for i, example in enumerate(examples):
             self.counts["rows"] += 1
             if example.id in self.seen:
@@ -204,7 +205,8 @@ class _Encoder:
             cut = len(prompt) > self.params.max_prompt
             if cut:
                 self.counts["cut"] += 1
-                text, prompt = self._cut(example)
+                text = self.format.cut(example, self.params.max_prompt, where=self._blame(example))
+                (prompt,) = self.format.prompts([text])
             demonstration = example.demonstration
             references = example.references or (() if demonstration is None else (demonstration,))
             yield EncodedRow(
@@ -217,9 +219,10 @@ class _Encoder:
                 **{name: self._answer(ids) for name, ids in row_answers.items()},
             )
 
-    def _answers(self, texts: Sequence[str | None]) -> list[list[int] | None]:
+    def _answers(self, prompts: Sequence[str], texts: Sequence[str | None]) -> list[list[int] | None]:
         """Return the ids of each answer that is there, without EOS."""
-        present = iter(self.tokeniser.completions([text for text in texts if text is not None]))
+        pairs = [(prompt, text) for prompt, text in zip(prompts, texts, strict=True) if text is not None]
+        present = iter(self.format.answers([prompt for prompt, _ in pairs], [text for _, text in pairs]))
         return [None if text is None else next(present) for text in texts]
 
     def _answer(self, ids: list[int] | None) -> Answer | None:
@@ -228,7 +231,7 @@ class _Encoder:
         if len(ids) + 1 > self.params.max_completion:  # only at evaluation: training has dropped the row
             self.counts["answers_cut"] += 1
             return Answer(np.asarray(ids[: self.params.max_completion], dtype=np.int32), finished=False)
-        ids = [*ids, self.tokeniser.eos_id] if self.params.train_eos else ids
+        ids = [*ids, self.format.end_id] if self.params.train_eos else ids
         return Answer(np.asarray(ids, dtype=np.int32), finished=self.params.train_eos)
 
     def _unusable(self, prompt: list[int], answers: Mapping[str, list[int] | None]) -> bool:
@@ -245,44 +248,8 @@ class _Encoder:
             self.counts[f"dropped_{reason}"] += 1
         return bool(reasons)
 
-    def _cut(self, example: Example) -> tuple[str, list[int]]:
-        """Return a prompt that fits: first its ``truncate`` field is cut, then, if need be, the prompt itself."""
-        name = self.template.truncate
-
-        def with_field(value: str) -> str:
-            return render(self.template, {**example.fields, name: value}, where=self._blame(example))
-
-        text = self._shorten(with_field, example.fields[name]) if name in example.fields else with_field("")
-        text = self._shorten(str, text)
-        prompt = self.tokeniser.prompt(text)
-        if not prompt or len(prompt) > self.params.max_prompt:
-            raise InputError("nothing of the prompt fits", where=self._blame(example), got=self.params.max_prompt)
-        return text, prompt
-
-    def _shorten(self, build: Callable[[str], str], value: str) -> str:
-        """Return ``build(value)`` with as much of the left of ``value`` taken off as it takes, at most all."""
-        while True:
-            text = build(value)
-            excess = len(self.tokeniser.prompt(text)) - self.params.max_prompt
-            if excess <= 0 or not value:
-                return text
-            value = self.tokeniser.cut_left(value, excess)
-
     def _blame(self, example: Example) -> str:
         return f"{self.where}, row {example.id}" if self.where else f"row {example.id}"
-
-
-def _check_template(template: Template, tokeniser: Tokeniser, where: str | None) -> None:
-    """BOS and EOS are added as ids; a template that spells them would get them as text, and twice at that."""
-    texts = [template.text] if template.text_without_context is None else [template.text, template.text_without_context]
-    for piece in (piece for text in texts for piece in parse(text) if not piece.is_field):
-        for token in tokeniser.special_tokens:
-            if token in piece.text:
-                raise InputError(
-                    "the template writes a special token; the tokenizer's own are put in without that",
-                    where=where,
-                    got=token,
-                )
 
 
 def collate(rows: Sequence[EncodedRow], device: torch.device | str = "cpu") -> Batch:

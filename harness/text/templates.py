@@ -35,9 +35,8 @@ def render(template: Template, fields: Mapping[str, str], *, where: str | None =
     Raises:
         InputError: a broken placeholder, or a field that the row does not have.
     """
-    text = variant(template, fields)
     parts = []
-    for piece in parse(text):
+    for piece in parse(variant(template, fields)):
         if not piece.is_field:
             parts.append(piece.text)
         elif piece.text in fields:
@@ -48,12 +47,41 @@ def render(template: Template, fields: Mapping[str, str], *, where: str | None =
                 where=where,
                 expected="one of " + ", ".join(sorted(fields)),
                 did_you_mean=suggest(piece.text, fields),
+                hint=_CONVERSATION if "conversation" in fields else None,
             )
     return "".join(parts)
 
 
+#: What to do about a row with several turns, of which a template of text has none.
+_CONVERSATION = (
+    "the row is a conversation: template: chat gives the model its turns, {conversation} is all of it as text"
+)
+
+
+def users_text(template: Template, fields: Mapping[str, str], *, where: str | None = None) -> str:
+    """Return what the user says under a chat template, of a row that is no conversation itself.
+
+    Where the template has no text of its own: the instruction and, behind an empty line, its context; or the prompt; or
+    the row's only field.
+
+    Raises:
+        InputError: the row does not have the fields that are named, or has several and none is.
+    """
+    if template.text is not None:
+        return render(template, fields, where=where)
+    if "instruction" in fields:
+        return "\n\n".join(text for name in ("instruction", "context") if (text := fields.get(name, "")).strip())
+    if "prompt" in fields or len(fields) == 1:
+        return fields["prompt"] if "prompt" in fields else next(iter(fields.values()))
+    raise InputError(
+        "which of the row's fields does the user say?", where=where, got=", ".join(sorted(fields)),
+        expected='a text that names them, such as template: {chat: true, text: "{document}"}',
+    )  # fmt: skip
+
+
 def variant(template: Template, fields: Mapping[str, str]) -> str:
     """Return the text of ``template`` that a row takes."""
+    assert template.text is not None  # checked with the file
     if template.text_without_context is not None and not fields.get(template.truncate, "").strip():
         return template.text_without_context
     return template.text
@@ -86,5 +114,5 @@ def parse(text: str) -> tuple[Piece, ...]:
 
 def template_digest(template: Template) -> str:
     """Return the sha256 (64 hex digits) of everything that shapes a prompt."""
-    content = [template.text, template.text_without_context, template.truncate]
+    content = [template.text, template.text_without_context, template.truncate, template.chat, template.system]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import InputError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerFast
+
+    from harness.api import Turn
 
 #: What a tokenizer needs at least: one of these sets of files.
 _FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",))
@@ -99,6 +101,34 @@ class Tokeniser:
         _check_eos_is_real(folder, tokenizer, settings, where)
         return cls(tokenizer, where=where)
 
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's chat template in Jinja; of several the one called ``default``. It is saved with it."""
+        template: Any = self._tokenizer.chat_template
+        return template.get("default") if isinstance(template, dict) else template
+
+    @chat_template.setter
+    def chat_template(self, source: str) -> None:
+        self._tokenizer.chat_template = source
+
+    @property
+    def wrapped(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as transformers has it, to render chat templates with."""
+        return self._tokenizer
+
+    @property
+    def backend_json(self) -> str:
+        """The tokenizer as JSON of the package ``tokenizers``."""
+        return self._tokenizer.backend_tokenizer.to_str()
+
+    def apply_chat_template(self, source: str, turns: Sequence[Turn]) -> list[int]:
+        """Return the ids that transformers gives a conversation, of which anything may be a special token."""
+        said = [{"role": turn.role, "content": turn.content} for turn in turns]
+        ids: Any = cast("Any", self._tokenizer).apply_chat_template(
+            said, chat_template=source, tokenize=True, return_dict=False
+        )
+        return list(ids)
+
     def save(self, folder: Path | str) -> None:
         """Write everything :meth:`load` needs, with the digest unchanged."""
         self._tokenizer.save_pretrained(folder)
@@ -138,6 +168,20 @@ class Tokeniser:
             else:
                 found.append((self._backend.decode(list(run), skip_special_tokens=False), False))
         return found
+
+    def decode_exact(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without special tokens, as it is."""
+        plain = [token for token in ids if token not in self._special_ids]
+        return str(self._backend.decode(plain, skip_special_tokens=True))
+
+    def name(self, token: int) -> str:
+        """Return what a token is called in the vocabulary."""
+        return self._backend.id_to_token(token) or str(token)
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """Tokens that were added to the vocabulary, special ones among them, by name."""
+        return {token.content: number for number, token in self._backend.get_added_tokens_decoder().items()}
 
     def cut_left(self, text: str, tokens: int) -> str:
         """Return ``text`` without its first ``tokens`` tokens, cut between characters (so perhaps a little more)."""

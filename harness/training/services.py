@@ -15,6 +15,7 @@ from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.load import WEIGHT_DTYPES
 from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
+from harness.text.stops import answer_texts
 from harness.training import critic
 from harness.training.budget import count_rows, take_all
 from harness.training.perturbation import perturbed, weighted_sum
@@ -148,15 +149,11 @@ class Services:
                 expected="reward: in the file (and needs={'reward'} in the method's registration)",
             )
         with self._clock.phase("reward"):
-            lengths = completions.answer_lengths.tolist()
-            ids = completions.ids.tolist()
-            answers = [
-                row[:n] for group, ns in zip(ids, lengths, strict=True) for row, n in zip(group, ns, strict=True)
-            ]
+            texts = answer_texts(self.policy.tokeniser, self.policy.stops, completions)
             rewards = self._reward.score(
                 batch,
                 completions,
-                self.policy.tokeniser.decode_batch(answers),
+                [text for text, _ in texts],
                 state=TrainerState(
                     self.progress.step,
                     self.progress.total_steps,

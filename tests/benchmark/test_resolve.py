@@ -8,6 +8,7 @@ from benchmark.invented import SMALL
 
 from harness.spec.benchmark import Cases, Compare, MetricUse
 from harness.spec.decoding import Decoding
+from harness.spec.model import Template
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -164,6 +165,36 @@ def test_a_source_comes_before_a_path(load: Load, tmp_path: Path) -> None:
 
 def test_a_source_that_nothing_uses_need_not_exist(load: Load) -> None:
     assert load(SMALL + "sources: {made: /nowhere}").sources == {}
+
+
+def test_a_chat_template(load: Load, mistakes: Mistakes) -> None:
+    def template(text: str) -> str:
+        return SMALL.replace('template: {text: "{instruction} {context}:"}', f"template: {text}")
+
+    for bare in ("chat", "{chat: true}", "{chat: chat}"):
+        assert load(template(bare)).template == Template(chat=True)
+    assert load(template("chat"), "template.system=Hi.").template == Template(chat=True, system="Hi.")
+    whole = load(template('{chat: "{{ messages[0].content }}", text: "{instruction}"}')).template
+    assert whole == Template(chat="{{ messages[0].content }}", text="{instruction}", truncate="instruction")
+    for text, said in {
+        "chats": 'template: is wrong, got "chats"; expected chat, or {text: …}',
+        "{chat: no.jinja}": "template.chat: is not the text of a chat template, which goes over messages",
+        "{chat: 1}": "template.chat: is wrong, got 1",
+        "{system: Hi.}": "template.system: is for a chat template",
+        "{truncate: a}": "template.text: is missing; expected a text, or chat: true",
+        "{chat: true, text_without_context: a}": "template.text_without_context: needs a text beside it",
+        '{chat: true, text: "none"}': "template.text: names no field of the data",
+    }.items():
+        assert any(said in mistake for mistake in mistakes(template(text))), text
+    new = "models: [{name: new, config: {model_type: gpt2}, vocab_size: 300}]"
+    drawn = template("chat").replace("models: [org/tiny]", new)
+    assert any("models.new: is a new model, whose tokenizer has no chat template" in text for text in mistakes(drawn))
+
+
+def test_what_ends_an_answer(load: Load, mistakes: Mistakes) -> None:
+    file = load(SMALL.replace("models: [org/tiny]", 'models: [{name: org/tiny, stop: ["<|im_end|>", "\\n\\n"]}]'))
+    assert file.models[0].stop == ("<|im_end|>", "\n\n")
+    assert "stop" in mistakes(SMALL.replace("models: [org/tiny]", 'models: [{name: org/tiny, stop: [""]}]'))[0]
 
 
 def test_template_of_one_field_is_cut_there(load: Load, mistakes: Mistakes) -> None:

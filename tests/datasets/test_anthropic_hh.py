@@ -8,9 +8,9 @@ import pytest
 from hub.rows import dialogue, hh_folder, hh_row, write
 from pydantic import ValidationError
 
-from harness.api import Example, InputError
+from harness.api import Example, InputError, Turn
 from harness.testing import check_dataset
-from harness_plugins.datasets.anthropic_hh import AnthropicHH, AnthropicHHOptions, harness_register_datasets
+from harness_plugins.datasets.anthropic_hh import AnthropicHH, AnthropicHHOptions, _turns, harness_register_datasets
 from harness_plugins.upstream.lines import fold
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def test_a_row(folder: Path, work: Path) -> None:
     assert row == Example(
         id="hh-helpful-base-test-000001",
         fields={"prompt": "\n\nHuman: And what is 1000 and one?\n\nAssistant:"},
+        turns=(Turn("user", "And what is 1000 and one?"),),
         completion=" It is 1001.",
         references=("It is 1001.",),
         chosen=" It is 1001.",
@@ -122,6 +123,37 @@ def test_the_prompt_ends_at_the_last_reply(folder: Path, work: Path) -> None:
     (row,) = [row for row in rows if row.id.endswith("-000003")]
     assert row.fields["prompt"] == dialogue(2, "", turns=3).rstrip(" ")
     assert row.columns["turns"] == 3
+    assert [turn.role for turn in row.turns] == ["user", "assistant"] * 2 + ["user"]
+    assert "".join(f"\n\n{'Human' if t.role == 'user' else 'Assistant'}: {t.content}" for t in row.turns) == (
+        row.fields["prompt"].removesuffix("\n\nAssistant:")
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "turns"),
+    [
+        ("\n\nHuman: a\n\nHuman: b\n\nAssistant:", [("user", "a\n\nb")]),
+        (
+            "\n\nHuman:  a \n\nAssistant: b\n\nc\n\nHuman: d\n\nAssistant:",
+            [("user", "a"), ("assistant", "b\n\nc"), ("user", "d")],
+        ),
+        ("\n\nHuman: say Human: or Assistant:\n\nAssistant:", [("user", "say Human: or Assistant:")]),
+        ("Hello\n\nHuman: a\n\nAssistant:", []),
+        ("\n\nAssistant: a\n\nHuman: b\n\nAssistant:", []),
+        ("\n\nHuman: a\n\nAssistant: b\n\nAssistant:", []),
+    ],
+)
+def test_the_turns_of_a_dialogue(prompt: str, turns: list[tuple[str, str]]) -> None:
+    assert [(turn.role, turn.content) for turn in _turns(prompt)] == turns
+
+
+def test_the_turns_of_the_real_files(real: dict[str, list[Example]]) -> None:
+    rows = [row for split in real.values() for row in split]
+    without = sum(not row.turns for row in rows)
+    assert without < len(rows) / 100
+    for row in rows:
+        assert [turn.role for turn in row.turns[::2]] == ["user"] * ((len(row.turns) + 1) // 2)
+        assert not any("\n\nHuman:" in turn.content or "\n\nAssistant:" in turn.content for turn in row.turns)
 
 
 def test_validation_is_cut_by_the_first_turn(tmp_path: Path, work: Path) -> None:

@@ -98,10 +98,11 @@ def test_ids_do_not_depend_on_the_order(tmp_path: Path) -> None:
         ({"instruction": "x"}, {}, "a.jsonl:2: the field 'prompt' is missing, got 'instruction'"),
         ({"prompt": "x", "Completion": "y"}, {}, "a.jsonl:2: the field 'completion' is missing"),
         ({"prompt": "x", "completion": ""}, {}, "a.jsonl:2: the field 'completion' is blank"),
+        ({"prompt": ["x"], "completion": "y"}, {}, "a.jsonl:2: the field 'prompt' is not a text, got 'list'"),
         (
             {"prompt": [{"role": "user"}], "completion": "y"},
             {},
-            "a.jsonl:2: the field 'prompt' is not a text, got 'list'",
+            "a.jsonl:2, prompt[0]: the content of a message is not a text, got 'null'",
         ),
         ({"prompt": "x", "completion": "y"}, {"context": "c"}, "a.jsonl:2: the field 'c' is missing"),
         ({"prompt": "x", "completion": "y", "c": 3}, {"context": "c"}, "a.jsonl:2: the field 'c' is not a text"),

@@ -86,15 +86,19 @@ def test_metrics_read_the_scores_of_a_model_that_is_loaded_anew(done: Bench) -> 
     from harness.stages.stored_rows import read
     from harness.text.templates import render
 
+    template = Template(text="{prompt}", truncate="prompt")
     model = RewardModel.trained(
-        trained.path("checkpoint"), trained.path("modules.safetensors"), spec=Model(name="x"), max_prompt=96
+        trained.path("checkpoint"),
+        trained.path("modules.safetensors"),
+        spec=Model(name="x"),
+        template=template,
+        max_prompt=96,
     )
     model.normalise("zscore", summary["mean"], summary["sd"])
     (score,) = [r for label, r in done.stages("score").items() if label.endswith("/eso/seed 0/test/t1/reward-model")]
     (answers,) = [r for label, r in done.stages("generate").items() if label.endswith("/eso/seed 0/test/t1")]
     rows = {e.id: e for r in done.stages("prepare").values() if r.holds("rows.jsonl") for e in read(r)}
     texts = list(answers.jsonl("samples.jsonl"))
-    template = Template(text="{prompt}", truncate="prompt")
     prompts = [render(template, rows[answer["id"]].fields) for answer in texts]
     expected = model.score(prompts, [answer["text"] for answer in texts])
     assert [row["values"]["reward"] for row in score.jsonl("values.jsonl")] == pytest.approx(expected, abs=1e-4)

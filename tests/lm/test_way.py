@@ -17,13 +17,13 @@ from harness.lm.decode.copied import Apart, Copied
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.prefix import SharedPrefix
 from harness.lm.decode.sampling import SamplingParams, sample
-from harness.lm.model.suitability import check_suitable
 from harness.lm.score import trees
 from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import prepare, score
 from harness.lm.score.trees import Forest
 from harness.lm.switches import GENERAL_WAY
 from harness.lm.way import structural_way, way_of
+from harness.stages.suitability import check_suitable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,9 +13,10 @@ from training.runs import go, plan
 from harness.api import InputError
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
 from harness.lm.score.logprobs import final_states
-from harness.lm.score.reward_model import RewardModel, answer_text, load_head
+from harness.lm.score.reward_model import RewardModel, load_head
 from harness.plugins.loader import load_registry
 from harness.text.encode import EncodingParams, collate, encode
+from harness.text.formats import answer_text
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.bradley_terry.method import BradleyTerry
@@ -134,7 +135,9 @@ def test_training_and_use_give_one_text_one_score(tmp_path: Path) -> None:
     settings = plan("bradley-terry", last=2, of=2, peak=1e-2, batch_size=4)
     go(settings, BradleyTerry(BradleyTerryOptions()), tmp_path, rows=rows)
     folder = tmp_path / "checkpoint"
-    model = RewardModel.trained(folder, tmp_path / "modules.safetensors", spec=TINY, max_prompt=MAX_PROMPT)
+    model = RewardModel.trained(
+        folder, tmp_path / "modules.safetensors", spec=TINY, template=TEMPLATE, max_prompt=MAX_PROMPT
+    )
     trained: Any = model.network
     judged = [
         replace(example, chosen=answer_text("say it:", example.chosen or ""), rejected=None, completion=None)

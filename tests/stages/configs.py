@@ -72,5 +72,5 @@ def model_score_config(metric: str = "perplexity", **changes: Any) -> ModelScore
 
 
 def statistics_config(**changes: Any) -> RewardStatisticsConfig:
-    use = RewardModelUse(loading=loading(), max_prompt_length=64)
-    return RewardStatisticsConfig(**{"normalise": "none", "template": TEMPLATE, "reward_model": use, **changes})
+    use = RewardModelUse(loading=loading(), template=TEMPLATE, max_prompt_length=64)
+    return RewardStatisticsConfig(**{"normalise": "none", "reward_model": use, **changes})

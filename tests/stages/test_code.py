@@ -158,7 +158,7 @@ def test_comments_docstrings_and_layout_change_nothing(copies: list[Path]) -> No
         ("harness.stages.classifier", {"classifier"}),
         ("harness.text.bpe", {"tokenizer"}),
         ("harness.lm.model.initialise", {"new-model"}),
-        ("harness.lm.model.suitability", {"new-model", "model"}),
+        ("harness.stages.suitability", {"new-model", "model"}),
         ("harness.lm.model.policy", RUNS_A_MODEL),
         ("harness.spec.stages.rows", {"rows"}),
         ("harness.spec.stages.new_model", {"tokenizer", "new-model"}),

@@ -14,12 +14,13 @@ from stages.requests import request, silent
 
 from harness.errors import InputError
 from harness.execution.tiny import TINY, tiny_examples, tiny_policy
-from harness.lm.score.reward_model import RewardModel, answer_text
+from harness.lm.score.reward_model import RewardModel
 from harness.plugins.loader import load_registry
 from harness.spec.model import Template
 from harness.spec.stages.base import RewardModelUse
 from harness.stages import reward_statistics
 from harness.store.stages import Store
+from harness.text.formats import answer_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ def judge(store: Store, policy: Any, scale: float = 1.0) -> Record:
 
 
 def settings(normalise: str, **changes: Any) -> RewardStatisticsConfig:
-    use = RewardModelUse(loading=configs.loading(dtype="float64"), max_prompt_length=64)
+    use = RewardModelUse(loading=configs.loading(dtype="float64"), template=configs.TEMPLATE, max_prompt_length=64)
     return configs.statistics_config(**{"normalise": normalise, "reward_model": use, **changes})
 
 
@@ -59,7 +60,7 @@ def run(store: Store, config: RewardStatisticsConfig, **parents: Record) -> Reco
 
 def raw(store: Store, record: Record, prompts: list[str], texts: list[str]) -> list[float]:
     folder, head = record.path("checkpoint"), record.path("modules.safetensors")
-    return RewardModel.trained(folder, head, spec=TINY, max_prompt=64).score(prompts, texts)
+    return RewardModel.trained(folder, head, spec=TINY, template=configs.TEMPLATE, max_prompt=64).score(prompts, texts)
 
 
 def test_statistics_are_those_of_the_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +132,8 @@ def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_m
     model = judge(store, Policy.load(real_model, spec=Model(name="gpt2-7m")))
     train, test = rows(store, "train", examples[:20]), rows(store, "test", examples)
     template = Template(text="{prompt}", truncate="prompt")
-    use = RewardModelUse(loading=configs.loading(), max_prompt_length=256)
-    config = settings("zscore", template=template, reward_model=use)
+    use = RewardModelUse(loading=configs.loading(), template=template, max_prompt_length=256)
+    config = settings("zscore", reward_model=use)
     record = run(store, config, reward_model=model, rows=train, pairs=test)
     pairs = list(record.jsonl("pairs.jsonl"))
     assert len(pairs) == 60
@@ -141,7 +142,11 @@ def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_m
     accuracy = sum(row["chosen"] > row["rejected"] for row in pairs) / 60
     assert 0.3 < accuracy < 0.7  # of a head that has learnt nothing
     alone = RewardModel.trained(
-        model.path("checkpoint"), model.path("modules.safetensors"), spec=Model(name="x"), max_prompt=256
+        model.path("checkpoint"),
+        model.path("modules.safetensors"),
+        spec=Model(name="x"),
+        template=template,
+        max_prompt=256,
     )
     for place in (0, 27, 59):
         (score,) = alone.score([examples[place].fields["prompt"]], [examples[place].rejected or ""])

@@ -24,6 +24,7 @@ from harness.lm.decode.choose import decoder
 from harness.lm.decode.decoder import check_prompts
 from harness.lm.model.backbone import evaluating
 from harness.lm.model.packed_linear import packed
+from harness.text.stops import end_at_texts, has_stop_text, is_stop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,9 +96,12 @@ def beam(policy: Policy, prompts: Prompts, params: BeamParams, *, batcher: Batch
 
     with evaluating(policy.model), packed(policy, uses=limit):
         (batcher or decoding_batcher()).run(decoding_costs(sizes, beams, limit), work)
-    ends = ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0]
+    finished = is_stop(policy.stops, ids.gather(2, (lengths[..., None] - 1).clamp(min=0))[..., 0])
     width = int(lengths.max()) if batch else 0
-    return Completions(ids[..., :width].clone(), lengths, ends == policy.eos_id)
+    if policy.stops.texts and not params.suppress_stops:
+        flat = (each.flatten(0, 1) for each in (ids, lengths, finished))
+        finished = end_at_texts(policy.stops, policy.tokeniser, *flat)[1].view(batch, beams)
+    return Completions(ids[..., :width].clone(), lengths, finished)
 
 
 @dataclass
@@ -127,6 +131,7 @@ class _Kept:
 def _search(policy: Policy, prompts: Prompts, params: BeamParams) -> _Kept:
     beams, groups, limit = params.beams, params.groups, params.max_new_tokens
     batch, width, device = len(prompts), beams // groups, policy.device
+    strings = 0 if params.suppress_stops else len(policy.stops.texts)
     rows = decoder(policy, prompts.ids, prompts.lengths, repeats=beams, room=limit - 1)
     kept = _Kept(
         torch.full((batch, groups, width), _NEVER, dtype=torch.float64, device=device),
@@ -140,19 +145,23 @@ def _search(policy: Policy, prompts: Prompts, params: BeamParams) -> _Kept:
     first = first + torch.arange(groups, device=device)[:, None] * width
     for position in range(limit):
         if params.suppress_stops:
-            rows.logits[:, policy.eos_id] = _NEVER
+            rows.logits[:, policy.stops.ids] = _NEVER
         logp = rows.logits.double().log_softmax(-1).view(batch, groups, width, -1)
         vocabulary = logp.shape[-1]
         chosen = torch.zeros(batch, 1, vocabulary, dtype=torch.float64, device=device)
         parents = torch.zeros(batch, groups, width, dtype=torch.int64, device=device)
         for group in range(groups):
             offers = (sums[:, group, :, None] + logp[:, group] - params.diversity_penalty * chosen).flatten(1)
-            # an EOS takes at most one place of each beam, so twice the width leaves enough that go on
-            best, index = _top(offers, min(2 * width, offers.shape[1]))
+            # each stop token takes at most one place of each beam, so this leaves enough that go on; a string may take
+            # more, and where it takes too many, fewer beams go on
+            best, index = _top(offers, min((1 + len(policy.stops.ids) + strings) * width, offers.shape[1]))
             token, parent = index % vocabulary, index // vocabulary
             grown = texts[:, group].gather(1, parent[..., None].expand(-1, -1, limit))
             grown[:, :, position] = token
-            ended = token == policy.eos_id
+            ended = is_stop(policy.stops, token)
+            if strings:
+                here = grown[:, :, : position + 1].flatten(0, 1)
+                ended |= has_stop_text(policy.stops, policy.tokeniser, here).view(ended.shape)
             top = torch.arange(best.shape[1], device=device) < width
             kept.add(group, torch.where(ended & top, best / (position + 1), _NEVER), grown, position + 1)
             going = torch.sort(ended.to(torch.int8), dim=1, stable=True).indices[:, :width]

@@ -19,6 +19,7 @@ from harness.lm.decode.decoder import Decoder, check_prompts
 from harness.lm.decode.noise import Noise, Race, row_keys
 from harness.lm.model.backbone import evaluating
 from harness.lm.model.packed_linear import packed
+from harness.text.stops import end_at_texts, has_stop_text, is_stop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +131,7 @@ def sample(
         costs = decoding_costs(lengths, group, params.max_new_tokens)
         for _ in (batcher or decoding_batcher()).parts(costs, work):
             pass  # each part has written its rows
-    drawn = out.drawn(batch, group, policy.eos_id, with_logprobs=params.with_logprobs)
+    drawn = out.drawn(batch, group, policy, params)
     _check_finite(drawn.entropy, ids)
     return drawn
 
@@ -151,11 +152,13 @@ class _Output:
         self.entropy[places, columns] = torch.stack([token.entropy for token in tokens], 1)
         self.logprobs[places, columns] = torch.stack([token.logprobs for token in tokens], 1)
 
-    def drawn(self, batch: int, group: int, eos: int, *, with_logprobs: bool) -> Drawn:
-        ended = self.ids == eos
+    def drawn(self, batch: int, group: int, policy: Policy, params: SamplingParams) -> Drawn:
+        ended = is_stop(policy.stops, self.ids)
         finished = ended.any(1)
         limit = self.ids.shape[1]
         lengths = torch.where(finished, ended.long().argmax(1) + 1, limit)  # the first of equals
+        if policy.stops.texts and not params.suppress_stops:
+            lengths, finished = end_at_texts(policy.stops, policy.tokeniser, self.ids, lengths, finished)
         width = int(lengths.max()) if len(lengths) else 0
         behind = torch.arange(limit, device=lengths.device) >= lengths[:, None]
         # one after the other, so that the sum does not depend on what another row made of the width
@@ -167,24 +170,29 @@ class _Output:
         return Drawn(
             Completions(shaped(self.ids), lengths.view(batch, group), finished.view(batch, group)),
             (entropy / lengths).view(batch, group),
-            shaped(self.logprobs) if with_logprobs else None,
+            shaped(self.logprobs) if params.with_logprobs else None,
         )
 
 
 def _decode(policy: Policy, rows: Decoder, race: Race, settings: RowParams, places: Tensor, out: _Output) -> None:
     limit = out.ids.shape[1]
     look_every = LOOK_EVERY.get(places.device.type, 1)
-    running = torch.ones_like(places, dtype=torch.bool)
+    window = policy.stops.window() + look_every if policy.stops.texts and not settings.params.suppress_stops else 0
+    running, recent = torch.ones_like(places, dtype=torch.bool), places.new_zeros(len(places), 0)
     unwritten: list[DrawnTokens] = []
     for position in range(limit):
         if settings.params.suppress_stops:
-            rows.logits[:, policy.eos_id] = -torch.inf
+            rows.logits[:, policy.stops.ids] = -torch.inf
         drawn = draw(rows.logits, settings, race, position)
         tokens = drawn.tokens
         unwritten.append(drawn)
-        running &= tokens != policy.eos_id
+        running &= ~is_stop(policy.stops, tokens)
+        if window:
+            recent = torch.cat((recent[:, -window:], tokens[:, None]), 1)
         end, leave = position + 1 == limit, False
         if not end and (position + 1) % look_every == 0:
+            if window:
+                running &= ~has_stop_text(policy.stops, policy.tokeniser, recent)
             count = int(running.sum())
             end, leave = count == 0, count <= _LEAVE * len(tokens)
         if end or leave:
@@ -196,7 +204,7 @@ def _decode(policy: Policy, rows: Decoder, race: Race, settings: RowParams, plac
             staying = running.nonzero()[:, 0]
             for each in (rows, race, settings):
                 each.select(staying)
-            tokens, places, running = tokens[staying], places[staying], running[staying]
+            tokens, places, running, recent = tokens[staying], places[staying], running[staying], recent[staying]
         rows.step(tokens)
 
 

@@ -1,8 +1,8 @@
 """A causal language model with its tokenizer, set up the same way wherever it came from.
 
 Everything a checkpoint could switch on quietly is set here: weights are safetensors or nothing, no code of a checkpoint
-runs, every dropout has the recipe's probability, padding has no meaning to the embeddings, and the settings for text
-generation that came with the checkpoint are thrown away.
+runs, every dropout has the recipe's probability, padding has no meaning to the embeddings, and of the settings for text
+generation that came with the checkpoint only what ends an answer is kept.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness.lm.model.architectures import rotary_limit
 from harness.lm.model.load import WEIGHT_DTYPES, load_model, no_progress_bars
 from harness.models.folders import check_folder
 from harness.text.encode import check_fits
+from harness.text.stops import Stops
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Policy:
     """The compute type; weights are float32 where this is bfloat16."""
     vocab_size: int
     """One more than the highest id that has a token: the width of :meth:`restrict`'s result."""
-    eos_id: int
+    stops: Stops
+    """What ends an answer in sampling; see :meth:`end_at`."""
     dropout: float
     """Probability of every dropout of the model."""
     parameter_count: int
@@ -82,7 +84,6 @@ class Policy:
         self.device = torch.device(device)
         self.dtype = dtype
         self.vocab_size = tokeniser.size
-        self.eos_id = tokeniser.eos_id
         untyped = cast("Any", self.model)  # transformers leaves some methods without types
         width = untyped.get_output_embeddings().weight.shape[0]
         if width < tokeniser.size:
@@ -96,7 +97,9 @@ class Policy:
         set_dropout(self.model, dropout)
         _forget_padding(self.model)
         _fuse_activations(self.model)
-        _forget_generation(self.model, tokeniser, width)
+        stops = Stops.of(tokeniser, self.model.generation_config)
+        _forget_generation(self.model, tokeniser)
+        self.end_at(stops)
         if dtype == "float64":
             _spell_out_experts(self.model)
         untyped.to(device=self.device, dtype=WEIGHT_DTYPES[dtype])
@@ -142,6 +145,18 @@ class Policy:
         finally:
             self.model.config.use_cache = False
         self.tokeniser.save(folder)
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends an answer in training."""
+        return self.stops.ids[0]
+
+    def end_at(self, stops: Stops) -> None:
+        """End answers so; the generation settings that are saved with the model say it to others."""
+        self.stops = stops
+        settings: Any = self.model.generation_config
+        settings.eos_token_id = list(stops.ids) if len(stops.ids) > 1 else stops.ids[0]
+        settings.stop_strings = list(stops.texts) or None
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context of every forward: bfloat16 autocast, or nothing."""
@@ -246,20 +261,11 @@ def _spell_out_experts(model: PreTrainedModel) -> None:
         cast("Any", model).set_experts_implementation("eager")
 
 
-def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser, width: int) -> None:
-    """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's.
-
-    Further ids that end a text stay for others who load the checkpoint (chat models have several); here the
-    tokenizer's own does.
-    """
+def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
+    """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's."""
     from transformers import GenerationConfig
 
-    given: Any = getattr(model.generation_config, "eos_token_id", None)
-    listed = given if isinstance(given, list) else [given]
-    more = [id_ for id_ in listed if type(id_) is int and 0 <= id_ < width and id_ != tokeniser.eos_id]
     model.generation_config = cast("Any", GenerationConfig)(
-        bos_token_id=tokeniser.bos_id,
-        eos_token_id=[tokeniser.eos_id, *dict.fromkeys(more)] if more else tokeniser.eos_id,
-        pad_token_id=tokeniser.eos_id,
+        bos_token_id=tokeniser.bos_id, pad_token_id=tokeniser.eos_id
     )
     model.config.use_cache = False

@@ -1,8 +1,10 @@
 """The reward model: a text judged as an answer to a prompt.
 
-It reads text and tokenises it by its own tokenizer: the prompt as rendered, then the answer, then always EOS, on whose
-state the score is read. Training and use pass through the same two functions (:func:`answer_text`,
-:meth:`RewardModel.score`), so that one text has one score wherever it stands.
+It reads text and tokenises it by its own tokenizer: the prompt as rendered (a conversation by its own chat template),
+then the answer, then always what ends an answer, on whose state the score is read (of a classifier that exists: on the
+last token that its chat template writes, as it was trained). Training and use pass through the same two functions
+(:meth:`harness.text.formats.Format.judged`, :meth:`RewardModel.score`), so that one text has one score wherever it
+stands.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from harness.lm.model.load import WEIGHT_DTYPES, load_model
 from harness.lm.model.policy import Policy, positions_limit
 from harness.lm.score.logprobs import ScoringModule, final_states
 from harness.models.folders import check_folder, check_one_label
+from harness.text.formats import format_of
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.in_parts import Keep
-    from harness.spec.model import Model
+    from harness.spec.model import Model, Template
+    from harness.text.formats import Format
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
 HEAD = "reward_head"
@@ -39,16 +43,6 @@ HEAD = "reward_head"
 TOKENS = {"cpu": 4096, "cuda": 65536}
 #: Answers of one prompt that go in one row.
 _GROUP = 8
-
-
-def answer_text(prompt: str, answer: str) -> str:
-    """Return an answer as a reward model reads it: stripped, and parted from the prompt by a blank where none is there.
-
-    Sampled answers come without white space at their ends, answers of a data set may have it; a reward model that saw
-    the one in training and the other in use would judge the blank.
-    """
-    answer = answer.strip()
-    return f" {answer}" if answer and prompt and not prompt[-1].isspace() else answer
 
 
 class Network(Protocol):
@@ -71,10 +65,11 @@ class RewardModel:
     A score is (raw - shift) / scale: 0 and 1 for raw scores.
     """
 
-    def __init__(self, network: Network, tokeniser: Tokeniser, *, device: torch.device, max_prompt: int | None) -> None:
+    def __init__(self, network: Network, format_: Format, *, device: torch.device, max_prompt: int | None) -> None:
         """Score by ``network``; a prompt that is longer than ``max_prompt`` tokens loses its left end."""
         self.network = network
-        self.tokeniser = tokeniser
+        self.format = format_
+        self.tokeniser = format_.tokeniser
         self.shift = 0.0
         self.scale = 1.0
         self._max_prompt = max_prompt
@@ -83,27 +78,42 @@ class RewardModel:
 
     @classmethod
     def trained(
-        cls, folder: Path, modules: Path, *, spec: Model, max_prompt: int | None, device: torch.device | str = "cpu"
+        cls,
+        folder: Path,
+        modules: Path,
+        *,
+        spec: Model,
+        template: Template,
+        max_prompt: int | None,
+        device: torch.device | str = "cpu",
     ) -> RewardModel:
         """Load what a method trained: the backbone's folder, and the file of modules with the head."""
         policy = Policy.load(folder, spec=spec, device=device)
         policy.model.requires_grad_(requires_grad=False)
         head = load_head(modules)
         head.to(device=policy.device, dtype=WEIGHT_DTYPES[policy.dtype])
-        return cls(Backbone(policy, head), policy.tokeniser, device=policy.device, max_prompt=max_prompt)
+        format_ = format_of(template, policy.tokeniser, where=f"reward model {spec.name}")
+        return cls(Backbone(policy, head), format_, device=policy.device, max_prompt=max_prompt)
 
     @classmethod
     def classifier(
-        cls, folder: Path, *, spec: Model, max_prompt: int | None, device: torch.device | str = "cpu"
+        cls,
+        folder: Path,
+        *,
+        spec: Model,
+        template: Template,
+        max_prompt: int | None,
+        device: torch.device | str = "cpu",
     ) -> RewardModel:
         """Load a sequence classifier with one output.
 
         Raises:
             InputError: several outputs, no head, weights of other shapes than the configuration says, no safetensors,
-                or a configuration that wants code.
+                a configuration that wants code, or no chat template where one is wanted.
         """
         network = Classifier(folder, spec, torch.device(device))
-        return cls(network, network.tokeniser, device=network.device, max_prompt=max_prompt)
+        format_ = format_of(template, network.tokeniser, where=f"reward model {spec.name}")
+        return cls(network, format_, device=network.device, max_prompt=max_prompt)
 
     def normalise(self, kind: Literal["none", "shift", "zscore"], mean: float, sd: float) -> None:
         """Bring scores to mean 0 (``shift``) and standard deviation 1 (``zscore``) over the set they were taken on."""
@@ -120,7 +130,7 @@ class RewardModel:
         The score of a pair depends on nothing else that is asked: answers of one prompt share its forward, and prompts
         of like length go together. ``keep`` gives the raw scores of a batch that it knows, and keeps the others.
         """
-        asked = [(prompt, answer_text(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+        asked = [(prompt, self.format.judged(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
         scores_of: dict[tuple[str, str], float] = {}
         groups = self._groups(asked)
         scored = self.batcher.kept(
@@ -147,7 +157,7 @@ class RewardModel:
         groups = []
         for prompt, texts in wanted.items():
             listed = sorted(texts, key=len)
-            answers = [[*ids, self.tokeniser.eos_id] for ids in self.tokeniser.completions(listed)]
+            answers = self.format.finished([prompt] * len(listed), listed, whole=isinstance(self.network, Classifier))
             tokens = self._prompt_ids(prompt, max(map(len, answers)))
             for place in range(0, len(listed), _GROUP):
                 part = slice(place, place + _GROUP)
@@ -158,13 +168,9 @@ class RewardModel:
         """Return the ids of a prompt, without as much of its left end as it takes for the answer to fit behind it."""
         limit = self.network.positions_limit
         rooms = [room for room in (self._max_prompt, None if limit is None else max(1, limit - answer)) if room]
-        tokens = self.tokeniser.prompt(prompt)
-        room = min(rooms, default=len(tokens))
-        while len(tokens) > room:
-            prompt = self.tokeniser.cut_left(prompt, len(tokens) - room)
-            tokens = self.tokeniser.prompt(prompt)
-            if not prompt:
-                return tokens
+        (tokens,) = self.format.prompts([prompt])
+        if rooms and len(tokens) > min(rooms):
+            (tokens,) = self.format.prompts([self.format.shorten(prompt, min(rooms))])
         return tokens
 
 

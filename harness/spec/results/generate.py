@@ -17,9 +17,11 @@ class Answer(ResultLine):
     draw: int
     text: str
     tokens: int
-    """EOS not counted."""
+    """Without the one that ended it."""
     finished: bool
     """Whether it ended by itself."""
+    stop: str | None = None
+    """What ended it: a token by its name, or a string in quotation marks."""
     cut: bool
     """Whether the prompt was cut to fit."""
     entropy: float
@@ -46,3 +48,9 @@ class GenerateSummary(ResultFile):
     concurrent: bool
     way: str = ""
     """Which way the model took (see ``harness/lm/way.py``), and why not the fast one."""
+    chat_template_sha256: str | None = None
+    """Of the text of the chat template, where prompts have one."""
+    stops: tuple[str, ...] = ()
+    """What would have ended an answer: tokens, and strings in quotation marks."""
+    ended: dict[str, int] = {}
+    """How many answers each of them ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from harness.api.types import Turn
 from harness.spec.results.base import ResultLine
 
 
@@ -20,3 +21,4 @@ class DataRow(ResultLine):
     rejected: str | None = None
     columns: dict[str, Any] = {}
     label: bool | None = None
+    turns: tuple[Turn, ...] = ()

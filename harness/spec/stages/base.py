@@ -31,11 +31,13 @@ class Loading(Frozen):
 
     dtype: Literal["float32", "float64", "bfloat16"]
     attention: Literal["sdpa", "eager"]
+    stop: tuple[str, ...] = ()
+    """What ends an answer, as the file names it."""
 
     @classmethod
     def of(cls, model: Model) -> Loading:
         """Return how the file wants a model loaded."""
-        return cls(dtype=model.dtype, attention=model.attention)
+        return cls(dtype=model.dtype, attention=model.attention, stop=model.stop)
 
     def model(self, name: str, **source: Any) -> Model:
         """Return the model called ``name`` in messages, to be loaded like this."""
@@ -55,6 +57,7 @@ class RewardModelUse(Frozen):
     """How a stage computes with a reward model."""
 
     loading: Loading
+    template: Template
     max_prompt_length: int | None
     """None where it reads whatever its context holds."""
 

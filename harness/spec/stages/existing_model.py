@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
+from harness.spec.model import Template
 from harness.spec.section import Frozen
 from harness.spec.stages.base import Loading, StageConfig, StageFamily
 
@@ -36,6 +37,8 @@ class ModelConfig(StageConfig):
     kind: Literal["model"] = "model"
     source: ModelSource
     loading: Loading
+    chat: Template | None = None
+    """The template, where it is a chat template: the model is tried with it."""
 
 
 class ClassifierConfig(StageConfig):
@@ -45,3 +48,5 @@ class ClassifierConfig(StageConfig):
     kind: Literal["classifier"] = "classifier"
     source: ModelSource
     loading: Loading
+    chat: Template | None = None
+    """As for a language model."""

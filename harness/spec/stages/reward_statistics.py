@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from harness.spec.model import Template
 from harness.spec.stages.base import RewardModelUse, StageConfig, StageFamily
 
 
@@ -14,5 +13,4 @@ class RewardStatisticsConfig(StageConfig):
     family: ClassVar[StageFamily] = "precompute"
     kind: Literal["reward-statistics"] = "reward-statistics"
     normalise: Literal["none", "shift", "zscore"]
-    template: Template
     reward_model: RewardModelUse

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from harness.api import DatasetRegistration, Example, InputError, Options, Provenance, hookimpl
+from harness.api import DatasetRegistration, Example, InputError, Options, Provenance, Turn, hookimpl
 from harness_plugins.upstream.lines import fold, read_lines, text
 from harness_plugins.upstream.local import check_exists, combined, content_sha256, find, unpack
 from harness_plugins.upstream.remote import HubFile, fetch, identity
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from harness.api.types import Role
+
 _REPOSITORY: Final = "Anthropic/hh-rlhf"
 #: The hub's commit of May 2023, the newest known.
 _COMMIT: Final = "09be8c5bbc57cb3887f3a9732ad6aa7ec602a1fa"
 _SPLITS: Final = ("train", "validation", "test")
 _HUMAN: Final = "\n\nHuman:"
 _ASSISTANT: Final = "\n\nAssistant:"
+_SPEAKER: Final = re.compile(f"({_HUMAN}|{_ASSISTANT})")
 #: One in so many first turns of the training dialogues is for validation.
 _VALIDATION: Final = 20
 _DROPPED: Final = {
@@ -86,9 +90,9 @@ class AnthropicHH:
     """A row is a dialogue up to and with the ``Assistant:`` of its last turn, and two replies to it.
 
     Replies are stripped of white space at both ends, as the text of a sampled answer is; what lies between prompt and
-    reply is the template's business. The test is the upstream's, pair by pair in its order. Training pairs whose whole
-    prompt is in the test are left out, and validation is cut from training by the dialogue's first turn, so that
-    no prompt is in two splits.
+    reply is the template's business. A chat template gets the turns without their markers. The test is the upstream's,
+    pair by pair in its order. Training pairs whose whole prompt is in the test are left out, and validation is cut from
+    training by the dialogue's first turn, so that no prompt is in two splits.
 
     A ``path:`` is a folder with ``SUBSET/train.jsonl`` and ``SUBSET/test.jsonl``, plain or gzip, or one such file where
     only one is asked for.
@@ -205,6 +209,20 @@ def _pair(chosen: str, rejected: str) -> _Pair | str:
     return _Pair(prompt + marker, reply.strip(), other_reply.strip())
 
 
+def _turns(prompt: str) -> tuple[Turn, ...]:
+    """Return a dialogue as turns, those that one side says in a row together; none where a person does not begin it."""
+    before, *parts = _SPEAKER.split(prompt.removesuffix(_ASSISTANT))
+    turns: list[Turn] = []
+    for marker, said in zip(parts[::2], parts[1::2], strict=True):
+        role: Role = "user" if marker == _HUMAN else "assistant"
+        if turns and turns[-1].role == role:
+            turns[-1] = Turn(role, f"{turns[-1].content}\n\n{said.strip()}")
+        else:
+            turns.append(Turn(role, said.strip()))
+    alternate = not before.strip() and turns and turns[0].role == turns[-1].role == "user"
+    return tuple(turns) if alternate else ()
+
+
 def _first_turn(prompt: str) -> str:
     return prompt.split(_ASSISTANT, 1)[0]
 
@@ -213,6 +231,7 @@ def _example(name: str, file: str, pair: _Pair) -> Example:
     return Example(
         id=name,
         fields={"prompt": pair.prompt},
+        turns=_turns(pair.prompt),
         # the prompt ends with a colon: what is trained on parts from it by a blank of its own, as in the upstream
         completion=f" {pair.chosen}",
         references=(pair.chosen,),

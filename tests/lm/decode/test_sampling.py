@@ -20,6 +20,7 @@ from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import score
 from harness.lm.switches import PLAIN_LINEAR
 from harness.spec.model import Model
+from harness.text.stops import Stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -220,7 +221,7 @@ def test_completions_end_with_eos_or_at_the_limit(make_policy: Make) -> None:
 def test_greedy_is_what_transformers_generates(make_policy: Make, family: str) -> None:
     policy = sharpen(make_policy(family))
     prompts = some_prompts(policy, [3, 9, 6])
-    policy.eos_id = lists(drawn(policy, prompts, temperatures=(0.0,)))[1][4]
+    policy.stops = Stops((lists(drawn(policy, prompts, temperatures=(0.0,)))[1][4],))
     texts = lists(drawn(policy, prompts, temperatures=(0.0,)))
     assert len({len(text) for text in texts}) > 1
     for b, text in enumerate(texts):

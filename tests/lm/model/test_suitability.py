@@ -16,10 +16,10 @@ from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
-from harness.lm.model.suitability import check_suitable
 from harness.lm.score.logprobs import score
 from harness.lm.way import way_of
 from harness.spec.model import Model
+from harness.stages.suitability import check_suitable
 
 if TYPE_CHECKING:
     from pathlib import Path

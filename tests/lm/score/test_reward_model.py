@@ -16,8 +16,9 @@ from torch import nn
 from harness.errors import InputError, StageError
 from harness.lm.model import backbone
 from harness.lm.score.logprobs import ScoringModule, final_states
-from harness.lm.score.reward_model import Backbone, RewardModel, answer_text, load_head
-from harness.spec.model import Model
+from harness.lm.score.reward_model import Backbone, RewardModel, load_head
+from harness.spec.model import Model, Template
+from harness.text.formats import answer_text, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,9 @@ def reward_model(make_policy: Make, family: str = "gpt2", *, max_prompt: int | N
     with torch.no_grad():
         head.weight.copy_(torch.linspace(-1, 1, width, dtype=torch.float64)[None])
         head.bias.fill_(0.25)
-    return RewardModel(Backbone(policy, head), policy.tokeniser, device=policy.device, max_prompt=max_prompt)
+    return RewardModel(
+        Backbone(policy, head), format_of(TEXT, policy.tokeniser), device=policy.device, max_prompt=max_prompt
+    )
 
 
 def by_hand(model: RewardModel, prompt: str, answer: str) -> float:
@@ -231,6 +234,7 @@ def classifier(make_policy: Make, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+TEXT = Template(text="{prompt}", truncate="prompt")
 SPEC = Model(name="judge", dtype="float64")
 
 
@@ -239,7 +243,7 @@ def test_a_classifier_says_what_it_says_of_each_text_alone(classifier: Callable[
     from transformers import GPT2ForSequenceClassification
 
     folder = classifier(pad=pad)
-    model = RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
+    model = RewardModel.classifier(folder, spec=SPEC, template=TEXT, max_prompt=None)
     theirs: Any = GPT2ForSequenceClassification.from_pretrained(folder, dtype=torch.float64)
     theirs.eval()
     expected = []
@@ -255,7 +259,7 @@ def test_a_classifier_says_what_it_says_of_each_text_alone(classifier: Callable[
 
 def test_two_outputs_are_refused(classifier: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"has several outputs, got 2; expected a sequence classifier with one label"):
-        RewardModel.classifier(classifier(labels=2), spec=SPEC, max_prompt=None)
+        RewardModel.classifier(classifier(labels=2), spec=SPEC, template=TEXT, max_prompt=None)
 
 
 def test_a_language_model_is_no_classifier(make_policy: Make, tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ def test_a_language_model_is_no_classifier(make_policy: Make, tmp_path: Path) ->
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_labels": 1, "id2label": {"0": "x"}}), "utf-8")
     with pytest.raises(InputError, match=r"weights are missing and would be random, got 'score.weight'"):
-        RewardModel.classifier(tmp_path, spec=SPEC, max_prompt=None)
+        RewardModel.classifier(tmp_path, spec=SPEC, template=TEXT, max_prompt=None)
 
 
 def test_weights_of_other_shapes_are_refused_by_name(classifier: Callable[..., Path]) -> None:
@@ -272,7 +276,7 @@ def test_weights_of_other_shapes_are_refused_by_name(classifier: Callable[..., P
     (folder / "config.json").write_text(json.dumps({**config, "n_positions": config["n_positions"] + 1}), "utf-8")
     named = r"reward model .*: weights have other shapes than config\.json says, got 'transformer\.wpe\.weight \d+x\d+'"
     with pytest.raises(InputError, match=named):
-        RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
+        RewardModel.classifier(folder, spec=SPEC, template=TEXT, max_prompt=None)
 
 
 def test_pickles_and_code_are_refused(classifier: Callable[..., Path]) -> None:
@@ -280,11 +284,11 @@ def test_pickles_and_code_are_refused(classifier: Callable[..., Path]) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "x.Y"}}), "utf-8")
     with pytest.raises(InputError, match="auto_map"):
-        RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
+        RewardModel.classifier(folder, spec=SPEC, template=TEXT, max_prompt=None)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="pickled"):
-        RewardModel.classifier(folder, spec=SPEC, max_prompt=None)
+        RewardModel.classifier(folder, spec=SPEC, template=TEXT, max_prompt=None)
 
 
 def test_the_scoring_module_makes_no_logits_for_states(make_policy: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DatasetRegistration, Example, InputError, Provenance, hookimpl, suggest
 from harness_plugins.datasets.files.examples import Tally, examples
-from harness_plugins.datasets.files.fields import FilesOptions, fields_of
+from harness_plugins.datasets.files.fields import Columns, FilesOptions, fields_of
+from harness_plugins.datasets.files.messages import read_conversation
 from harness_plugins.datasets.files.sketch import share_of, sketched
 from harness_plugins.upstream.forms import ENDINGS, read_rows
 from harness_plugins.upstream.local import (
@@ -146,9 +147,15 @@ def kind_of(options: FilesOptions, source: Path | None, split: str) -> DataKind 
     first = _first(path, skip, options.drop, *_state(path))
     if first is None:
         return options.declared()
-    fields = fields_of(options, first.row, first.where)
+    try:
+        row = read_conversation(first.row, options.columns, first.where).row
+    except InputError:
+        if not skip:
+            raise
+        return options.declared()
+    fields = fields_of(options, row, first.where)
     if not skip:  # a name that is misspelt is seen before anything is prepared
-        fields.check(first.row, first.where)
+        fields.check(row, first.where)
         if holdout is not None:
             holdout.check(first.row, first.where)
     return fields.kind
@@ -224,7 +231,7 @@ def sketch(source: Path) -> dict[str, Any]:
     path = files.get(_WHOLE) or next(iter(files.values()))
     line = _first(path, False, (), *_state(path))  # cached by position
     assert line is not None
-    options = sketched(line.row, line.where)
+    options = sketched(read_conversation(line.row, Columns(), line.where).row, line.where)
     checked = FilesOptions(**options, bad_rows="skip")
     data = Files(checked)
     with tempfile.TemporaryDirectory() as name:

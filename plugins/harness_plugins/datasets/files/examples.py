@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Example, InputError
 from harness_plugins.datasets.files.fields import HINTS, fields_of, label_of, references_of, split_prompt
+from harness_plugins.datasets.files.messages import read_conversation
 from harness_plugins.upstream.lines import present, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from harness_plugins.datasets.files.fields import Fields, RowOptions
+    from harness_plugins.datasets.files.messages import Conversational
     from harness_plugins.upstream.lines import Bad, Line
 
 #: What rewards are called with besides the columns.
@@ -73,11 +75,12 @@ def examples(
     fields: Fields | None = None
     seen = _Seen()
     given = 0
-    for _, where, row in read(tally.skip if skip else None):
-        fields = fields or fields_of(options, row, where)
+    for _, where, raw in read(tally.skip if skip else None):
         try:
-            example = _example(row, fields, seen, where)
-            place = split if options.holdout is None else options.holdout.place(row, example, where)
+            row = read_conversation(raw, options.columns, where)
+            fields = fields or fields_of(options, row.row, where)
+            example = _example(raw, row, fields, seen, where)
+            place = split if options.holdout is None else options.holdout.place(raw, example, where)
         except InputError as error:
             if not skip:
                 raise
@@ -101,8 +104,8 @@ def examples(
     )  # fmt: skip
 
 
-def _example(row: Mapping[str, Any], fields: Fields, seen: _Seen, where: str) -> Example:
-    prompt = ""
+def _example(raw: Mapping[str, Any], read: Conversational, fields: Fields, seen: _Seen, where: str) -> Example:
+    row, prompt = read.row, ""
     if fields.prompt is not None:
         prompt = text(row, fields.prompt, where, hint=HINTS["prompt"])
     completion = None
@@ -123,11 +126,12 @@ def _example(row: Mapping[str, Any], fields: Fields, seen: _Seen, where: str) ->
             hint="rename it, name it in `columns` (references: references), or leave it out (drop)",
         )  # fmt: skip
     references = references_of(row, fields.references, where) if fields.references is not None else ()
-    name = _id(row, fields.id, where, seen)
+    name = _id(raw, fields.id, where, seen)
     seen.check(columns, where)
     return Example(
         id=name,
-        fields={"instruction": prompt, "prompt": prompt, "context": context},
+        fields=read.fields if read.turns else {"instruction": prompt, "prompt": prompt, "context": context},
+        turns=read.turns,
         completion=completion,
         references=references or ((completion,) if completion is not None and label is not False else ()),
         chosen=chosen,

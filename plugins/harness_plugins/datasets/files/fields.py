@@ -36,6 +36,9 @@ class Columns(Options):
     prompt: str | None = "prompt"
     """Column with the instruction; templates name it ``instruction`` or ``prompt``. Preferences need none: where it is
     null, or ``prompt`` is not a column of the first row, it is the longest common beginning of both answers."""
+    messages: str | None = "messages"
+    """Column with a conversation, a list of ``{role, content}``; what the assistant says last is the demonstration. The
+    columns of prompts and answers may hold such lists too, as TRL's conversational formats have them."""
     context: str | None = None
     """Column with the material that the instruction is about; may be empty or null."""
     completion: str | None = "completion"

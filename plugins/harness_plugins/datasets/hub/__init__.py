@@ -12,6 +12,7 @@ from pydantic import Field
 from harness.api import DATA_KINDS, DatasetRegistration, Example, InputError, Provenance, hookimpl, suggest
 from harness_plugins.datasets.files.examples import Tally, examples
 from harness_plugins.datasets.files.fields import RowOptions, fields_of
+from harness_plugins.datasets.files.messages import read_conversation
 from harness_plugins.upstream.forms import json_rows
 from harness_plugins.upstream.lines import read_lines
 from harness_plugins.upstream.local import check_exists, combined, note_origin
@@ -145,7 +146,7 @@ class Hub:
 
 def _check_kind(options: HubOptions, line: Line) -> None:
     """Refuse rows of which the first says that they are something else than was taken for granted."""
-    kind = fields_of(options, line.row, line.where).kind
+    kind = fields_of(options, read_conversation(line.row, options.columns, line.where).row, line.where).kind
     if kind != "demonstrations":
         raise InputError(
             f"these rows are {DATA_KINDS[kind]}, and without the network they were taken for demonstrations",
