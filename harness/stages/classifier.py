@@ -28,6 +28,6 @@ def run(
     spec, located = find(config.source, config.loading, request.runtime)
     RewardModel.classifier(located.folder, spec=spec, max_prompt=None)
     with store.draft(request.kind, request.id) as draft:
-        draft.write(prepared(located, request.runtime))
+        draft.write(prepared(config.source, located, request.runtime))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.model.policy import Policy
+from harness.models.adapter import Adapter
 from harness.stages.locate import locate
 from harness.store.parts import Parts
 from harness.training.weights import align
@@ -33,23 +34,38 @@ def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[
 
 
 def load_policy(
-    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, dropout: float = 0.0
+    request: StageRequest[StageConfig],
+    store: Store,
+    parent: str,
+    loading: Loading,
+    *,
+    dropout: float = 0.0,
+    merged: bool = True,
 ) -> Policy:
-    """Load a parent's checkpoint for a stage that may change it."""
+    """Load a parent's checkpoint for a stage that may change it; its adapter, if it has one, is ``merged`` or stays."""
+    weights = locate(request, store, parent)
     spec = loading.model(request.label)
-    policy = Policy.load(locate(request, store, parent), spec=spec, device=request.runtime.device, dropout=dropout)
+    policy = Policy.load(weights.folder, spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
+    for number, (folder, settings) in enumerate(weights.adapters, 1):
+        adapter = Adapter.load(policy.model, folder, settings)
+        if merged or number < len(weights.adapters):
+            adapter.merge()
+        else:
+            policy.adapter = adapter
     return policy
 
 
-def borrow_policy(request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading) -> Policy:
+def borrow_policy(
+    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, merged: bool = True
+) -> Policy:
     """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
     made_by = request.parents[parent]
-    key = _key(request, made_by.kind, made_by.id, loading)
+    key = _key(request, made_by.kind, made_by.id, loading, merged=merged)
     policy = _kept.pop(key, None)
     if policy is None:
         make_room(_KEPT - 1)
-        policy = load_policy(request, store, parent, loading)
+        policy = load_policy(request, store, parent, loading, merged=merged)
     _kept[key] = policy
     return policy
 
@@ -60,10 +76,13 @@ def lend_policy(request: StageRequest[StageConfig], policy: Policy, loading: Loa
     ``policy`` must be what :func:`load_policy` would give of the checkpoint; it is no longer the stage's.
     """
     model: nn.Module = policy.model
+    if policy.adapter is not None:
+        policy.adapter.merge()
+        policy.adapter = None
     model.zero_grad(set_to_none=True)
     model.eval()
     make_room(_KEPT - 1)
-    _kept[_key(request, request.kind, request.id, loading)] = policy
+    _kept[_key(request, request.kind, request.id, loading, merged=True)] = policy
 
 
 def make_room(most: int = 0) -> None:
@@ -72,8 +91,8 @@ def make_room(most: int = 0) -> None:
         del _kept[next(iter(_kept))]
 
 
-def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading) -> tuple[str, ...]:
-    return kind, id_, loading.dtype, loading.attention, request.runtime.device
+def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading, *, merged: bool) -> tuple[str, ...]:
+    return kind, id_, loading.dtype, loading.attention, request.runtime.device, "merged" if merged else ""
 
 
 def prepared_rows(request: StageRequest[StageConfig], store: Store) -> Record:
