@@ -67,12 +67,12 @@ def weights() -> dict[str, NDArray[np.float32]]:
     return named
 
 
-def write(path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0) -> Path:
+def write(path: Path, kind: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0, *, context: int = 128) -> Path:
     """Write a small Llama whose matrices are quantised, with a tokenizer of bytes and a chat template."""
     tokens = [*alphabet(), "ab", *ENDS, "<|im_start|>"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
-    writer.add_context_length(128)
+    writer.add_context_length(context)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
     writer.add_feed_forward_length(INNER)
