@@ -243,7 +243,10 @@ def _drawing(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves what PEFT says of layers that store their weight transposed, which it handles."""
+    """Keep to ourselves what PEFT says of layers that store their weight transposed, which it handles, and what
+    transformers says of the old names by which PEFT calls it.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
         yield

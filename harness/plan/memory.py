@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PROCESS = 550_000_000
 #: Tokens of one forward where nothing says it: what a CPU takes, and the least that a GPU does.
 TOKENS = {"cpu": 1024, "cuda": 2048}
+#: Numbers of keys and values at which answers are drawn for fewer prompts at a time.
+CACHE = 1 << 27
 #: Numbers of a softmax that are kept for the backward pass, at most.
 SOFTMAX = {"cpu": 1 << 26, "cuda": 1 << 28}
 
@@ -114,7 +116,8 @@ class MemoryEstimate:
             loading = config.asking.loading
             length = config.asking.max_prompt_length + config.decoding.max_new_tokens
             rows = self._plan.row_counts.get(stage.parents["rows"].key, 64) if "rows" in stage.parents else 64
-            held = min(rows * config.decoding.draws, 512) * length
+            most = CACHE // max(1, 2 * shape.width * shape.layers)
+            held = min(rows * config.decoding.draws * length, most)
             parts = {"decoding": _decoding(shape, loading, self._kind, held)}
         elif isinstance(config, (ReferenceConfig, ModelScoreConfig)):
             loading = config.loading if isinstance(config, ReferenceConfig) else config.asking.loading

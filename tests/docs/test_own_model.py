@@ -21,6 +21,9 @@ from harness.spec.recipe import AdapterSettings
 if TYPE_CHECKING:
     import subprocess
 
+#: PEFT calls transformers by old names.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-model.md").read_text(encoding="utf-8")
 
 

@@ -35,13 +35,16 @@ LLAMA: dict[str, Any] = {
     "model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
     "hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 96,
 }  # fmt: skip
+#: PEFT calls transformers by old names.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
 SHAPES = {**{name: FAMILIES[name] for name in ("gpt2", "opt", "neox")}, "llama": LLAMA}
 SETTINGS = AdapterSettings(rank=4, alpha=8.0)
 IDS = torch.arange(3, 18).view(3, 5)
 
 
 def policy_of(name: str, tokeniser: Tokeniser, folder: Path, **loading: Any) -> Policy:
-    spec = Model(name=name, config={**SHAPES[name], "initializer_range": 0.3}, **{"dtype": "float32", **loading})
+    spec = Model(name=name, config=SHAPES[name], **{"dtype": "float32", **loading})
     if not folder.exists():
         initialise(spec, tokeniser, 0, folder)
     return Policy.load(folder, spec=spec)
@@ -104,13 +107,12 @@ def test_the_seed_alone_draws_an_adapter(tokeniser: Tokeniser, tmp_path: Path) -
 def test_merged_and_unmerged_agree(name: str, tokeniser: Tokeniser, tmp_path: Path) -> None:
     policy = policy_of(name, tokeniser, tmp_path / "model")
     plain, layers = logits(policy), linears(policy)
-    adapter = adapt(policy)
+    adapter = adapt(policy, size=0.1)
     apart = logits(policy)
-    scale = float(apart.abs().max())
-    assert float((apart - plain).abs().max()) > 1e-2 * scale
+    assert float((apart - plain).abs().max()) > 1e-2
     adapter.merge()
     assert linears(policy) == layers
-    torch.testing.assert_close(logits(policy), apart, rtol=0, atol=1e-6 * max(1.0, scale))
+    torch.testing.assert_close(logits(policy).log_softmax(-1), apart.log_softmax(-1), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -251,8 +253,8 @@ def test_without_peft_the_command_that_installs_it_is_told(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("kind", ["mistral", "qwen2", "phi3", "gemma2", "gptj"])
 def test_other_families_too(kind: str, tokeniser: Tokeniser) -> None:
-    policy = make(kind, tokeniser, "float32")
+    policy = make(kind, tokeniser)
     adapter = adapt(policy)
     apart = logits(policy)
     adapter.merge()
-    torch.testing.assert_close(logits(policy), apart, rtol=0, atol=1e-6 * max(1.0, float(apart.abs().max())))
+    torch.testing.assert_close(logits(policy), apart, rtol=0, atol=1e-6)  # norms are in float32

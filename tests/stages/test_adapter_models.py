@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from harness.store.records import Record
 
+#: PEFT calls transformers by old names.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
 NO_PLUGINS: Any = None
 IDS = torch.arange(3, 18).view(3, 5)
 
