@@ -186,12 +186,19 @@ def _listing(rows: list[dict[str, Any]]) -> str:
             show(row["tokens"], ",d"),
             show(row["seconds"], ",.0f"),
             show(row["bytes"] / 1e6, ",.1f"),
-            show(row["memory"] and row["memory"]["total"] / 1e9, ".1f") if row["kind"] != "prepare" else "",
+            _gigabytes(row),
         ]
         for row in rows
     ]
     headers = ["id", "kind", "stage", "parents", "status", "tokens", "seconds", "MB", "memory GB"]
     return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 4)
+
+
+def _gigabytes(row: dict[str, Any]) -> str:
+    """Return the memory of a stage that runs a model, as far as it is known."""
+    if row["memory"]:
+        return f"{row['memory']['total'] / 1e9:.1f}"
+    return "" if row["kind"] in {"prepare", "score"} else "?"
 
 
 def _total(memory: dict[str, Any]) -> int:

@@ -79,7 +79,7 @@ class Adapter:
             task_type="CAUSAL_LM",
         )
         with _drawing(seed), _quiet():
-            return cls(peft.get_peft_model(model, config), settings)  # type: ignore[arg-type]  # any module will do
+            return cls(peft.get_peft_model(model, config), settings)
 
     @classmethod
     def load(cls, model: nn.Module, folder: Path, settings: AdapterSettings) -> Adapter:
@@ -88,7 +88,7 @@ class Adapter:
         import peft
 
         with _drawing(0), _quiet():  # what is drawn is replaced
-            adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)  # type: ignore[arg-type]  # as above
+            adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
         return cls(adapted, settings)
 
     def save(self, folder: Path) -> None:
@@ -107,8 +107,8 @@ class Adapter:
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / ADAPTER_WEIGHTS)
 
     def merge(self) -> None:
-        """Add the adapter to the weights, and give the model its own layers back."""
-        self._peft.merge_and_unload(adapter_names=[_TRAINED])
+        """Add the adapter to the weights, and give the model its own layers back, whose weights may be trained."""
+        self._peft.merge_and_unload(adapter_names=[_TRAINED]).requires_grad_(requires_grad=True)
 
     def keep_start(self) -> None:
         """Keep what the adapter is now as the start of the run, frozen: a copy, unless it adds nothing yet."""
@@ -204,7 +204,7 @@ def merge_folder(model: nn.Module, folder: Path, *, where: str) -> None:
 
     try:
         with _drawing(0), _quiet():
-            adapted: Any = peft.PeftModel.from_pretrained(model, folder)  # type: ignore[arg-type]  # any module will do
+            adapted: Any = peft.PeftModel.from_pretrained(model, folder)
             adapted.merge_and_unload()
     except Exception as error:  # whatever PEFT meets in a foreign folder
         raise InputError(f"the adapter cannot be merged into its base: {first_line(error)}", where=where) from error
@@ -243,9 +243,7 @@ def _drawing(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to ourselves what PEFT says of layers that store their weight transposed, which it handles, and what
-    transformers says of the old names by which PEFT calls it.
-    """
+    """Hold back what PEFT says of transposed weights, which it handles, and what is said of PEFT's use of old names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from harness.errors import InputError, first_line
 
@@ -55,7 +55,7 @@ def dequantise(file: Path, folder: Path, *, where: str) -> str:
     import transformers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    transformers.utils.logging.disable_progress_bar()
+    cast("Any", transformers.utils.logging).disable_progress_bar()
     try:
         types, ends = _described(file)
         settings: Any = {"gguf_file": file.name, "local_files_only": True}
@@ -71,7 +71,7 @@ def dequantise(file: Path, folder: Path, *, where: str) -> str:
     plain.tie_weights()
     stops = [id_ for id_ in dict.fromkeys([tokenizer.eos_token_id, *ends]) if id_ is not None]
     plain.config.architectures = [type(loaded).__name__]
-    plain.generation_config = GenerationConfig(
+    plain.generation_config = cast("Any", GenerationConfig)(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=stops if len(stops) > 1 else next(iter(stops), None),
         pad_token_id=tokenizer.pad_token_id,

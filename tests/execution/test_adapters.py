@@ -17,7 +17,10 @@ from transformers import AutoModelForCausalLM
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+pytestmark = [
+    pytest.mark.timeout(1800),  # on a machine that does ten other things
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # PEFT calls transformers by old names
+]
 
 ADAPTER = {"rank": 4, "alpha": 8.0}
 PPO = {"use": "ppo", "temperature": 1.0, "num_mini_batches": 1}

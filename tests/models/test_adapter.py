@@ -63,7 +63,8 @@ def adapt(policy: Policy, settings: AdapterSettings = SETTINGS, *, size: float =
 
 def logits(policy: Policy) -> torch.Tensor:
     with torch.inference_mode():
-        return policy.model(input_ids=IDS, use_cache=False).logits.clone()
+        said: torch.Tensor = policy.model(input_ids=IDS, use_cache=False).logits
+        return said.clone()
 
 
 def linears(policy: Policy) -> set[str]:
@@ -82,7 +83,8 @@ def test_a_new_adapter_changes_nothing_and_is_all_that_is_trained(
 ) -> None:
     policy = policy_of(name, tokeniser, tmp_path / "model")
     before, layers = logits(policy), linears(policy)
-    head = {n for n, part in policy.model.named_modules() if part is policy.model.get_output_embeddings()}
+    model: Any = policy.model
+    head = {n for n, part in model.named_modules() if part is model.get_output_embeddings()}
     Adapter.new(policy.model, SETTINGS, seed=3)
     assert torch.equal(logits(policy), before)
     trained = {n for n, p in policy.model.named_parameters() if p.requires_grad}
@@ -112,6 +114,7 @@ def test_merged_and_unmerged_agree(name: str, tokeniser: Tokeniser, tmp_path: Pa
     assert float((apart - plain).abs().max()) > 1e-2
     adapter.merge()
     assert linears(policy) == layers
+    assert all(parameter.requires_grad for parameter in policy.model.parameters())
     torch.testing.assert_close(logits(policy).log_softmax(-1), apart.log_softmax(-1), rtol=0, atol=1e-6)
 
 

@@ -204,6 +204,7 @@ def test_the_real_one(tmp_path: Path) -> None:
     asked = [{"role": "user", "content": "What is the capital of France?"}]
     assert tokenizer.apply_chat_template(asked, tokenize=False).endswith(f"{asked[0]['content']}<|im_end|>\n")
     prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    model: Any = policy.model
     with torch.inference_mode():
-        answer = policy.model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+        answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     assert "Paris" in tokenizer.decode(answer)
