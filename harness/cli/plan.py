@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.cli import Application
     from harness.plan import Plan, Stage
     from harness.plan.estimate import Estimate
+    from harness.plan.memory import MemoryEstimate
     from harness.plugins.registry import Registry
     from harness.report.planned import Forecast
     from harness.spec.benchmark import Benchmark
@@ -45,15 +46,17 @@ def command(
 
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
-    are rough and for one processor thread. Last, the minimum detectable effect, the true difference between rows that
-    the run would find four times in five, by the variances of stored results of the same kind or by stated ones, and
-    with more seeds or prompts.
+    are rough and for one processor thread. Memory is the estimated peak of a process; for training a line a row says
+    what holds it and which settings would make it less. Last, the minimum detectable effect, the true difference
+    between rows that the run would find four times in five, by the variances of stored results of the same kind or by
+    stated ones, and with more seeds or prompts.
     """
     benchmark, registry = open_benchmark(application, file, profile, overrides)
     from harness.execution.contexts import ways
     from harness.execution.keep import required
     from harness.plan import build_plan
     from harness.plan.estimate import Estimate
+    from harness.plan.memory import MemoryEstimate
     from harness.plan.schedules import schedule_remarks
     from harness.report.planned import json_of, text_of
     from harness.store.stages import Store
@@ -62,7 +65,8 @@ def command(
     plan = build_plan(benchmark, registry, store)
     todo = {stage.key for stage in required(plan, store)}
     estimate = Estimate(plan)
-    described = [_describe(stage, plan, todo, estimate) for stage in plan.stages.values()]
+    memory = MemoryEstimate(plan, registry, _device(benchmark))
+    described = [_describe(stage, plan, todo, estimate, memory) for stage in plan.stages.values()]
     remarks = schedule_remarks(benchmark, **_counted(plan))
     taken = ways(plan.stages.values(), store)
     say_damage(plan)
@@ -78,6 +82,8 @@ def command(
     click.echo(_listing(described if every else _grouped(described)))
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
     click.echo(f"estimated work left on one thread: {_left(described)}{unknown}")
+    for line in _memory(plan, memory):
+        click.echo(line)
     for label, way in taken.items():
         click.echo(f"{label}: {way}")
     for text in remarks:
@@ -117,7 +123,8 @@ def _counted(plan: Plan) -> dict[str, int | None]:
     return {"rows": counts.get(plan.train.key), "pairs": counts.get(pairs.key) if pairs is not None else None}
 
 
-def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate) -> dict[str, Any]:
+def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate, memory: MemoryEstimate) -> dict[str, Any]:
+    held = memory.of(stage)
     return {
         "id": stage.id,
         "kind": stage.kind,
@@ -127,6 +134,7 @@ def _describe(stage: Stage, plan: Plan, todo: set[str], estimate: Estimate) -> d
         "tokens": estimate.tokens(stage),
         "seconds": estimate.seconds(stage),
         "bytes": estimate.disk(stage),
+        "memory": None if held is None else {"total": held.total, "parts": held.parts, "helps": list(held.helps)},
     }
 
 
@@ -156,6 +164,7 @@ def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                         "tokens": sum(row["tokens"] for row in some) if all_known else None,
                         "seconds": sum(row["seconds"] for row in some) if all_known else None,
                         "bytes": sum(row["bytes"] for row in some),
+                        "memory": max((row["memory"] for row in some if row["memory"]), key=_total, default=None),
                     }
                 )
     return single
@@ -177,18 +186,53 @@ def _listing(rows: list[dict[str, Any]]) -> str:
             show(row["tokens"], ",d"),
             show(row["seconds"], ",.0f"),
             show(row["bytes"] / 1e6, ",.1f"),
+            _gigabytes(row),
         ]
         for row in rows
     ]
-    headers = ["id", "kind", "stage", "parents", "status", "tokens", "seconds", "MB"]
-    return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 3)
+    headers = ["id", "kind", "stage", "parents", "status", "tokens", "seconds", "MB", "memory GB"]
+    return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 4)
+
+
+def _gigabytes(row: dict[str, Any]) -> str:
+    """Return the memory of a stage that runs a model, as far as it is known."""
+    if row["memory"]:
+        return f"{row['memory']['total'] / 1e9:.1f}"
+    return "" if row["kind"] in {"prepare", "score"} else "?"
+
+
+def _total(memory: dict[str, Any]) -> int:
+    return int(memory["total"])
+
+
+def _memory(plan: Plan, memory: MemoryEstimate) -> list[str]:
+    """Return a line a row: the largest of its training stages, by what holds it, and what would make it less."""
+    lines: dict[str, None] = {}
+    for row in plan.rows:
+        stages = [(stage, held) for stage in row.chain if (held := memory.of(stage)) is not None]
+        if stages:
+            _, held = max(stages, key=lambda pair: pair[1].total)
+            less = f"; with {', with '.join(held.helps)}" if held.helps else ""
+            lines[f"memory of training {row.model}/{row.label}: {held}{less}"] = None
+    return list(lines)
+
+
+def _device(benchmark: Benchmark) -> str:
+    """Return the device on which a run would be, as far as that is clear before one."""
+    from harness.errors import HarnessError
+    from harness.execution.device import resolve_device
+
+    try:
+        return resolve_device(benchmark.execution.device)
+    except HarnessError:  # the run says so
+        return benchmark.execution.device
 
 
 def _methods(benchmark: Benchmark, registry: Registry) -> str:
     """Return one line a method: what its preset, the file and ``-o`` came to; of a group, what is set otherwise."""
     from harness.plugins.option_groups import default_options, dotted
 
-    lines = []
+    lines, shared = [], benchmark.recipe.model_dump()
     for entry in benchmark.methods:
         model = registry.get("method", entry.use).options
         usual = dotted(model, default_options(model))
@@ -197,9 +241,7 @@ def _methods(benchmark: Benchmark, registry: Registry) -> str:
         options = ", ".join(f"{name}={_plain(value)}" for name, value in told.items())
         preset = f" (preset {entry.preset})" if entry.preset else ""
         lines.append(f"  {entry.label}{preset}: {options or 'no options'}")
-        changed = {
-            name: value for name, value in entry.recipe.model_dump().items() if value != getattr(benchmark.recipe, name)
-        }
+        changed = {name: value for name, value in entry.recipe.model_dump().items() if value != shared[name]}
         if changed:
             lines.append("    recipe: " + ", ".join(f"{name}={_plain(value)}" for name, value in changed.items()))
     return "\n".join(lines)

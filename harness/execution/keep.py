@@ -49,8 +49,34 @@ def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
 
 
 def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
-    record = store.find(stage.kind, stage.id or "")
-    return record is not None and all(record.holds(name) for name in names)
+    """Return whether the store has these parts of a stage; of an adapter, also the weights that it goes on."""
+    names, record = set(names), store.find(stage.kind, stage.id or "")
+    if record is None or not all(record.holds(name) for name in names):
+        return False
+    below = _base(stage) if CHECKPOINT in names else None
+    return below is None or _holds(below, {CHECKPOINT} if below.kind in _MAY_LACK else (), store)
+
+
+def _base(stage: Stage) -> Stage | None:
+    """Return the stage whose weights an adapter goes on, None where all weights were trained."""
+    adapter = stage.config.recipe.adapter if isinstance(stage.config, TrainConfig) else None
+    if adapter is None:
+        return None
+    below = stage.parents["start"]
+    while isinstance(below.config, TrainConfig) and below.config.recipe.adapter == adapter:
+        below = below.parents["start"]
+    return below
+
+
+def _with_bases(plan: Plan, keys: set[str]) -> set[str]:
+    """Return the keys of some stages and of all whose weights theirs go on."""
+    whole = set(keys)
+    for key in keys:
+        below = _base(plan.stages[key])
+        while below is not None:
+            whole.add(below.key)
+            below = _base(below)
+    return whole
 
 
 def made_before(plan: Plan, needed: Iterable[Stage], store: Store) -> dict[str, str]:
@@ -116,13 +142,14 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
     ends = {row.checkpoint.key for row in plan.rows}
     rewards = {stages.model.key for stages in plan.reward_models.values()}
     starts = {row.chain[-1].parents["start"].key for row in plan.rows if row.chain}
+    kept = _with_bases(plan, ends | starts | rewards)
     for stage in plan.stages.values():
         if stage.kind not in {"train", "precompute"} or stage.id is None:
             continue
         gone: tuple[str, ...] = ()
         if stage.kind == "precompute":
             gone = (LOGPROBS,) if policy == "none" else ()
-        elif policy == "none" or stage.key not in ends | starts | rewards:
+        elif policy == "none" or stage.key not in kept:
             gone = (CHECKPOINT, OPTIMIZER, MODULES)
         elif stage.key in rewards:
             gone = (OPTIMIZER,)  # its head is one of its modules

@@ -10,6 +10,7 @@ import harness
 from harness.execution.makers import makers
 from harness.plan.cells import data_label
 from harness.plugins.option_groups import default_options, dotted, overlaid
+from harness.spec.results.models import PreparedModel
 from harness.spec.results.provenance import DataProvenance
 from harness.spec.results.run import (
     CellStages,
@@ -71,6 +72,7 @@ def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcom
             )
             for label, stages in plan.reward_models.items()
         },
+        model_notes=_model_notes(plan, store, outcome),
         plugins=makers(outcome, store),
         failures=tuple(
             RunFailure(stage=failure.stage.label, message=failure.message, because_of=failure.because_of)
@@ -81,6 +83,15 @@ def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcom
         template_sha256=digest(benchmark.template.model_dump(mode="json")),
     )
     return RunManifest.model_validate(manifest.to_json())  # tuples in options are lists in a file
+
+
+def _model_notes(plan: Plan, store: Store, outcome: Outcome) -> dict[str, tuple[str, ...]]:
+    notes = {}
+    for row in plan.rows:
+        stage = plan.stages[row.checkpoint.key]
+        if row.kind == "base" and outcome.done(stage) and stage.id is not None:
+            notes[row.model] = store.open(stage.kind, stage.id).read(PreparedModel).notes
+    return {model: listed for model, listed in notes.items() if listed}
 
 
 def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome) -> tuple[RunRow, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 WEIGHTS_INDEX = "model.safetensors.index.json"
 #: Settings of a ``config.json`` that would load code, or weights that are not the plain ones of the folder.
 REFUSED_SETTINGS = {
-    "auto_map": "custom code, which is never run",
+    "auto_map": "custom code, which is never run, and transformers has none of its own for this model",
     "quantization_config": "quantised weights, which cannot be trained here",
     "transformers_weights": "weights under another name",
     "fusion_config": "fused modules",
@@ -37,7 +38,7 @@ def check_folder(folder: Path, *, where: str) -> None:
         raise InputError("this is an adapter, not a model", where=where, hint=MERGE)
     config = read_json(folder / "config.json", where=where)
     for name, what in REFUSED_SETTINGS.items():
-        if config.get(name):
+        if config.get(name) and not (name == "auto_map" and _has_own_code(config)):
             raise InputError(f"config.json sets {name}: {what}", where=where)
     for name, value in config.items():
         if "implementation" in name and isinstance(value, str) and "/" in value:
@@ -55,6 +56,13 @@ def check_folder(folder: Path, *, where: str) -> None:
             hint="save the model again with transformers' save_pretrained, which writes safetensors",
         )
     raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
+
+
+def _has_own_code(config: Mapping[str, Any]) -> bool:
+    """Tell whether transformers itself knows a kind of model that also came with code of its authors."""
+    from transformers import CONFIG_MAPPING
+
+    return config.get("model_type") in CONFIG_MAPPING
 
 
 def check_one_label(folder: Path, *, where: str) -> None:
@@ -134,8 +142,9 @@ def weight_files(folder: Path, *, where: str) -> list[Path]:
     Raises:
         InputError: there are no weights, or a shard is missing.
     """
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
+    for name in ("model.safetensors", "adapter_model.safetensors"):
+        if (folder / name).is_file():
+            return [folder / name]
     if not (folder / WEIGHTS_INDEX).is_file():
         raise InputError("the model folder has no weights", where=where, expected="model.safetensors")
     names = shards(folder, where=where)
@@ -143,6 +152,16 @@ def weight_files(folder: Path, *, where: str) -> list[Path]:
         if not (folder / name).is_file():
             raise InputError("the index names a file that is not in the folder", where=where, got=name)
     return [folder / name for name in names]
+
+
+def count_numbers(folder: Path) -> int:
+    """Return how many numbers the weights of a model folder are, from the headers of its files alone."""
+    return sum(
+        math.prod(tensor["shape"])
+        for file in weight_files(folder, where=str(folder))
+        for name, tensor in _safetensors_header(file)[1].items()
+        if name != "__metadata__"
+    )
 
 
 def shards(folder: Path, *, where: str) -> list[str]:

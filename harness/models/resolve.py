@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness.errors import InputError, MachineError, first_line
+from harness.models.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from harness.models.folders import WEIGHTS_INDEX, check_folder, shards
+from harness.models.gguf import is_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,14 +19,14 @@ if TYPE_CHECKING:
 #: What a model folder needs from the hub: weights as safetensors, configuration, tokenizer; no code, no pickle. Shards
 #: have the names that the index gives them.
 HUB_FILES = (
-    "config.json", "generation_config.json", "model.safetensors", WEIGHTS_INDEX, "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "tokenizer.model", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
+    "config.json", ADAPTER_CONFIG, "generation_config.json", "model.safetensors", ADAPTER_WEIGHTS, WEIGHTS_INDEX,
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
 )  # fmt: skip
 
 
 class Resolved(NamedTuple):
-    """A model folder on this machine and where it came from."""
+    """A model folder on this machine and where it came from; of the user's also an adapter's, or a GGUF file."""
 
     folder: Path
     origin: Literal["hub", "file"]
@@ -46,11 +48,12 @@ def resolve(spec: Model, sources: Mapping[str, str]) -> Resolved:
     path = sources.get(spec.name) or (sources.get(spec.label) if spec.label else None) or spec.path
     if path is not None:
         folder = Path(path).expanduser()
-        check_folder(folder, where=f"model {spec.name} ({path})")
+        if not is_gguf(folder):
+            _check(folder, where=f"model {spec.name} ({path})")
         return Resolved(folder, "file", None)
     folder = _fetch(spec)
     try:
-        check_folder(folder, where=f"model {spec.name} (hub, {folder.name[:12]})")
+        _check(folder, where=f"model {spec.name} (hub, {folder.name[:12]})")
     except InputError as error:
         if error.hint is None:
             error.hint = (
@@ -59,6 +62,14 @@ def resolve(spec: Model, sources: Mapping[str, str]) -> Resolved:
             )
         raise
     return Resolved(folder, "hub", folder.name)
+
+
+def _check(folder: Path, *, where: str) -> None:
+    """Raise InputError unless a folder holds a model, or an adapter with its weights as safetensors."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        check_folder(folder, where=where)
+    elif not (folder / ADAPTER_WEIGHTS).is_file():
+        raise InputError("the adapter has no weights in safetensors format", where=where, expected=ADAPTER_WEIGHTS)
 
 
 def _fetch(spec: Model) -> Path:

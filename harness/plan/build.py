@@ -46,7 +46,7 @@ def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed
         supervised = chain_of(planner, model, shared, benchmark.seeds[0])[-1]
         if benchmark.reward_model is not None:
             planner.reward_models[model.shown] = reward_stages(planner, model, supervised)
-        scorers[model.shown] = _scorer(planner, supervised)
+        scorers[model.shown] = _scorer(planner, model, supervised)
         rows += _rows(planner, model, entries, scorers[model.shown])
     return Plan(
         planner.stages,
@@ -133,10 +133,12 @@ def _supervised(benchmark: Benchmark, registry: Registry) -> MethodEntry:
     return MethodEntry(use=name, label=name, options=options, recipe=benchmark.recipe)
 
 
-def _scorer(planner: Planner, start: Stage) -> Stage:
+def _scorer(planner: Planner, model: Model, start: Stage) -> Stage:
     benchmark = planner.benchmark
     name = benchmark.scorer.model
     if name == "start":
         return start
-    listed = next((model for model in benchmark.models if name in {model.name, model.label}), None)
-    return planner.model(listed or Model(name=name, path=benchmark.sources.get(name)), benchmark.seeds[0])
+    listed = next((each for each in benchmark.models if name in {each.name, each.label}), None)
+    path = benchmark.sources.get(name)
+    other = Model(name=name, path=path, dtype=model.dtype, attention=model.attention)  # loaded as the policy is
+    return planner.model(listed or other, benchmark.seeds[0])

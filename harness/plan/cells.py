@@ -10,8 +10,11 @@ from harness.plan.graph import Cell, Row, Stage
 from harness.plan.reward_stages import reward_model_use
 from harness.plugins.runtime_options import split_options
 from harness.spec.stages.base import Asking, Loading
+from harness.spec.stages.existing_model import ModelConfig
 from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.new_model import NewModelConfig
 from harness.spec.stages.score import ModelScoreConfig, ScoreConfig
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,17 +114,30 @@ def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
 def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:
     place = (answerer.model.shown, data.overlong, use.use)
     if place not in planner.scored:
-        planner.scored[place] = _scoring(planner, use, answerer.model, data)
+        planner.scored[place] = _scoring(planner, use, answerer, data)
     config, runtime = planner.scored[place]
     return planner.add(f"{parents['samples'].label}/{use.use}", config, parents, runtime)
 
 
-def _scoring(planner: Planner, use: MetricUse, model: Model, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
+def _scoring(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
     """Return how a metric reads the answers of a model to a data set."""
     options, needs = planner.registry.options("metric", use.use, use.options), planner.metric(use).needs
     chosen, ignored = split_options(options)
     metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
     if not needs:
         return ScoreConfig(metric=metric), runtime
-    reward_model = reward_model_use(planner.benchmark, model) if "reward_model" in needs else None
-    return ModelScoreConfig(metric=metric, asking=_asking(planner, model, data), reward_model=reward_model), runtime
+    model = answerer.model
+    config = ModelScoreConfig(
+        metric=metric,
+        asking=_asking(planner, model, data),
+        scorer=_loading(answerer.scorer) if "scorer" in needs else None,
+        reward_model=reward_model_use(planner.benchmark, model) if "reward_model" in needs else None,
+    )
+    return config, runtime
+
+
+def _loading(stage: Stage) -> Loading | None:
+    """Return how the model is loaded that a checkpoint is of."""
+    while isinstance(stage.config, TrainConfig):
+        stage = stage.parents["start"]
+    return stage.config.loading if isinstance(stage.config, (ModelConfig, NewModelConfig)) else None

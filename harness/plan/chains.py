@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.models.adapter import check_installed
 from harness.plan.reference import reference_parents
 from harness.plan.reward_stages import reward_model_use
 from harness.plan.segments import method_segments, supervised_segments
@@ -71,7 +72,10 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
     label = f"{model.shown}/{entry.label}/seed {seed}/epochs {segment.first}-{segment.last}"
     if not segment.active:
         label += f" as {planner.shared.label}"
-    return planner.add(label, config, parents, runtime)
+    stage = planner.add(label, config, parents, runtime)
+    if entry.recipe.adapter is not None and not stage.done:
+        check_installed(f"methods.{entry.label}, recipe.adapter")
+    return stage
 
 
 def _uses_reward_model(planner: Planner, registration: MethodRegistration) -> bool:

@@ -7,19 +7,18 @@ other well enough for a time-left display, and is not a measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.plan.shapes import Shapes, model_of
+from harness.spec.stages.existing_model import AdapterSource, GgufSource, ModelConfig
 from harness.spec.stages.generate import GenerateConfig
-from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
+from harness.spec.stages.new_model import NewModelConfig
 from harness.spec.stages.reference import ReferenceConfig
 from harness.spec.stages.rows import RowsConfig
 from harness.spec.stages.score import Scoring
 from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from harness.plan.graph import Plan, Stage
 
 #: Floating-point operations a second of one thread, in matrix products of the sizes that small models have.
@@ -53,9 +52,9 @@ class Estimate:
     """Costs of the stages of one plan."""
 
     def __init__(self, plan: Plan) -> None:
-        """Remember the sizes of models, which many stages share."""
+        """Remember the shapes of models, which many stages share."""
         self._plan = plan
-        self._sizes: dict[str, Size] = {}
+        self._shapes = Shapes()
 
     def tokens(self, stage: Stage) -> int | None:
         """Return how many tokens go through the model; None while the number of rows is unknown."""
@@ -64,7 +63,7 @@ class Estimate:
             return None
         if isinstance(config, TrainConfig):
             steps, prompts, prompt, answer = _training(config, rows)
-            return int(steps * prompts * (prompt + answer * (_trained_answers(stage) + _candidates(config))))
+            return int(steps * prompts * (prompt + answer * (_trained_answers(stage) + candidates_of(config))))
         if isinstance(config, ReferenceConfig):
             return int(rows * _pair(config))
         if isinstance(config, GenerateConfig):
@@ -79,7 +78,7 @@ class Estimate:
         size = self._size(stage)
         if isinstance(config, TrainConfig):
             steps, prompts, prompt, answer = _training(config, rows)
-            candidates = _candidates(config)
+            candidates = candidates_of(config)
             trained = prompts * (prompt + answer * _trained_answers(stage))
             step = _STEP * size.layers + 6.0 * size.parameters * trained / _SPEED
             sampled = prompts * candidates * answer
@@ -103,8 +102,11 @@ class Estimate:
         """Return roughly how many bytes stay on disk."""
         config = stage.config
         if isinstance(config, TrainConfig):
-            return self._size(stage).parameters * 12
-        if isinstance(config, NewModelConfig):
+            size, shape = self._size(stage), self._shapes.of(stage)
+            adapter = config.recipe.adapter
+            return 12 * (size.parameters if adapter is None or shape is None else shape.adapter(adapter))
+        made = isinstance(config, ModelConfig) and isinstance(config.source, (GgufSource, AdapterSource))
+        if made or isinstance(config, NewModelConfig):
             return self._size(stage).parameters * 4
         if stage.kind == "prepare" and not isinstance(config, RowsConfig):
             return 0
@@ -121,20 +123,10 @@ class Estimate:
         return source.config.limit if count is None else count
 
     def _size(self, stage: Stage) -> Size:
-        model: Stage | None = stage
-        while model is not None and (model.kind != "prepare" or isinstance(model.config, RowsConfig)):
-            parents = model.parents
-            model = (
-                parents.get("start")
-                or parents.get("checkpoint")
-                or parents.get("samples")
-                or parents.get("reward_model")
-            )
-        if model is None or isinstance(model.config, TokenizerConfig):
+        if model_of(stage) is None:
             return Size(0, 0)
-        if model.key not in self._sizes:
-            self._sizes[model.key] = _size(model)
-        return self._sizes[model.key]
+        shape = self._shapes.of(stage)
+        return Size(*_UNKNOWN) if shape is None else Size(shape.parameters, shape.layers)
 
 
 def _training(config: TrainConfig, rows: int) -> tuple[float, int, float, float]:
@@ -161,7 +153,7 @@ def _decode(size: Size, positions: float, tokens: float) -> float:
     return positions * _POSITION * size.layers + tokens * (_TOKEN + 2.0 * size.parameters / _SPEED)
 
 
-def _candidates(config: TrainConfig) -> int:
+def candidates_of(config: TrainConfig) -> int:
     """Return how many answers a method samples for a prompt, as far as its options tell."""
     temperatures = config.method.options.get("temperatures")
     if isinstance(temperatures, (list, tuple)):
@@ -173,23 +165,4 @@ def _trained_answers(stage: Stage) -> int:
     """Return how many answers of a prompt are trained on: the demonstration and the candidates, or a pair."""
     if "reference_logprobs" in stage.parents or not isinstance(stage.config, TrainConfig):
         return 2
-    return 1 + _candidates(stage.config)
-
-
-def _size(model: Stage) -> Size:
-    if isinstance(model.config, NewModelConfig):
-        config, tokenizer = model.config.architecture, model.parents["tokenizer"].config
-        width = _setting(config, "n_embd", "hidden_size") or 768
-        layers = _setting(config, "n_layer", "num_hidden_layers") or 12
-        vocabulary = tokenizer.vocab_size if isinstance(tokenizer, TokenizerConfig) else 0
-        return Size(12 * layers * width**2 + vocabulary * width, layers)
-    path = model.runtime.path
-    if path:
-        weights = sum(p.stat().st_size for p in Path(path).expanduser().glob("*.safetensors")) // 4
-        return Size(weights, max(2, round(weights ** (1 / 3) / 40)))
-    return Size(*_UNKNOWN)
-
-
-def _setting(config: Mapping[str, Any], *names: str) -> int | None:
-    """Return the first of these settings that is a size; whoever builds the model says what is wrong with another."""
-    return next((n for name in names if type(n := config.get(name)) is int and n > 0), None)
+    return 1 + candidates_of(stage.config)

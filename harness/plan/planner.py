@@ -11,11 +11,11 @@ from harness.spec.results.models import PreparedModel
 from harness.spec.results.provenance import DataProvenance
 from harness.spec.runtime import Runtime
 from harness.spec.stages.base import Loading, PluginUse
-from harness.spec.stages.existing_model import FolderSource, ModelConfig
+from harness.spec.stages.existing_model import ModelConfig
 from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
 from harness.spec.stages.rows import RowsConfig
 from harness.stages.entries import code_digest
-from harness.stages.models import model_source
+from harness.stages.models import content_of, model_source
 from harness.store.damage import CorruptError, Damage
 
 if TYPE_CHECKING:
@@ -183,10 +183,11 @@ class Planner:
             return self.add(f"{model.shown}/weights/seed {seed}", drawn, {"tokenizer": tokenizer})
         source = model_source(model, model.path)
         config = ModelConfig(source=source, loading=Loading.of(model), chat=self.benchmark.chat)
-        return self.existing(model.shown, config, self.runtime(path=model.path, name=model.name))
+        return self.existing(model.shown, config, self.runtime(path=model.path, name=model.name, base=model.base))
 
     def existing(self, label: str, config: ModelConfig | ClassifierConfig, runtime: Runtime) -> Stage:
         """Return the stage that finds a model; what a folder holds is known now, what the hub has only then."""
-        if isinstance(config.source, FolderSource):
-            return self.add(label, config, {}, runtime, content=config.source.files)
+        content = content_of(config.source)
+        if content is not None:
+            return self.add(label, config, {}, runtime, content=content)
         return self.add(label, config, {}, runtime, content_of=PreparedModel)

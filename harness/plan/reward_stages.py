@@ -12,11 +12,11 @@ from harness.models.folders import check_one_label
 from harness.plan.graph import RewardStages, Stage, config_digest, stage_id
 from harness.spec.schedule import Curve, Position
 from harness.spec.stages.base import Loading, RewardModelUse
-from harness.spec.stages.existing_model import ClassifierConfig
+from harness.spec.stages.existing_model import ClassifierConfig, FolderSource, HubSource
 from harness.spec.stages.reward_statistics import RewardStatisticsConfig
 from harness.spec.stages.train import TrainConfig
 from harness.stages.entries import code_digest
-from harness.stages.models import model_source
+from harness.stages.models import folder_source
 
 if TYPE_CHECKING:
     from harness.plan.planner import Planner
@@ -90,8 +90,9 @@ def _trained(planner: Planner, section: RewardModel, model: Model, parents: dict
 def _existing(planner: Planner, model: Model) -> Stage:
     """Return the stage that finds a classifier and sees that it is usable."""
     where = f"reward model {model.name}"
-    source = model_source(model, model.path)
+    source: HubSource | FolderSource = HubSource(name=model.name, revision=model.revision)
     if model.path is not None:
+        source = folder_source(model, model.path)
         check_one_label(Path(model.path).expanduser(), where=f"{where} ({model.path})")
     config = ClassifierConfig(source=source, loading=Loading.of(model), chat=planner.benchmark.chat)
     return planner.existing(f"{model.shown} (reward model)", config, planner.runtime(path=model.path, name=model.name))

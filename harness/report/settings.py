@@ -71,5 +71,7 @@ def _cells(row: ResultRow, results: Results) -> dict[str, TableCell]:
 def held_text(summary: TrainSummary) -> str:
     """Return the models of one training stage: role, parameters and bytes of each."""
     return ", ".join(
-        f"{part.role} {part.parameters / 1e6:.1f}M ({part.bytes / _MEGABYTE:.0f} MB)" for part in summary.models_held
+        f"{part.role} {part.parameters / 1e6:.1f}M ({part.bytes / _MEGABYTE:.0f} MB)"
+        + ("" if part.trained is None else f", {part.trained / 1e6:.2f}M of them trained")
+        for part in summary.models_held
     )

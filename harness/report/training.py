@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from harness.report.results import ResultRow, Results
-    from harness.spec.results.train import Phase, StepRewards
+    from harness.spec.results.train import HeldModel, Phase, StepRewards
     from harness.store.records import Record
 
 
@@ -134,9 +134,14 @@ def _timing_cells(summaries: list[TrainSummary]) -> dict[str, TableCell]:
 
 def _models(summary: TrainSummary) -> str:
     """Name what was held in memory; a reference model whose log-probs were stored was not."""
-    held = [f"{model.role} {model.parameters / 1e6:.1f}M" for model in summary.models_held]
+    held = [_held(model) for model in summary.models_held]
     asked = summary.reference_logprobs and not any(model.role == "reference" for model in summary.models_held)
     return ", ".join([*held, *(["reference log-probs computed beforehand"] if asked else [])])
+
+
+def _held(model: HeldModel) -> str:
+    trained = "" if model.trained is None else f" ({model.trained / 1e6:.2f}M trained)"
+    return f"{model.role} {model.parameters / 1e6:.1f}M{trained}"
 
 
 def _beforehand(rows: Iterable[ResultRow], results: Results) -> list[str]:

@@ -119,7 +119,10 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
 def _notes(results: Results) -> list[str]:
     """Say in a few lines what was compared, and what is missing."""
     manifest = results.manifest
-    models = ", ".join(_model(model, manifest.config.sources) for model in manifest.config.models)
+    models = ", ".join(
+        "; ".join([_model(model, manifest.config.sources), *manifest.model_notes.get(model.shown, ())])
+        for model in manifest.config.models
+    )
     train = next(data for data in manifest.datasets if data.role == "train")
     seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(str(seed) for seed in results.seeds)}"
     used = _rows_used(results)

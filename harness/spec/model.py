@@ -19,7 +19,10 @@ class Model(Section):
     """Hub name, or for a local or new model the name that tables show."""
     label: str | None = mark(DISPLAY, None)
     path: str | None = mark(RUNTIME, None)
-    """A local folder in Hugging Face format; its content, not its path, is part of the id."""
+    """A local folder in Hugging Face format, an adapter's folder in PEFT's, or a GGUF file; its content, not its path,
+    is part of the id."""
+    base: str | None = mark(RUNTIME, None)
+    """What an adapter goes on: a folder, or a hub name; what its ``adapter_config.json`` names where None."""
     revision: str | None = mark(RESULT, None)
     """Hub commit; the resolved one is recorded."""
     config: dict[str, Any] | None = mark(RESULT, None)

@@ -9,6 +9,21 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from harness.spec.section import RESULT, RUNTIME, Decay, Section, mark
 
 
+class AdapterSettings(Section):
+    """A low-rank adapter (LoRA, Hu et al. 2021, https://arxiv.org/abs/2106.09685), trained in the weights' place.
+
+    Beside each targeted layer ``x @ W`` stands ``alpha / rank * (x @ A @ B)``; A and B are trained, W is not. B starts
+    at zero, so that training starts from the model as it was.
+    """
+
+    rank: PositiveInt = mark(RESULT, 16)
+    alpha: PositiveFloat = mark(RESULT, 32.0)
+    targets: Literal["all-linear"] | tuple[str, ...] = mark(RESULT, "all-linear")
+    """Names of linear layers, such as ``[q_proj, v_proj]``; ``all-linear`` are all but the output head."""
+    dropout: float = mark(RESULT, 0.0, ge=0.0, lt=1.0)
+    """Of what goes into A."""
+
+
 class RowLimits(Section):
     """What decides which tokens a training row is made of, its template and tokenizer apart."""
 
@@ -33,6 +48,8 @@ class StepSettings(RowLimits):
     """0 turns clipping off."""
     dropout: float = mark(RESULT, 0.0, ge=0.0, lt=1.0)
     """Set on every dropout of the model."""
+    adapter: AdapterSettings | None = mark(RESULT, None)
+    """Train a low-rank adapter on frozen weights (the extra ``lora``); all weights are trained where None."""
     diagnose_every: PositiveInt = mark(RESULT, 10)
     """Steps between measurements of each term's gradient norm and of the KL to the start on the probe."""
 

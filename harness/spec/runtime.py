@@ -16,6 +16,8 @@ class Runtime(Frozen):
     """Where data or a model lie."""
     name: str | None = None
     """What a model is called on the hub, or in messages."""
+    base: str | None = None
+    """What a model that is an adapter goes on, where the file says it."""
     options: dict[str, Any] = Field(default_factory=dict)
     """A metric's options that change no result."""
     tokens_per_micro_batch: int | None = None

@@ -33,6 +33,6 @@ def run(
     if config.chat is not None:
         format_of(config.chat, network.tokeniser, where=f"reward model {spec.name}")
     with store.draft(request.kind, request.id) as draft:
-        draft.write(prepared(located, request.runtime))
+        draft.write(prepared(config.source, located, request.runtime))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

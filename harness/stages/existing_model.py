@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from harness.spec.results.files import CHECKPOINT
 from harness.stages.environment import environment
-from harness.stages.find_model import find, prepared
+from harness.stages.find_model import find, plain_model, prepared
 from harness.stages.trial import try_model
 from harness.text.formats import format_of
 from harness.text.tokenise import Tokeniser
+from harness.training.checkpoint import writing
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -24,14 +28,18 @@ def run(
     registry: Registry,  # noqa: ARG001  # the common signature
     tell: Tell,
 ) -> Record:
-    """Find the model, and load it once to see that it is usable."""
+    """Find the model, or make it of a GGUF file or an adapter, and load it once to see that it is usable."""
     tell(0, 0, "file", "")
     where, config = environment(request, device="cpu"), request.config
     spec, located = find(config.source, config.loading, request.runtime)
-    if config.chat is not None:
-        format_of(config.chat, Tokeniser.load(located.folder), where=f"model {spec.name}")
-    positions, way = try_model(located.folder, spec)
-    result = prepared(located, request.runtime).model_copy(update={"positions": positions, "way": way})
     with store.draft(request.kind, request.id) as draft:
-        draft.write(result)
+        with writing(draft.folder), TemporaryDirectory(dir=draft.folder) as scratch:
+            folder, notes, base = plain_model(located.folder, Path(scratch) / CHECKPOINT, spec)
+            if folder.is_relative_to(scratch):
+                folder = folder.rename(draft.folder / CHECKPOINT)
+        if config.chat is not None:
+            format_of(config.chat, Tokeniser.load(folder), where=f"model {spec.name}")
+        positions, way = try_model(folder, spec)
+        result = prepared(config.source, located, request.runtime, base=base)
+        draft.write(result.model_copy(update={"positions": positions, "way": way, "notes": notes}))
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.errors import InputError
-from harness.lm.model.policy import Policy
 from harness.lm.score.reward_model import RewardModel, load_head
 from harness.spec.results.files import MODULES
 from harness.spec.results.reward_statistics import RewardStatistics
 from harness.stages.locate import locate
+from harness.stages.setup import load_policy
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from harness.lm.model.policy import Policy
     from harness.spec.stages.base import RewardModelUse, StageConfig
     from harness.stages.request import StageRequest
     from harness.store.stages import Store
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
 
 def load_reward_model(request: StageRequest[StageConfig], store: Store, use: RewardModelUse) -> RewardModel:
     """Load the stage's reward model, with the normalisation that its statistics say."""
-    spec = use.loading.model("reward model")
-    device, folder = request.runtime.device, locate(request, store, "reward_model")
     parent = request.parents["reward_model"]
     if parent.kind == "train":
         head = store.open(parent.kind, parent.id).path(MODULES)
-        model = RewardModel.trained(
-            folder, head, spec=spec, template=use.template, max_prompt=use.max_prompt_length, device=device
-        )
+        policy = load_policy(request, store, "reward_model", use.loading, template=use.template)
+        model = RewardModel.trained(policy, head, template=use.template, max_prompt=use.max_prompt_length)
     else:
+        spec, device = use.loading.model("reward model"), request.runtime.device
+        folder = locate(request, store, "reward_model").folder
         model = RewardModel.classifier(
             folder, spec=spec, template=use.template, max_prompt=use.max_prompt_length, device=device
         )
@@ -60,8 +60,7 @@ def load_reward_backbone(
             got="a reward model that exists",
             expected="reward_model: {use: …}, which reads the policy's own tokens",
         )
-    spec = use.loading.model("reward model")
-    policy = Policy.load(locate(request, store, "reward_model"), spec=spec, device=request.runtime.device)
+    policy = load_policy(request, store, "reward_model", use.loading, template=use.template)
     head = load_head(store.open(parent.kind, parent.id).path(MODULES))
     with torch.no_grad():
         head.bias.sub_(judge.shift).div_(judge.scale)

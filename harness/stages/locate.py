@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import StageError
 from harness.models.resolve import resolve
 from harness.spec.model import Model
+from harness.spec.results.adapter import AdapterRecord
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.models import PreparedModel
 from harness.stages.model_files import content_digest
 
 if TYPE_CHECKING:
+    from harness.spec.recipe import AdapterSettings
     from harness.spec.stages.base import StageConfig
     from harness.stages.request import StageRequest
+    from harness.store.records import Record
     from harness.store.stages import Store
 
 
-def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Path:
-    """Return the folder with a parent's weights: its own, or the outside one that it found.
+@dataclass(frozen=True)
+class Weights:
+    """What a stage's model is loaded from."""
+
+    folder: Path
+    """A model folder."""
+    adapters: tuple[tuple[Path, AdapterSettings], ...] = ()
+    """Adapters on it, in the order in which they were trained, each on the model with the earlier ones merged."""
+
+
+def locate(request: StageRequest[StageConfig], store: Store, parent: str) -> Weights:
+    """Return where a parent's weights lie: in its own folder, in the outside one that it found, or in several.
 
     Raises:
         StageError: an outside folder is gone, or is not what it was.
     """
-    wanted = request.parents[parent]
-    record = store.open(wanted.kind, wanted.id)
+    return _weights(request, store, store.open(request.parents[parent].kind, request.parents[parent].id))
+
+
+def _weights(request: StageRequest[StageConfig], store: Store, record: Record) -> Weights:
+    if record.holds(AdapterRecord.file):
+        own = record.read(AdapterRecord)
+        below = _weights(request, store, store.open(own.base.kind, own.base.id))
+        return Weights(below.folder, (*below.adapters, (record.path(CHECKPOINT), own.settings)))
+    return Weights(_folder(request, record))
+
+
+def _folder(request: StageRequest[StageConfig], record: Record) -> Path:
     if record.holds(CHECKPOINT):
         return record.path(CHECKPOINT)
     prepared = record.read(PreparedModel)

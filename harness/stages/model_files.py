@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 #: The files of a model folder that can change a result; weights in other formats are never loaded.
 PATTERNS = (
-    "config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt",
-    "*.model", "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
+    "config.json", "adapter_config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "*.model", "chat_template.jinja", "chat_template.json",
+    "additional_chat_templates/*.jinja",
 )  # fmt: skip
 
 

@@ -141,7 +141,9 @@ class ModelServices(SharedServices):
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
-            self._policies[parent] = borrow_policy(self._request, self._store, parent, self._config.asking.loading)
+            own = self._config.scorer if parent == "scorer" else None
+            loading = own or self._config.asking.loading
+            self._policies[parent] = borrow_policy(self._request, self._store, parent, loading)
         return self._policies[parent]
 
     def _score(

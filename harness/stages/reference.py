@@ -51,7 +51,8 @@ def run(
 ) -> Record:
     """Score every pair of the training rows without dropout, and store a value a token."""
     where, config = environment(request), request.config
-    policy = borrow_policy(request, store, "start", config.loading)
+    # an adapter stays by itself: merging rounds, and a first step would not start at what is stored
+    policy = borrow_policy(request, store, "start", config.loading, merged=False)
     rows = prepared_rows(request, store)
     encoded = encode(
         read(rows),

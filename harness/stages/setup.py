@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.model.policy import Policy
+from harness.models.adapter import Adapter
 from harness.stages.locate import locate
 from harness.store.parts import Parts
 from harness.text.formats import format_of
@@ -35,13 +36,30 @@ def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[
 
 
 def load_policy(
-    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, dropout: float = 0.0
+    request: StageRequest[StageConfig],
+    store: Store,
+    parent: str,
+    loading: Loading,
+    *,
+    template: Template | None = None,
+    dropout: float = 0.0,
+    merged: bool = True,
 ) -> Policy:
-    """Load a parent's checkpoint for a stage that may change it, with what ends its answers there."""
+    """Load a parent's checkpoint for a stage that may change it, with what ends its answers there.
+
+    Its adapter, if it has one, is ``merged`` or stays. The template is the stage's own unless given.
+    """
+    weights = locate(request, store, parent)
     spec = loading.model(request.label)
-    policy = Policy.load(locate(request, store, parent), spec=spec, device=request.runtime.device, dropout=dropout)
+    policy = Policy.load(weights.folder, spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
-    template = _template(request)
+    for number, (folder, settings) in enumerate(weights.adapters, 1):
+        adapter = Adapter.load(policy.model, folder, settings)
+        if merged or number < len(weights.adapters):
+            adapter.merge()
+        else:
+            policy.adapter = adapter
+    template = template or _template(request)
     end_id = format_of(template, policy.tokeniser, where=request.label).end_id
     policy.end_at(policy.stops.first(end_id).named(policy.tokeniser, loading.stop))
     if isinstance(template.chat, str):
@@ -55,14 +73,16 @@ def _template(request: StageRequest[StageConfig]) -> Template:
     return template
 
 
-def borrow_policy(request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading) -> Policy:
+def borrow_policy(
+    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, merged: bool = True
+) -> Policy:
     """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
     made_by = request.parents[parent]
-    key = _key(request, made_by.kind, made_by.id, loading)
+    key = _key(request, made_by.kind, made_by.id, loading, merged=merged)
     policy = _kept.pop(key, None)
     if policy is None:
         make_room(_KEPT - 1)
-        policy = load_policy(request, store, parent, loading)
+        policy = load_policy(request, store, parent, loading, merged=merged)
     _kept[key] = policy
     return policy
 
@@ -73,10 +93,13 @@ def lend_policy(request: StageRequest[StageConfig], policy: Policy, loading: Loa
     ``policy`` must be what :func:`load_policy` would give of the checkpoint; it is no longer the stage's.
     """
     model: nn.Module = policy.model
+    if policy.adapter is not None:
+        policy.adapter.merge()
+        policy.adapter = None
     model.zero_grad(set_to_none=True)
     model.eval()
     make_room(_KEPT - 1)
-    _kept[_key(request, request.kind, request.id, loading)] = policy
+    _kept[_key(request, request.kind, request.id, loading, merged=True)] = policy
 
 
 def make_room(most: int = 0) -> None:
@@ -85,8 +108,9 @@ def make_room(most: int = 0) -> None:
         del _kept[next(iter(_kept))]
 
 
-def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading) -> tuple[str, ...]:
-    return kind, id_, loading.model_dump_json(), _template(request).model_dump_json(), request.runtime.device
+def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading, *, merged: bool) -> tuple[str, ...]:
+    template = _template(request).model_dump_json()
+    return kind, id_, loading.model_dump_json(), template, request.runtime.device, "merged" if merged else ""
 
 
 def prepared_rows(request: StageRequest[StageConfig], store: Store) -> Record:

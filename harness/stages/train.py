@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.way import way_of
+from harness.spec.results.adapter import AdapterRecord
 from harness.spec.results.files import LOGPROBS, OPTIMIZER
 from harness.spec.results.reference import ReferenceSummary
 from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
+from harness.stages.adapted import adapted_start, goes_on
 from harness.stages.environment import environment
 from harness.stages.judge import load_reward_backbone, load_reward_model
 from harness.stages.setup import lend_policy, load_policy, make_room, prepared_rows
@@ -59,7 +61,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     patience = timedelta(minutes=_PATIENCE * runtime.rank_timeout_minutes)
     ranks = join(runtime.ranks, torch.device(runtime.device), patience)
     make_room()
-    policy = load_policy(request, store, "start", config.loading, dropout=config.recipe.dropout)
+    policy, start_sha256, base = adapted_start(request, store)
     encoded = _rows(request, store, policy)
     learnt = None
     if _registration(config, registry).supervised:
@@ -70,7 +72,9 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
     rows: list[TrainStep] = []
-    plan = _plan(request, store, dropped=encoded.counts["dropped"], environment=where)
+    plan = replace(
+        _plan(request, store, dropped=encoded.counts["dropped"], environment=where), start_sha256=start_sha256
+    )
     method = _method(config, registry)
     with stop_on_signals() as stop:
         context = RunContext(
@@ -89,6 +93,8 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
             draft.write_lines(TrainStep, rows)
+            if config.recipe.adapter is not None:
+                draft.write(AdapterRecord(settings=config.recipe.adapter, base=base))
             draft.write(summary.model_copy(update={"trained_on": learnt, "way": str(way_of(policy))}))
             record = store.commit(
                 draft,
@@ -97,9 +103,14 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
                 label=request.label,
                 measured=[TrainStep.file, TrainSummary.file],
             )
-    if runtime.ranks == 1 and not config.recipe.dropout and not runtime.gradient_checkpointing:
+    if runtime.ranks == 1 and not _drops(config) and not runtime.gradient_checkpointing:
         lend_policy(request, policy, config.loading)
     return record
+
+
+def _drops(config: TrainConfig) -> bool:
+    adapter = config.recipe.adapter
+    return bool(config.recipe.dropout or (adapter and adapter.dropout))
 
 
 def _plan(
@@ -195,7 +206,8 @@ def _previous(request: StageRequest[TrainConfig], store: Store) -> Path | None:
     start = request.parents["start"]
     if start.kind != "train" or request.config.fresh_optimizer:
         return None
-    return store.open(start.kind, start.id).path(OPTIMIZER).parent
+    record = store.open(start.kind, start.id)
+    return record.path(OPTIMIZER).parent if goes_on(request.config, record) else None
 
 
 def _precomputed(request: StageRequest[TrainConfig], store: Store) -> Precomputed | None:

@@ -47,6 +47,8 @@ class TrainingPlan:
     tokens_per_micro_batch: int | None = None
     """Most tokens in one forward; found from the device where None."""
     gradient_checkpointing: bool = False
+    start_sha256: str = ""
+    """Digest of the weights as they were loaded, where an adapter was put on them since; else the policy's is taken."""
     previous: Path | None = None
     """The folder of the training stage that this one goes on from; None starts the optimiser afresh."""
     dropped: int = 0

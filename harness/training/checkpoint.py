@@ -124,7 +124,13 @@ def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
 
 
 def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    return {f"{name}.{key}": tensor for name, module in modules.items() for key, tensor in module.state_dict().items()}
+    frozen = {id(p) for module in modules.values() for p in module.parameters() if not p.requires_grad}
+    return {
+        f"{name}.{key}": tensor
+        for name, module in modules.items()
+        for key, tensor in module.state_dict(keep_vars=True).items()
+        if id(tensor) not in frozen  # what is not trained is as it was loaded
+    }
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch import nn
 from harness.errors import InputError, PluginError, StageError
 from harness.lm.model import backbone
 from harness.lm.score.logprobs import prepare
+from harness.models.adapter import Adapter
 from harness.training.weights import align, recompute_activations
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.api import Batch, Completions
     from harness.lm.model.policy import Policy
     from harness.lm.score.packing import Packed
+    from harness.spec.recipe import AdapterSettings
 
 #: What a critic starts as.
 Start: TypeAlias = Literal["policy", "reward_model"]
@@ -89,18 +91,26 @@ def load(
     load_policy: Callable[[], Policy],
     load_reward_model: LoadRewardModel | None,
     recompute: bool,
+    adapter: AdapterSettings | None = None,
+    seed: int = 0,
 ) -> Critic:
-    """Return a critic that starts as ``start`` says.
+    """Return a critic that starts as ``start`` says; with ``adapter``, one whose backbone trains an adapter alone.
 
     Raises:
         PluginError: a reward model, which has a head, was given another one.
         StageError: there is no reward model.
     """
     if start == "policy":
-        return Critic(load_policy(), head, recompute=recompute)
+        return Critic(_adapted(load_policy(), adapter, seed), head, recompute=recompute)
     if head is not None:
         raise PluginError("a critic that starts as the reward model has its head already", got="another head")
     if load_reward_model is None:
         raise StageError("the method asks for a critic that starts as the reward model, and none was given")
     policy, scores = load_reward_model()
-    return Critic(policy, scores, recompute=recompute)
+    return Critic(_adapted(policy, adapter, seed), scores, recompute=recompute)
+
+
+def _adapted(policy: Policy, settings: AdapterSettings | None, seed: int) -> Policy:
+    if settings is not None:
+        policy.adapter = Adapter.new(policy.model, settings.model_copy(update={"dropout": 0.0}), seed=seed)
+    return policy

@@ -142,15 +142,17 @@ class Segment:
                 max_new_tokens=plan.longest_sample,
                 epochs=plan.epochs,
                 method=plan.method,
-                dropout=recipe.dropout,
+                dropout=max(recipe.dropout, recipe.adapter.dropout if recipe.adapter else 0.0),
                 gradient_checkpointing=plan.gradient_checkpointing,
                 suppress_stops=plan.sampling.suppress_stops,
+                adapter=recipe.adapter,
             ),
             updater=self.updater,
             position=RunProgress(self.curve.end, per_epoch),
             reward=judges.reward,
             reference=ReferenceModel(
                 judges.load_reference or _no_reference,
+                adapted=policy if policy.adapter is not None else None,
                 stored=precomputed.load(self._own_rows()) if precomputed else None,
                 digest=precomputed.weights_sha256 if precomputed else "",
                 where=f"method {plan.method!r}",
@@ -167,7 +169,7 @@ class Segment:
     def begin(self) -> None:
         """Load what the segment goes on from, and let the method prepare."""
         plan = self.plan
-        if self.precomputed is not None and module_digest(self.policy.model) != self.precomputed.weights_sha256:
+        if self.precomputed is not None and self._start_sha256() != self.precomputed.weights_sha256:
             raise StageError(
                 "the stored reference log-probs are those of other weights than this stage starts from",
                 where=str(self.precomputed.path),
@@ -257,6 +259,9 @@ class Segment:
         late = self.ranks.first and time.monotonic() - self.saved >= 60 * self.plan.save_minutes
         return asked or late or bool(steps and (self.step - self.first) % steps == 0)
 
+    def _start_sha256(self) -> str:
+        return self.plan.start_sha256 or module_digest(self.policy.model)
+
     def _own_rows(self) -> list[EncodedRow]:
         """Return the rows that this rank sees between the first and the last step."""
         part = self.ranks.part(self.order.batch_size)
@@ -331,8 +336,13 @@ class Segment:
 
     def _summary(self, digest: str) -> TrainSummary:
         policy, services = self.policy, self.services
-        models = [held("policy", self.trained.parameters.values())]
-        if services.reference.loaded is not None:
+        models = [held("policy", policy.model.parameters())]
+        if policy.adapter is not None:
+            start = policy.adapter.start_parameters()
+            trained = sum(parameter.numel() for parameter in self.trained.parameters.values())
+            models = [held("policy", policy.model.parameters(), without=start, trained=trained)]
+            models += [held("reference adapter", start)] if start else []
+        elif services.reference.loaded is not None:
             models.append(held("reference", services.reference.loaded.model.parameters()))
         if self.reward_model is not None:
             models.append(held("reward", self.reward_model.parameters()))

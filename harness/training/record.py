@@ -14,6 +14,7 @@ from harness.training.rewards import Notes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.spec.recipe import AdapterSettings
     from harness.training.updates import Update
 
 
@@ -76,5 +77,7 @@ class Settings:
     epochs: int
     method: str
     dropout: float
+    """The largest of the policy's, an adapter's included."""
     gradient_checkpointing: bool
     suppress_stops: bool = False
+    adapter: AdapterSettings | None = None

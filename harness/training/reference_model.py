@@ -1,7 +1,11 @@
-"""The reference model: the checkpoint at which a method started, loaded when it is first asked for something new."""
+"""The reference model: the checkpoint at which a method started, loaded when it is first asked for something new.
+
+Where the run trains an adapter alone nothing is loaded: see :mod:`harness.models.adapter`.
+"""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +20,7 @@ from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -33,6 +38,7 @@ class ReferenceModel:
         self,
         load: Callable[[], Policy],
         *,
+        adapted: Policy | None = None,
         stored: StoredLogProbs | None = None,
         digest: str = "",
         where: str = "",
@@ -41,12 +47,14 @@ class ReferenceModel:
 
         Args:
             load: loads the model, without dropout; also for critics that start as it.
+            adapted: the policy, where an adapter alone is trained: the reference then is that model as it was.
             stored: log-probs that a stage computed.
             digest: of its weights, where that is known.
             where: what to blame in messages.
         """
         self.load = load
         self.loaded: Policy | None = None
+        self._adapted = adapted
         self.memo = memo.Memo()
         self._stored = stored
         self._digest = digest
@@ -57,9 +65,12 @@ class ReferenceModel:
         """Return the model, whose weights are as they were."""
         if self.loaded is None:
             with clock.phase("other"):
+                if self._adapted is not None:
+                    self.loaded, self._digest = self._adapted, self._content(self._adapted)
+                    return self.loaded
                 self.loaded = self.load()
                 self.loaded.model.requires_grad_(requires_grad=False)
-                digest = module_digest(self.loaded.model)
+                digest = self._content(self.loaded)
                 if self._digest not in {"", digest}:
                     raise StageError(
                         "the reference model is not the one whose log-probs were stored", where=self._where
@@ -82,7 +93,8 @@ class ReferenceModel:
         def compute(places: list[int]) -> list[Tensor]:
             rows = take_all({"batch": batch, "completions": completions}, places)
             params = ScoringParams(temperature)
-            scored = scorer.logprobs(module, rows["batch"], rows["completions"], params, dropout=False)
+            with self._at_start():
+                scored = scorer.logprobs(module, rows["batch"], rows["completions"], params, dropout=False)
             return [scored.values[i, :, : lengths[place]].clone() for i, place in enumerate(places)]
 
         settings = "logprobs" if temperature == 1 else f"logprobs at {temperature!r}"
@@ -102,7 +114,8 @@ class ReferenceModel:
             return decode(batch)
 
         def compute(places: list[int]) -> list[Tensor]:
-            new = decode(batch[places])
+            with self._at_start():
+                new = decode(batch[places])
             ends = torch.stack((new.lengths, new.finished.long()), dim=2)
             packed = torch.cat((ends, new.ids), dim=2)
             return [row[:, : 2 + int(row[:, 0].max())].clone() for row in packed]
@@ -113,7 +126,18 @@ class ReferenceModel:
 
     def check(self) -> None:
         """Raise StageError if the model, or what is stored of it, is not what it was when it was loaded."""
-        if self.loaded is not None and module_digest(self.loaded.model) != self._digest:
+        if self.loaded is not None and self._content(self.loaded) != self._digest:
             raise StageError("the weights of the reference model were changed", where=self._where)
         if self._stored is not None and not self._stored.unchanged():
             raise StageError("the stored log-probs of the reference model were changed", where=self._where)
+
+    def _at_start(self) -> AbstractContextManager[None]:
+        """Return the context in which the model that was loaded is the reference."""
+        adapter = self._adapted.adapter if self._adapted is not None else None
+        return nullcontext() if adapter is None else adapter.at_start()
+
+    def _content(self, policy: Policy) -> str:
+        """Return the digest of what the reference is made of."""
+        if self._adapted is None or policy.adapter is None:
+            return module_digest(policy.model)
+        return policy.adapter.frozen_digest()

@@ -210,7 +210,7 @@ class Services:
         module.to(device=self.policy.device, dtype=WEIGHT_DTYPES[self.policy.dtype])
         self.modules[name] = module
         self._optimiser.add(
-            {f"modules/{name}.{key}": parameter for key, parameter in module.named_parameters()},
+            {f"modules/{name}.{key}": p for key, p in module.named_parameters() if p.requires_grad},
             learning_rate=learning_rate,
         )
 
@@ -230,6 +230,8 @@ class Services:
                 load_policy=self.reference.load,
                 load_reward_model=self._load_reward_model,
                 recompute=self._settings.gradient_checkpointing,
+                adapter=self._settings.adapter,
+                seed=self._settings.seed,
             )
         self.add_module(name, added, learning_rate=learning_rate)
 
@@ -268,10 +270,12 @@ class Services:
 
     def perturbed(self, seed: int, scale: float) -> AbstractContextManager[None]:
         """Weights plus ``scale`` times standard normal noise drawn from ``seed``; bit-equal afterwards."""
+        self._refuse_with_an_adapter("perturbed()")
         return perturbed(list(self._optimiser.parameters.values()), scale, self._settings.seed, seed)
 
     def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
         """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
+        self._refuse_with_an_adapter("apply()")
         self._refuse_inside_a_loss("apply()", "it takes a step of its own: call it in step(), before or after update()")
         pairs = [(int(seed), float(weight)) for seed, weight in noise]
         if any(other != pairs for other in self._ranks.gather(pairs)):
@@ -303,6 +307,15 @@ class Services:
                 f"{call} was called inside a loss, which sees a part of the rows only",
                 where=f"method {self._settings.method!r}",
                 hint=hint,
+            )
+
+    def _refuse_with_an_adapter(self, call: str) -> None:
+        """Noise on both factors of a product is no normal noise on the weights, which is what such a method means."""
+        if self._settings.adapter is not None:
+            raise InputError(
+                f"this method changes all weights by noise ({call}), and recipe.adapter trains an adapter alone",
+                where=f"method {self._settings.method!r}",
+                expected="no adapter for this row: recipe: {adapter: null} in the method's entry",
             )
 
     def _dropout(self, wanted: bool) -> bool:  # noqa: FBT001  # private, one argument

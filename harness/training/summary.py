@@ -152,11 +152,19 @@ def active(rows: Sequence[TrainStep]) -> dict[str, bool]:
     return shares
 
 
-def held(role: str, parameters: Iterable[nn.Parameter]) -> HeldModel:
-    """Return how large a model is that was held in memory beside the others."""
-    weights = list(parameters)
+def held(
+    role: str,
+    parameters: Iterable[nn.Parameter],
+    *,
+    without: Iterable[nn.Parameter] = (),
+    trained: int | None = None,
+) -> HeldModel:
+    """Return how large a model is that was held in memory beside the others; ``without`` count elsewhere."""
+    others = {id(weight) for weight in without}
+    weights = [weight for weight in parameters if id(weight) not in others]
     return HeldModel(
         role=role,
+        trained=trained,
         parameters=sum(weight.numel() for weight in weights),
         bytes=sum(weight.numel() * weight.element_size() for weight in weights),
     )

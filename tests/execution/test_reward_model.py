@@ -82,18 +82,14 @@ def test_metrics_read_the_scores_of_a_model_that_is_loaded_anew(done: Bench) -> 
     (described,) = manifest(done)["reward_models"].values()
     trained = done.store.open("train", described["train"])
     summary = done.store.open("precompute", described["statistics"]).json("summary.json")
+    from harness.lm.model.policy import Policy
     from harness.spec.model import Model, Template
     from harness.stages.stored_rows import read
     from harness.text.templates import render
 
+    policy = Policy.load(trained.path("checkpoint"), spec=Model(name="x"))
     template = Template(text="{prompt}", truncate="prompt")
-    model = RewardModel.trained(
-        trained.path("checkpoint"),
-        trained.path("modules.safetensors"),
-        spec=Model(name="x"),
-        template=template,
-        max_prompt=96,
-    )
+    model = RewardModel.trained(policy, trained.path("modules.safetensors"), template=template, max_prompt=96)
     model.normalise("zscore", summary["mean"], summary["sd"])
     (score,) = [r for label, r in done.stages("score").items() if label.endswith("/eso/seed 0/test/t1/reward-model")]
     (answers,) = [r for label, r in done.stages("generate").items() if label.endswith("/eso/seed 0/test/t1")]

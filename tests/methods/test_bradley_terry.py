@@ -12,6 +12,7 @@ from training.runs import go, plan
 
 from harness.api import InputError
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, TINY, tiny_examples, tiny_policy
+from harness.lm.model.policy import Policy
 from harness.lm.score.logprobs import final_states
 from harness.lm.score.reward_model import RewardModel, load_head
 from harness.plugins.loader import load_registry
@@ -24,7 +25,6 @@ from harness_plugins.methods.bradley_terry.method import BradleyTerry
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.lm.model.policy import Policy
 
 #: Rewards of the chosen and the rejected answers of two pairs.
 CHOSEN, REJECTED = torch.tensor([1.2, -0.3], dtype=torch.float64), torch.tensor([0.2, 0.5], dtype=torch.float64)
@@ -134,10 +134,8 @@ def test_training_and_use_give_one_text_one_score(tmp_path: Path) -> None:
     rows = encoded(policy)
     settings = plan("bradley-terry", last=2, of=2, peak=1e-2, batch_size=4)
     go(settings, BradleyTerry(BradleyTerryOptions()), tmp_path, rows=rows)
-    folder = tmp_path / "checkpoint"
-    model = RewardModel.trained(
-        folder, tmp_path / "modules.safetensors", spec=TINY, template=TEMPLATE, max_prompt=MAX_PROMPT
-    )
+    loaded = Policy.load(tmp_path / "checkpoint", spec=TINY)
+    model = RewardModel.trained(loaded, tmp_path / "modules.safetensors", template=TEMPLATE, max_prompt=MAX_PROMPT)
     trained: Any = model.network
     judged = [
         replace(example, chosen=answer_text("say it:", example.chosen or ""), rejected=None, completion=None)

@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 from harness.api import Example
 from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
+from harness.models.gguf import dequantise
 from harness.spec.model import Model, Template
 from harness.text.bpe import train_bpe
 from harness.text.encode import EncodingParams, encode
@@ -112,14 +110,8 @@ def make_model(folder: Path, tokeniser: Tokeniser, shape: Mapping[str, Any] = SH
 
 
 def from_gguf(file: Path, folder: Path) -> Path:
-    """Write the dequantised weights of a GGUF file and its tokenizer as transformers' own; needs the package gguf."""
-    model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    settings = model.config.to_dict()
-    settings.pop("quantization_config", None)  # with it, the weights cannot be saved
-    plain: Any = type(model)(type(model.config)(**settings))
-    plain.load_state_dict(model.state_dict())
-    plain.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
+    """Write the dequantised weights of a GGUF file and its tokenizer as transformers' own; needs the extra gguf."""
+    dequantise(file, folder, where=str(file))
     return folder
 
 

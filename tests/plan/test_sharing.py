@@ -10,6 +10,7 @@ from plan.files import Planner, asked, small
 from harness.errors import InputError
 from harness.plan import build_plan
 from harness.plugins.loader import load_registry
+from harness.spec.stages.score import ModelScoreConfig
 from harness.store.stages import Store
 from harness.testing.distributions import installed, write_distribution
 
@@ -193,3 +194,18 @@ def test_ids_are_unknown_until_the_data_is_prepared(planner: Planner, data: Path
     assert planner.plan(benchmark).settled
     assert {stage.key for stage in planner.plan(benchmark).stages.values()} == set(fresh.stages)
     assert {stage.short for stage in fresh.stages.values() if stage.id is None} == {"?"}
+
+
+def test_a_scorer_is_loaded_as_its_own_entry_says(planner: Planner, data: Path) -> None:
+    """Its attention and type are those of its own entry; one that is not listed is loaded as the policy is."""
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 96}
+    one = {"name": "one", "config": config, "vocab_size": 300}
+    models = [one, {**one, "name": "two", "attention": "eager", "dtype": "float64"}]
+    content = small(data, models=models, metrics=["perplexity"], scorer={"model": "two"})
+    plan = build_plan(planner.load(content), planner.registry, planner.store)
+    asked = {
+        (stage.config.asking.loading.attention, stage.config.scorer.attention, stage.config.scorer.dtype)
+        for stage in plan.stages.values()
+        if isinstance(stage.config, ModelScoreConfig) and stage.config.scorer is not None
+    }
+    assert asked == {("sdpa", "eager", "float64"), ("eager", "eager", "float64")}

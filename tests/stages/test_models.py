@@ -62,7 +62,7 @@ def test_a_hub_model_is_its_name_and_revision() -> None:
     [
         ((), "no such model folder"),
         (("other.txt",), "has no config.json"),
-        (("adapter_config.json", "adapter_model.safetensors"), "this is an adapter, not a model\n.*merge_and_unload"),
+        (("adapter_config.json", "adapter_model.safetensors"), "does not say which model the adapter goes on"),
         (("config.json",), "has no weights in safetensors format"),
         (("config.json", "pytorch_model.bin"), r"got 'pytorch_model\.bin'.*\n.*convert other formats first"),
     ],
@@ -84,12 +84,12 @@ def test_a_model_that_moved_is_found_by_its_content(folder: Path, tmp_path: Path
         draft.write_json("model.json", {"name": "m", "path": str(folder), "revision": None, "content": content})
         record = store.commit(draft, config={}, environment={}, label="m")
     stage = request(tmp_path / "results", configs.train_config(), start=record)
-    assert locate(stage, store, "start") == folder
+    assert locate(stage, store, "start").folder == folder
     moved = folder.rename(tmp_path / "elsewhere")
     with pytest.raises(StageError, match="not there any more, or has changed"):
         locate(stage, store, "start")
     stage = replace(stage, runtime=Runtime(sources={content: str(moved)}))
-    assert locate(stage, store, "start") == moved
+    assert locate(stage, store, "start").folder == moved
     (moved / "model.safetensors").write_bytes(b"others")
     content_digest.cache_clear()
     with pytest.raises(StageError, match=r"-o sources\.m=PATH"):

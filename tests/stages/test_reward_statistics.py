@@ -14,6 +14,7 @@ from stages.requests import request, silent
 
 from harness.errors import InputError
 from harness.execution.tiny import TINY, tiny_examples, tiny_policy
+from harness.lm.model.policy import Policy
 from harness.lm.score.reward_model import RewardModel
 from harness.plugins.loader import load_registry
 from harness.spec.model import Template
@@ -60,7 +61,8 @@ def run(store: Store, config: RewardStatisticsConfig, **parents: Record) -> Reco
 
 def raw(store: Store, record: Record, prompts: list[str], texts: list[str]) -> list[float]:
     folder, head = record.path("checkpoint"), record.path("modules.safetensors")
-    return RewardModel.trained(folder, head, spec=TINY, template=configs.TEMPLATE, max_prompt=64).score(prompts, texts)
+    policy = Policy.load(folder, spec=TINY)
+    return RewardModel.trained(policy, head, template=configs.TEMPLATE, max_prompt=64).score(prompts, texts)
 
 
 def test_statistics_are_those_of_the_demonstrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +143,8 @@ def test_real_dialogues_of_several_turns(tmp_path: Path, real_data: Path, real_m
     assert sum(row["chosen"] == row["rejected"] for row in pairs) == 0
     accuracy = sum(row["chosen"] > row["rejected"] for row in pairs) / 60
     assert 0.3 < accuracy < 0.7  # of a head that has learnt nothing
-    alone = RewardModel.trained(
-        model.path("checkpoint"),
-        model.path("modules.safetensors"),
-        spec=Model(name="x"),
-        template=template,
-        max_prompt=256,
-    )
+    policy = Policy.load(model.path("checkpoint"), spec=Model(name="x"))
+    alone = RewardModel.trained(policy, model.path("modules.safetensors"), template=template, max_prompt=256)
     for place in (0, 27, 59):
         (score,) = alone.score([examples[place].fields["prompt"]], [examples[place].rejected or ""])
         assert pairs[place]["rejected"] == pytest.approx(score, abs=1e-3)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from harness.models.adapter import Adapter
     from harness.spec.model import Model
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Policy:
     """Trainable scalars, tied weights counted once."""
     positions_limit: int | None
     """Most tokens that prompt and completion may have together; None where the architecture sets no limit."""
+    adapter: Adapter | None = None
 
     def __init__(
         self,
@@ -135,13 +137,16 @@ class Policy:
         return cls(model, tokeniser, device=device, dtype=spec.dtype, dropout=dropout, where=where)
 
     def save(self, folder: Path | str) -> None:
-        """Write weights (safetensors, in their own dtype), configuration and tokenizer: a folder :meth:`load` reads."""
+        """Write a folder that :meth:`load` reads: weights (safetensors, in their own dtype), configuration, tokenizer.
+
+        Of a model with an adapter it has that alone, and the tokenizer.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         no_progress_bars()
         self.model.config.use_cache = True  # others who load the folder expect it
         try:
-            self.model.save_pretrained(folder)
+            self.adapter.save(folder) if self.adapter else self.model.save_pretrained(folder)
         finally:
             self.model.config.use_cache = False
         self.tokeniser.save(folder)

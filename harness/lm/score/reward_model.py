@@ -77,22 +77,12 @@ class RewardModel:
         self.batcher = Batcher(budget, doing="scoring by the reward model", hint=hint)
 
     @classmethod
-    def trained(
-        cls,
-        folder: Path,
-        modules: Path,
-        *,
-        spec: Model,
-        template: Template,
-        max_prompt: int | None,
-        device: torch.device | str = "cpu",
-    ) -> RewardModel:
-        """Load what a method trained: the backbone's folder, and the file of modules with the head."""
-        policy = Policy.load(folder, spec=spec, device=device)
+    def trained(cls, policy: Policy, modules: Path, *, template: Template, max_prompt: int | None) -> RewardModel:
+        """Join what a method trained: the backbone, and the file of modules with the head."""
         policy.model.requires_grad_(requires_grad=False)
         head = load_head(modules)
         head.to(device=policy.device, dtype=WEIGHT_DTYPES[policy.dtype])
-        format_ = format_of(template, policy.tokeniser, where=f"reward model {spec.name}")
+        format_ = format_of(template, policy.tokeniser, where="the reward model")
         return cls(Backbone(policy, head), format_, device=policy.device, max_prompt=max_prompt)
 
     @classmethod

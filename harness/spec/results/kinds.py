@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from harness.spec.results.adapter import AdapterRecord
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.spec.results.models import PreparedModel
 from harness.spec.results.provenance import DataProvenance
@@ -31,7 +32,7 @@ RESULTS: Final[Mapping[str, tuple[type[ResultFile | ResultLine], ...]]] = Mappin
         "classifier": (PreparedModel,),
         "reference-logprobs": (ReferenceSummary,),
         "reward-statistics": (RewardStatistics, PairScores),
-        "train": (TrainStep, TrainSummary),
+        "train": (TrainStep, TrainSummary, AdapterRecord),
         "generate": (Answer, GenerateSummary),
         "score": _SCORES,
         "score-by-model": _SCORES,

@@ -38,6 +38,8 @@ class PreparedModel(ResultFile):
     """The resolved commit of the hub."""
     content: str | None = None
     """The digest of the files of one that exists."""
+    notes: tuple[str, ...] = ()
+    """What must be known of its weights: ``dequantised from Q4_1``."""
     positions: int | None = None
     """The context in tokens; None for no limit, or where there is no model."""
     way: Way | None = None

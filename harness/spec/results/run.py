@@ -176,6 +176,8 @@ class RunManifest(Document):
     scorer: str
     reward_models: dict[str, RewardModelIds] = {}
     """By model."""
+    model_notes: dict[str, tuple[str, ...]] = {}
+    """What must be known of a model's weights, by its label: that they were dequantised, or an adapter was merged."""
     plugins: tuple[Maker, ...] = ()
     failures: tuple[RunFailure, ...]
     tables: tuple[str, ...]

@@ -120,9 +120,11 @@ class HeldModel(ResultPart):
     """A model that was held in memory while training."""
 
     role: str
-    """``policy``, ``reference``, ``reward`` or ``module NAME``."""
+    """``policy``, ``reference``, ``reference adapter``, ``reward`` or ``module NAME``."""
     parameters: int
     bytes: int
+    trained: int | None = None
+    """How many of a policy's parameters are trained, where these are an adapter's."""
 
 
 class ReferenceCost(ResultPart):

@@ -27,7 +27,23 @@ class HubSource(Frozen):
     revision: str | None
 
 
-ModelSource: TypeAlias = Annotated[FolderSource | HubSource, Field(discriminator="at")]
+class GgufSource(Frozen):
+    """A model in a GGUF file, wherever that lies."""
+
+    at: Literal["gguf"] = "gguf"
+    sha256: str
+
+
+class AdapterSource(Frozen):
+    """A local adapter, wherever that lies, and the model that it is merged into."""
+
+    at: Literal["adapter"] = "adapter"
+    files: str
+    """The digest of the adapter's files."""
+    base: FolderSource | HubSource | GgufSource = Field(discriminator="at")
+
+
+ModelSource: TypeAlias = Annotated[FolderSource | HubSource | GgufSource | AdapterSource, Field(discriminator="at")]
 
 
 class ModelConfig(StageConfig):

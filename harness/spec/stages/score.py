@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from harness.spec.stages.base import Asking, PluginUse, RewardModelUse, StageConfig, StageFamily
+from harness.spec.stages.base import Asking, Loading, PluginUse, RewardModelUse, StageConfig, StageFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,4 +34,6 @@ class ModelScoreConfig(Scoring):
 
     kind: Literal["score-by-model"] = "score-by-model"
     asking: Asking
+    scorer: Loading | None = None
+    """How the fixed scorer is loaded, where the metric asks it: it may be another model than the policy."""
     reward_model: RewardModelUse | None = None

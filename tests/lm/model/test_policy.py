@@ -294,7 +294,8 @@ def test_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}}, "sets auto_map: custom code"),
+        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}, "model_type": "evil"}, "sets auto_map: custom code"),
+        ({"auto_map": {"AutoModelForCausalLM": "evil.Model"}, "model_type": None}, "sets auto_map: custom code"),
         ({"quantization_config": {"quant_method": "gptq"}}, "sets quantization_config"),
         ({"transformers_weights": "other.safetensors"}, "sets transformers_weights"),
         ({"_attn_implementation_internal": "evil/kernel"}, "code from the hub"),
@@ -319,8 +320,14 @@ def test_code_in_the_folder_never_runs(folder: Path, tmp_path: Path) -> None:
     for name in ("modeling_gpt2.py", "configuration_gpt2.py", "custom_generate.py", "tokenization.py"):
         (folder / name).write_text(code, "utf-8")
     Policy.load(folder, spec=SPEC)
-    edit(folder / "config.json", auto_map={"AutoConfig": "configuration_gpt2.C", "AutoModelForCausalLM": "modeling.M"})
-    with pytest.raises(InputError):
+    plain = Policy.load(folder, spec=SPEC)
+    code_too = {"AutoConfig": "configuration_gpt2.C", "AutoModelForCausalLM": "modeling_gpt2.GPT2LMHeadModel"}
+    edit(folder / "config.json", auto_map=code_too)
+    policy = Policy.load(folder, spec=SPEC)  # transformers has code of its own for this kind, and takes that
+    assert type(policy.model) is type(plain.model)
+    assert type(policy.model).__module__.startswith("transformers.")
+    edit(folder / "config.json", model_type="gpt2-of-mine")
+    with pytest.raises(InputError, match="sets auto_map"):
         Policy.load(folder, spec=SPEC)
     assert not witness.exists()
 

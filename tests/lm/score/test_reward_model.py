@@ -282,7 +282,8 @@ def test_weights_of_other_shapes_are_refused_by_name(classifier: Callable[..., P
 def test_pickles_and_code_are_refused(classifier: Callable[..., Path]) -> None:
     folder = classifier()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "x.Y"}}), "utf-8")
+    foreign = {**config, "model_type": "mine", "auto_map": {"AutoModel": "x.Y"}}
+    (folder / "config.json").write_text(json.dumps(foreign), "utf-8")
     with pytest.raises(InputError, match="auto_map"):
         RewardModel.classifier(folder, spec=SPEC, template=TEXT, max_prompt=None)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
