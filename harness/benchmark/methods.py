@@ -121,8 +121,9 @@ def _shell(
         given["label"] = ""
     if "start" not in part.values:
         given["start"] = registration.start
-    if "active" not in part.values and preset is not None and preset.active is not None:
-        given["active"] = preset.active
+    if "active" not in part.values:
+        preset_active = preset.active if preset is not None else None
+        given["active"] = registration.active if preset_active is None else preset_active
     return check(_EntryKeys, core, context.problems, **given)
 
 

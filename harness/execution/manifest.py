@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from harness.api import Column
     from harness.execution.outcome import Outcome
     from harness.plan import Plan, Row, Stage
     from harness.plan.graph import Tuned
@@ -110,10 +111,19 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 recipe_set=_recipe_set(entry, benchmark) if entry else {},
                 **tuning(tuned, benchmark),
                 shared_terms=shared,
+                logs=_logs(registry, row.method, options),
                 seeds={row.seed: _seed(row, plan, outcome) for row in seeds},
             )
         )
     return tuple(described)
+
+
+def _logs(registry: Registry, method: str | None, options: dict[str, Any]) -> tuple[Column, ...]:
+    """Return what a method logs for tables, as its options make it."""
+    if method is None:
+        return ()
+    registration: Any = registry.resolved("method", method, options)
+    return tuple(registration.logs)
 
 
 def _recipe_set(entry: MethodEntry, benchmark: Benchmark) -> dict[str, Any]:

@@ -24,8 +24,9 @@ class StepSettings(RowLimits):
 
     batch_size: PositiveInt = mark(RESULT, 16)
     """Prompts per optimiser step, over all ranks."""
-    optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
-    """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
+    optimizer: Literal["adamw", "adam", "sgd"] = mark(RESULT, "adamw")
+    """``adam`` and ``sgd`` couple the weight decay to the gradient (L2), ``adamw`` decouples it. A step of ``sgd``, which
+    has no momentum, is the learning rate times the gradient."""
     betas: tuple[Decay, Decay] = mark(RESULT, (0.9, 0.999))
     epsilon: PositiveFloat = mark(RESULT, 1e-8)
     weight_decay: NonNegativeFloat = mark(RESULT, 0.05)

@@ -31,11 +31,12 @@ from harness.training.reference import Precomputed
 from harness.training.rewards import CombinedReward
 from harness.training.schedule import LearningRate
 from harness.training.stop import stop_on_signals
+from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.api import Example, MethodRegistration
+    from harness.api import Example, MethodRegistration, Tokenizer
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
     from harness.spec.model import Template
@@ -66,7 +67,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     if _registration(config, registry).supervised:
         kept, learnt = taught(encoded.rows, request.label)
         encoded = replace(encoded, rows=tuple(kept))
-    judges = _judges(request, store, registry)
+    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser))
     if ranks.first and (steps := len(encoded.rows) // config.recipe.batch_size):
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
@@ -128,13 +129,13 @@ def _plan(
     return plan if config.sampling is None else replace(plan, sampling=config.sampling)
 
 
-def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry) -> Judges:
+def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry, tokenizer: Tokenizer) -> Judges:
     config, use = request.config, request.config.reward_model
     judge = load_reward_model(request, store, use) if use is not None else None
     reward = None
     if config.reward is not None:
         score = judge.score if judge is not None else None
-        reward = CombinedReward.build(config.reward.section, registry, score)
+        reward = CombinedReward.build(config.reward.section, registry, score, tokenizer)
     return Judges(
         reward=reward,
         reward_model=judge,

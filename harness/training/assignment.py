@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from harness.api import Limits
 from harness.spec.recipe import Sampling
 from harness.spec.results.train import TrainStep
 from harness.training.distributed import Ranks
@@ -69,6 +70,11 @@ class TrainingPlan:
     def longest_sample(self) -> int:
         """Most tokens that a method samples for a prompt."""
         return self.sampling.generate_length or self.recipe.max_completion_length
+
+    def limits(self, context: int | None) -> Limits:
+        """Return how long texts may be where the model's context has so many tokens."""
+        recipe = self.recipe
+        return Limits(recipe.max_prompt_length, self.longest_sample, recipe.max_completion_length, context)
 
     @property
     def epochs(self) -> int:

@@ -139,7 +139,7 @@ class Segment:
             policy,
             settings=Settings(
                 seed=plan.seed,
-                max_new_tokens=plan.longest_sample,
+                limits=plan.limits(policy.positions_limit),
                 epochs=plan.epochs,
                 method=plan.method,
                 dropout=recipe.dropout,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api import Rewards
+from harness.api import Limits, Rewards
+from harness.training.logged import LoggedMeans
 from harness.training.meters import Signal
 from harness.training.rewards import Notes
 
@@ -40,6 +41,8 @@ class StepRecord:
 
     signal: Signal = field(default_factory=Signal)
     notes: Notes = field(default_factory=Notes)
+    logged: LoggedMeans = field(default_factory=LoggedMeans)
+    """What the method logged outside of losses."""
     updates: list[Update] = field(default_factory=list)
     groups: list[tuple[tuple[str, ...], Rewards]] = field(default_factory=list)
     generated: int = 0
@@ -72,7 +75,7 @@ class Settings:
     """What the services need to know of the recipe."""
 
     seed: int
-    max_new_tokens: int
+    limits: Limits
     epochs: int
     method: str
     dropout: float

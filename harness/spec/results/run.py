@@ -81,6 +81,8 @@ class RunRow(ResultPart):
     tuning: RowTuning | None = None
     shared_terms: tuple[str, ...] = ()
     """Methods that all rows are trained by first."""
+    logs: tuple[Column, ...] = ()
+    """What its method logs for the table of training signals."""
     seeds: dict[int, RowSeed]
 
 
