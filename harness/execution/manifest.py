@@ -112,6 +112,8 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 **tuning(tuned, benchmark),
                 shared_terms=shared,
                 logs=_logs(registry, row.method, options),
+                of=row.of,
+                at=row.at.name if row.at is not None else None,
                 seeds={row.seed: _seed(row, plan, outcome) for row in seeds},
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from harness.plan.reward_stages import reward_stages
 from harness.plan.tuning import held_chain, try_out
 from harness.spec.benchmark import MethodEntry
 from harness.spec.model import Model
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -83,7 +85,13 @@ def _rows(planner: Planner, model: Model, entries: Sequence[MethodEntry], scorer
         for entry in entries:
             chain = chains[entry.label, seed]
             kind: RowKind = "start" if entry is planner.shared else "method"
-            rows.append(row_of(planner, Answerer(model, entry.label, seed, chain[-1], scorer), entry, kind, chain))
+            answerer = Answerer(model, entry.label, seed, chain[-1], scorer)
+            rows.append(row_of(planner, answerer, entry, kind, chain))
+            config = chain[-1].config
+            points = config.budget.points if isinstance(config, TrainConfig) and config.budget is not None else ()
+            for point in points:
+                there = replace(answerer, label=f"{entry.label} at {point.name}", at=point)
+                rows.append(row_of(planner, there, None, "point", chain, of=entry.label))
     return rows
 
 

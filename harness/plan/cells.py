@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.plan.planner import Planner
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
+    from harness.spec.budget import BudgetPoint
     from harness.spec.model import Model
     from harness.spec.results.run import RowKind
     from harness.spec.runtime import Runtime
@@ -35,6 +36,8 @@ class Answerer:
     checkpoint: Stage
     scorer: Stage
     """The fixed model under which the likelihood of answers is measured."""
+    at: BudgetPoint | None = None
+    """The point of the checkpoint's budget; its end where None."""
 
 
 def data_label(use: DataUse) -> str:
@@ -43,15 +46,24 @@ def data_label(use: DataUse) -> str:
 
 
 def row_of(
-    planner: Planner, answerer: Answerer, entry: MethodEntry | None, kind: RowKind, chain: tuple[Stage, ...]
+    planner: Planner,
+    answerer: Answerer,
+    entry: MethodEntry | None,
+    kind: RowKind,
+    chain: tuple[Stage, ...],
+    *,
+    of: str | None = None,
 ) -> Row:
-    """Return one seed of a row: ``entry``, or the untrained model, with a cell for each data set and decoding."""
+    """Return one seed of a row: ``entry``, or the untrained model, with a cell for each data set and decoding.
+
+    ``of`` is the label of the row within whose budget this one is a point.
+    """
     benchmark = planner.benchmark
     cells = tuple(
         cell_of(planner, answerer, use, decoding) for use in benchmark.evaluate for decoding in benchmark.decoding
     )
     method, model = entry.use if entry else None, answerer.model.shown
-    return Row(answerer.label, kind, method, model, answerer.seed, chain, answerer.checkpoint, cells)
+    return Row(answerer.label, kind, method, model, answerer.seed, chain, answerer.checkpoint, cells, of, answerer.at)
 
 
 def cell_of(
@@ -81,10 +93,13 @@ def cell_of(
 
 def _answers(planner: Planner, answerer: Answerer, use: DataUse, decoding: str) -> Stage:
     model, seed = answerer.model, answerer.seed
-    place = (model.shown, use.overlong, decoding, seed)
+    place = (model.shown, use.overlong, decoding, seed, answerer.at)
     if place not in planner.answered:
         planner.answered[place] = GenerateConfig(
-            asking=_asking(planner, model, use), decoding=planner.benchmark.decoding[decoding], seed=seed
+            asking=_asking(planner, model, use),
+            at=answerer.at,
+            decoding=planner.benchmark.decoding[decoding],
+            seed=seed,
         )
     label = f"{model.shown}/{answerer.label}/seed {seed}/{data_label(use)}/{decoding}"
     return planner.add(label, planner.answered[place], {"checkpoint": answerer.checkpoint, "rows": planner.data(use)})
@@ -109,19 +124,22 @@ def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
 
 
 def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:
-    place = (answerer.model.shown, data.overlong, use.use)
+    place = (answerer.model.shown, data.overlong, use.use, answerer.at)
     if place not in planner.scored:
-        planner.scored[place] = _scoring(planner, use, answerer.model, data)
+        planner.scored[place] = _scoring(planner, use, answerer, data)
     config, runtime = planner.scored[place]
     return planner.add(f"{parents['samples'].label}/{use.use}", config, parents, runtime)
 
 
-def _scoring(planner: Planner, use: MetricUse, model: Model, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
+def _scoring(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
     """Return how a metric reads the answers of a model to a data set."""
+    model = answerer.model
     options, needs = planner.registry.options("metric", use.use, use.options), planner.metric(use).needs
     chosen, ignored = split_options(options)
     metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
     if not needs:
         return ScoreConfig(metric=metric), runtime
     reward_model = reward_model_use(planner.benchmark, model) if "reward_model" in needs else None
-    return ModelScoreConfig(metric=metric, asking=_asking(planner, model, data), reward_model=reward_model), runtime
+    asking = _asking(planner, model, data)
+    at = answerer.at if "policy" in needs else None
+    return ModelScoreConfig(metric=metric, asking=asking, at=at, reward_model=reward_model), runtime

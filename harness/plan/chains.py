@@ -29,7 +29,7 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
         segments = supervised_segments(entry.recipe)
     else:
         segments = method_segments(entry, planner.shared.recipe)
-        if entry.start == "after":
+        if entry.start == "after" and entry.recipe.budget is None:
             stages += chain_of(planner, model, planner.shared, seed)
     for segment in segments:
         start = stages[-1] if stages else planner.model(model, seed)
@@ -56,6 +56,7 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
         sampling=None if registration.supervised else entry.recipe.sampling,
         first=segment.first,
         last=segment.last,
+        budget=segment.budget,
         curve=segment.curve,
         fresh_optimizer=segment.fresh,
         seed=seed,
@@ -68,7 +69,8 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
         tokens_per_micro_batch=entry.recipe.tokens_per_micro_batch,
         gradient_checkpointing=entry.recipe.gradient_checkpointing,
     )
-    label = f"{model.shown}/{entry.label}/seed {seed}/epochs {segment.first}-{segment.last}"
+    spent = f"{segment.first}-{segment.last}" if segment.budget is None else f"{segment.first} and a budget"
+    label = f"{model.shown}/{entry.label}/seed {seed}/epochs {spent}"
     if not segment.active:
         label += f" as {planner.shared.label}"
     return planner.add(label, config, parents, runtime)

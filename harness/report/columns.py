@@ -59,6 +59,10 @@ class ComparedColumns:
         self._comparisons: dict[tuple[ColumnKey, str | None], Mapping[str, Compared]] = {}
         self._groups: dict[str, Mapping[str, str] | None] = {}
 
+    def seen_through(self, results: Results) -> ComparedColumns:
+        """Return the columns of the same run with other rows in it."""
+        return ComparedColumns(results, self._calculated)
+
     def of_metric(self, metric: RunMetric, dataset: str, decoding: str) -> list[ComparedColumn]:
         """Return every column of a metric on one data set, corpus numbers last."""
         listed = [(column, False) for column in metric.columns] + [(column, True) for column in metric.corpus]

@@ -137,8 +137,8 @@ class Execution(Section):
 
 
 TableName: TypeAlias = Literal[
-    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing",
-    "signal", "claims", "cases", "published",
+    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "budget",
+    "timing", "signal", "claims", "cases", "published",
 ]  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def run(
     """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
     config, asking = request.config, request.config.asking
     where = environment(request)
-    policy = borrow_policy(request, store, "checkpoint", asking.loading)
+    policy = borrow_policy(request, store, "checkpoint", asking.loading, config.at)
     limit = config.decoding.max_new_tokens
     rows = prepared_rows(request, store)
     encoded = encode(

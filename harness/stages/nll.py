@@ -143,7 +143,8 @@ class ModelServices(SharedServices):
 
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
-            self._policies[parent] = borrow_policy(self._request, self._store, parent, self._config.asking.loading)
+            at, loading = self._config.at if parent == "policy" else None, self._config.asking.loading
+            self._policies[parent] = borrow_policy(self._request, self._store, parent, loading, at)
         return self._policies[parent]
 
     def _score(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from harness.spec.budget import BudgetPoint
     from harness.spec.stages.base import Loading, StageConfig
     from harness.stages.request import StageRequest
     from harness.store.records import Record
@@ -33,23 +34,32 @@ def open_parts(request: StageRequest[StageConfig], store: Store, where: Mapping[
 
 
 def load_policy(
-    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, dropout: float = 0.0
+    request: StageRequest[StageConfig],
+    store: Store,
+    parent: str,
+    loading: Loading,
+    *,
+    dropout: float = 0.0,
+    at: BudgetPoint | None = None,
 ) -> Policy:
-    """Load a parent's checkpoint for a stage that may change it."""
+    """Load a parent's checkpoint, or that at a point of its budget, for a stage that may change it."""
     spec = loading.model(request.label)
-    policy = Policy.load(locate(request, store, parent), spec=spec, device=request.runtime.device, dropout=dropout)
+    folder = locate(request, store, parent, at)
+    policy = Policy.load(folder, spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
     return policy
 
 
-def borrow_policy(request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading) -> Policy:
+def borrow_policy(
+    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, at: BudgetPoint | None = None
+) -> Policy:
     """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
     made_by = request.parents[parent]
-    key = _key(request, made_by.kind, made_by.id, loading)
+    key = (*_key(request, made_by.kind, made_by.id, loading), *(() if at is None else (at.folder,)))
     policy = _kept.pop(key, None)
     if policy is None:
         make_room(_KEPT - 1)
-        policy = load_policy(request, store, parent, loading)
+        policy = load_policy(request, store, parent, loading, at=at)
     _kept[key] = policy
     return policy
 

@@ -26,6 +26,7 @@ from harness.text.templates import render
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
+from harness.training.extent import missed
 from harness.training.loop import train
 from harness.training.reference import Precomputed
 from harness.training.rewards import CombinedReward
@@ -90,6 +91,8 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
             return None
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
+            if config.budget is not None and (text := missed(config.budget, summary)):
+                warnings.warn(text, stacklevel=1)
             draft.write_lines(TrainStep, rows)
             draft.write(summary.model_copy(update={"trained_on": learnt, "way": str(way_of(policy))}))
             record = store.commit(
@@ -98,6 +101,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
                 environment=where,
                 label=request.label,
                 measured=[TrainStep.file, TrainSummary.file],
+                replace=config.budget is not None and config.budget.unit == "seconds",  # no two runs of which agree
             )
     if runtime.ranks == 1 and not config.recipe.dropout and not runtime.gradient_checkpointing:
         lend_policy(request, policy, config.loading)
@@ -115,6 +119,7 @@ def _plan(
         first=config.first,
         last=config.last,
         curve=config.curve,
+        budget=config.budget,
         tokens_per_micro_batch=runtime.tokens_per_micro_batch,
         gradient_checkpointing=runtime.gradient_checkpointing,
         previous=_previous(request, store),

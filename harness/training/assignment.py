@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
+    from harness.spec.budget import Budget
     from harness.spec.recipe import StepSettings
     from harness.spec.schedule import Curve, Position
     from harness.training.critic import LoadRewardModel
@@ -40,9 +41,11 @@ class TrainingPlan:
     first: Position
     """Where the segment begins on the whole schedule."""
     last: Position
-    """The segment ends before this position."""
+    """The segment ends before this position; under a budget it says nothing."""
     curve: Curve
-    """The learning rate."""
+    """The learning rate; under a budget by the share of it that is spent."""
+    budget: Budget | None = None
+    """What ends the segment instead of ``last``."""
     sampling: Sampling = field(default_factory=Sampling)
     """What a method's own sampling is limited by."""
     tokens_per_micro_batch: int | None = None

@@ -15,6 +15,7 @@ from harness.training.rewards import Notes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.training.extent import Extent
     from harness.training.updates import Update
 
 
@@ -28,11 +29,13 @@ class RunProgress:
     epoch: int = 0
     fraction: float = 0.0
 
-    def move(self, step: int) -> None:
-        """Stand before ``step``."""
+    def move(self, step: int, extent: Extent | None = None) -> None:
+        """Stand before ``step``; ``extent`` says how much lies behind it."""
         self.step = step
         self.epoch = step // self.steps_per_epoch
-        self.fraction = step / max(1, self.total_steps)
+        if extent is not None:
+            self.total_steps = extent.total(step)
+        self.fraction = step / max(1, self.total_steps) if extent is None else extent.fraction(step)
 
 
 @dataclass

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from harness.lm.score.reward_model import RewardModel
     from harness.spec.results.train import Phase
     from harness.training.distributed import Ranks
     from harness.training.record import RunProgress, StepRecord
+    from harness.training.services import Services
     from harness.training.updates import Update
 
 
@@ -159,6 +161,19 @@ def active(rows: Sequence[TrainStep]) -> dict[str, bool]:
         for name, yes in row.moved.items():
             shares[name] = shares.get(name, False) or yes
     return shares
+
+
+def models_held(
+    policy: Iterable[nn.Parameter], services: Services, reward_model: RewardModel | None
+) -> tuple[HeldModel, ...]:
+    """Return every model that a segment held in memory."""
+    models = [held("policy", policy)]
+    if services.reference.loaded is not None:
+        models.append(held("reference", services.reference.loaded.model.parameters()))
+    if reward_model is not None:
+        models.append(held("reward", reward_model.parameters()))
+    models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
+    return tuple(models)
 
 
 def held(role: str, parameters: Iterable[nn.Parameter]) -> HeldModel:

@@ -267,4 +267,3 @@ def test_a_step_of_plain_descent_is_the_rate_times_the_gradient(tmp_path: Path) 
         old = before[name].detach()
         expected = old - 1e-2 * (-0.5 * (one[name] - old) + 0.25 * (two[name] - old))
         torch.testing.assert_close(weight, expected, rtol=0, atol=1e-12)
-

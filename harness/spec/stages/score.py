@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from harness.spec.budget import BudgetPoint
 from harness.spec.stages.base import Asking, PluginUse, RewardModelUse, StageConfig, StageFamily
 
 if TYPE_CHECKING:
@@ -34,4 +35,6 @@ class ModelScoreConfig(Scoring):
 
     kind: Literal["score-by-model"] = "score-by-model"
     asking: Asking
+    at: BudgetPoint | None = None
+    """The point of the policy's budget; its end where None."""
     reward_model: RewardModelUse | None = None
