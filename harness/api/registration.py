@@ -42,6 +42,9 @@ Role: TypeAlias = Literal["score", "fluency", "length", "judge", "other"]
 #: An import string ``"package.module:Name"`` (imported only when used) or the callable itself.
 Build: TypeAlias = str | Callable[[Any], Any]
 
+#: What an entry of ``methods`` says after ``use:`` for a row that was trained elsewhere; no method has such a name.
+ELSEWHERE: Final = ("checkpoint", "answers")
+
 #: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
 RESERVED_KEYS = frozenset({
     "use", "label", "preset", "sweep", "recipe", "start", "active", "reward_weights",

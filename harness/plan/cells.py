@@ -70,14 +70,28 @@ def cell_of(
     planner: Planner, answerer: Answerer, use: DataUse, decoding: str, metrics: Sequence[MetricUse] | None = None
 ) -> Cell:
     """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
-    benchmark = planner.benchmark
     answers = _answers(planner, answerer, use, decoding)
+    return Cell(data_label(use), decoding, answers, scores_of(planner, answerer, use, decoding, answers, metrics))
+
+
+def scores_of(
+    planner: Planner,
+    answerer: Answerer,
+    use: DataUse,
+    decoding: str,
+    answers: Stage,
+    metrics: Sequence[MetricUse] | None = None,
+) -> dict[str, Stage]:
+    """Return the scores of answers by metric; those that ask who answered are left out where that is not known."""
+    benchmark = planner.benchmark
     scores = {}
     for metric in benchmark.metrics if metrics is None else metrics:
         registration = planner.metric(metric)
         asks = registration.needs or registration.role == "judge"
         if asks and decoding != next(iter(benchmark.decoding)):
             continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
+        if "policy" in registration.needs and "checkpoint" not in answers.parents:
+            continue  # texts from elsewhere
         parents = {"samples": answers, "rows": answers.parents["rows"]}
         for label in registration.opponents:
             parents[f"opponent:{label}"] = _answers(planner, _opponent(planner, answerer, label), use, decoding)
@@ -88,7 +102,7 @@ def cell_of(
         if "reward_model" in registration.needs:
             parents |= planner.reward_models[answerer.model.shown].parents
         scores[metric.use] = _score(planner, metric, answerer, use, parents)
-    return Cell(data_label(use), decoding, answers, scores)
+    return scores
 
 
 def _answers(planner: Planner, answerer: Answerer, use: DataUse, decoding: str) -> Stage:

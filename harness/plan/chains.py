@@ -28,9 +28,9 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
     if entry is planner.shared:
         segments = supervised_segments(entry.recipe)
     else:
-        segments = method_segments(entry, planner.shared.recipe)
+        segments = method_segments(entry, planner.start.recipe)
         if entry.start == "after" and entry.recipe.budget is None:
-            stages += chain_of(planner, model, planner.shared, seed)
+            stages += chain_of(planner, model, planner.start, seed)
     for segment in segments:
         start = stages[-1] if stages else planner.model(model, seed)
         stages.append(_train(planner, model, entry, seed, segment, start))
@@ -39,7 +39,7 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
 
 def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:
     """Return one stage of a chain."""
-    trained = entry if segment.active else planner.shared
+    trained = entry if segment.active else planner.start
     registration = planner.method(trained.use)
     registration = registration.resolved(planner.registry.options("method", trained.use, trained.options))
     parents = {"rows": planner.data(planner.benchmark.train), "start": start}
@@ -72,7 +72,7 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
     spent = f"{segment.first}-{segment.last}" if segment.budget is None else f"{segment.first} and a budget"
     label = f"{model.shown}/{entry.label}/seed {seed}/epochs {spent}"
     if not segment.active:
-        label += f" as {planner.shared.label}"
+        label += f" as {planner.start.label}"
     return planner.add(label, config, parents, runtime)
 
 

@@ -44,8 +44,8 @@ class Planner:
     benchmark: Benchmark
     registry: Registry
     store: Store
-    shared: MethodEntry
-    """The row of the supervised method that all others start from."""
+    shared: MethodEntry | None
+    """The row of the supervised method that all others start from; None where nothing is trained."""
     failed: Collection[str] = ()
     """Keys of stages that will not be made."""
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -71,6 +71,12 @@ class Planner:
 
     def __post_init__(self) -> None:
         self._plain = self.runtime()
+
+    @property
+    def start(self) -> MethodEntry:
+        """The row of the supervised method, where there are methods."""
+        assert self.shared is not None  # whoever asks has a method
+        return self.shared
 
     def method(self, name: str) -> MethodRegistration:
         """Return the registration of a method."""

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel
 
 from harness.api.registration import (
     DATA_KINDS,
+    ELSEWHERE,
     RESERVED_KEYS,
     Column,
     DatasetRegistration,
@@ -165,6 +166,8 @@ def _models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseMo
 
 
 def _check_method(what: str, registration: MethodRegistration) -> None:
+    if registration.name in ELSEWHERE:
+        raise PluginError(f"{what}: entries of `methods` with this name are rows that were trained elsewhere")
     _check_choice(what, "needs", registration.needs, get_args(Need))
     _check_choice(what, "start", [registration.start], ("branch", "after"))
     _check_active(what, "active", registration.active)

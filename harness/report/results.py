@@ -108,6 +108,11 @@ class ResultRow:
     failures: dict[int, str] = field(default_factory=dict)
     """Seeds whose training failed, with the message."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained here: what rows are compared by."""
+        return self.kind not in {"base", "elsewhere"}
+
 
 @dataclass
 class Results:
@@ -264,7 +269,8 @@ class _Loader:
                 self.find("score", stage)
             return
         cell.summaries[seed] = generated.read(GenerateSummary)
-        cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
+        if row.kind != "elsewhere" or generated.json(CONFIG).get("kind") == "generate":
+            cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
         for metric, stage in stages.scores.items():
             record = self.find("score", stage)
             self.listen(row.label, record, row.model)

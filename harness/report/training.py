@@ -67,7 +67,7 @@ def timing_table(results: Results) -> Table:
     )
     rows = []
     beside: list[str] = []
-    trained = [row for row in results.rows if row.kind != "base"]
+    trained = [row for row in results.rows if row.trained]
     for row in trained:
         records = [record for _, record in sorted(row.training.items())]
         summaries = [timing.measured(record, timing.warmup_steps(results)) for record in records]
@@ -182,7 +182,7 @@ def signal_table(results: Results) -> Table:
     )
     rows = []
     for row in results.rows:
-        if row.kind == "base":
+        if not row.trained:
             continue
         logs = [list(record.lines(TrainStep)) for _, record in sorted(row.training.items())]
         cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}

@@ -16,6 +16,8 @@ class Runtime(Frozen):
     """Where data or a model lie."""
     name: str | None = None
     """What a model is called on the hub, or in messages."""
+    lines: tuple[int, ...] = ()
+    """Which lines of a file of answers are meant, by their numbers."""
     options: dict[str, Any] = Field(default_factory=dict)
     """A metric's options that change no result."""
     tokens_per_micro_batch: int | None = None

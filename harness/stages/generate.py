@@ -154,7 +154,7 @@ def _summary(
         tokens=tokens,
         seconds=seconds,
         tokens_per_second=tokens / seconds if seconds else 0.0,
-        entropy=sum(answer.entropy for answer in samples) / len(samples),
+        entropy=sum(answer.entropy or 0.0 for answer in samples) / len(samples),
         peak_memory_bytes=peak_memory(request.runtime.device),
         concurrent=request.runtime.concurrent,
         way=str(way_of(policy)),
