@@ -68,8 +68,8 @@ def elsewhere_lines(results: Results) -> list[str]:
         return []
     return [
         (
-            f"Trained elsewhere, with a budget that is not known: {', '.join(dict.fromkeys(said))}. Shown with their own "
-            "scores, and part of no comparison."
+            f"Trained elsewhere, with a budget that is not known: {', '.join(dict.fromkeys(said))}. They are shown "
+            "with their own scores, and are part of no comparison."
         )
     ]
 

@@ -1,8 +1,9 @@
 """Files of answers that somebody already has: JSON Lines, one prompt a line.
 
 A line has ``id`` (of the row) or ``prompt`` (its text), and ``answer`` or ``answers`` (several draws, as many for every
-prompt). ``dataset``, ``decoding`` and ``seed`` say what it belongs to; without them a line belongs to the only data set,
-to the first decoding and to the first seed. ``finished: false`` marks an answer that was cut. Other keys are not read.
+prompt). ``dataset``, ``decoding`` and ``seed`` say what it belongs to; without them a line belongs to the only data
+set, to the first decoding and to the first seed. ``finished: false`` marks an answer that was cut. Other keys are not
+read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, suggest
@@ -18,6 +18,7 @@ from harness.store.identity import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 #: Keys of a line that are read.
 KEYS = ("id", "prompt", "answer", "answers", "dataset", "decoding", "seed", "finished")
