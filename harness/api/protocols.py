@@ -240,6 +240,12 @@ class Run(Protocol):
         wide on all ranks, tuples, :class:`Completions`.
         """
 
+    def gather(self, rows: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the rows of the whole global batch, in its order, on every rank: see :meth:`roll` for what rows are.
+
+        For what must be ranked or compared over all prompts, such as the best share of all rewards. Without gradient.
+        """
+
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator seeded by (seed, purpose, step)."""
 

@@ -298,6 +298,8 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
                 if (against.metric.use, against.dataset) != (use, dataset):
                     continue
                 for row in results.rows:
+                    if row.kind == "elsewhere":  # not fitted together with rows of another budget
+                        continue
                     wins = _matrix(results, row.cells.get((dataset, decoding)), use, WIN + against.opponent)
                     if row.model == model and row.label != against.opponent and wins is not None:
                         games[row.label, against.opponent] = wins

@@ -8,7 +8,7 @@ import torch
 
 from harness.api import Completions
 from harness.errors import PluginError
-from harness.training.budget import count_rows, take, take_all
+from harness.training.budget import count_rows, take_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,14 +34,19 @@ def rolled(ranks: Ranks, rows: Mapping[str, Any], shift: int) -> dict[str, Any]:
         PluginError: values that cannot be put together from several ranks.
     """
     first, size, total = _place(ranks, rows)
-    wanted = [(place + shift) % total for place in range(first, first + size)]
+    return take_all(gathered(ranks, rows), [(place + shift) % total for place in range(first, first + size)])
+
+
+def gathered(ranks: Ranks, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of the whole global batch, in its order.
+
+    Raises:
+        PluginError: values that cannot be put together from several ranks.
+    """
     if ranks.world == 1:
-        return take_all(rows, wanted)
+        return dict(rows)
     everywhere = ranks.gather({name: _on_cpu(value) for name, value in rows.items()})
-    return {
-        name: _moved(take(_joined(name, [part[name] for part in everywhere]), wanted), value)
-        for name, value in rows.items()
-    }
+    return {name: _moved(_joined(name, [part[name] for part in everywhere]), value) for name, value in rows.items()}
 
 
 def _place(ranks: Ranks, rows: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from harness.lm.model.load import WEIGHT_DTYPES
 from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.training import critic
-from harness.training.global_rows import rolled, shuffled
+from harness.training.global_rows import gathered, rolled, shuffled
 from harness.training.perturbation import Noise as WeightNoise
 from harness.training.perturbation import Only, perturbed, weighted_sum
 from harness.training.record import StepRecord
@@ -278,6 +278,11 @@ class Services:
         """Rows that stand further on in the global batch; see :meth:`harness.api.Run.roll`."""
         self._refuse_inside_a_loss("roll()")
         return rolled(self._ranks, rows, shift)
+
+    def gather(self, rows: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Rows of the whole global batch; see :meth:`harness.api.Run.gather`."""
+        self._refuse_inside_a_loss("gather()")
+        return gathered(self._ranks, rows)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator seeded by (seed, purpose, step)."""

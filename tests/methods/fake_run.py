@@ -313,6 +313,9 @@ class FakeRun:
     def roll(self, rows: Mapping[str, Any], shift: int) -> Any:
         return _unused()
 
+    def gather(self, rows: Mapping[str, Any]) -> Any:
+        return _unused()
+
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         self.modules[name] = module.double()
 

@@ -16,7 +16,7 @@ from harness.lm.score.logprobs import score_logits
 from harness.testing.bench import Twins
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.distributed import Ranks
-from harness.training.global_rows import rolled
+from harness.training.global_rows import gathered, rolled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,6 +229,9 @@ def test_rows_of_the_global_batch_in_the_place_of_others() -> None:
             names += list(moved["name"])
             numbers += moved["x"].tolist()
             answers += moved["answers"].lengths[:, 0].tolist()
+            everything = gathered(Places(rank, parts), rows)
+            assert everything["x"].tolist() == list(range(total))
+            assert everything["answers"].ids.equal(whole.ids)
         expected = [(place + shift) % total for place in range(total)]
         assert numbers == expected
         assert names == [f"row {n}" for n in expected]
@@ -246,6 +249,7 @@ def test_rows_are_rolled_on_one_rank_and_refused_inside_a_loss(run: Services, ba
 
     with pytest.raises(PluginError, match=r"roll\(\) was called inside a loss"):
         run.update(loss, batch=batch)
+    assert run.gather({"ids": batch.ids}) == {"ids": batch.ids}
 
 
 def test_a_step_of_plain_descent_is_the_rate_times_the_gradient(tmp_path: Path) -> None:
