@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
-from harness.benchmark.overlay import as_mapping
+from harness.benchmark.overlay import as_mapping, merge
 from harness.benchmark.sections import FilePart, Inherited, check, check_label, part_of
 from harness.errors import suggest
 from harness.plugins.option_groups import option_groups, overlaid
@@ -144,6 +144,9 @@ def merged_recipe(
 ) -> Recipe | None:
     """Return the file's ``recipe`` below what an entry inherits, and that below the entry's own keys."""
     values = {key: node for key, node in recipe.values.items() if key not in inherited} | dict(own.values)
+    budgets = [part.values["budget"] for part in (recipe, own) if "budget" in part.values]
+    if len(budgets) > 1 and all(node.is_mapping for node in budgets):  # an entry may say a part of it otherwise
+        values["budget"] = merge(*budgets)
     inherited = {key: value for key, value in inherited.items() if key not in own.values}
     whole = FilePart(own.key, own.place, values, inherited)
     merged = check(Recipe, whole, context.problems)

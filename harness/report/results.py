@@ -126,10 +126,10 @@ class Results:
     """Kind of stage (``train``, ``generate``) to every environment that one was made under."""
     shelf: Shelf
     """Where its stages lie."""
-    points: list[ResultRow] = field(default_factory=list)
-    """Rows at points of their budgets before the end; they are part of no comparison."""
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What stages warned of, to the labels of the rows (or the data) that it concerns."""
+    points: list[ResultRow] = field(default_factory=list)
+    """Rows at points of their budgets before the end; they are part of no comparison."""
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Return :meth:`Shelf.find`."""

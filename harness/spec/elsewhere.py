@@ -21,5 +21,5 @@ class ElsewhereEntry(Section):
     """A checkpoint's name on the hub, instead of a path."""
     revision: str | None = mark(RESULT, None)
     """Hub commit; the resolved one is recorded."""
-    model: str | None = mark(DISPLAY, None)
+    model: str | None = mark(RESULT, None)
     """Label of the entry of ``models`` whose tables it stands in; needed where there are several."""

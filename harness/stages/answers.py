@@ -123,12 +123,13 @@ def matched(
     missing = [example.id for example in examples if example.id not in by_id]
     if missing:
         raise InputError(
-            f"has no answer to {len(missing)} of {len(examples)} rows",
+            f"has no answer to {len(missing)} of {len(examples)} rows ({_some(missing)})",
             where=str(path),
-            got=f"none for {_some(missing)}",
             expected="an answer to every row that is evaluated",
         )
-    draws = {len(line.texts): line for line in by_id.values()}
+    draws: dict[int, GivenAnswers] = {}
+    for line in by_id.values():
+        draws.setdefault(len(line.texts), line)
     if len(draws) > 1:
         (few, one), (many, other) = sorted(draws.items())[:2]
         raise InputError(

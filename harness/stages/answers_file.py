@@ -96,7 +96,7 @@ def _line(text: str, number: int, where: str) -> GivenAnswers:
     _check("id", name, str, where, "text")
     _check("prompt", line.get("prompt"), str, where, "text")
     if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
-        raise InputError("answers is not a list of texts", where=where, got=json.dumps(answers)[:60])
+        raise InputError("answers is not a list of texts", where=where, got=answers)
     _check("dataset", line.get("dataset"), str, where, "the label of a data set")
     _check("decoding", line.get("decoding"), str, where, "the name of a decoding")
     _check("seed", line.get("seed"), int, where, "a whole number")
@@ -115,7 +115,7 @@ def _line(text: str, number: int, where: str) -> GivenAnswers:
 
 def _check(key: str, value: Any, kind: type, where: str, expected: str) -> None:
     if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise InputError(f"{key} is wrong", where=where, got=json.dumps(value)[:60], expected=expected)
+        raise InputError(f"{key} is wrong", where=where, got=value, expected=expected)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class ReferenceModel:
                 if backbone.split(self.policy(clock).model) is not None:
                     with self.policy(clock).autocast():
                         own = backbone.logits(self.policy(clock), own, None)
-                yield replace(chunk, reference=upcast(own, None))
+            yield replace(chunk, reference=upcast(own, None))  # outside: who takes it may want a gradient
 
     def _states(self, batch: Batch, completions: Completions, *, scorer: Scorer, clock: Clock) -> Tensor:
         """Return the states (B, K, T, D) that logits are made of, or the logits (B, K, T, V) themselves."""

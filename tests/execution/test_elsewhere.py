@@ -93,5 +93,5 @@ def test_answers_that_do_not_fit_fail_alone_and_say_why(
     answers.write_text("".join(kept[1:]), encoding="utf-8")
     bench = copied(methods=["sft", {"use": "answers", "path": str(answers), "label": "theirs"}])
     said = bench.run(code=1)
-    assert f"{answers}: has no answer to 1 of 6 rows, got none for" in said
+    assert f"{answers}: has no answer to 1 of 6 rows (" in said
     assert rows(bench, "scores")["sft"]["cells"]

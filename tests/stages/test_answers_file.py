@@ -85,20 +85,20 @@ def test_the_digest_is_that_of_what_is_said(tmp_path: Path) -> None:
     [
         ([], "answers.jsonl: has no answers"),
         (["{"], "answers.jsonl:1: is not JSON"),
-        (["[1]"], "answers.jsonl:1: is not a JSON object, got list"),
-        ([{"id": "0", "answer": "x"}, {"answer": "x"}], "answers.jsonl:2: has neither id nor prompt, got answer"),
+        (["[1]"], "answers.jsonl:1: is not a JSON object, got 'list'"),
+        ([{"id": "0", "answer": "x"}, {"answer": "x"}], "answers.jsonl:2: has neither id nor prompt, got 'answer'"),
         (
             [{"id": "0", "anser": "x"}],
-            "has neither answer nor answers, got id, anser; expected one of the two; did you",
+            "has neither answer nor answers, got 'id, anser'; expected one of the two; did you",
         ),
         ([{"id": "0", "answer": "x", "answers": ["y"]}], "has both answer and answers"),
         ([{"id": "0", "prompt": "p", "answer": "x"}], "has both id and prompt"),
         ([{"id": [0], "answer": "x"}], "id is wrong, got [0]; expected text"),
         ([{"id": "0", "answer": 5}], "answers is not a list of texts, got [5]"),
         ([{"id": "0", "answers": []}], "answers is not a list of texts, got []"),
-        ([{"id": "0", "answers": "x"}], 'answers is not a list of texts, got "x"'),
-        ([{"id": "0", "answer": "x", "seed": True}], "seed is wrong, got true; expected a whole number"),
-        ([{"id": "0", "answer": "x", "finished": "no"}], 'finished is wrong, got "no"; expected true or false'),
+        ([{"id": "0", "answers": "x"}], "answers is not a list of texts, got 'x'"),
+        ([{"id": "0", "answer": "x", "seed": True}], "seed is wrong, got True; expected a whole number"),
+        ([{"id": "0", "answer": "x", "finished": "no"}], "finished is wrong, got 'no'; expected true or false"),
     ],
 )
 def test_lines_that_are_wrong(tmp_path: Path, lines: list[Any], said: str) -> None:
@@ -140,7 +140,7 @@ def every(**more: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (every()[:1], "answers.jsonl: has no answer to 2 of 3 rows, got none for 1, 2"),
+        (every()[:1], "answers.jsonl: has no answer to 2 of 3 rows (1, 2)"),
         ([*every(), {"id": "1", "answer": "y"}], "answers.jsonl:4: a second answer to row '1' (the first: line 2)"),
         (
             [*every(), {"id": "7", "answer": "y"}],
