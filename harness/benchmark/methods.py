@@ -144,9 +144,9 @@ def merged_recipe(
 ) -> Recipe | None:
     """Return the file's ``recipe`` below what an entry inherits, and that below the entry's own keys."""
     values = {key: node for key, node in recipe.values.items() if key not in inherited} | dict(own.values)
-    budgets = [part.values["budget"] for part in (recipe, own) if "budget" in part.values]
-    if len(budgets) > 1 and all(node.is_mapping for node in budgets):  # an entry may say a part of it otherwise
-        values["budget"] = merge(*budgets)
+    shared_budget, own_budget = recipe.values.get("budget"), own.values.get("budget")
+    if shared_budget is not None and own_budget is not None and shared_budget.is_mapping and own_budget.is_mapping:
+        values["budget"] = merge(shared_budget, own_budget)  # an entry may say a part of it otherwise
     inherited = {key: value for key, value in inherited.items() if key not in own.values}
     whole = FilePart(own.key, own.place, values, inherited)
     merged = check(Recipe, whole, context.problems)

@@ -217,7 +217,8 @@ def _logged_cells(logs: list[list[TrainStep]], row: ResultRow) -> dict[str, Tabl
     """Return the mean of what a row's method logs for tables, over the steps that logged it."""
     cells = {}
     for column in row.described.logs:
-        said = [step.method[column.name] for log in logs for step in log if column.name in (step.method or {})]
+        told = [step.method or {} for log in logs for step in log]
+        said = [each[column.name] for each in told if column.name in each]
         cells[f"logged.{column.name}"] = TableCell(stats.fmean(said) if said else None)
     return cells
 

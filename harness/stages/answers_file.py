@@ -71,7 +71,7 @@ def _read(path: Path, _changed: int, _size: int) -> tuple[GivenAnswers, ...]:
 
 def _line(text: str, number: int, where: str) -> GivenAnswers:
     try:
-        line = json.loads(text)
+        line: Any = json.loads(text)
     except ValueError as error:
         raise InputError(f"is not JSON: {error}", where=where) from error
     if not isinstance(line, dict):
@@ -89,7 +89,7 @@ def _line(text: str, number: int, where: str) -> GivenAnswers:
                 expected="one of the two",
                 did_you_mean=near,
             )
-    name = line.get("id")
+    name: Any = line.get("id")
     if isinstance(name, int) and not isinstance(name, bool):
         name = str(name)
     answers = [line["answer"]] if line.get("answer") is not None else line["answers"]

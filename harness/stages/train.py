@@ -91,7 +91,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
             return None
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
-            if config.budget is not None and (text := missed(config.budget, summary)):
+            if config.budget is not None and summary.budget and (text := missed(config.budget, summary.budget[0])):
                 warnings.warn(text, stacklevel=1)
             draft.write_lines(TrainStep, rows)
             draft.write(summary.model_copy(update={"trained_on": learnt, "way": str(way_of(policy))}))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.spec.budget import Budget, BudgetPoint
-    from harness.spec.results.train import TrainStep, TrainSummary
+    from harness.spec.results.train import TrainStep
     from harness.training.schedule import LearningRate
 
 #: The share of an amount by which a budget may be missed without a word.
@@ -214,11 +214,8 @@ class Spending:
         return self.now.spent + self.now.spent / self.now.steps / 2 >= target
 
 
-def missed(budget: Budget, summary: TrainSummary) -> str:
+def missed(budget: Budget, end: BudgetSpent) -> str:
     """Say where training ended farther from its budget than a comparison at equal budgets should have it."""
-    if not summary.budget:
-        return ""
-    end = summary.budget[0]
     off = end.spent / budget.amount - 1
     if abs(off) <= CLOSE:
         return ""

@@ -261,7 +261,7 @@ class Segment:
         """Return the seconds since the last step; where they decide about the end, those of the first rank for all."""
         seconds = self.clock.lap()
         by_clock = self.plan.budget is not None and self.plan.budget.unit == "seconds"
-        return self.ranks.gather(seconds)[0] if by_clock else seconds  # type: ignore[no-any-return]  # gather is untyped
+        return self.ranks.gather(seconds)[0] if by_clock else seconds
 
     def _save_points(self, points: Sequence[BudgetPoint]) -> None:
         if points and self.points is not None and self.ranks.first:

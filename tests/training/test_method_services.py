@@ -224,12 +224,12 @@ def test_rows_of_the_global_batch_in_the_place_of_others() -> None:
         first += size
     for shift in (1, -1, 6):
         names, numbers, answers = [], [], []
-        for rank, rows in enumerate(parts):
-            moved = rolled(Places(rank, parts), rows, shift)
+        for rank, held in enumerate(parts):
+            moved = rolled(Places(rank, parts), held, shift)
             names += list(moved["name"])
             numbers += moved["x"].tolist()
             answers += moved["answers"].lengths[:, 0].tolist()
-            everything = gathered(Places(rank, parts), rows)
+            everything = gathered(Places(rank, parts), held)
             assert everything["x"].tolist() == list(range(total))
             assert everything["answers"].ids.equal(whole.ids)
         expected = [(place + shift) % total for place in range(total)]
@@ -265,7 +265,7 @@ def test_a_step_of_plain_descent_is_the_rate_times_the_gradient(tmp_path: Path) 
         one = {name: p.detach().clone() for name, p in run.policy.model.named_parameters()}
     with run.perturbed(2, 1.0, rank=1, only="matrices"):
         two = {name: p.detach().clone() for name, p in run.policy.model.named_parameters()}
-    settings = {"optimizer": "sgd", "max_grad_norm": 0.0, "weight_decay": 0.0, "batch_size": 8}
+    settings: dict[str, Any] = {"optimizer": "sgd", "max_grad_norm": 0.0, "weight_decay": 0.0, "batch_size": 8}
     result = go(plan("es", last=1, of=1, **settings), Steps(), tmp_path)
     for name, weight in result.weights.items():
         old = before[name].detach()
