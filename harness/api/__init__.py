@@ -10,6 +10,7 @@ from harness.api.protocols import (
     Progress,
     RewardFunction,
     Run,
+    Tokenizer,
 )
 from harness.api.registration import (
     DATA_KINDS,
@@ -26,11 +27,13 @@ from harness.api.registration import (
     RewardRegistration,
     runtime,
 )
+from harness.api.stateless import Stateless
 from harness.api.types import (
     Batch,
     Completions,
     Conversation,
     Example,
+    Limits,
     Logits,
     LogProbs,
     MetricResult,
@@ -46,9 +49,9 @@ from harness.errors import DivergedError, HarnessError, InputError, MachineError
 
 __all__ = [
     "DATA_KINDS", "Batch", "Column", "Completions", "Conversation", "DataKind", "Dataset", "DatasetRegistration",
-    "DivergedError", "Example", "HarnessError", "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method",
-    "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options",
-    "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
-    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "Turn", "hookimpl", "hookspec", "runtime",
-    "suggest",
+    "DivergedError", "Example", "HarnessError", "InputError", "Kind", "Limits", "LogProbs", "Logits", "MachineError",
+    "Method", "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions",
+    "Options", "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
+    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "Stateless", "Tokenizer", "Turn",
+    "hookimpl", "hookspec", "runtime", "suggest",
 ]  # fmt: skip

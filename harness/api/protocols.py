@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Batch,
         Completions,
         Example,
+        Limits,
         Logits,
         LogProbs,
         MetricResult,
@@ -65,6 +66,27 @@ class Progress(Protocol):
         """Return step / total_steps."""
 
 
+class Tokenizer(Protocol):
+    """The policy's tokenizer, for methods and rewards: text to token ids and back, and no more.
+
+    Text is data: the name of a special token inside it becomes ordinary tokens.
+    """
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that have a token."""
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a completion."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text as part of a completion: no BOS before it, no EOS behind it."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without special tokens, stripped of white space at both ends."""
+
+
 class Policy(Protocol):
     """The model being trained."""
 
@@ -96,6 +118,14 @@ class Run(Protocol):
     def progress(self) -> Progress:
         """Where in the whole schedule the run stands."""
 
+    @property
+    def limits(self) -> Limits:
+        """How long prompts, completions and both together may be."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The policy's tokenizer."""
+
     def sample(
         self,
         batch: Batch,
@@ -104,11 +134,13 @@ class Run(Protocol):
         top_k: int = 0,
         top_p: float = 1.0,
         by: Literal["policy", "reference"] = "policy",
+        noise: int | None = None,
     ) -> Completions:
         """Draw one completion a temperature for each prompt, without gradient and without dropout: (B, K, T).
 
         ``by="reference"`` samples from the checkpoint at which the method started, always the same completions for a
-        prompt, as if they had been drawn once before training.
+        prompt, as if they had been drawn once before training. Each call of a step draws with random numbers of its
+        own; calls with the same ``noise`` share them, so that perturbed models can be compared on common ones.
         """
 
     def beam(
@@ -137,11 +169,13 @@ class Run(Protocol):
         dropout: bool = True,
         dtype: torch.dtype | None = None,
         hidden: bool = False,
+        entropy: bool = False,
     ) -> LogProbs:
         """Log-probs (B, K, T) with gradient, all candidates of a prompt in one forward.
 
         ``dropout=False`` for methods that compare with stored log-probs. ``dtype`` is that of the log-softmax
-        (float32 unless given; float64 for a float64 model).
+        (float32 unless given; float64 for a float64 model). ``entropy`` asks for that of each token's distribution
+        (see :class:`LogProbs`), ``hidden`` for the states that it was predicted from.
         """
 
     def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
@@ -154,8 +188,24 @@ class Run(Protocol):
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
 
-    def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
-        """Whole distributions at the scored positions, in chunks that bound memory."""
+    def logits(self, batch: Batch, completions: Completions, *, reference: bool = False) -> Iterator[Logits]:
+        """Whole distributions at the scored positions, in chunks that bound memory.
+
+        With ``reference`` each chunk has the reference model's logits at the same positions beside the policy's: what
+        an exact divergence between the two needs.
+        """
+
+    def reference_logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
+        """The same of the checkpoint at which the method started alone: no gradient, no dropout."""
+
+    def log(self, name: str, numerator: Tensor | float, denominator: Tensor | float) -> None:
+        """Log a mean: the sum of ``numerator`` over the sum of ``denominator``, in a loss or in ``step``.
+
+        Both are summed over their own elements, then over micro-batches, updates and ranks of the step, so that what
+        is logged does not depend on how a batch is cut; a part that ran out of memory and is done again counts once. A
+        name without any denominator is left out of the step's row. No rank need call it as often as another. A column
+        of the registration's ``logs`` shows it in tables.
+        """
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         """Make ``module`` part of the trained module, with a learning rate of its own if given."""
@@ -183,14 +233,44 @@ class Run(Protocol):
     def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Iterable[Mapping[str, Any]]:
         """Cut rows (anything indexable along B) into ``parts`` by one permutation of the global batch."""
 
+    def roll(self, rows: Mapping[str, Any], shift: int) -> Mapping[str, Any]:
+        """Return in the place of each row the one that stands ``shift`` places further on in the global batch.
+
+        Beyond the last row it goes on with the first one. Rows are anything indexable along B: tensors that are equally
+        wide on all ranks, tuples, :class:`Completions`.
+        """
+
+    def gather(self, rows: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the rows of the whole global batch, in its order, on every rank: see :meth:`roll` for what rows are.
+
+        For what must be ranked or compared over all prompts, such as the best share of all rewards. Without gradient.
+        """
+
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator seeded by (seed, purpose, step)."""
 
-    def perturbed(self, seed: int, scale: float) -> AbstractContextManager[None]:
-        """Weights plus ``scale`` times standard normal noise drawn from ``seed``; bit-equal afterwards."""
+    def perturbed(
+        self, seed: int, scale: float, *, rank: int | None = None, only: Literal["all", "matrices"] = "all"
+    ) -> AbstractContextManager[None]:
+        """Weights plus ``scale`` times noise drawn from ``seed``; bit-equal afterwards.
 
-    def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
-        """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
+        The noise is standard normal. With ``rank`` r that of a matrix is ``A @ B.T / sqrt(r)`` with standard normal A
+        and B of r columns: entries of variance 1 that are uncorrelated (EGGROLL, arXiv:2511.16652, Eq. 8); what is no
+        matrix has full noise. ``only="matrices"`` leaves weights of other than two dimensions as they are.
+        """
+
+    def apply(
+        self,
+        noise: Iterable[tuple[int, float]],
+        *,
+        rank: int | None = None,
+        only: Literal["all", "matrices"] = "all",
+    ) -> Mapping[str, float]:
+        """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs.
+
+        ``rank`` and ``only`` are those of :meth:`perturbed`. Under ``recipe.optimizer: sgd``, without clipping and
+        weight decay, the step is exactly minus the learning rate times that sum.
+        """
 
     def update(self, loss: Callable[..., Mapping[str, Tensor]], **rows: Any) -> Mapping[str, float]:
         """One optimiser step.
@@ -206,7 +286,8 @@ class RewardFunction(Protocol):
 
     A reward that a registration builds is called with ``prompts``, ``completions``, ``completion_ids``, every column of
     the data set (``references`` among them), ``trainer_state``, ``log_extra`` and ``log_metric``; all lists have one
-    entry a completion. One that registered ``needs={"reward_model"}`` gets ``reward_model`` as well.
+    entry a completion. One that registered ``needs={"reward_model"}`` gets ``reward_model`` as well, and one that
+    registered ``needs={"tokenizer"}`` the policy's ``tokenizer``.
     """
 
     def __call__(

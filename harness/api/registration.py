@@ -34,13 +34,16 @@ DATA_KINDS: Final[Mapping[DataKind, str]] = {
 MetricNeed: TypeAlias = Literal["policy", "scorer", "reward_model"]
 
 #: What a reward needs beyond the answers.
-RewardNeed: TypeAlias = Literal["reward_model"]
+RewardNeed: TypeAlias = Literal["reward_model", "tokenizer"]
 
 #: Where the columns of a metric stand.
 Role: TypeAlias = Literal["score", "fluency", "length", "judge", "other"]
 
 #: An import string ``"package.module:Name"`` (imported only when used) or the callable itself.
 Build: TypeAlias = str | Callable[[Any], Any]
+
+#: What an entry of ``methods`` says after ``use:`` for a row that was trained elsewhere; no method has such a name.
+ELSEWHERE: Final = ("checkpoint", "answers")
 
 #: Keys of a benchmark file's plugin entry that the core reads; no plugin option may have one of these names.
 RESERVED_KEYS = frozenset({
@@ -114,8 +117,13 @@ class MethodRegistration(_Registration):
     """True for a plain supervised method that may train the start shared by all others."""
     start: Literal["branch", "after"] = "branch"
     """Default way to start: ``branch`` off the shared schedule, or ``after`` a finished supervised checkpoint."""
+    active: Literal["last", "all_but_last", "all"] | int = "last"
+    """Default epochs in which the method is on (an entry's ``active``); a preset that is named may say otherwise."""
     mixes_supervision: bool = True
     """Whether the update holds a supervised term on the demonstrations."""
+    logs: tuple[Column, ...] = ()
+    """Numbers that it logs (``run.log``, or what ``step`` returns) and that the table of training signals shows, each
+    a mean over the steps that logged it. What is logged and not listed stands in ``train.jsonl`` alone."""
     reads: tuple[str, ...] = ()
     """Columns of the training data that it reads from ``batch.columns``: a run in whose rows one of them is missing
     is refused before anything is trained."""
@@ -135,7 +143,8 @@ class RewardRegistration(_Registration):
     """Smallest and largest value, when they are known."""
     needs: frozenset[RewardNeed] = frozenset()
     """With ``reward_model`` the function is called with one more keyword, ``reward_model``: a function of prompts and
-    completions (two lists of texts) that returns the reward model's score of each, normalised as the file says."""
+    completions (two lists of texts) that returns the reward model's score of each, normalised as the file says. With
+    ``tokenizer`` it is called with the policy's :class:`harness.api.Tokenizer` as ``tokenizer``."""
     function: bool = False
     """True where ``build`` is the reward function itself, as one written for TRL, and not what makes one from options;
     options, if there are any, become keyword arguments of every call."""

@@ -104,6 +104,20 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How long the texts of a run may be, in tokens."""
+
+    prompt: int
+    """Longest prompt of a training row (``recipe.max_prompt_length``)."""
+    completion: int
+    """Longest completion that the run samples, EOS included."""
+    demonstration: int
+    """Longest demonstration, chosen or rejected answer of a training row, EOS included."""
+    context: int | None
+    """Most tokens that prompt and completion may have together; None where the model sets no limit."""
+
+
+@dataclass(frozen=True)
 class Prompts:
     """B tokenised prompts, padded at the right end."""
 
@@ -158,17 +172,47 @@ class Completions:
         """(B, K) int64: tokens without the closing EOS."""
         return self.lengths - self.finished.to(self.lengths.dtype)
 
-    def join(self, *others: Completions) -> Completions:
-        """Return one group a prompt with the candidates of ``self`` first, then those of ``others``."""
+    @classmethod
+    def cat(
+        cls, parts: Sequence[Completions], *, along: Literal["candidates", "prompts"] = "candidates"
+    ) -> Completions:
+        """Return the completions of all parts, whose T may differ: (B, sum of K, T), or along prompts (sum of B, K, T).
+
+        Along candidates all parts are of the same B prompts, along prompts all have the same K.
+        """
         import torch
 
-        every = (self, *others)
-        width = max(part.ids.shape[2] for part in every)
-        return Completions(
-            torch.cat([torch.nn.functional.pad(part.ids, (0, width - part.ids.shape[2])) for part in every], dim=1),
-            torch.cat([part.lengths for part in every], dim=1),
-            torch.cat([part.finished for part in every], dim=1),
+        dim = 1 if along == "candidates" else 0
+        width = max(part.ids.shape[2] for part in parts)
+        return cls(
+            torch.cat([torch.nn.functional.pad(part.ids, (0, width - part.ids.shape[2])) for part in parts], dim=dim),
+            torch.cat([part.lengths for part in parts], dim=dim),
+            torch.cat([part.finished for part in parts], dim=dim),
         )
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[Sequence[int]]], *, eos_id: int, device: Any = None) -> Completions:
+        """Return the completions that are spelt out, K lists of token ids for each of B prompts.
+
+        One that ends with ``eos_id`` is finished, an empty one is absent; longer than ``run.limits.completion`` none
+        need be cut, but prompt and completion must fit in ``run.limits.context``.
+        """
+        import torch
+
+        size = len(ids[0]) if ids else 0
+        width = max((len(row) for group in ids for row in group), default=0)
+        grid = torch.zeros(len(ids), size, width, dtype=torch.int64)
+        for place, group in enumerate(ids):
+            for number, row in enumerate(group):
+                grid[place, number, : len(row)] = torch.tensor(list(row), dtype=torch.int64)
+        lengths = torch.tensor([[len(row) for row in group] for group in ids], dtype=torch.int64).view(len(ids), size)
+        ended = [[bool(row) and row[-1] == eos_id for row in group] for group in ids]
+        finished = torch.tensor(ended, dtype=torch.bool).view(len(ids), size)
+        return cls(grid.to(device), lengths.to(device), finished.to(device))
+
+    def join(self, *others: Completions) -> Completions:
+        """Return one group a prompt with the candidates of ``self`` first, then those of ``others``."""
+        return Completions.cat((self, *others))
 
     def pick(self, index: Tensor) -> Completions:
         """Return the candidates that ``index`` (B, N) names: (B, N, T)."""
@@ -264,6 +308,8 @@ class Logits:
     """(N, 3) int64: prompt, candidate and token position of each, as indices into (B, K, T)."""
     targets: Tensor
     """(N,) int64: the token at that position."""
+    reference: Tensor | None = None
+    """(N, V): the logits of the reference model at the same positions, without gradient, when asked for."""
 
 
 @dataclass(frozen=True)

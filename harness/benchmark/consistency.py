@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.benchmark.source import Node
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
     from harness.spec.decoding import Decoding
+    from harness.spec.elsewhere import ElsewhereEntry
     from harness.spec.model import Model
     from harness.spec.recipe import Recipe
     from harness.spec.reward import Reward
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Models: TypeAlias = Sequence[tuple[Node, Model | None]]
     Uses: TypeAlias = Sequence[tuple[Node, DataUse | None]]
     Methods: TypeAlias = Sequence[tuple[Node, MethodEntry | None]]
+    Elsewhere: TypeAlias = Sequence[tuple[Node, ElsewhereEntry | None]]
     Metrics: TypeAlias = Sequence[tuple[Node, MetricUse | None]]
 
 
@@ -38,6 +40,7 @@ class FileParts:
     validation: DataUse | None
     evaluate: Uses
     methods: Methods
+    elsewhere: Elsewhere
     metrics: Metrics
     decoding: Mapping[str, Decoding]
     recipe: Recipe | None
@@ -48,7 +51,8 @@ def check_together(top: FilePart, context: Context, parts: FileParts) -> None:
     """Add what does not fit: names that are used twice, methods without what they need, tests on the training split."""
     _check_names(context, parts)
     _check_needs(top, context, parts.train, parts.methods)
-    _check_start(top, context, parts.train)
+    if parts.methods:
+        _check_start(top, context, parts.train)
     _check_judges(top, context, parts.metrics)
     for listed, entry in parts.methods:
         if entry is not None and entry.reward_weights:
@@ -73,7 +77,8 @@ def _check_names(context: Context, parts: FileParts) -> None:
     context.duplicates(models, "model")
     uses = [(str(use.label), _place(node, "dataset"), f"evaluate.{use.label}") for node, use in parts.evaluate if use]
     context.duplicates(uses, "data set of evaluate")
-    rows = [(entry.label, _place(node, "use"), f"methods.{entry.label}") for node, entry in parts.methods if entry]
+    listed = [*parts.methods, *parts.elsewhere]
+    rows = [(entry.label, _place(node, "use"), f"methods.{entry.label}") for node, entry in listed if entry]
     context.duplicates(rows, "method")
     named = [(use.use, _place(node, "use"), f"metrics.{use.use}") for node, use in parts.metrics if use]
     context.duplicates(named, "metric")

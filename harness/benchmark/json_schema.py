@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from harness.api.registration import DatasetRegistration, MethodRegistration
+from harness.api.registration import ELSEWHERE, DatasetRegistration, MethodRegistration
 from harness.benchmark.data import DATA_KEYS
 from harness.benchmark.head import Head
 from harness.benchmark.methods import METHOD_KEYS
@@ -22,7 +22,9 @@ from harness.benchmark.scores import PART_KEYS
 from harness.benchmark.tuning import TuneKeys
 from harness.plugins.option_groups import option_names
 from harness.spec.benchmark import Cases, Compare, DataUse, Execution, MethodEntry, RewardModel, Scorer, Timing
+from harness.spec.budget import Budget
 from harness.spec.decoding import Decoding
+from harness.spec.elsewhere import ElsewhereEntry
 from harness.spec.model import Model, Template
 from harness.spec.recipe import Recipe
 from harness.spec.reward import Reward, RewardUse
@@ -42,6 +44,7 @@ def json_schema(registry: Registry) -> Json:
     """Return the schema (draft 2020-12) of a benchmark file."""
     definitions: Json = {
         "recipe": _closed(_properties(Recipe)),
+        "Budget": _closed(_properties(Budget), ["unit", "amount"]),
         "decoding": _closed(_properties(Decoding)),
         "model": {"anyOf": [_TEXT, _closed(_properties(Model), ["name"])]},
     }
@@ -69,6 +72,7 @@ def json_schema(registry: Registry) -> Json:
 
 def _file() -> Json:
     data, method, metric = (_ref(kind) for kind in ("dataset", "method", "metric"))
+    rows = {**_list(_row(method), "The rows of the tables."), "minItems": 0}
     return {
         **_properties(Head),
         "models": _list(_ref("model"), "The models, each with all rows of the tables."),
@@ -95,7 +99,7 @@ def _file() -> Json:
             "additionalProperties": {"anyOf": [_ref("decoding"), {"type": "null"}]},
             "description": "Name to setting; every row is decoded under every one.",
         },
-        "methods": _list(method, "The rows of the tables."),
+        "methods": rows,
         "metrics": _list(metric, "What answers are measured by."),
         "scorer": _closed(_properties(Scorer)),
         "compare": _closed(_properties(Compare)),
@@ -109,6 +113,13 @@ def _file() -> Json:
         },
         "execution": _closed(_properties(Execution)),
     }
+
+
+def _row(method: Json) -> Json:
+    """Return an entry of ``methods``: trained here, or elsewhere."""
+    foreign = {"type": "object", "required": ["use"], "properties": {"use": {"enum": list(ELSEWHERE)}}}
+    entry = _properties(ElsewhereEntry) | {"use": {"enum": list(ELSEWHERE)}}
+    return {"if": foreign, "then": _closed(entry, ["use"]), "else": method}
 
 
 def _overlay(name: str, schema: Json, definitions: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ConfigDict
 
 from harness.api.registration import MethodRegistration
-from harness.benchmark.overlay import as_mapping
+from harness.benchmark.overlay import as_mapping, merge
 from harness.benchmark.sections import FilePart, Inherited, check, check_label, part_of
 from harness.errors import suggest
 from harness.plugins.option_groups import option_groups, overlaid
@@ -15,7 +15,7 @@ from harness.spec.benchmark import MethodEntry
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from harness.api.registration import Preset
     from harness.benchmark.context import Context
@@ -78,6 +78,9 @@ def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: 
         preset=name,
     )
     _check_label_of_other_rows(entry, part, context)
+    if entry.recipe.budget is not None and entry.active != "last":
+        what = "under a budget a method is active from the end of the shared start until the budget is spent"
+        problems.add(part.at("active"), what, key=part.path("active"), got=entry.active, expected="last, or no budget")
     return entry if len(problems) == before else None
 
 
@@ -121,8 +124,9 @@ def _shell(
         given["label"] = ""
     if "start" not in part.values:
         given["start"] = registration.start
-    if "active" not in part.values and preset is not None and preset.active is not None:
-        given["active"] = preset.active
+    if "active" not in part.values:
+        preset_active = preset.active if preset is not None else None
+        given["active"] = registration.active if preset_active is None else preset_active
     return check(_EntryKeys, core, context.problems, **given)
 
 
@@ -140,6 +144,9 @@ def merged_recipe(
 ) -> Recipe | None:
     """Return the file's ``recipe`` below what an entry inherits, and that below the entry's own keys."""
     values = {key: node for key, node in recipe.values.items() if key not in inherited} | dict(own.values)
+    shared_budget, own_budget = recipe.values.get("budget"), own.values.get("budget")
+    if shared_budget is not None and own_budget is not None and shared_budget.is_mapping and own_budget.is_mapping:
+        values["budget"] = merge(shared_budget, own_budget)  # an entry may say a part of it otherwise
     inherited = {key: value for key, value in inherited.items() if key not in own.values}
     whole = FilePart(own.key, own.place, values, inherited)
     merged = check(Recipe, whole, context.problems)
@@ -163,7 +170,11 @@ def check_recipe(recipe: Recipe, part: FilePart, shared: FilePart, context: Cont
         key = (shared if name in shared.values else part).path(name)
         context.problems.add(part.at(name), what, key=key, expected=expected)
 
-    if branch and recipe.method_epochs > recipe.epochs:
+    if recipe.budget is not None:
+        _check_budget(recipe, part, add)
+    elif recipe.epochs < 1:
+        add("epochs", "is wrong", "1 or more; 0 under a budget alone")
+    elif branch and recipe.method_epochs > recipe.epochs:
         what = f"method_epochs is {recipe.method_epochs}, but there are {recipe.epochs} epochs in all"
         add("method_epochs" if "method_epochs" in part.values else "epochs", what, "method_epochs within epochs")
     rates = {"learning_rate": recipe.learning_rate}
@@ -172,6 +183,19 @@ def check_recipe(recipe: Recipe, part: FilePart, shared: FilePart, context: Cont
     for name, rate in rates.items():
         if recipe.min_learning_rate > rate > 0:
             add("min_learning_rate", f"min_learning_rate {recipe.min_learning_rate:g} is above {name} {rate:g}")
+
+
+def _check_budget(recipe: Recipe, part: FilePart, add: Callable[..., None]) -> None:
+    """Add what cannot stand beside a budget."""
+    for name in ("method_epochs", "max_steps"):
+        if name in part.values and part.values[name].value is not None:
+            add(name, "a budget says when a method's own training ends, and nothing else", f"no {name}, or no budget")
+    if "method_schedule" in part.values and recipe.method_schedule == "continue":
+        what = "under a budget the number of steps is not known beforehand, so that no schedule can go on over it"
+        add("method_schedule", what, "restart")
+    if not recipe.epochs and recipe.budget is not None and recipe.budget.unit == "sampled_tokens":
+        what = "the supervised row, which samples nothing, has no epochs to train for"
+        add("epochs", what, "1 or more, or a budget in another unit")
 
 
 def _check_label_of_other_rows(entry: MethodEntry, part: FilePart, context: Context) -> None:

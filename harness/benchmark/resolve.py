@@ -8,6 +8,7 @@ from harness.benchmark import overlay
 from harness.benchmark.consistency import FileParts, check_together
 from harness.benchmark.context import Context
 from harness.benchmark.data import data_use, is_model_name, model
+from harness.benchmark.elsewhere import elsewhere, is_elsewhere
 from harness.benchmark.head import Head
 from harness.benchmark.methods import method
 from harness.benchmark.problems import Place, Problems, printable
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.plugins.registry import Registry
+    from harness.spec.elsewhere import ElsewhereEntry
+    from harness.spec.model import Model
     from harness.spec.reward import Reward
 
 Found = TypeVar("Found")
@@ -132,6 +135,7 @@ class _Resolver:
         recipe, recipe_part = self._recipe()
         judged = self._one("reward_model", lambda node, _: reward_model(node, recipe_part, train, self.context))
         decoding = self._decoding()
+        foreign = self._elsewhere([found for _, found in models if found])
         methods = self._methods(recipe_part)
         metrics = self._list("metrics", lambda node, key: metric(node, key, self.context, self.top.place))
         scorer = self._scorer({name for _, found in models if found for name in (found.name, found.label)})
@@ -141,7 +145,7 @@ class _Resolver:
         if "tune" in self.top.values:
             tuned, methods = self._tune(recipe_part, methods, metrics, scored, head)
             check_held_out(self.top, self.context, validation, evaluate)
-        parts = FileParts(models, train, validation, evaluate, methods, metrics, decoding, recipe, scored)
+        parts = FileParts(models, train, validation, evaluate, methods, foreign, metrics, decoding, recipe, scored)
         check_together(self.top, self.context, parts)
         check_pareto(self.top.values.get("pareto"), metrics, self.context)
         compared = self._one("compare", lambda node, _: compare(node, methods, self.context))
@@ -162,6 +166,7 @@ class _Resolver:
             recipe=recipe,
             decoding=decoding,
             methods=tuple(found for _, found in methods if found),
+            elsewhere=tuple(found for _, found in foreign if found),
             metrics=tuple(found for _, found in metrics if found),
             scorer=scorer,
             compare=compared or Compare(),
@@ -228,7 +233,7 @@ class _Resolver:
             if not self._only_timed(name):
                 self.problems.add(self.top.place, "is missing", key=name)
             return ()
-        if not node.is_list or not node.elements:
+        if not node.is_list or not (node.elements or name == "methods"):
             self.problems.add(
                 node.place, "is wrong", key=name, got=node.plain(), expected="a list of one or more entries"
             )
@@ -271,9 +276,21 @@ class _Resolver:
             self.problems.add(node.place, "names no way to decode", key="decoding", expected="name: {settings}")
         return decodings
 
+    def _entries(self) -> tuple[Node, ...]:
+        """Return the entries of ``methods`` that are trained here."""
+        return tuple(node for node in self._elements("methods") if not is_elsewhere(node))
+
+    def _elsewhere(self, models: list[Model]) -> list[tuple[Node, ElsewhereEntry | None]]:
+        nodes = self.top.values["methods"].elements if "methods" in self.top.values else ()
+        return [
+            (node, elsewhere(node, overlay.entry_key("methods", index, node), models, self.context, self.top.place))
+            for index, node in enumerate(nodes)
+            if is_elsewhere(node)
+        ]
+
     def _methods(self, recipe: FilePart) -> list[tuple[Node, MethodEntry | None]]:
         rows: list[Node] = []
-        for index, node in enumerate(self._elements("methods")):
+        for index, node in enumerate(self._entries()):
             rows += expand(overlay.as_mapping(node, "use"), overlay.entry_key("methods", index, node), self.problems)
         if len(rows) > MAX_ENTRIES:
             self.problems.add(self.top.at("methods"), f"has {len(rows):,} rows", key="methods",
@@ -299,7 +316,7 @@ class _Resolver:
             return entry
 
         nodes = [node for node, _ in methods]
-        rows = Rows(nodes, [entry for _, entry in methods], self._elements("methods"), resolve)
+        rows = Rows(nodes, [entry for _, entry in methods], self._entries(), resolve)
         tuned, entries = tune(self.top, self.context, rows, metrics, head.seeds if head else ())
         return tuned, list(zip(nodes, entries, strict=True))
 

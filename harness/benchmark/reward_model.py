@@ -29,6 +29,7 @@ _EXISTING: Final = ("path", "revision")
 #: Settings of a recipe that are about methods or sampling, and one that a reward model does not leave open.
 _IDLE: Final = {
     "method_epochs": "a reward model is trained for epochs",
+    "budget": "a reward model is trained for epochs",
     "method_schedule": "a reward model has one schedule",
     "method_learning_rate": "a reward model is trained at learning_rate",
     "restart_schedule": "a reward model is trained on schedule",

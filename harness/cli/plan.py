@@ -107,7 +107,7 @@ def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Stor
     """Return which differences the run could find."""
     from harness.report.planned import forecasts
 
-    labels = list(dict.fromkeys(row.label for row in plan.rows if row.kind != "base"))
+    labels = list(dict.fromkeys(row.label for row in plan.rows if row.kind in {"start", "method"}))
     start = next((row.label for row in plan.rows if row.kind == "start"), "")
     prompts: dict[str, int | None] = {}
     for use in benchmark.evaluate:

@@ -124,7 +124,12 @@ def _lines(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
     yield "evaluate", ", ".join(_data(use) for use in benchmark.evaluate)
     if benchmark.reward:
         yield "reward", " + ".join(f"{part.weight:g} × {part.label}" for part in benchmark.reward.parts)
-    yield "methods", ", ".join(entry.label for entry in benchmark.methods)
+    yield "methods", ", ".join(entry.label for entry in benchmark.methods) or "none"
+    if benchmark.elsewhere:
+        yield (
+            "from elsewhere",
+            ", ".join(f"{entry.label} ({entry.path or entry.name})" for entry in benchmark.elsewhere),
+        )
     yield "seeds", ", ".join(map(str, benchmark.seeds))
     yield "decoding", ", ".join(_decoding(name, setting) for name, setting in benchmark.decoding.items())
     yield "metrics", ", ".join(use.use for use in benchmark.metrics)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import StorageError
-from harness.spec.results.files import CHECKPOINT, LOGPROBS, MODULES, OPTIMIZER
+from harness.spec.results.files import CHECKPOINT, LOGPROBS, MODULES, OPTIMIZER, POINTS
+from harness.spec.stages.generate import GenerateConfig
+from harness.spec.stages.score import ModelScoreConfig
 from harness.spec.stages.train import TrainConfig
 from harness.store.damage import Damage
 
@@ -44,6 +46,9 @@ def _reads(stage: Stage, parent: str) -> tuple[str, ...]:
         return (LOGPROBS,) if parent == "reference_logprobs" else ()
     if parent == "reward_model":
         return (CHECKPOINT, MODULES)
+    at = stage.config.at if isinstance(stage.config, (GenerateConfig, ModelScoreConfig)) else None
+    if at is not None and parent in {"checkpoint", "policy"}:
+        return (f"{POINTS}/{at.folder}",)
     goes_on = isinstance(stage.config, TrainConfig) and parent == "start" and not stage.config.fresh_optimizer
     return (CHECKPOINT, OPTIMIZER) if goes_on else (CHECKPOINT,)
 
@@ -132,9 +137,9 @@ def quarantine(damage: Damage, store: Store) -> None:
 def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
     """Prune what ``recipe.keep`` does not ask for, once every stage is done.
 
-    ``all`` keeps everything. ``final`` keeps the checkpoints that rows end with, those at which methods start (with
-    their optimiser, so that another method can start there too) and reward models. ``none`` keeps no weights and no
-    stored log-probs.
+    ``all`` keeps everything, the points of a budget too. ``final`` keeps the checkpoints that rows end with, those at
+    which methods start (with their optimiser, so that another method can start there too) and reward models. ``none``
+    keeps no weights and no stored log-probs.
     """
     policy = benchmark.recipe.keep
     if policy == "all":
@@ -150,10 +155,10 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
         if stage.kind == "precompute":
             gone = (LOGPROBS,) if policy == "none" else ()
         elif policy == "none" or stage.key not in kept:
-            gone = (CHECKPOINT, OPTIMIZER, MODULES)
+            gone = (CHECKPOINT, OPTIMIZER, MODULES, POINTS)
         elif stage.key in rewards:
             gone = (OPTIMIZER,)  # its head is one of its modules
         elif stage.key not in starts:
-            gone = (OPTIMIZER, MODULES)
+            gone = (OPTIMIZER, MODULES, POINTS)
         if gone:
             store.prune(stage.kind, stage.id, gone)

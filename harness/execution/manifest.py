@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
@@ -29,8 +30,8 @@ from harness.store.identity import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+    from harness.api import Column
     from harness.execution.outcome import Outcome
     from harness.plan import Plan, Row, Stage
     from harness.plan.graph import Tuned
@@ -100,6 +101,7 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in plan.rows:
         rows.setdefault((row.model, row.label), []).append(row)
+    origins = {entry.label: Path(entry.path).name if entry.path else entry.name for entry in benchmark.elsewhere}
     described = []
     for (model, label), seeds in rows.items():
         row, entry, tuned = seeds[0], entries.get(label), plan.tuned.get((model, label))
@@ -121,10 +123,22 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 recipe_set=_recipe_set(entry, benchmark) if entry else {},
                 **tuning(tuned, benchmark),
                 shared_terms=shared,
+                logs=_logs(registry, row.method, options),
+                origin=origins.get(label),
+                of=row.of,
+                at=row.at.name if row.at is not None else None,
                 seeds={row.seed: _seed(row, plan, outcome) for row in seeds},
             )
         )
     return tuple(described)
+
+
+def _logs(registry: Registry, method: str | None, options: dict[str, Any]) -> tuple[Column, ...]:
+    """Return what a method logs for tables, as its options make it."""
+    if method is None:
+        return ()
+    registration: Any = registry.resolved("method", method, options)
+    return tuple(registration.logs)
 
 
 def _recipe_set(entry: MethodEntry, benchmark: Benchmark) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -9,12 +10,14 @@ from pydantic import ValidationError
 from harness.errors import InputError
 from harness.plan.cells import Answerer, data_label, row_of
 from harness.plan.chains import chain_of
+from harness.plan.elsewhere import elsewhere_rows
 from harness.plan.graph import Plan, Row, Stage
 from harness.plan.planner import Planner
 from harness.plan.reward_stages import reward_stages
 from harness.plan.tuning import held_chain, try_out
 from harness.spec.benchmark import MethodEntry
 from harness.spec.model import Model
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,9 +36,10 @@ def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed
 
     ``failed`` are keys of stages that will not be made: what is tuned is chosen without them.
     """
-    shared = _supervised(benchmark, registry)
-    listed = shared in benchmark.methods
-    entries: Sequence[MethodEntry] = benchmark.methods if listed else (shared, *benchmark.methods)
+    shared = _supervised(benchmark, registry) if benchmark.methods else None
+    entries: Sequence[MethodEntry] = benchmark.methods
+    if shared is not None and shared not in entries:
+        entries = (shared, *entries)
     planner = Planner(benchmark, registry, store, shared, failed)
     train = planner.data(benchmark.train)
     validation = planner.data(benchmark.validation) if benchmark.validation is not None else None
@@ -43,11 +47,16 @@ def build_plan(benchmark: Benchmark, registry: Registry, store: Store, *, failed
     rows: list[Row] = []
     scorers = {}
     for model in benchmark.models:
-        supervised = chain_of(planner, model, shared, benchmark.seeds[0])[-1]
+        seed = benchmark.seeds[0]
+        untrained = planner.model(model, seed)
+        supervised = untrained if shared is None else chain_of(planner, model, shared, seed)[-1]
         if benchmark.reward_model is not None:
             planner.reward_models[model.shown] = reward_stages(planner, model, supervised)
         scorers[model.shown] = _scorer(planner, model, supervised)
         rows += _rows(planner, model, entries, scorers[model.shown])
+        for entry in benchmark.elsewhere:
+            if entry.model in {None, model.shown}:
+                rows += elsewhere_rows(planner, model, entry, scorers[model.shown])
     return Plan(
         planner.stages,
         tuple(rows),
@@ -88,7 +97,13 @@ def _rows(planner: Planner, model: Model, entries: Sequence[MethodEntry], scorer
         for entry in entries:
             chain = chains[entry.label, seed]
             kind: RowKind = "start" if entry is planner.shared else "method"
-            rows.append(row_of(planner, Answerer(model, entry.label, seed, chain[-1], scorer), entry, kind, chain))
+            answerer = Answerer(model, entry.label, seed, chain[-1], scorer)
+            rows.append(row_of(planner, answerer, entry, kind, chain))
+            config = chain[-1].config
+            points = config.budget.points if isinstance(config, TrainConfig) and config.budget is not None else ()
+            for point in points:
+                there = replace(answerer, label=f"{entry.label} at {point.name}", at=point)
+                rows.append(row_of(planner, there, None, "point", chain, of=entry.label))
     return rows
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from harness.plan.planner import Planner
     from harness.spec.benchmark import DataUse, MethodEntry, MetricUse
+    from harness.spec.budget import BudgetPoint
     from harness.spec.model import Model
     from harness.spec.results.run import RowKind
     from harness.spec.runtime import Runtime
@@ -38,6 +39,8 @@ class Answerer:
     checkpoint: Stage
     scorer: Stage
     """The fixed model under which the likelihood of answers is measured."""
+    at: BudgetPoint | None = None
+    """The point of the checkpoint's budget; its end where None."""
 
 
 def data_label(use: DataUse) -> str:
@@ -46,29 +49,52 @@ def data_label(use: DataUse) -> str:
 
 
 def row_of(
-    planner: Planner, answerer: Answerer, entry: MethodEntry | None, kind: RowKind, chain: tuple[Stage, ...]
+    planner: Planner,
+    answerer: Answerer,
+    entry: MethodEntry | None,
+    kind: RowKind,
+    chain: tuple[Stage, ...],
+    *,
+    of: str | None = None,
 ) -> Row:
-    """Return one seed of a row: ``entry``, or the untrained model, with a cell for each data set and decoding."""
+    """Return one seed of a row: ``entry``, or the untrained model, with a cell for each data set and decoding.
+
+    ``of`` is the label of the row within whose budget this one is a point.
+    """
     benchmark = planner.benchmark
     cells = tuple(
         cell_of(planner, answerer, use, decoding) for use in benchmark.evaluate for decoding in benchmark.decoding
     )
     method, model = entry.use if entry else None, answerer.model.shown
-    return Row(answerer.label, kind, method, model, answerer.seed, chain, answerer.checkpoint, cells)
+    return Row(answerer.label, kind, method, model, answerer.seed, chain, answerer.checkpoint, cells, of, answerer.at)
 
 
 def cell_of(
     planner: Planner, answerer: Answerer, use: DataUse, decoding: str, metrics: Sequence[MetricUse] | None = None
 ) -> Cell:
     """Return the answers of a checkpoint and their scores, by all the file's metrics unless some are named."""
-    benchmark = planner.benchmark
     answers = _answers(planner, answerer, use, decoding)
+    return Cell(data_label(use), decoding, answers, scores_of(planner, answerer, use, decoding, answers, metrics))
+
+
+def scores_of(
+    planner: Planner,
+    answerer: Answerer,
+    use: DataUse,
+    decoding: str,
+    answers: Stage,
+    metrics: Sequence[MetricUse] | None = None,
+) -> dict[str, Stage]:
+    """Return the scores of answers by metric; those that ask who answered are left out where that is not known."""
+    benchmark = planner.benchmark
     scores = {}
     for metric in benchmark.metrics if metrics is None else metrics:
         registration = planner.metric(metric)
         asks = registration.needs or registration.role == "judge"
         if asks and decoding != next(iter(benchmark.decoding)):
             continue  # what asks a model costs as much as the answers; the tables show it under the first decoding
+        if "policy" in registration.needs and "checkpoint" not in answers.parents:
+            continue  # texts from elsewhere
         parents = {"samples": answers, "rows": answers.parents["rows"]}
         for label in registration.opponents:
             parents[f"opponent:{label}"] = _answers(planner, _opponent(planner, answerer, label), use, decoding)
@@ -79,15 +105,18 @@ def cell_of(
         if "reward_model" in registration.needs:
             parents |= planner.reward_models[answerer.model.shown].parents
         scores[metric.use] = _score(planner, metric, answerer, use, parents)
-    return Cell(data_label(use), decoding, answers, scores)
+    return scores
 
 
 def _answers(planner: Planner, answerer: Answerer, use: DataUse, decoding: str) -> Stage:
     model, seed = answerer.model, answerer.seed
-    place = (model.shown, use.overlong, decoding, seed)
+    place = (model.shown, use.overlong, decoding, seed, answerer.at)
     if place not in planner.answered:
         planner.answered[place] = GenerateConfig(
-            asking=_asking(planner, model, use), decoding=planner.benchmark.decoding[decoding], seed=seed
+            asking=_asking(planner, model, use),
+            at=answerer.at,
+            decoding=planner.benchmark.decoding[decoding],
+            seed=seed,
         )
     label = f"{model.shown}/{answerer.label}/seed {seed}/{data_label(use)}/{decoding}"
     return planner.add(label, planner.answered[place], {"checkpoint": answerer.checkpoint, "rows": planner.data(use)})
@@ -112,7 +141,7 @@ def _opponent(planner: Planner, answerer: Answerer, label: str) -> Answerer:
 
 
 def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, parents: dict[str, Stage]) -> Stage:
-    place = (answerer.model.shown, data.overlong, use.use)
+    place = (answerer.model.shown, data.overlong, use.use, answerer.at)
     if place not in planner.scored:
         planner.scored[place] = _scoring(planner, use, answerer, data)
     config, runtime = planner.scored[place]
@@ -121,6 +150,7 @@ def _score(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse, 
 
 def _scoring(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse) -> tuple[AnyStageConfig, Runtime]:
     """Return how a metric reads the answers of a model to a data set."""
+    model = answerer.model
     options, needs = planner.registry.options("metric", use.use, use.options), planner.metric(use).needs
     chosen, ignored = split_options(options)
     metric, runtime = planner.plugin("metric", use.use, chosen), planner.runtime(options=ignored)
@@ -130,6 +160,7 @@ def _scoring(planner: Planner, use: MetricUse, answerer: Answerer, data: DataUse
     config = ModelScoreConfig(
         metric=metric,
         asking=_asking(planner, model, data),
+        at=answerer.at if "policy" in needs else None,
         scorer=_loading(answerer.scorer) if "scorer" in needs else None,
         reward_model=reward_model_use(planner.benchmark, model) if "reward_model" in needs else None,
     )

@@ -29,9 +29,9 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
     if entry is planner.shared:
         segments = supervised_segments(entry.recipe)
     else:
-        segments = method_segments(entry, planner.shared.recipe)
-        if entry.start == "after":
-            stages += chain_of(planner, model, planner.shared, seed)
+        segments = method_segments(entry, planner.start.recipe)
+        if entry.start == "after" and entry.recipe.budget is None:
+            stages += chain_of(planner, model, planner.start, seed)
     for segment in segments:
         start = stages[-1] if stages else planner.model(model, seed)
         stages.append(_train(planner, model, entry, seed, segment, start))
@@ -40,7 +40,7 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
 
 def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:
     """Return one stage of a chain."""
-    trained = entry if segment.active else planner.shared
+    trained = entry if segment.active else planner.start
     registration = planner.method(trained.use)
     registration = registration.resolved(planner.registry.options("method", trained.use, trained.options))
     parents = {"rows": planner.data(planner.benchmark.train), "start": start}
@@ -57,6 +57,7 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
         sampling=None if registration.supervised else entry.recipe.sampling,
         first=segment.first,
         last=segment.last,
+        budget=segment.budget,
         curve=segment.curve,
         fresh_optimizer=segment.fresh,
         seed=seed,
@@ -69,9 +70,10 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
         tokens_per_micro_batch=entry.recipe.tokens_per_micro_batch,
         gradient_checkpointing=entry.recipe.gradient_checkpointing,
     )
-    label = f"{model.shown}/{entry.label}/seed {seed}/epochs {segment.first}-{segment.last}"
+    spent = f"{segment.first}-{segment.last}" if segment.budget is None else f"{segment.first} and a budget"
+    label = f"{model.shown}/{entry.label}/seed {seed}/epochs {spent}"
     if not segment.active:
-        label += f" as {planner.shared.label}"
+        label += f" as {planner.start.label}"
     stage = planner.add(label, config, parents, runtime)
     if entry.recipe.adapter is not None and not stage.done:
         check_installed(f"methods.{entry.label}, recipe.adapter")

@@ -20,6 +20,7 @@ from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from harness.plan.graph import Plan, Stage
+    from harness.spec.budget import Budget
 
 #: Floating-point operations a second of one thread, in matrix products of the sizes that small models have.
 _SPEED = 4e10
@@ -133,9 +134,18 @@ def _training(config: TrainConfig, rows: int) -> tuple[float, int, float, float]
     """Return steps, prompts a step, and the usual length of prompts and answers in tokens."""
     recipe = config.recipe
     each = max(1, rows // recipe.batch_size)
-    steps = config.last.step(each) - config.first.step(each)
+    steps: float = config.last.step(each) - config.first.step(each)
     longest = (config.sampling and config.sampling.generate_length) or recipe.max_completion_length
+    if config.budget is not None:
+        steps = _budgeted_steps(config, config.budget, recipe.batch_size * _FILLED * longest)
     return max(0, steps), recipe.batch_size, _FILLED * recipe.max_prompt_length, _FILLED * longest
+
+
+def _budgeted_steps(config: TrainConfig, budget: Budget, answers: float) -> float:
+    """Return about how many steps a budget lasts where the answers to all prompts of a step have so many tokens."""
+    candidates = candidates_of(config)
+    each = {"sampled_tokens": candidates * answers, "trained_tokens": (1 + candidates) * answers}
+    return budget.amount / max(1.0, each.get(budget.unit, 1.0))
 
 
 def _pair(config: ReferenceConfig) -> float:

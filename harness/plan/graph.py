@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.spec.benchmark import MethodEntry
+    from harness.spec.budget import BudgetPoint
     from harness.spec.results.run import RowKind
     from harness.spec.runtime import Runtime
     from harness.spec.stages.base import StageFamily
@@ -105,6 +106,10 @@ class Row:
     """The training stages, the shared ones first; empty for the base model."""
     checkpoint: Stage
     cells: tuple[Cell, ...]
+    of: str | None = None
+    """Of a row of kind ``point``: the label of the row whose training it lies within."""
+    at: BudgetPoint | None = None
+    """And where that is."""
 
 
 @dataclass(frozen=True)

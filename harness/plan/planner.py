@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.api.registration import Kind
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark, DataUse, MethodEntry, MetricUse
+    from harness.spec.budget import BudgetPoint
     from harness.spec.model import Model
     from harness.spec.stages.existing_model import ClassifierConfig
     from harness.spec.stages.generate import GenerateConfig
@@ -43,8 +44,8 @@ class Planner:
     benchmark: Benchmark
     registry: Registry
     store: Store
-    shared: MethodEntry
-    """The row of the supervised method that all others start from."""
+    shared: MethodEntry | None
+    """The row of the supervised method that all others start from; None where nothing is trained."""
     failed: Collection[str] = ()
     """Keys of stages that will not be made."""
     stages: dict[str, Stage] = field(default_factory=dict)
@@ -58,16 +59,24 @@ class Planner:
     reward_models: dict[str, RewardStages] = field(default_factory=dict)
     preferences: list[Stage] = field(default_factory=list)
     """The rows that must have a chosen and a rejected answer."""
-    answered: dict[tuple[str, str, str, int], GenerateConfig] = field(default_factory=dict)
-    """How answers are drawn, by model, treatment of long prompts, decoding and seed: the same for all rows."""
-    scored: dict[tuple[str, str, str], tuple[AnyStageConfig, Runtime]] = field(default_factory=dict)
-    """How a metric reads answers, by model, treatment of long prompts and metric: the same for all rows and seeds."""
+    answered: dict[tuple[str, str, str, int, BudgetPoint | None], GenerateConfig] = field(default_factory=dict)
+    """How answers are drawn, by model, treatment of long prompts, decoding, seed and point of a budget: the same for
+    all rows."""
+    scored: dict[tuple[str, str, str, BudgetPoint | None], tuple[AnyStageConfig, Runtime]] = field(default_factory=dict)
+    """How a metric reads answers, by model, treatment of long prompts, metric and point of a budget: the same for all
+    rows and seeds."""
     _data: dict[str, Stage] = field(default_factory=dict)
     _metrics: dict[str, MetricRegistration] = field(default_factory=dict)
     _configs: dict[int, tuple[AnyStageConfig, AnyStageConfig, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._plain = self.runtime()
+
+    @property
+    def start(self) -> MethodEntry:
+        """The row of the supervised method, where there are methods."""
+        assert self.shared is not None  # whoever asks has a method
+        return self.shared
 
     def method(self, name: str) -> MethodRegistration:
         """Return the registration of a method."""

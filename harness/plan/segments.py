@@ -13,6 +13,7 @@ from harness.spec.schedule import Curve, Position
 
 if TYPE_CHECKING:
     from harness.spec.benchmark import MethodEntry
+    from harness.spec.budget import Budget
     from harness.spec.recipe import Recipe
 
 _BEGIN = Position(epochs=0)
@@ -33,11 +34,16 @@ class Segment:
     """With a second curve only where the segment may reach over the switch."""
     fresh: bool = False
     """Whether optimiser moments start from zero."""
+    budget: Budget | None = None
+    """What ends it instead of ``last``, which is ``first`` then."""
 
 
 def supervised_segments(recipe: Recipe) -> tuple[Segment, ...]:
     """Return the stages of the row of the shared method: cut where methods branch off, so that they share the first."""
     cut = _cut(recipe)
+    if recipe.budget is not None:
+        own = () if recipe.budget.unit == "sampled_tokens" else (_budgeted(recipe, recipe.budget),)  # it samples none
+        return _join(recipe, [(True, _BEGIN, cut)]) + own
     return _join(recipe, [(True, _BEGIN, cut), (True, cut, _end(recipe))])
 
 
@@ -48,12 +54,16 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
     ``continue``) the learning rate go on over the cut. The learning rate is the same function of the step in every row
     of a recipe, whenever its method is active. ``start: after`` gives the method a fresh optimiser and a schedule of
     its own behind the whole supervised schedule, whose stages are those of the shared method's row (``shared`` is that
-    row's recipe) and are not returned.
+    row's recipe) and are not returned. Under a budget both begin behind the ``epochs`` of the shared start, on a
+    schedule of their own, and ``after`` says that the optimiser is fresh.
 
     Raises:
         InputError: a method that would never be active.
     """
     recipe = entry.recipe
+    if recipe.budget is not None:
+        start = _join(recipe, [(False, _BEGIN, _cut(recipe))])
+        return (*start, _budgeted(recipe, recipe.budget, fresh=entry.start == "after"))
     if entry.start == "after":
         first = _end(shared)
         last = _behind(first, recipe.method_epochs, recipe.max_steps)
@@ -74,6 +84,12 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
     return _join(recipe, [(False, _BEGIN, begin), (True, begin, end)])
 
 
+def _budgeted(recipe: Recipe, budget: Budget, *, fresh: bool = False) -> Segment:
+    """Return the segment that a budget ends."""
+    cut = _cut(recipe)
+    return Segment(active=True, first=cut, last=cut, curve=_own(recipe, cut, cut), fresh=fresh, budget=budget)
+
+
 def _end(recipe: Recipe) -> Position:
     cut = _cut_epoch(recipe)
     return _behind(_cut(recipe), recipe.epochs - cut, recipe.max_steps)
@@ -87,8 +103,8 @@ def _behind(start: Position, epochs: int, steps: int | None) -> Position:
 
 
 def _cut_epoch(recipe: Recipe) -> int:
-    """Return the epoch in which the method epochs begin; 0 where there are no others."""
-    return max(0, recipe.epochs - recipe.method_epochs)
+    """Return the epoch in which the method epochs, or the budget, begin; 0 where there are no others."""
+    return recipe.epochs if recipe.budget is not None else max(0, recipe.epochs - recipe.method_epochs)
 
 
 def _cut(recipe: Recipe) -> Position:
@@ -111,6 +127,8 @@ def _part(recipe: Recipe, first: Position, last: Position) -> Curve:
     the rows are.
     """
     cut, end = _cut(recipe), _end(recipe)
+    if recipe.budget is not None:
+        return _whole(recipe, recipe.learning_rate, cut)
     if recipe.method_schedule == "continue":
         before = _whole(recipe, recipe.learning_rate, end)
         behind = _whole(recipe, _peak(recipe), end)

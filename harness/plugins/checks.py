@@ -10,6 +10,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel
 
 from harness.api.registration import (
     DATA_KINDS,
+    ELSEWHERE,
     RESERVED_KEYS,
     Column,
     DatasetRegistration,
@@ -167,8 +168,12 @@ def _models(annotation: Any, seen: set[type[BaseModel]]) -> Iterator[type[BaseMo
 
 
 def _check_method(what: str, registration: MethodRegistration) -> None:
+    if registration.name in ELSEWHERE:
+        raise PluginError(f"{what}: entries of `methods` with this name are rows that were trained elsewhere")
     _check_choice(what, "needs", registration.needs, get_args(Need))
     _check_choice(what, "start", [registration.start], ("branch", "after"))
+    _check_active(what, "active", registration.active)
+    _check_listed(what, "logs", registration.logs)
     _check_choice(what, "trains", [registration.trains], ("policy", "reward_model"))
     _check_columns(what, registration)
     _check_by_options(what, registration.by_options)
@@ -181,8 +186,8 @@ def _check_method(what: str, registration: MethodRegistration) -> None:
     for name, preset in registration.presets.items():
         if not isinstance(preset, Preset):
             raise PluginError(f"{what}: preset {name!r} must be a Preset", got=preset)
-        if isinstance(preset.active, bool) or not isinstance(preset.active, int):
-            _check_choice(what, f"presets[{name!r}].active", [preset.active], ("last", "all_but_last", "all", None))
+        if preset.active is not None:
+            _check_active(what, f"presets[{name!r}].active", preset.active)
         for key, value in preset.options.items():
             known = [f"{key}.{inner}" for inner in groups[key].model_fields] if key in groups else fields
             given = [f"{key}.{inner}" for inner in value] if key in groups and isinstance(value, Mapping) else [key]
@@ -209,6 +214,19 @@ def _check_columns(what: str, registration: MethodRegistration | RewardRegistrat
             raise PluginError(f"{what}: `reads` names what every reward is called with, and no column", got=name)
 
 
+def _check_active(what: str, field: str, active: object) -> None:
+    if isinstance(active, bool) or not isinstance(active, int):
+        _check_choice(what, field, [active], ("last", "all_but_last", "all"))
+    elif active < 0:
+        raise PluginError(f"{what}: `{field}` must be epochs by name, or a step from 0", got=active)
+
+
+def _check_listed(what: str, field: str, columns: object) -> None:
+    if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
+        raise PluginError(f"{what}: `{field}` must be a tuple of Column", got=columns)
+    _check_names(what, field, [column.name for column in columns])
+
+
 def _check_by_options(what: str, by_options: object) -> None:
     if by_options is not None and not callable(by_options):
         raise PluginError(f"{what}: `by_options` must be a function of the options", got=by_options)
@@ -223,10 +241,8 @@ def _check_range(what: str, limits: object) -> None:
 
 
 def _check_metric(what: str, registration: MetricRegistration) -> None:
-    for field, columns in (("columns", registration.columns), ("corpus", registration.corpus)):
-        if not isinstance(columns, (tuple, list)) or not all(isinstance(column, Column) for column in columns):
-            raise PluginError(f"{what}: `{field}` must be a tuple of Column", got=columns)
-        _check_names(what, field, [column.name for column in columns])
+    _check_listed(what, "columns", registration.columns)
+    _check_listed(what, "corpus", registration.corpus)
     _check_columns(what, registration)
     _check_by_options(what, registration.by_options)
     if not (registration.columns or registration.corpus or registration.by_options):

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import PluginError
-from harness.plugins.called_with import CALLED_WITH
+from harness.plugins.called_with import CALLED_WITH, ON_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -67,7 +67,7 @@ def check_reward_call(function: Callable[..., Any], registration: RewardRegistra
     signature = _signature(function)
     if signature is None:
         return
-    given = [name for name in CALLED_WITH if name != "reward_model" or "reward_model" in registration.needs]
+    given = [name for name in CALLED_WITH if name not in ON_REQUEST or name in registration.needs]
     declared = (*registration.reads, *registration.may_read)
     bound = getattr(function, "keywords", {})
     keywords = False

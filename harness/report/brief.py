@@ -65,7 +65,7 @@ def _view(columns: ComparedColumns, column: ComparedColumn, model: str) -> View:
     results = columns.results
     rows = [row for row in results.rows if row.model == model]
     baseline = next((row for row in rows if row.label == results.baseline), None)
-    compared = [row for row in rows if row.kind != "base" and row is not baseline]
+    compared = [row for row in rows if row.trained and row is not baseline]
     contrasts = {row.label: _contrast(columns, column, row, baseline) for row in compared if baseline}
     return View(
         _where(column, results),

@@ -66,6 +66,19 @@ def _how(settings: Decoding) -> str:
     return f"{how}, {draws} answer{'s' if draws > 1 else ''} a prompt, at most {settings.max_new_tokens} tokens"
 
 
+def elsewhere_lines(results: Results) -> list[str]:
+    """Say which rows were not trained here, and what follows from that."""
+    said = [f"{row.label} ({row.described.origin})" for row in results.rows if row.kind == "elsewhere"]
+    if not said:
+        return []
+    return [
+        (
+            f"Trained elsewhere, with a budget that is not known: {', '.join(dict.fromkeys(said))}. They are shown "
+            "with their own scores, and are part of no comparison."
+        )
+    ]
+
+
 def interval_lines(results: Results) -> list[str]:
     """Say what a row's own interval is, which CSV and JSON have."""
     count = len(results.seeds)

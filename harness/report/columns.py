@@ -59,6 +59,10 @@ class ComparedColumns:
         self._comparisons: dict[tuple[ColumnKey, str | None], Mapping[str, Compared]] = {}
         self._groups: dict[str, Mapping[str, str] | None] = {}
 
+    def seen_through(self, results: Results) -> ComparedColumns:
+        """Return the columns of the same run with other rows in it."""
+        return ComparedColumns(results, self._calculated)
+
     def of_metric(self, metric: RunMetric, dataset: str, decoding: str) -> list[ComparedColumn]:
         """Return every column of a metric on one data set, corpus numbers last."""
         listed = [(column, False) for column in metric.columns] + [(column, True) for column in metric.corpus]
@@ -162,7 +166,10 @@ class ComparedColumns:
         return groups_of(self.results, dataset, ids, self._groups[dataset])
 
     def _compared(self, place: ColumnKey, described: Column, baseline: str | None) -> Mapping[str, Compared]:
-        """Compare the trained rows of each model among themselves: an untrained one would only make all else vague."""
+        """Compare the rows of each model that were trained here among themselves.
+
+        An untrained one would only make all else vague, and what one from elsewhere was given is not known.
+        """
         if (place, baseline) not in self._comparisons:
             better = -1 if described.higher_is_better is False else 1
             comparisons = {}
@@ -171,7 +178,7 @@ class ComparedColumns:
                 matrices = {}
                 for row in self.results.rows:
                     data = row.cells.get((place.dataset, place.decoding))
-                    if row.model == model and row.kind != "base" and data is not None:
+                    if row.model == model and row.trained and data is not None:
                         matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
                         ids = ids or data.ids
                 present = {label: values for label, values in matrices.items() if values is not None}
@@ -223,7 +230,7 @@ def _heading(described: Column, name: str, label: str, group: str) -> Heading:
 
 def marks(row: ResultRow) -> tuple[str, ...]:
     """Return what follows a row's name in every table."""
-    listed = inactive_mark(row)
+    listed = inactive_mark(row) if row.kind != "elsewhere" else ("trained elsewhere, budget unknown",)
     if row.failures:
         listed = (*listed, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
     return listed

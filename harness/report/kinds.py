@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.report.budgets import budget_table, budgeted, stepped, steps_table
 from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
 from harness.report.rewards import reward_model_table
@@ -59,6 +60,8 @@ KINDS: Final = (
         lambda columns: reward_model_table(columns.results),
     ),
     TableKind("pareto", traded, pareto_table),
+    TableKind("budget", budgeted, budget_table),
+    TableKind("budget", stepped, steps_table),
     TableKind("timing", _always, lambda columns: timing_table(columns.results)),
     TableKind(None, _always, lambda columns: signal_table(columns.results)),
     TableKind("claims", claimed, lambda columns: claims_table(columns.results)),

@@ -47,13 +47,14 @@ def pareto_table(columns: ComparedColumns) -> Table:
     ]
     rows = []
     for row in results.rows:
-        rivals = [other for other in results.rows if other.model == row.model and other is not row]
+        others = [other for other in results.rows if other.model == row.model and other is not row]
+        rivals = [other for other in others if other.kind != "elsewhere" and row.kind != "elsewhere"]
         status, by = _status(row, rivals, shown, columns)
         cells = {column.heading.name: columns.cell(row, column) for column, _ in shown}
         cells |= {
             "status": TableCell(status),
             "by": TableCell(by or None),
-            "means": TableCell(_by_means(row, rivals, shown, columns)),
+            "means": TableCell(_by_means(row, rivals, shown, columns) if row.kind != "elsewhere" else None),
         }
         if weights := row.described.reward_weights:
             cells["weights"] = TableCell(settings_text(weights))

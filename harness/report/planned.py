@@ -179,7 +179,7 @@ def _components(results: Results, dataset: str, metric: str, column: str, where:
     """Return the mean variance components of the differences from the baseline; None with fewer than two seeds."""
     components, shapes = [], []
     for model in results.models:
-        rows = {row.label: row for row in results.rows if row.model == model and row.kind != "base"}
+        rows = {row.label: row for row in results.rows if row.model == model and row.trained}
         base = rows.pop(results.baseline, None)
         for row in rows.values() if base else ():
             values = _difference(results, row, base, dataset, metric, column)

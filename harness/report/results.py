@@ -98,7 +98,7 @@ class ResultRow:
     label: str
     model: str
     kind: str
-    """``base``, ``start`` or ``method``."""
+    """See :data:`harness.spec.results.run.RowKind`."""
     method: str | None
     described: RunRow
     cells: dict[tuple[str, str], CellData] = field(default_factory=dict)
@@ -107,6 +107,11 @@ class ResultRow:
     """The last stage of each seed in which the row's own method trained."""
     failures: dict[int, str] = field(default_factory=dict)
     """Seeds whose training failed, with the message."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained here: what rows are compared by."""
+        return self.kind not in {"base", "elsewhere"}
 
 
 @dataclass
@@ -123,6 +128,8 @@ class Results:
     """Where its stages lie."""
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What stages warned of, to the labels of the rows (or the data) that it concerns."""
+    points: list[ResultRow] = field(default_factory=list)
+    """Rows at points of their budgets before the end; they are part of no comparison."""
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Return :meth:`Shelf.find`."""
@@ -181,7 +188,8 @@ def load_results(root: Path, folder: Path, *, manifest: RunManifest | None = Non
     """
     manifest = read_manifest(folder) if manifest is None else manifest
     loader = _Loader(Shelf(Store(root), partial=partial))
-    rows = [loader.row(described) for described in manifest.rows]
+    everything = [loader.row(described) for described in manifest.rows]
+    rows = [row for row in everything if row.kind != "point"]
     for data in manifest.datasets:
         loader.listen(data.label, loader.shelf.find("prepare", data.stage))
     several = len({row.model for row in rows}) > 1
@@ -189,7 +197,8 @@ def load_results(root: Path, folder: Path, *, manifest: RunManifest | None = Non
         text: [f"{label} ({model})" if several and model else label for label, model in concerned]
         for text, concerned in loader.warnings.items()
     }
-    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf, warnings)
+    points = [row for row in everything if row.kind == "point"]
+    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf, warnings, points)
     _refuse_mixtures(results)
     return results
 
@@ -229,7 +238,7 @@ class _Loader:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.signatures: dict[str, dict[str, str]] = {}
-        self.asked: dict[tuple[str, str], str] = {}
+        self.asked: dict[tuple[str, str, str | None], str] = {}
         self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.warnings: dict[str, dict[tuple[str, str], None]] = {}
 
@@ -260,14 +269,15 @@ class _Loader:
                 self.find("score", stage)
             return
         cell.summaries[seed] = generated.read(GenerateSummary)
-        cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
+        if row.kind != "elsewhere" or generated.json(CONFIG).get("kind") == "generate":
+            cell.settings.append(generated.read(GenerateConfig).model_copy(update={"seed": 0}))
         for metric, stage in stages.scores.items():
             record = self.find("score", stage)
             self.listen(row.label, record, row.model)
             if record is None:
                 cell.lacking[metric] = NOT_STORED if stage else FAILED
             else:
-                cell.scores.setdefault(metric, {})[seed] = self.scored(row.model, metric, cell, record)
+                cell.scores.setdefault(metric, {})[seed] = self.scored(row, metric, cell, record)
 
     def active(self, row: ResultRow, chain: Sequence[str | None]) -> Record | None:
         """Return the last stage in which the row's own method trained: not the last one under ``all_but_last``."""
@@ -295,7 +305,8 @@ class _Loader:
             kind: [environment for (of, _), environment in self.environments.items() if of == kind] for kind in kinds
         }
 
-    def scored(self, model: str, metric: str, cell: CellData, record: Record) -> Scored:
+    def scored(self, row: ResultRow, metric: str, cell: CellData, record: Record) -> Scored:
+        model = row.model
         means, summary = record.read(ScoreMeans), record.read(ScoreSummary)
         cell.ids = cell.ids or means.ids
         if means.ids != cell.ids:
@@ -309,7 +320,7 @@ class _Loader:
                 expected=signatures[metric],
             )
         asked = record.digest(CONFIG)
-        if self.asked.setdefault((model, metric), asked) != asked:
+        if self.asked.setdefault((model, metric, row.described.at), asked) != asked:
             raise StageError("rows scored under different settings cannot be in one table", where=record.label)
         return Scored(
             {name: _numbers(values) for name, values in means.columns.items()},

@@ -45,13 +45,14 @@ def summary_table(columns: ComparedColumns) -> Table:
         nearby = beside(row, datasets[0], first)
         cells |= {heading.name: nearby[heading.name] for heading in extra}
         seconds = step_seconds(row)
-        has_seconds = seconds is not None or row.kind == "base"
+        has_seconds = seconds is not None or not row.trained
         cells["step"] = TableCell(seconds, status="" if has_seconds else no_training_at_all(row, results))
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
         f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
         *claim_lines(shown, results),
         *captions.sharpening_lines(columns, decoding_columns(columns)),
+        *captions.elsewhere_lines(results),
         *captions.interval_lines(results),
         *captions.decoding_lines(results, [column.place.decoding for column in shown]),
         *captions.data_lines(results, datasets),
@@ -108,7 +109,8 @@ def decoding_table(columns: ComparedColumns) -> Table:
         for decoding in results.decodings:
             data = row.cells.get((dataset, decoding))
             seeds = list(data.summaries.values()) if data else []
-            entropy = sum(seed.entropy for seed in seeds) / len(seeds) if seeds else None
+            entropies = [seed.entropy for seed in seeds if seed.entropy is not None]
+            entropy = sum(entropies) / len(entropies) if entropies else None
             why = of_all(no_answers(row, seed, dataset, decoding) for seed in results.seeds) if not seeds else ""
             cells[f"{dataset}/{decoding}/entropy"] = TableCell(entropy, status=why)
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
@@ -120,6 +122,7 @@ def decoding_table(columns: ComparedColumns) -> Table:
         ),
         *captions.data_lines(results, [dataset]),
         *captions.decoding_lines(results, results.decodings),
+        *captions.elsewhere_lines(results),
         *captions.interval_lines(results),
         *captions.scale_lines(results),
         *claim_lines(shown, results),
@@ -168,6 +171,7 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
     caption = [
         *captions.data_lines(results, datasets),
         *captions.decoding_lines(results, [decoding]),
+        *captions.elsewhere_lines(results),
         *captions.interval_lines(results),
         *captions.scale_lines(results),
         *claim_lines(shown, results),

@@ -100,7 +100,7 @@ def _starts(results: Results) -> list[str]:
     starts: dict[tuple[str, int], dict[str, list[str]]] = {}
     for row in results.rows:
         for seed, described in row.described.seeds.items():
-            if row.kind != "base":
+            if row.trained:
                 start = str(([None, *described.train])[-2])
                 starts.setdefault((row.model, seed), {}).setdefault(start, []).append(row.label)
     if all(len(rows) == 1 for rows in starts.values()):

@@ -13,6 +13,7 @@ from harness.spec.results.train import PHASES, TrainStep, TrainSummary
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from harness.api import Column
     from harness.report.results import ResultRow, Results
     from harness.spec.results.train import HeldModel, Phase, StepRewards
     from harness.store.records import Record
@@ -66,7 +67,7 @@ def timing_table(results: Results) -> Table:
     )
     rows = []
     beside: list[str] = []
-    trained = [row for row in results.rows if row.kind != "base"]
+    trained = [row for row in results.rows if row.trained]
     for row in trained:
         records = [record for _, record in sorted(row.training.items())]
         summaries = [timing.measured(record, timing.warmup_steps(results)) for record in records]
@@ -169,6 +170,7 @@ def _device(summary: TrainSummary) -> str:
 
 def signal_table(results: Results) -> Table:
     """What each method had to learn from: the same numbers for every row, means over the steps of its stage."""
+    logged = {column.name: column for row in results.rows for column in row.described.logs}
     headings = (
         Heading("supervised_norm", "grad SFT", "", 3),
         Heading("method_norm", "grad own", "", 3),
@@ -181,15 +183,16 @@ def signal_table(results: Results) -> Table:
         Heading("length", "tokens", "", 1),
         Heading("entropy", "entropy", "", 2),
         Heading("kl", "KL at end", "", 4),
+        *(_logged_heading(column) for column in logged.values()),
     )
     rows = []
     for row in results.rows:
-        if row.kind == "base":
+        if not row.trained:
             continue
         logs = [list(record.lines(TrainStep)) for _, record in sorted(row.training.items())]
         cells = {h.name: TableCell(status=no_training_at_all(row, results)) for h in headings}
         if logs:
-            cells = _signal_cells(logs, row.described.shared_terms)
+            cells = _signal_cells(logs, row.described.shared_terms) | _logged_cells(logs, row)
         rows.append(TableRow(row.label, row.model, cells, inactive_mark(row)))
     caption = (
         (
@@ -204,7 +207,25 @@ def signal_table(results: Results) -> Table:
         ),
         "KL at end: mean nats a token from the policy to the model its stage started from, on fixed prompts.",
     )
-    return Table("signal", "Training signal", headings, tuple(rows), (*caption, *_inactive_lines(results)))
+    own = (f"What methods log themselves: {', '.join(column.label for column in logged.values())}.",) if logged else ()
+    return Table("signal", "Training signal", headings, tuple(rows), (*caption, *own, *_inactive_lines(results)))
+
+
+def _logged_heading(column: Column) -> Heading:
+    """Return the heading of a number that methods log, which has no name in common with the table's own."""
+    return Heading(
+        f"logged.{column.name}", column.label, "", column.digits, column.scale, column.higher_is_better, column.shown
+    )
+
+
+def _logged_cells(logs: list[list[TrainStep]], row: ResultRow) -> dict[str, TableCell]:
+    """Return the mean of what a row's method logs for tables, over the steps that logged it."""
+    cells = {}
+    for column in row.described.logs:
+        told = [step.method or {} for log in logs for step in log]
+        said = [each[column.name] for each in told if column.name in each]
+        cells[f"logged.{column.name}"] = TableCell(stats.fmean(said) if said else None)
+    return cells
 
 
 def _inactive_lines(results: Results) -> list[str]:

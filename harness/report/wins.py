@@ -192,7 +192,7 @@ def _null_row(
         for row in rows:
             wins = _matrix(results, row.cells.get(place), use, WIN + against.opponent)
             # the untrained model may well answer worse than nothing
-            if row.kind != "base" and wins is not None and favours(null, wins):
+            if row.trained and wins is not None and favours(null, wins):
                 beaten.append(row.label)
         where = f"{against.dataset} against {against.opponent}" + (f" ({model})" if len(results.models) > 1 else "")
         worse = ([f"more often than {', '.join(beaten)}"] if beaten else []) + (
@@ -298,6 +298,8 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
                 if (against.metric.use, against.dataset) != (use, dataset):
                     continue
                 for row in results.rows:
+                    if row.kind == "elsewhere":  # not fitted together with rows of another budget
+                        continue
                     wins = _matrix(results, row.cells.get((dataset, decoding)), use, WIN + against.opponent)
                     if row.model == model and row.label != against.opponent and wins is not None:
                         games[row.label, against.opponent] = wins

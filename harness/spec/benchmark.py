@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from harness.api.registration import DataKind
 from harness.spec.decoding import Decoding
+from harness.spec.elsewhere import ElsewhereEntry
 from harness.spec.model import Model, Template
 from harness.spec.recipe import Recipe
 from harness.spec.reward import Reward
@@ -137,8 +138,8 @@ class Execution(Section):
 
 
 TableName: TypeAlias = Literal[
-    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "timing",
-    "signal", "claims", "cases", "published",
+    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "budget",
+    "timing", "signal", "claims", "cases", "published",
 ]  # fmt: skip
 
 
@@ -182,7 +183,10 @@ class Benchmark(Section):
     reward_model: RewardModel | None = mark(RESULT, None)
     recipe: Recipe = mark(RESULT)
     decoding: dict[str, Decoding] = mark(RESULT)
-    methods: tuple[MethodEntry, ...] = mark(RESULT, min_length=1)
+    methods: tuple[MethodEntry, ...] = mark(RESULT)
+    """Empty where nothing is trained: the untrained models, and rows from elsewhere."""
+    elsewhere: tuple[ElsewhereEntry, ...] = mark(RESULT, ())
+    """Rows whose model was trained elsewhere. No key of a file, in which they are entries of ``methods``."""
     metrics: tuple[MetricUse, ...] = mark(RESULT)
     timing: Timing | None = mark(DISPLAY, None)
     tune: Tune | None = mark(RESULT, None)

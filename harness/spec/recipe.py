@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from harness.spec.budget import Budget
 from harness.spec.section import RESULT, RUNTIME, Decay, Section, mark
 
 
@@ -39,8 +40,9 @@ class StepSettings(RowLimits):
 
     batch_size: PositiveInt = mark(RESULT, 16)
     """Prompts per optimiser step, over all ranks."""
-    optimizer: Literal["adamw", "adam"] = mark(RESULT, "adamw")
-    """``adam`` couples the weight decay to the gradient (L2), ``adamw`` decouples it."""
+    optimizer: Literal["adamw", "adam", "sgd"] = mark(RESULT, "adamw")
+    """``adam`` and ``sgd`` couple the weight decay to the gradient (L2), ``adamw`` decouples it. A step of ``sgd``
+    is the learning rate times the gradient: it has no momentum."""
     betas: tuple[Decay, Decay] = mark(RESULT, (0.9, 0.999))
     epsilon: PositiveFloat = mark(RESULT, 1e-8)
     weight_decay: NonNegativeFloat = mark(RESULT, 0.05)
@@ -67,10 +69,12 @@ class Sampling(Section):
 class Recipe(Sampling, StepSettings):
     """How every run is trained; the same for all methods unless an entry or a named preset says otherwise."""
 
-    epochs: PositiveInt = mark(RESULT, 5)
-    """All epochs, the method's included."""
+    epochs: NonNegativeInt = mark(RESULT, 5)
+    """All epochs, the method's included; under a budget those of the shared start, of which there may be none."""
     method_epochs: PositiveInt = mark(RESULT, 1)
-    """The last epochs, in which a method is active."""
+    """The last epochs, in which a method is active; under a budget there are none."""
+    budget: Budget | None = mark(RESULT, None)
+    """What a method's own training may spend, instead of ``method_epochs``."""
     max_steps: PositiveInt | None = mark(RESULT, None)
     """Most steps of the method epochs, for every row alike: the schedule then ends with them. The shared start before
     them is not cut."""

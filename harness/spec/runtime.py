@@ -18,6 +18,8 @@ class Runtime(Frozen):
     """What a model is called on the hub, or in messages."""
     base: str | None = None
     """What a model that is an adapter goes on, where the file says it."""
+    lines: tuple[int, ...] = ()
+    """Which lines of a file of answers are meant, by their numbers."""
     options: dict[str, Any] = Field(default_factory=dict)
     """A metric's options that change no result."""
     tokens_per_micro_batch: int | None = None

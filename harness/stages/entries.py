@@ -24,6 +24,7 @@ ENTRIES: Final[Mapping[str, str]] = MappingProxyType(
         "reward-statistics": "harness.stages.reward_statistics",
         "train": "harness.stages.train",
         "generate": "harness.stages.generate",
+        "answers": "harness.stages.answers",
         "score": "harness.stages.score",
         "score-by-model": "harness.stages.model_score",
     }

@@ -47,7 +47,7 @@ def run(
     """Answer every prompt ``draws`` times and store the texts in the order of the rows."""
     config, asking = request.config, request.config.asking
     where = environment(request)
-    policy = copy(borrow_policy(request, store, "checkpoint", asking.loading))
+    policy = copy(borrow_policy(request, store, "checkpoint", asking.loading, config.at))
     policy.stops = policy.stops.named(policy.tokeniser, config.decoding.stop)
     limit = config.decoding.max_new_tokens
     rows = prepared_rows(request, store)
@@ -161,7 +161,7 @@ def _summary(
         tokens=tokens,
         seconds=seconds,
         tokens_per_second=tokens / seconds if seconds else 0.0,
-        entropy=sum(answer.entropy for answer in samples) / len(samples),
+        entropy=sum(answer.entropy or 0.0 for answer in samples) / len(samples),
         peak_memory_bytes=peak_memory(request.runtime.device),
         concurrent=request.runtime.concurrent,
         way=str(way_of(policy)),

@@ -142,8 +142,9 @@ class ModelServices(SharedServices):
     def _policy(self, parent: str) -> Policy:
         if parent not in self._policies:
             own = self._config.scorer if parent == "scorer" else None
+            at = self._config.at if parent == "policy" else None
             loading = own or self._config.asking.loading
-            self._policies[parent] = borrow_policy(self._request, self._store, parent, loading)
+            self._policies[parent] = borrow_policy(self._request, self._store, parent, loading, at)
         return self._policies[parent]
 
     def _score(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from harness.spec.budget import BudgetPoint
     from harness.spec.model import Template
     from harness.spec.stages.base import Loading, StageConfig
     from harness.stages.request import StageRequest
@@ -44,12 +45,14 @@ def load_policy(
     template: Template | None = None,
     dropout: float = 0.0,
     merged: bool = True,
+    at: BudgetPoint | None = None,
 ) -> Policy:
     """Load a parent's checkpoint for a stage that may change it, with what ends its answers there.
 
-    Its adapter, if it has one, is ``merged`` or stays. The template is the stage's own unless given.
+    Its adapter, if it has one, is ``merged`` or stays. The template is the stage's own unless given. With ``at``, it is
+    the checkpoint at a point of the parent's budget.
     """
-    weights = locate(request, store, parent)
+    weights = locate(request, store, parent, at)
     spec = loading.model(request.label)
     policy = Policy.load(weights.folder, spec=spec, device=request.runtime.device, dropout=dropout)
     align(policy.model)  # so that it computes what the model that was saved would
@@ -74,15 +77,21 @@ def _template(request: StageRequest[StageConfig]) -> Template:
 
 
 def borrow_policy(
-    request: StageRequest[StageConfig], store: Store, parent: str, loading: Loading, *, merged: bool = True
+    request: StageRequest[StageConfig],
+    store: Store,
+    parent: str,
+    loading: Loading,
+    at: BudgetPoint | None = None,
+    *,
+    merged: bool = True,
 ) -> Policy:
     """Return a parent's checkpoint for a stage that only reads it: the one that the process has, if it has it."""
     made_by = request.parents[parent]
-    key = _key(request, made_by.kind, made_by.id, loading, merged=merged)
+    key = _key(request, made_by.kind, made_by.id, loading, merged=merged, at=at)
     policy = _kept.pop(key, None)
     if policy is None:
         make_room(_KEPT - 1)
-        policy = load_policy(request, store, parent, loading, merged=merged)
+        policy = load_policy(request, store, parent, loading, merged=merged, at=at)
     _kept[key] = policy
     return policy
 
@@ -108,9 +117,17 @@ def make_room(most: int = 0) -> None:
         del _kept[next(iter(_kept))]
 
 
-def _key(request: StageRequest[StageConfig], kind: str, id_: str, loading: Loading, *, merged: bool) -> tuple[str, ...]:
-    template = _template(request).model_dump_json()
-    return kind, id_, loading.model_dump_json(), template, request.runtime.device, "merged" if merged else ""
+def _key(
+    request: StageRequest[StageConfig],
+    kind: str,
+    id_: str,
+    loading: Loading,
+    *,
+    merged: bool,
+    at: BudgetPoint | None = None,
+) -> tuple[str, ...]:
+    template, point = _template(request).model_dump_json(), "" if at is None else at.folder
+    return kind, id_, point, loading.model_dump_json(), template, request.runtime.device, "merged" if merged else ""
 
 
 def prepared_rows(request: StageRequest[StageConfig], store: Store) -> Record:

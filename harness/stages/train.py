@@ -27,16 +27,18 @@ from harness.text.formats import format_of
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
+from harness.training.extent import missed
 from harness.training.loop import train
 from harness.training.reference import Precomputed
 from harness.training.rewards import CombinedReward
 from harness.training.schedule import LearningRate
 from harness.training.stop import stop_on_signals
+from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from harness.api import Example, MethodRegistration
+    from harness.api import Example, MethodRegistration, Tokenizer
     from harness.lm.model.policy import Policy
     from harness.plugins.registry import Registry
     from harness.spec.stages.train import TrainConfig
@@ -67,7 +69,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     if _registration(config, registry).supervised:
         kept, learnt = taught(encoded.rows, request.label)
         encoded = replace(encoded, rows=tuple(kept))
-    judges = _judges(request, store, registry)
+    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser))
     if ranks.first and (steps := len(encoded.rows) // config.recipe.batch_size):
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
@@ -92,6 +94,8 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
             return None
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
+            if config.budget is not None and summary.budget and (text := missed(config.budget, summary.budget[0])):
+                warnings.warn(text, stacklevel=1)
             draft.write_lines(TrainStep, rows)
             if config.recipe.adapter is not None:
                 draft.write(AdapterRecord(settings=config.recipe.adapter, base=base))
@@ -102,6 +106,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
                 environment=where,
                 label=request.label,
                 measured=[TrainStep.file, TrainSummary.file],
+                replace=config.budget is not None and config.budget.unit == "seconds",  # no two runs of which agree
             )
     if runtime.ranks == 1 and not _drops(config) and not runtime.gradient_checkpointing:
         lend_policy(request, policy, config.loading)
@@ -124,6 +129,7 @@ def _plan(
         first=config.first,
         last=config.last,
         curve=config.curve,
+        budget=config.budget,
         tokens_per_micro_batch=runtime.tokens_per_micro_batch,
         gradient_checkpointing=runtime.gradient_checkpointing,
         previous=_previous(request, store),
@@ -138,13 +144,13 @@ def _plan(
     return plan if config.sampling is None else replace(plan, sampling=config.sampling)
 
 
-def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry) -> Judges:
+def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry, tokenizer: Tokenizer) -> Judges:
     config, use = request.config, request.config.reward_model
     judge = load_reward_model(request, store, use) if use is not None else None
     reward = None
     if config.reward is not None:
         score = judge.score if judge is not None else None
-        reward = CombinedReward.build(config.reward.section, registry, score)
+        reward = CombinedReward.build(config.reward.section, registry, score, tokenizer)
     return Judges(
         reward=reward,
         reward_model=judge,

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import PluginError
+from harness.execution.tiny import tiny_tokeniser
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import reading
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
+from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +87,8 @@ def _check(
     }
     if "reward_model" in registration.needs:
         reward = functools.partial(reward, reward_model=_lengths)
+    if "tokenizer" in registration.needs:
+        reward = functools.partial(reward, tokenizer=PluginTokenizer(tiny_tokeniser()))
     kept = copy.deepcopy(call)
     with random_numbers_untouched(registration, "calling it"):
         values = _call(registration, reward, call)

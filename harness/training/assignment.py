@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from harness.api import Limits
 from harness.spec.recipe import Sampling
 from harness.spec.results.train import TrainStep
 from harness.training.distributed import Ranks
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
+    from harness.spec.budget import Budget
     from harness.spec.recipe import StepSettings
     from harness.spec.schedule import Curve, Position
     from harness.training.critic import LoadRewardModel
@@ -39,9 +41,11 @@ class TrainingPlan:
     first: Position
     """Where the segment begins on the whole schedule."""
     last: Position
-    """The segment ends before this position."""
+    """The segment ends before this position; under a budget it says nothing."""
     curve: Curve
-    """The learning rate."""
+    """The learning rate; under a budget by the share of it that is spent."""
+    budget: Budget | None = None
+    """What ends the segment instead of ``last``."""
     sampling: Sampling = field(default_factory=Sampling)
     """What a method's own sampling is limited by."""
     tokens_per_micro_batch: int | None = None
@@ -71,6 +75,11 @@ class TrainingPlan:
     def longest_sample(self) -> int:
         """Most tokens that a method samples for a prompt."""
         return self.sampling.generate_length or self.recipe.max_completion_length
+
+    def limits(self, context: int | None) -> Limits:
+        """Return how long texts may be where the model's context has so many tokens."""
+        recipe = self.recipe
+        return Limits(recipe.max_prompt_length, self.longest_sample, recipe.max_completion_length, context)
 
     @property
     def epochs(self) -> int:

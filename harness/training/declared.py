@@ -85,6 +85,17 @@ class DeclaredRun:
         self._check("reference", "reference_logprobs()")
         return self._services.reference_logprobs(*arguments, **options)
 
+    def reference_logits(self, *arguments: Any, **options: Any) -> Any:
+        """See :meth:`harness.api.Run.reference_logits`."""
+        self._check("reference", "reference_logits()")
+        return self._services.reference_logits(*arguments, **options)
+
+    def logits(self, *arguments: Any, **options: Any) -> Any:
+        """See :meth:`harness.api.Run.logits`."""
+        if options.get("reference"):
+            self._check("reference", "logits(reference=True)")
+        return self._services.logits(*arguments, **options)
+
     def add_critic(self, *arguments: Any, **options: Any) -> Any:
         """See :meth:`harness.api.Run.add_critic`."""
         self._check("critic", "add_critic()")

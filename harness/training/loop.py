@@ -21,17 +21,19 @@ from harness.text.encode import collate
 from harness.training import checkpoint, memo
 from harness.training.budget import token_budget
 from harness.training.distributed import equal_everywhere, stop_together
+from harness.training.extent import Spending, Steps
 from harness.training.meters import Clock, PeakMemory, step_seconds
 from harness.training.optimiser import Optimiser
 from harness.training.order import Order
-from harness.training.probe import ROWS, Probe, fitting
+from harness.training.points import PointCheckpoints
+from harness.training.probe import ROWS, Probe
 from harness.training.record import RunProgress, Settings, StepRecord
 from harness.training.reference_model import ReferenceModel
 from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
 from harness.training.stop import Stopped
-from harness.training.summary import active, held, over_ranks, step_row
+from harness.training.summary import active, models_held, over_ranks, step_row
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
 from harness.training.weights import align, module_digest, recompute_activations
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 
     from harness.api import Method
     from harness.lm.model.policy import Policy
-    from harness.spec.results.train import TrainStep
+    from harness.spec.budget import BudgetPoint
+    from harness.spec.results.train import Phase, TrainStep
     from harness.text.encode import EncodedRow
     from harness.training.assignment import Judges, RunContext, TrainingPlan
     from harness.training.distributed import Ranks
@@ -80,6 +83,7 @@ def train(
     with own_generators(policy.device), stop_together(context.ranks):
         try:
             segment = Segment(plan, policy, rows, method, context=context, judges=judges)
+            segment.points = PointCheckpoints(context.unfinished or folder)
             segment.begin()
             segment.run()
             return segment.finish(folder)
@@ -117,10 +121,8 @@ class Segment:
         self.order = Order([row.id for row in rows], seed=plan.seed, batch_size=recipe.batch_size)
         _check_ranks(recipe.batch_size, self.ranks)
         per_epoch = self.order.steps_per_epoch
-        self.curve = LearningRate.of(plan.curve, per_epoch)
-        self.first, self.last = plan.first.step(per_epoch), plan.last.step(per_epoch)
-        _check_span(self.first, self.last, self.curve)
-        self.step = self.first
+        self.extent = _extent(plan, per_epoch)
+        self.step = self.first = self.extent.first
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
         align(policy.model)
@@ -137,18 +139,9 @@ class Segment:
         )
         self.services = Services(
             policy,
-            settings=Settings(
-                seed=plan.seed,
-                max_new_tokens=plan.longest_sample,
-                epochs=plan.epochs,
-                method=plan.method,
-                dropout=max(recipe.dropout, recipe.adapter.dropout if recipe.adapter else 0.0),
-                gradient_checkpointing=plan.gradient_checkpointing,
-                suppress_stops=plan.sampling.suppress_stops,
-                adapter=recipe.adapter,
-            ),
+            settings=Settings.of(plan, policy.positions_limit),
             updater=self.updater,
-            position=RunProgress(self.curve.end, per_epoch),
+            position=RunProgress(self.extent.total(self.first), per_epoch),
             reward=judges.reward,
             reference=ReferenceModel(
                 judges.load_reference or _no_reference,
@@ -164,6 +157,7 @@ class Segment:
         self.log: list[TrainStep] = []
         self.reference_digest: str | None = None
         self.kept: Unfinished | None = None
+        self.points: PointCheckpoints | None = None
         self.saved = time.monotonic()
 
     def begin(self) -> None:
@@ -174,7 +168,7 @@ class Segment:
                 "the stored reference log-probs are those of other weights than this stage starts from",
                 where=str(self.precomputed.path),
             )
-        self.services.progress.move(self.first)
+        self.services.progress.move(self.first, self.extent)
         if self.ranks.first:
             self.probe = self._probe()
         seed_step(plan.seed, self.first, rank=0)  # the same on all ranks: a new module must start the same on each
@@ -192,19 +186,18 @@ class Segment:
         """Take the steps that are left."""
         began, start = time.monotonic(), self.step
         self.saved = began
-        while self.step < self.last:
+        while not self.extent.over(self.step):
             self._take_step()
-            done = self.step - start
-            self.context.progress(
-                self.step - self.first, self.last - self.first, done / max(1e-9, time.monotonic() - began)
-            )
+            done, planned = self.step - start, self.extent.planned(self.step)
+            self.context.progress(self.step - self.first, planned, done / max(1e-9, time.monotonic() - began))
             # one exchange for both questions: a signal outweighs a state that is due, and asks for one too
             number, due = divmod(self.ranks.worst(2 * self.context.stop() + self._is_due()), 2)
-            if self.kept is not None and self.step < self.last and (number or due):
+            more = not self.extent.over(self.step)
+            if self.kept is not None and more and (number or due):
                 self._keep()
                 self.saved = time.monotonic()
                 self.clock.lap()
-            if number and self.step < self.last:
+            if number and more:
                 raise Stopped(number, self.step)
 
     def finish(self, folder: Path) -> TrainSummary:
@@ -214,7 +207,11 @@ class Segment:
             equal_everywhere(self.ranks, module_digest(self.policy.model), "the weights after training")
         self.services.reference.check()
         digest = None
+        if isinstance(self.extent, Spending):
+            self._save_points(self.extent.rest())
         if self.ranks.first:
+            if self.points is not None:
+                self.points.hand_over(folder)
             with checkpoint.writing(folder):
                 self.policy.save(folder / CHECKPOINT)
             checkpoint.save_state(folder, self.trained)
@@ -227,9 +224,10 @@ class Segment:
     def _take_step(self) -> None:
         step, plan = self.step, self.plan
         services, updater = self.services, self.updater
-        services.progress.move(step)
+        services.progress.move(step, self.extent)
         services.record = StepRecord()
-        updater.step, updater.rate, updater.peak = step, self.curve.rate(step), self.curve.at(step).peak
+        updater.step = step
+        updater.rate, updater.peak = self.extent.rate(step)
         updater.diagnose = self._diagnosed(step)
         seed_step(plan.seed, step, self.ranks.rank)
         places = self.order.batch(step)[self.ranks.part(self.order.batch_size)]
@@ -247,10 +245,21 @@ class Segment:
             progress=services.progress,
             rate=updater.rate,
             drift=drift,
-            seconds=self.clock.lap(),
+            seconds=self._seconds(),
         )
         self.step = step + 1
-        self._note(row)
+        self._save_points(self._note(row))
+
+    def _seconds(self) -> dict[Phase, float]:
+        """Return the seconds since the last step; where they decide about the end, those of the first rank for all."""
+        seconds = self.clock.lap()
+        by_clock = self.plan.budget is not None and self.plan.budget.unit == "seconds"
+        return self.ranks.gather(seconds)[0] if by_clock else seconds
+
+    def _save_points(self, points: Sequence[BudgetPoint]) -> None:
+        if points and self.points is not None and self.ranks.first:
+            with self.clock.phase("other"):
+                self.points.save(points, self.policy)
 
     def _is_due(self) -> bool:
         """Return whether this rank wants a state kept; the first one's clock counts for all."""
@@ -265,19 +274,19 @@ class Segment:
     def _own_rows(self) -> list[EncodedRow]:
         """Return the rows that this rank sees between the first and the last step."""
         part = self.ranks.part(self.order.batch_size)
-        places = {place for step in range(self.first, self.last) for place in self.order.batch(step)[part]}
+        if not isinstance(self.extent, Steps):
+            return list(self.rows)
+        steps = range(self.first, self.extent.last)
+        places = {place for step in steps for place in self.order.batch(step)[part]}
         return [self.rows[place] for place in sorted(places)]
 
     def _diagnosed(self, step: int) -> bool:
-        return step in {self.first, self.last - 1} or step % self.plan.recipe.diagnose_every == 0
+        return step == self.first or self.extent.ends_with(step) or step % self.plan.recipe.diagnose_every == 0
 
     def _probe(self) -> Probe | None:
         if not self.plan.speaks:
             return None
-        chosen = [self.rows[place] for place in self.order.chosen("probe", ROWS)]
-        lengths = [0 if row.demonstration is None else len(row.demonstration.ids) for row in chosen]
-        places = fitting(lengths, self.policy.vocab_size)
-        return Probe(self.policy, collate([chosen[p] for p in places], self.policy.device)) if places else None
+        return Probe.of(self.policy, [self.rows[place] for place in self.order.chosen("probe", ROWS)])
 
     def _resume(self, folder: Path) -> None:
         plan = self.plan
@@ -286,7 +295,7 @@ class Segment:
         state = self.kept.find()
         equal_everywhere(self.ranks, state and state[0], "the step to go on from")
         if state is None:
-            if folder.is_dir() and any(folder.iterdir()):
+            if self.kept.left:
                 self.context.note("an unfinished state was made in another environment or is broken: starting again")
             return
         self.step, place, extra = state
@@ -297,7 +306,9 @@ class Segment:
         for name, batcher in self._batchers().items():
             batcher.budget, batcher.halvings = extra["batchers"][self.ranks.rank][name]
         for row in logged(place):
-            self._note(row)
+            reached = self._note(row)
+            if self.points is not None and self.ranks.first:
+                self.points.check(reached)
         self.context.note(f"going on at step {self.step}")
 
     def _keep(self) -> None:
@@ -329,29 +340,21 @@ class Segment:
             batchers["reward model"] = self.reward_model.batcher
         return batchers
 
-    def _note(self, row: TrainStep) -> None:
+    def _note(self, row: TrainStep) -> Sequence[BudgetPoint]:
         self.log.append(row)
         if self.ranks.first:
             self.context.log(row)
+        return self.extent.take(row)
 
     def _summary(self, digest: str) -> TrainSummary:
-        policy, services = self.policy, self.services
-        models = [held("policy", policy.model.parameters())]
-        if policy.adapter is not None:
-            start = policy.adapter.start_parameters()
-            trained = sum(parameter.numel() for parameter in self.trained.parameters.values())
-            models = [held("policy", policy.model.parameters(), without=start, trained=trained)]
-            models += [held("reference adapter", start)] if start else []
-        elif services.reference.loaded is not None:
-            models.append(held("reference", services.reference.loaded.model.parameters()))
-        if self.reward_model is not None:
-            models.append(held("reward", self.reward_model.parameters()))
-        models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
+        policy = self.policy
+        trained = self.trained.parameters.values()
+        models = models_held(policy, trained, self.services, self.reward_model)
         name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else str(policy.device)
         return TrainSummary(
-            steps=self.last - self.first,
+            steps=self.step - self.first,
             first_step=self.first,
-            last_step=self.last,
+            last_step=self.step,
             seconds={phase: sum(row.seconds[phase] for row in self.log) for phase in PHASES},
             step_seconds=step_seconds(self.log),
             tokens_generated=sum(row.tokens.generated for row in self.log),
@@ -362,7 +365,7 @@ class Segment:
             device=name,
             threads=torch.get_num_threads(),
             ranks=self.ranks.world,
-            models_held=tuple(models),
+            models_held=models,
             reference_logprobs=self.precomputed.cost if self.precomputed else None,
             weights_sha256=digest,
             rows=RowsUsed(used=len(self.rows), dropped_overlong=self.plan.dropped),
@@ -372,6 +375,7 @@ class Segment:
                 total=sum(row.micro_batches for row in self.log),
             ),
             concurrent=self.plan.concurrent,
+            budget=self.extent.spent if isinstance(self.extent, Spending) else None,
         )
 
 
@@ -382,13 +386,11 @@ def _check_ranks(batch_size: int, ranks: Ranks) -> None:
         )
 
 
-def _check_span(first: int, last: int, curve: LearningRate) -> None:
-    if not first < last <= curve.end:
-        raise InputError(
-            "these steps are not within the schedule",
-            got=f"steps {first} to {last}",
-            expected=f"a method that becomes active before step {curve.end}, the end of the schedule",
-        )
+def _extent(plan: TrainingPlan, per_epoch: int) -> Steps | Spending:
+    curve, first = LearningRate.of(plan.curve, per_epoch), plan.first.step(per_epoch)
+    if plan.budget is None:
+        return Steps(first, plan.last.step(per_epoch), curve)
+    return Spending(plan.budget, first, curve, patience=max(3, per_epoch), where=f"method {plan.method!r}")
 
 
 def _no_reference() -> Policy:

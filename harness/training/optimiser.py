@@ -1,4 +1,4 @@
-"""AdamW and Adam over named parameters, with moments that are saved by name as safetensors."""
+"""AdamW, Adam and plain gradient descent over named parameters, with moments that are saved by name as safetensors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ class Optimiser:
 
     def __init__(self, recipe: StepSettings) -> None:
         """Prepare an optimiser without parameters (see :meth:`add`)."""
-        self._kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
         self._recipe = recipe
         self._optimizer: torch.optim.Optimizer | None = None
         self._own_peaks: list[float | None] = []
@@ -57,7 +56,7 @@ class Optimiser:
                 "lr": 0.0,
             }
             if self._optimizer is None:
-                self._optimizer = self._kind([group], betas=self._recipe.betas, eps=self._recipe.epsilon, fused=True)
+                self._optimizer = _optimizer(self._recipe, group)
             else:
                 self._optimizer.add_param_group(group)
             self._own_peaks.append(learning_rate)
@@ -119,3 +118,10 @@ class Optimiser:
                 kind: value.to(parameter.device, torch.float32 if kind == "step" else parameter.dtype, copy=True)
                 for kind, value in moments.items()
             }
+
+
+def _optimizer(recipe: StepSettings, group: dict[str, Any]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD([group], lr=0.0, fused=True)  # without momentum it keeps nothing between steps
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind([group], betas=recipe.betas, eps=recipe.epsilon, fused=True)

@@ -8,6 +8,7 @@ import torch
 
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import score_logits
+from harness.text.encode import collate
 from harness.training.budget import HINT, row_tokens, take_all
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.api import Batch
     from harness.lm.model.policy import Policy
+    from harness.text.encode import EncodedRow
 
 #: Demonstrations on the probe, at most.
 ROWS = 8
@@ -32,6 +34,13 @@ class Probe:
         self._batch = batch
         self.batcher = Batcher(doing="comparing the policy with its start", hint=HINT)
         self._start = self._measure(policy)
+
+    @classmethod
+    def of(cls, policy: Policy, rows: Sequence[EncodedRow]) -> Probe | None:
+        """Measure ``policy`` on the demonstrations of as many rows as may be kept; None where none has one."""
+        lengths = [0 if row.demonstration is None else len(row.demonstration.ids) for row in rows]
+        places = fitting(lengths, policy.vocab_size)
+        return cls(policy, collate([rows[place] for place in places], policy.device)) if places else None
 
     def compare(self, policy: Policy) -> tuple[float, float]:
         """Return KL(policy || start) and the policy's entropy, both in nats, means over the probe's positions.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api import Rewards
+from harness.api import Limits, Rewards
+from harness.training.logged import LoggedMeans
 from harness.training.meters import Signal
 from harness.training.rewards import Notes
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.spec.recipe import AdapterSettings
+    from harness.training.extent import Extent
     from harness.training.updates import Update
 
 
@@ -28,11 +30,13 @@ class RunProgress:
     epoch: int = 0
     fraction: float = 0.0
 
-    def move(self, step: int) -> None:
-        """Stand before ``step``."""
+    def move(self, step: int, extent: Extent | None = None) -> None:
+        """Stand before ``step``; ``extent`` says how much lies behind it."""
         self.step = step
         self.epoch = step // self.steps_per_epoch
-        self.fraction = step / max(1, self.total_steps)
+        if extent is not None:
+            self.total_steps = extent.total(step)
+        self.fraction = step / max(1, self.total_steps) if extent is None else extent.fraction(step)
 
 
 @dataclass
@@ -41,6 +45,8 @@ class StepRecord:
 
     signal: Signal = field(default_factory=Signal)
     notes: Notes = field(default_factory=Notes)
+    logged: LoggedMeans = field(default_factory=LoggedMeans)
+    """What the method logged outside of losses."""
     updates: list[Update] = field(default_factory=list)
     groups: list[tuple[tuple[str, ...], Rewards]] = field(default_factory=list)
     generated: int = 0
@@ -73,7 +79,7 @@ class Settings:
     """What the services need to know of the recipe."""
 
     seed: int
-    max_new_tokens: int
+    limits: Limits
     epochs: int
     method: str
     dropout: float

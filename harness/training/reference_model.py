@@ -6,25 +6,27 @@ Where the run trains an adapter alone nothing is loaded: see :mod:`harness.model
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from harness.api import Completions, LogProbs
 from harness.errors import StageError
-from harness.lm.score.log_softmax import ScoringParams
+from harness.lm.model import backbone
+from harness.lm.score.log_softmax import ScoringParams, upcast
 from harness.lm.score.logprobs import ScoringModule
 from harness.training import memo
 from harness.training.budget import take_all
 from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from torch import Tensor
 
-    from harness.api import Batch
+    from harness.api import Batch, Logits
     from harness.lm.model.policy import Policy
     from harness.training.meters import Clock
     from harness.training.reference import StoredLogProbs
@@ -87,7 +89,7 @@ class ReferenceModel:
             return LogProbs(stored, completions.mask)
         if not len(batch):
             return LogProbs(torch.zeros(completions.ids.shape, device=completions.ids.device), completions.mask)
-        module = self._scoring = self._scoring or ScoringModule(self.policy(clock))
+        module = self._module(clock)
         lengths = completions.lengths.amax(1).tolist()
 
         def compute(places: list[int]) -> list[Tensor]:
@@ -102,6 +104,57 @@ class ReferenceModel:
         device = completions.ids.device
         widened = memo.widen([value.to(device) for value in values], completions.ids.shape[2])
         return LogProbs(widened, completions.mask)
+
+    def logits(self, batch: Batch, completions: Completions, *, scorer: Scorer, clock: Clock) -> Iterator[Logits]:
+        """Yield whole distributions at the scored positions, chunk by chunk, without gradient."""
+        if len(batch):
+            chunks = scorer.logits(self._module(clock), batch, completions, dropout=False)
+            while True:
+                with self._at_start():  # each chunk by itself: whoever takes it may ask the policy meanwhile
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+
+    def beside(
+        self, chunks: Iterator[Logits], batch: Batch, completions: Completions, *, scorer: Scorer, clock: Clock
+    ) -> Iterator[Logits]:
+        """Yield chunks of another model's logits of the same rows, each with this model's beside it.
+
+        What is held of all rows is the states (B, K, T, D) that logits are made of; where a model's logits take more
+        than its head, the logits of all rows.
+        """
+        states: Tensor | None = None
+        for chunk in chunks:
+            if states is None:
+                states = self._states(batch, completions, scorer=scorer, clock=clock)
+            with torch.no_grad():
+                prompts, candidates, places = chunk.rows.unbind(1)
+                own = states[prompts, candidates, places]
+                if backbone.split(self.policy(clock).model) is not None:
+                    with self.policy(clock).autocast():
+                        own = backbone.logits(self.policy(clock), own, None)
+            yield replace(chunk, reference=upcast(own, None))  # outside: who takes it may want a gradient
+
+    def _states(self, batch: Batch, completions: Completions, *, scorer: Scorer, clock: Clock) -> Tensor:
+        """Return the states (B, K, T, D) that logits are made of, or the logits (B, K, T, V) themselves."""
+        module = self._module(clock)
+        if backbone.split(module.policy.model) is not None:
+            with self._at_start():
+                hidden = scorer.logprobs(module, batch, completions, ScoringParams(hidden=True), dropout=False).hidden
+            assert hidden is not None  # it was asked for
+            return hidden
+        whole: Tensor | None = None
+        for chunk in self.logits(batch, completions, scorer=scorer, clock=clock):
+            if whole is None:
+                whole = chunk.values.new_zeros(*completions.ids.shape, chunk.values.shape[1])
+            whole[chunk.rows[:, 0], chunk.rows[:, 1], chunk.rows[:, 2]] = chunk.values
+        assert whole is not None  # there is a chunk of the policy, so there is one here
+        return whole
+
+    def _module(self, clock: Clock) -> ScoringModule:
+        self._scoring = self._scoring or ScoringModule(self.policy(clock))
+        return self._scoring
 
     def completions(
         self, batch: Batch, settings: object, decode: Callable[[Batch], Completions], device: torch.device

@@ -24,7 +24,7 @@ from harness.plugins.reading import reading
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.api import Batch, Completions
+    from harness.api import Batch, Completions, Tokenizer
     from harness.plugins.registry import Registry
     from harness.spec.reward import Reward
 
@@ -88,8 +88,14 @@ class CombinedReward:
         self.aggregate = aggregate
 
     @classmethod
-    def build(cls, reward: Reward, registry: Registry, reward_model: Scores | None = None) -> CombinedReward:
-        """Build every part through the registry; those that ask for the reward model are handed its scores."""
+    def build(
+        cls,
+        reward: Reward,
+        registry: Registry,
+        reward_model: Scores | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> CombinedReward:
+        """Build every part through the registry; each gets the reward model's scores and the tokenizer on request."""
         labels = [part.label or part.use for part in reward.parts]
         if len(set(labels)) < len(labels):
             labels = [f"{label}[{number}]" for number, label in enumerate(labels)]
@@ -99,6 +105,8 @@ class CombinedReward:
             registration: Any = registry.resolved("reward", part.use, part.options)
             if reward_model is not None and "reward_model" in registration.needs:
                 function = functools.partial(function, reward_model=reward_model)
+            if "tokenizer" in registration.needs:
+                function = functools.partial(function, tokenizer=tokenizer)
             function = reading(function, registration, registry.find("reward", part.use).named)
             functions.append(function)
         return cls(

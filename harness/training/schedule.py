@@ -88,6 +88,17 @@ class LearningRate:
         if self.kind == "constant":
             return self.peak
         fraction = min(1.0, (behind - self.warmup_steps) / max(1, self.last - self.first - self.warmup_steps))
+        return self._fallen(fraction)
+
+    def rate_by_share(self, share: float, behind: int) -> float:
+        """Return the learning rate where ``share`` of a budget is spent, after ``behind`` steps of its own.
+
+        The curve runs from its peak at 0 to its floor at 1, times 1/w, 2/w, … in the w steps of a warm-up.
+        """
+        rate = self.peak if self.kind == "constant" else self._fallen(min(1.0, share))
+        return rate * min(1.0, (behind + 1) / self.warmup_steps) if self.warmup_steps else rate
+
+    def _fallen(self, fraction: float) -> float:
         left = (1.0 + math.cos(math.pi * fraction)) / 2.0 if self.kind == "cosine" else 1.0 - fraction
         floor = min(self.floor, self.peak)  # a peak of 0 means no training at all, whatever the floor
         return floor + (self.peak - floor) * left

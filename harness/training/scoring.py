@@ -118,10 +118,11 @@ class InParts:
 
         def compute(batch: Batch, completions: Completions) -> Sequence[Tensor]:
             scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
-            return [scored.values] if scored.hidden is None else [scored.values, scored.hidden]
+            return [part for part in (scored.values, scored.hidden, scored.entropy) if part is not None]
 
-        values, *states = self._tensors(batch, completions, compute)
-        return LogProbs(values, completions.mask, *states)
+        values, *rest = self._tensors(batch, completions, compute)
+        hidden = rest.pop(0) if params.hidden else None
+        return LogProbs(values, completions.mask, hidden, rest.pop(0) if params.entropy else None)
 
     def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
         """Implement :meth:`Scorer.final_states`."""

@@ -17,12 +17,14 @@ from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.text.stops import answer_texts
 from harness.training import critic
-from harness.training.budget import count_rows, take_all
-from harness.training.perturbation import perturbed, weighted_sum
+from harness.training.global_rows import gathered, rolled, shuffled
+from harness.training.perturbation import Noise as WeightNoise
+from harness.training.perturbation import Only, perturbed, weighted_sum
 from harness.training.record import StepRecord
 from harness.training.rewards import TrainerState
 from harness.training.scoring import InLoss, InParts
 from harness.training.seeds import generator
+from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +64,8 @@ class Services:
         """Serve ``policy``, which ``updater`` trains."""
         self.policy = policy
         self.progress = position
+        self.limits = settings.limits
+        self.tokenizer = PluginTokenizer(policy.tokeniser)
         self.modules: dict[str, nn.Module] = {}
         self.record = StepRecord()
         self.reference = reference
@@ -82,34 +86,37 @@ class Services:
         top_k: int = 0,
         top_p: float = 1.0,
         by: By = "policy",
+        noise: int | None = None,
     ) -> Completions:
         """Draw one completion a temperature for each prompt; see :meth:`harness.api.Run.sample`."""
         params = SamplingParams(
             tuple(temperatures),
-            self._settings.max_new_tokens,
+            self.limits.completion,
             top_k=top_k,
             top_p=top_p,
             suppress_stops=self._settings.suppress_stops,
         )
         if by == "reference":
-            noise = Noise(self._settings.seed, "reference")
+            fixed = Noise(self._settings.seed, "reference")
 
             def draw(model: Policy, rows: Batch) -> Completions:
-                return sample(model, rows.prompts, rows.ids, params, noise, batcher=self.decoding).completions
+                return sample(model, rows.prompts, rows.ids, params, fixed, batcher=self.decoding).completions
 
             return self._by_reference(batch, params, draw)
-        # a second call in the same step has other noise
-        purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
-        self.record.draws += 1
-        noise = Noise(self._settings.seed, purpose, self.progress.step)
+        if noise is None:  # a second call in the same step has other noise
+            purpose = f"sample {self.record.draws}" if self.record.draws else "sample"
+            self.record.draws += 1
+        else:
+            purpose = f"common {int(noise)}"
+        drawing = Noise(self._settings.seed, purpose, self.progress.step)
         with self._clock.phase("sampling"):
-            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self.decoding)
+            drawn = sample(self.policy, batch.prompts, batch.ids, params, drawing, batcher=self.decoding)
         self._drew(drawn.completions, drawn.entropy)
         return drawn.completions
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        limit, suppress = self._settings.max_new_tokens, self._settings.suppress_stops
+        limit, suppress = self.limits.completion, self._settings.suppress_stops
         params = SamplingParams((0.0,), limit, suppress_stops=suppress)
         noise = Noise(self._settings.seed, "greedy", self.progress.step)
         with self._clock.phase("sampling"):
@@ -127,7 +134,7 @@ class Services:
         by: By = "policy",
     ) -> Completions:
         """Diverse beam search; see :meth:`harness.api.Run.beam`."""
-        limit, suppress = self._settings.max_new_tokens, self._settings.suppress_stops
+        limit, suppress = self.limits.completion, self._settings.suppress_stops
         params = BeamParams(beams, groups, diversity_penalty, limit, suppress_stops=suppress)
 
         def search(model: Policy, rows: Batch) -> Completions:
@@ -175,9 +182,10 @@ class Services:
         dropout: bool = True,
         dtype: torch.dtype | None = None,
         hidden: bool = False,
+        entropy: bool = False,
     ) -> LogProbs:
         """Log-probs (B, K, T), with gradient inside a loss; elsewhere there is nothing to take one for."""
-        params = ScoringParams(temperature, dtype, hidden=hidden)
+        params = ScoringParams(temperature, dtype, hidden=hidden, entropy=entropy)
         with self._clock.phase("forward_backward"):
             return self._scores.logprobs(self._scoring, batch, completions, params, dropout=self._dropout(dropout))
 
@@ -193,15 +201,22 @@ class Services:
                 batch, completions, temperature=temperature, scorer=self.scorer, clock=self._clock
             )
 
-    def logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
-        """Whole distributions at the scored positions, in chunks that bound memory."""
+    def logits(self, batch: Batch, completions: Completions, *, reference: bool = False) -> Iterator[Logits]:
+        """Whole distributions at the scored positions, in chunks that bound memory; see :class:`harness.api.Run`."""
         chunks = self._scores.logits(self._scoring, batch, completions, dropout=self._dropout(wanted=True))
-        while True:
-            with self._clock.phase("forward_backward"):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+        if reference:
+            chunks = self.reference.beside(chunks, batch, completions, scorer=self.scorer, clock=self._clock)
+        return self._timed(chunks)
+
+    def reference_logits(self, batch: Batch, completions: Completions) -> Iterator[Logits]:
+        """The same of the reference model alone: no gradient, no dropout."""
+        chunks = self.reference.logits(batch, completions, scorer=self.scorer, clock=self._clock)
+        return self._timed(chunks)
+
+    def log(self, name: str, numerator: Tensor | float, denominator: Tensor | float) -> None:
+        """Log a mean; see :meth:`harness.api.Run.log`."""
+        outputs = self._updater.outputs
+        (self.record.logged if outputs is None else outputs.logged).add(name, numerator, denominator)
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
         """Make ``module`` part of what is trained, with a peak learning rate of its own if given."""
@@ -256,24 +271,33 @@ class Services:
     def shuffle(self, rows: Mapping[str, Any], parts: int, purpose: str) -> Iterable[Mapping[str, Any]]:
         """Cut rows into ``parts`` by one permutation of the global batch; a rank's share of a part may be empty."""
         self._refuse_inside_a_loss("shuffle()")
-        size = count_rows(rows)
-        sizes = self._ranks.gather(size)
-        first, total = sum(sizes[: self._ranks.rank]), sum(sizes)
-        order = torch.randperm(total, generator=self.generator(purpose)).tolist()
-        for part in range(parts):
-            chosen = order[part * total // parts : (part + 1) * total // parts]
-            yield take_all(rows, [place - first for place in chosen if first <= place < first + size])
+        yield from shuffled(self._ranks, rows, parts, self.generator(purpose))
+
+    def roll(self, rows: Mapping[str, Any], shift: int) -> Mapping[str, Any]:
+        """Rows that stand further on in the global batch; see :meth:`harness.api.Run.roll`."""
+        self._refuse_inside_a_loss("roll()")
+        return rolled(self._ranks, rows, shift)
+
+    def gather(self, rows: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Rows of the whole global batch; see :meth:`harness.api.Run.gather`."""
+        self._refuse_inside_a_loss("gather()")
+        return gathered(self._ranks, rows)
 
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator seeded by (seed, purpose, step)."""
         return generator("method", self._settings.seed, purpose, self.progress.step)
 
-    def perturbed(self, seed: int, scale: float) -> AbstractContextManager[None]:
-        """Weights plus ``scale`` times standard normal noise drawn from ``seed``; bit-equal afterwards."""
+    def perturbed(
+        self, seed: int, scale: float, *, rank: int | None = None, only: Only = "all"
+    ) -> AbstractContextManager[None]:
+        """Weights plus ``scale`` times noise drawn from ``seed``; see :meth:`harness.api.Run.perturbed`."""
         self._refuse_with_an_adapter("perturbed()")
-        return perturbed(list(self._optimiser.parameters.values()), scale, self._settings.seed, seed)
+        noise = WeightNoise((self._settings.seed, int(seed)), rank, only)
+        return perturbed(list(self._optimiser.parameters.values()), scale, noise)
 
-    def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
+    def apply(
+        self, noise: Iterable[tuple[int, float]], *, rank: int | None = None, only: Only = "all"
+    ) -> Mapping[str, float]:
         """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
         self._refuse_with_an_adapter("apply()")
         self._refuse_inside_a_loss("apply()", "it takes a step of its own: call it in step(), before or after update()")
@@ -284,7 +308,7 @@ class Services:
                 where=f"method {self._settings.method!r}",
                 hint="sum what they are computed from with total()",
             )
-        weights = [(weight, (self._settings.seed, seed)) for seed, weight in pairs]
+        weights = [(weight, WeightNoise((self._settings.seed, seed), rank, only)) for seed, weight in pairs]
         update = self._updater.apply(self._settings.method, lambda parameters: weighted_sum(parameters, weights))
         self.record.updates.append(update)
         return update.report()
@@ -335,9 +359,17 @@ class Services:
         with self._clock.phase("sampling"):
             settings = (type(params).__name__, sorted(asdict(params).items()))
             completions = self.reference.completions(batch, settings, new, self.policy.device)
-        self.record.signal.drew(completions, self._settings.max_new_tokens, None)
+        self.record.signal.drew(completions, self.limits.completion, None)
         return completions
+
+    def _timed(self, chunks: Iterator[Logits]) -> Iterator[Logits]:
+        while True:
+            with self._clock.phase("forward_backward"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _drew(self, completions: Completions, entropy: Tensor | None) -> None:
         self.record.generated += int(completions.lengths.sum())
-        self.record.signal.drew(completions, self._settings.max_new_tokens, entropy)
+        self.record.signal.drew(completions, self.limits.completion, entropy)

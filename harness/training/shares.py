@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.errors import PluginError
+from harness.training.logged import LoggedMeans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class Outputs:
         self._slopes: dict[str, list[Tensor | None]] = {}
         self._direct: dict[str, dict[int, Tensor]] = {}
         self.tokens = 0
+        self.logged = LoggedMeans()
 
     def hand_out(self, output: Tensor) -> Tensor:
         """Return a leaf with the values of ``output``, a model's, or ``output`` itself if it has no gradient."""

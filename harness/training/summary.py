@@ -11,6 +11,7 @@ import torch
 
 from harness.errors import PluginError
 from harness.spec.results.train import HeldModel, StepTokens, TrainStep
+from harness.training.logged import LoggedMeans
 from harness.training.meters import Signal
 
 if TYPE_CHECKING:
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from harness.lm.model.policy import Policy
+    from harness.lm.score.reward_model import RewardModel
     from harness.spec.results.train import Phase
     from harness.training.distributed import Ranks
     from harness.training.record import RunProgress, StepRecord
+    from harness.training.services import Services
     from harness.training.updates import Update
 
 
@@ -31,6 +35,8 @@ class StepTotals:
     signal: Signal
     notes: dict[str, float]
     """Means of what the rewards reported."""
+    logged: dict[str, float]
+    """Means that the method logged through the run."""
     generated: int
     rewarded: int
     updates: Sequence[Update]
@@ -42,9 +48,10 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
     signal = Signal()
     generated = rewarded = 0
     sums: dict[str, tuple[float, int]] = {}
-    for other, noted, tokens, calls in ranks.gather(
-        (record.close(), record.notes.sums, record.generated, record.rewarded)
-    ):
+    means = LoggedMeans()
+    mine = (record.close(), record.notes.sums, record.logged.sums, record.generated, record.rewarded)
+    for other, noted, logged, tokens, calls in ranks.gather(mine):
+        means.merge([logged])
         signal.merge(other)
         generated += tokens
         rewarded += calls
@@ -52,7 +59,8 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
             before = sums.get(name, (0.0, 0))
             sums[name] = (before[0] + total, before[1] + count)
     notes = {name: total / count for name, (total, count) in sorted(sums.items())}
-    return StepTotals(signal, notes, generated, rewarded, record.updates)
+    means.merge(update.logged.sums for update in record.updates)  # totals over the ranks already
+    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates)
 
 
 def step_row(
@@ -91,7 +99,11 @@ def step_row(
         for name, yes in update.moved.items():
             moved[name] = moved.get(name, False) or yes
     reported = {name for update in updates for name in update.report()}
-    finite, not_finite = _numbers({name: value for name, value in said.items() if name not in reported}, method)
+    own = {name: value for name, value in said.items() if name not in reported}
+    if twice := sorted(own.keys() & totals.logged.keys()):
+        what = f"step() returned {twice[0]!r}, which was logged through run.log() too"
+        raise PluginError(what, where=f"method {method!r}", expected="each number in one of the two")
+    finite, not_finite = _numbers({**own, **totals.logged}, method)
     return TrainStep(
         step=progress.step,
         epoch=progress.epoch,
@@ -150,6 +162,24 @@ def active(rows: Sequence[TrainStep]) -> dict[str, bool]:
         for name, yes in row.moved.items():
             shares[name] = shares.get(name, False) or yes
     return shares
+
+
+def models_held(
+    policy: Policy, trained: Iterable[nn.Parameter], services: Services, reward_model: RewardModel | None
+) -> tuple[HeldModel, ...]:
+    """Return every model that a segment held in memory."""
+    models = [held("policy", policy.model.parameters())]
+    if policy.adapter is not None:
+        start = policy.adapter.start_parameters()
+        numbers = sum(parameter.numel() for parameter in trained)
+        models = [held("policy", policy.model.parameters(), without=start, trained=numbers)]
+        models += [held("reference adapter", start)] if start else []
+    elif services.reference.loaded is not None:
+        models.append(held("reference", services.reference.loaded.model.parameters()))
+    if reward_model is not None:
+        models.append(held("reward", reward_model.parameters()))
+    models += [held(f"module {name}", module.parameters()) for name, module in services.modules.items()]
+    return tuple(models)
 
 
 def held(

@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MachineError
+from harness.spec.results.files import POINTS
 from harness.spec.results.train import TrainStep
 from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
 from harness.store.identity import digest, file_digest
@@ -87,13 +88,18 @@ class Unfinished:
                 return step, place, manifest["extra"]
         return None
 
+    @property
+    def left(self) -> bool:
+        """Whether there is anything of a state, whole or not."""
+        return self._folder.is_dir() and any(path.name != POINTS for path in self._folder.iterdir())
+
     def discard(self) -> None:
         """Remove all states: the segment is finished, or starts again."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _forget(self, *, but: str) -> None:
         for path in self._folder.iterdir():
-            if path.name != but:
+            if path.name not in {but, POINTS}:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ import torch
 from harness.errors import DivergedError, PluginError
 from harness.in_parts import Batcher, free_memory, out_of_memory, random_state
 from harness.training.budget import count_rows, row_tokens, take_all
+from harness.training.logged import LoggedMeans
 from harness.training.shares import Outputs, Share
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Update:
     """Tokens whose log-probs were handed to the loss, over all ranks."""
     parts: int = 0
     """Micro-batches, over all ranks."""
+    logged: LoggedMeans = field(default_factory=LoggedMeans)
+    """What the loss logged, over all parts and ranks."""
 
     def report(self) -> dict[str, float]:
         """Return what :meth:`harness.api.Run.update` gives back."""
@@ -59,6 +62,7 @@ class _Attempt:
     moved: dict[str, bool] = field(default_factory=dict)
     tokens: int = 0
     parts: int = 0
+    logged: LoggedMeans = field(default_factory=LoggedMeans)
     separate: dict[str, list[Tensor | None]] = field(default_factory=dict)
     """On diagnosed steps: the gradient of each share that has one, but of :attr:`rest`."""
     rest: str = ""
@@ -68,6 +72,7 @@ class _Attempt:
     def add(self, settled: Mapping[str, Share], outputs: Outputs) -> None:
         self.parts += 1
         self.tokens += outputs.tokens
+        self.logged.merge([outputs.logged.sums])
         for name, share in settled.items():
             self.losses[name] = self.losses.get(name, 0.0) + share.value
             self.moved[name] = self.moved.get(name, False) or share.moved
@@ -205,8 +210,9 @@ class Updater:
 
     def _merge(self, attempt: _Attempt) -> Update:
         update = Update()
-        of_ranks = self.ranks.gather((attempt.losses, attempt.moved, attempt.tokens, attempt.parts))
-        for losses, moved, tokens, count in of_ranks:
+        mine = (attempt.losses, attempt.moved, attempt.tokens, attempt.parts, attempt.logged.sums)
+        for losses, moved, tokens, count, logged in self.ranks.gather(mine):
+            update.logged.merge([logged])
             for name, value in losses.items():
                 update.losses[name] = update.losses.get(name, 0.0) + value
                 update.moved[name] = update.moved.get(name, False) or moved[name]

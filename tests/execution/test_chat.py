@@ -63,7 +63,7 @@ def write_pairs(folder: Path) -> None:
 
 
 def chatting(folder: Path, **changes: Any) -> Bench:
-    use = {"dataset": "jsonl", "path": "pairs"}
+    use = {"dataset": "files", "path": "pairs"}
     recipe = {**tiny()["recipe"], "max_prompt_length": 150, "generate_length": 8}
     settings: dict[str, Any] = {
         "models": [{"name": "chat", "path": "model"}],
@@ -93,7 +93,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_a_likelihood_is_that_of_the_chat_prompt(done: Bench) -> None:
     """Of all numbers of a run, worked out from transformers' ids of rows that hold no marker."""
     (scores,) = [r for label, r in done.stages("score").items() if "/base/" in label and "reference-loss" in label]
-    (prepared,) = [r for label, r in done.stages("prepare").items() if label == "jsonl/test"]
+    (prepared,) = [r for label, r in done.stages("prepare").items() if label == "files/test"]
     asked = {row["id"]: row for row in prepared.jsonl("rows.jsonl")}
     policy = Policy.load(done.folder / "model", spec=Model(name="chat"))
     format_ = format_of(Template(chat=True, system=SYSTEM), policy.tokeniser)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import torch
 from torch import Tensor, nn
 
-from harness.api import Batch, Completions, LogProbs, Prompts, Rewards
+from harness.api import Batch, Completions, Limits, LogProbs, Prompts, Rewards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -102,6 +102,8 @@ class FakeRun:
 
     def __post_init__(self) -> None:
         self.reference = copy.deepcopy(self.model)
+        self.limits = Limits(64, self.max_new_tokens, 64, None)
+        self.tokenizer: Any = SimpleNamespace(vocab_size=VOCABULARY, eos_id=EOS)
         count = sum(p.numel() for p in self.model.parameters())
         self.policy: Any = SimpleNamespace(model=self.model, vocab_size=VOCABULARY, eos_id=EOS, parameter_count=count)
 
@@ -115,8 +117,10 @@ class FakeRun:
         top_k: int = 0,
         top_p: float = 1.0,
         by: Literal["policy", "reference"] = "policy",
+        noise: int | None = None,
     ) -> Completions:
         assert top_p == 1.0
+        assert noise is None
         if self.samples is not None:
             scripted = self._scripted(batch, self.samples)
             if temperatures[-1] or self.greedy_samples is None:
@@ -200,7 +204,9 @@ class FakeRun:
         dropout: bool = True,
         dtype: torch.dtype | None = None,
         hidden: bool = False,
+        entropy: bool = False,
     ) -> LogProbs:
+        assert not entropy
         self.scored.append(completions)
         drop = dropout and self.dropout
         return self._score(
@@ -295,7 +301,19 @@ class FakeRun:
     def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
         return _unused()
 
-    def logits(self, batch: Batch, completions: Completions) -> Any:
+    def logits(self, batch: Batch, completions: Completions, *, reference: bool = False) -> Any:
+        return _unused()
+
+    def reference_logits(self, batch: Batch, completions: Completions) -> Any:
+        return _unused()
+
+    def log(self, name: str, numerator: Tensor | float, denominator: Tensor | float) -> None:
+        _unused()
+
+    def roll(self, rows: Mapping[str, Any], shift: int) -> Any:
+        return _unused()
+
+    def gather(self, rows: Mapping[str, Any]) -> Any:
         return _unused()
 
     def add_module(self, name: str, module: nn.Module, *, learning_rate: float | None = None) -> None:
@@ -328,10 +346,14 @@ class FakeRun:
     def generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "big"))
 
-    def perturbed(self, seed: int, scale: float) -> Any:
+    def perturbed(
+        self, seed: int, scale: float, *, rank: int | None = None, only: Literal["all", "matrices"] = "all"
+    ) -> Any:
         return _unused()
 
-    def apply(self, noise: Iterable[tuple[int, float]]) -> Mapping[str, float]:
+    def apply(
+        self, noise: Iterable[tuple[int, float]], *, rank: int | None = None, only: Literal["all", "matrices"] = "all"
+    ) -> Mapping[str, float]:
         return _unused()
 
 

@@ -168,6 +168,12 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("DataUse", "pair_with"): "other-rows",
     ("DataUse", "group"): "category",
     ("Compare", "baseline"): "eso",
+    ("Budget", "checkpoints"): (0.25,),
+    ("Budget", "steps"): (1,),
+    ("ElsewhereEntry", "label"): "relabelled",
+    ("ElsewhereEntry", "model"): "folder",
+    ("ElsewhereEntry", "name"): "some/other",
+    ("ElsewhereEntry", "revision"): "1" * 40,
     ("DataUse", "kind"): "prompts",
 }
 
@@ -198,6 +204,13 @@ IDLE: dict[Path_, str] = {
     ("methods", 0, "reward_weights"): "the supervised method reads no reward",
     ("methods", 0, "recipe", "generate_length"): "a supervised method samples nothing",
     ("methods", 0, "recipe", "suppress_stops"): "a supervised method samples nothing",
+    ("methods", 4, "active"): "under a budget there is one way to be active",
+    **{
+        ("methods", 4, "recipe", name): "a budget says when training ends, on a schedule of its own"
+        for name in ("method_epochs", "method_schedule", "max_steps")
+    },
+    **{("elsewhere", 0, name): "it lies in a folder" for name in ("name", "revision")},
+    ("elsewhere", 0, "model"): "the model in whose tables it then stands lies in the same folder",
     **{
         ("methods", row, "recipe", name): "under continue nothing starts again"
         for row in (0, 1, 3)
@@ -206,7 +219,8 @@ IDLE: dict[Path_, str] = {
 }
 
 #: Fields that change which of several stages a result is taken from, and no stage: tests/plan/test_tuning.py has them.
-CHOOSING = {("Tune", "metric")}
+#: And one that would take a model's folder for a file: tests/execution/test_elsewhere.py has both.
+CHOOSING = {("Tune", "metric"), ("ElsewhereEntry", "use")}
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +236,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
     """Return a benchmark in which every kind of entry stands once."""
     pairs = {"dataset": "files", "path": str(data), "columns": {"chosen": "completion", "rejected": "prompt"}}
+    budget = {"unit": "steps", "amount": 4, "checkpoints": [0.5], "steps": [2]}
     content = small(
         data,
         seeds=[0],
@@ -238,6 +253,9 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
             "eso",
             {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}},
             {"use": "eso", "label": "tuned"},
+            {"use": "eso", "label": "spent", "recipe": {"budget": budget}},
+            {"use": "checkpoint", "path": str(folder), "label": "theirs", "model": "new"},
+            {"use": "checkpoint", "name": "some/body", "revision": "0" * 40, "model": "new"},
         ],
         tune={"options": {"methods.tuned.coef": [0.1, 0.2]}},
         metrics=["rouge", "perplexity", "reference-loss", "reward-model"],
@@ -270,6 +288,9 @@ def mutations(base: Benchmark, section: str, name: str) -> Iterator[tuple[Path_,
         if (section, name) == ("DataUse", "dataset"):  # and so does its file
             changed = replaced(changed, (*path[:-1], "path"), None)
             changed = replaced(changed, (*path[:-1], "kind"), "demonstrations")
+        if (section, name) == ("Model", "label"):  # and the rows that stand in its tables
+            moved = [e.model_copy(update={"model": new if e.model == value else e.model}) for e in changed.elsewhere]
+            changed = replaced(changed, ("elsewhere",), tuple(moved))
         yield path, changed
 
 

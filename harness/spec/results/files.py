@@ -7,6 +7,9 @@ from typing import Final
 #: A model in Hugging Face format, of ``prepare`` and ``train``.
 CHECKPOINT: Final = "checkpoint"
 
+#: Of ``train`` under a budget: such folders, one for each point of it that is evaluated before the end.
+POINTS: Final = "points"
+
 #: Of ``train``: moments, modules that a method added, and what the method keeps.
 OPTIMIZER: Final = "optimizer.safetensors"
 MODULES: Final = "modules.safetensors"

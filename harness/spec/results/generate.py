@@ -24,8 +24,8 @@ class Answer(ResultLine):
     """What ended it: a token by its name, or a string in quotation marks."""
     cut: bool
     """Whether the prompt was cut to fit."""
-    entropy: float
-    """Mean nats a token at temperature 1."""
+    entropy: float | None = None
+    """Mean nats a token at temperature 1; None where the answer came from elsewhere."""
 
 
 class GenerateSummary(ResultFile):
@@ -43,9 +43,12 @@ class GenerateSummary(ResultFile):
     tokens: int
     seconds: float
     tokens_per_second: float
-    entropy: float
+    entropy: float | None = None
+    """None where the answers came from elsewhere; what else is then not known is 0."""
     peak_memory_bytes: int
     concurrent: bool
+    left_out: int = 0
+    """Answers of a file to prompts that are not among the rows."""
     way: str = ""
     """Which way the model took (see ``harness/lm/way.py``), and why not the fast one."""
     chat_template_sha256: str | None = None

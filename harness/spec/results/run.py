@@ -13,7 +13,7 @@ from harness.spec.section import Document
 #: Version of the manifest's layout; one of another version is refused.
 FORMAT: Final = 1
 
-RowKind: TypeAlias = Literal["base", "start", "method"]
+RowKind: TypeAlias = Literal["base", "start", "method", "point", "elsewhere"]
 DataRole: TypeAlias = Literal["train", "in-data", "cross"]
 
 #: The id of a stage; None where it failed, or was never ready to be made.
@@ -81,6 +81,14 @@ class RunRow(ResultPart):
     tuning: RowTuning | None = None
     shared_terms: tuple[str, ...] = ()
     """Methods that all rows are trained by first."""
+    logs: tuple[Column, ...] = ()
+    """What its method logs for the table of training signals."""
+    origin: str | None = None
+    """Of a row of kind ``elsewhere``: the name of the checkpoint, or of the file of answers."""
+    of: str | None = None
+    """Of a row of kind ``point``: the label of the row whose training it lies within, before its budget is spent."""
+    at: str | None = None
+    """And where that is: ``25 %`` or ``step 50``."""
     seeds: dict[int, RowSeed]
 
 

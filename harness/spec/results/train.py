@@ -161,6 +161,24 @@ class TaughtRows(ResultPart):
     """Left out: there is no demonstration."""
 
 
+class BudgetSpent(ResultPart):
+    """How far training had come at one point of its budget."""
+
+    name: str
+    """``100 %``, ``25 %`` or ``step 50``."""
+    steps: int
+    """Of the row's own."""
+    spent: float
+    """In the budget's unit."""
+    sampled: int
+    """Tokens."""
+    trained: int
+    """Tokens."""
+    seconds: float
+    reached: bool = True
+    """False where the budget was spent before so many steps: the checkpoint is the last one."""
+
+
 class TrainSummary(ResultFile):
     """All steps of a stage."""
 
@@ -192,3 +210,5 @@ class TrainSummary(ResultFile):
     """Which way the model took (see ``harness/lm/way.py``), and why not the fast one."""
     trained_on: TaughtRows | None = None
     """Of a supervised method."""
+    budget: tuple[BudgetSpent, ...] | None = None
+    """The end first, then each further point; None where epochs say when training ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from harness.spec.budget import BudgetPoint
 from harness.spec.decoding import Decoding
 from harness.spec.stages.base import Asking, StageConfig, StageFamily
 
@@ -14,6 +15,8 @@ class GenerateConfig(StageConfig):
     family: ClassVar[StageFamily] = "generate"
     kind: Literal["generate"] = "generate"
     asking: Asking
+    at: BudgetPoint | None = None
+    """The point of the checkpoint's budget; its end where None."""
     decoding: Decoding
     seed: int
 

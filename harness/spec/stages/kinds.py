@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field, TypeAdapter
 
+from harness.spec.stages.answers import AnswersConfig
 from harness.spec.stages.existing_model import ClassifierConfig, ModelConfig
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 AnyStageConfig: TypeAlias = Annotated[
     RowsConfig | TokenizerConfig | NewModelConfig | ModelConfig | ClassifierConfig | TrainConfig | ReferenceConfig
-    | RewardStatisticsConfig | GenerateConfig | ScoreConfig | ModelScoreConfig,
+    | RewardStatisticsConfig | GenerateConfig | AnswersConfig | ScoreConfig | ModelScoreConfig,
     Field(discriminator="kind"),
 ]  # fmt: skip
 

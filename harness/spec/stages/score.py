@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from harness.spec.budget import BudgetPoint
 from harness.spec.stages.base import Asking, Loading, PluginUse, RewardModelUse, StageConfig, StageFamily
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class ModelScoreConfig(Scoring):
 
     kind: Literal["score-by-model"] = "score-by-model"
     asking: Asking
+    at: BudgetPoint | None = None
+    """The point of the policy's budget; its end where None."""
     scorer: Loading | None = None
     """How the fixed scorer is loaded, where the metric asks it: it may be another model than the policy."""
     reward_model: RewardModelUse | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from harness.spec.budget import Budget
 from harness.spec.model import Template
 from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.reward import Reward, RewardUse
@@ -51,7 +52,9 @@ class TrainConfig(StageConfig):
     """None for a supervised method, which samples nothing."""
     first: Position
     last: Position
-    """The segment ends before it."""
+    """The segment ends before it; under a budget the same as ``first``."""
+    budget: Budget | None = None
+    """Ends the segment, and moves the learning rate along its curve, by what is spent; None where ``last`` does."""
     curve: Curve
     fresh_optimizer: bool
     """Whether moments start from zero."""

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from harness.api import InputError
+from harness.api import InputError, Stateless
 from harness_plugins.methods.bradley_terry.losses import bradley_terry_losses, centring_losses
 from harness_plugins.methods.building_blocks.meter import Mean
-from harness_plugins.methods.building_blocks.stateless import Stateless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

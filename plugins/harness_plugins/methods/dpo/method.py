@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api import InputError
-from harness_plugins.methods.building_blocks.stateless import Stateless
+from harness.api import InputError, Stateless
 from harness_plugins.methods.dpo.losses import pair_losses
 
 if TYPE_CHECKING:

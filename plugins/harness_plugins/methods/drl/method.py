@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api import Rewards
+from harness.api import Rewards, Stateless
 from harness_plugins.methods.building_blocks.candidates import (
     counted_tokens,
     eligible,
     group_logprobs,
     sequence_logps,
 )
-from harness_plugins.methods.building_blocks.stateless import Stateless
 from harness_plugins.methods.building_blocks.supervised import supervised_loss, supervised_weights
 from harness_plugins.methods.drl.losses import advantages, drl_loss
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness.api import Stateless
 from harness_plugins.methods.building_blocks.candidates import (
     counted_tokens,
     draw,
@@ -14,7 +15,6 @@ from harness_plugins.methods.building_blocks.candidates import (
     sequence_logps,
 )
 from harness_plugins.methods.building_blocks.meter import Mean
-from harness_plugins.methods.building_blocks.stateless import Stateless
 from harness_plugins.methods.building_blocks.supervised import supervised_loss, supervised_weights
 from harness_plugins.methods.rrhf.losses import best, pair_weights, rank_loss
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness_plugins.methods.building_blocks.stateless import Stateless
+from harness.api import Stateless
 from harness_plugins.methods.building_blocks.supervised import supervised_loss, supervised_weights
 
 if TYPE_CHECKING:

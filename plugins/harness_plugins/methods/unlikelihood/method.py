@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.api import Completions
+from harness.api import Completions, Stateless
 from harness_plugins.methods.building_blocks.candidates import counted_tokens, draw, eligible, group_logprobs
 from harness_plugins.methods.building_blocks.meter import Mean
-from harness_plugins.methods.building_blocks.stateless import Stateless
 from harness_plugins.methods.building_blocks.supervised import supervised_loss, supervised_weights
 from harness_plugins.methods.unlikelihood.losses import unlikelihood_loss, worst_weights
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.api import InputError
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.api import Run, State
+    from harness.api.protocols import Run
+    from harness.api.types import State
 
 
 class Stateless:
-    """A method whose step depends on the batch and the weights alone."""
+    """Base of a method whose step depends on the batch and the weights alone: only ``step`` is left to write."""
 
     def setup(self, run: Run) -> None:
         """Prepare nothing."""
