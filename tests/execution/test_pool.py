@@ -61,7 +61,7 @@ def test_an_inspection_whose_process_dies_is_made_once_more(
 ) -> None:
     monkeypatch.setenv("PATIENT", wanting("die in build", tmp_path / "word"))
     (tmp_path / "word" / "lives").write_text(lives)
-    failed = inspect_in(pool, [STAGE], tmp_path, ())
+    failed = inspect_in(pool, [STAGE], tmp_path, PluginSelection())
     assert (tmp_path / "word" / "lives").read_text() == left
     assert (failed is None) == (lives == "x")
     if failed is not None:

@@ -81,7 +81,7 @@ def test_all_are_installed_and_make_a_row(written: dict[Kind, Path], tmp_path: P
     (tmp_path / "new.yaml").write_text(BENCHMARK, encoding="utf-8")
 
     def harness(*arguments: str) -> str:
-        command = [python, "-m", "harness", *arguments]
+        command = [str(python), "-m", "harness", *arguments]
         clean = {**environments.CLEAN, "OMP_NUM_THREADS": "1", "HARNESS_STRICT_PLUGINS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
         assert done.returncode == 0, done.stderr
