@@ -65,7 +65,7 @@ def model_card(results: Results, row: ResultRow, seed: int) -> str:
         f"# {escaped(f'{row.label} on {manifest.title or manifest.benchmark}')}",
         _opening(results, row, seed),
         "## Scores",
-        *_scores(results, measured),
+        *_scores(results, measured, len(row.described.seeds)),
         "## Training",
         *_training(results, row, seed),
         "## Data and versions",
@@ -108,11 +108,11 @@ def _measured(results: Results, row: ResultRow, seed: int) -> Iterator[Measured]
                     yield Measured(dataset, decoding, metric.use, described, value, None)
 
 
-def _scores(results: Results, measured: list[Measured]) -> Iterator[str]:
+def _scores(results: Results, measured: list[Measured], count: int) -> Iterator[str]:
+    """Yield the table of scores and what it means; ``count`` seeds of the row are there."""
     if not measured:
         yield "Nothing was evaluated."
         return
-    count = len(results.seeds)
     whole = "this row" if count == 1 else f"mean of the row's {count} seeds"
     lines = [
         f"| data set | decoding | metric | this checkpoint | {whole}, 95 % confidence interval |",
@@ -122,11 +122,11 @@ def _scores(results: Results, measured: list[Measured]) -> Iterator[str]:
         cells = (one.dataset, one.decoding, one.label, one.shown, _interval(one))
         lines.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     yield "\n".join(lines)
-    new = "new prompts" if count == 1 else "new seeds and new prompts"
-    yield (
-        f"The interval is for {new}; with two seeds there is none. One number for all answers of a seed has none here "
-        "either."
-    )
+    meaning = {1: "The interval is for new prompts.", 2: "With two seeds there is no interval."}
+    said = [meaning.get(count, "The interval is for new seeds and new prompts.")]
+    if any(one.interval is None for one in measured):
+        said.append("A number for all answers of a seed at once has none here.")
+    yield " ".join(said)
     lines = captions.decoding_lines(results, list(dict.fromkeys(one.decoding for one in measured)))
     lines += captions.data_lines(results, list(dict.fromkeys(one.dataset for one in measured)))
     yield "\n".join(f"- {escaped(line)}" for line in lines)
@@ -144,13 +144,13 @@ def _interval(one: Measured) -> str:
 
 def _training(results: Results, row: ResultRow, seed: int) -> Iterator[str]:
     described, config = row.described, results.manifest.config
-    said = [f"method {row.method}", f"active {described.active}"]
+    said = [f"Method `{row.method}`, active: {described.active}"]
     if described.shared_terms and row.kind == "method":
         said.append(f"after the shared training by {', '.join(described.shared_terms)}")
     if seed in row.training:
         summary = row.training[seed].read(TrainSummary)
         said.append(f"{summary.steps} steps of its own, {summary.tokens_trained} tokens trained on")
-    yield f"{', '.join(said)}.".capitalize()
+    yield f"{', '.join(said)}."
     settings: dict[str, Any] = {"options": described.options}
     settings["recipe"] = config.recipe.model_dump(mode="json", exclude_none=True) | described.recipe_set
     if config.reward is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 import subprocess
 import sys
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 #: Laid over a benchmark of a page, so that its run takes seconds.
 LITTLE = (
     "seeds=[0]", "train.limit=24", "evaluate=[{dataset: generated-instructions, split: test, limit: 4}]",
-    "recipe.epochs=2", "recipe.warmup_steps=0", "validation=null", "metrics=[rouge]",
+    "recipe.epochs=2", "recipe.warmup_steps=0", "validation=null", "metrics=[rouge]", "tables=[scores]",
     "models=[{name: t, vocab_size: 300, config: {model_type: gpt2, n_embd: 8, n_head: 2, n_layer: 1}}]",
 )  # fmt: skip
 
@@ -46,6 +47,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         parts = shlex.split(line)
         if "harness" in parts and "dolly" in parts:
             line += "".join(f" -o {shlex.quote(text)}" for text in LITTLE)
+            line += " --jobs 1" if "run" in parts else ""
         path = f"{python.parent}:/usr/bin:/bin"
         clean = {**environments.CLEAN, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=where, env=clean)
@@ -65,16 +67,15 @@ def test_a_method_in_one_file(shell: Shell, tmp_path: Path) -> None:
     assert 0 < len(commands) <= 10
     printed = [shell(line, tmp_path) for line in commands]
     assert printed[0].startswith("method loo, from my_method.py (")
-    assert printed[-1].splitlines()[3].split()[0] in {"loo", "sft", "base"}
     assert any(line.startswith("loo ") for line in printed[-1].splitlines())
 
 
-def test_the_method_of_the_page_keeps_the_contract(tmp_path: Path) -> None:
-    from harness.plugins.loader import load_registry
-
+def test_the_method_of_the_page_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_method.py").write_text(quoted_files("own-method.md")["my_method.py"], encoding="utf-8")
-    registration = load_registry(files=[tmp_path / "my_method.py"]).get("method", "loo")
-    check_method(registration)  # type: ignore[arg-type]  # the kind fixes the type
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_method", raising=False)
+    check_method(importlib.import_module("my_method").loo)
 
 
 def test_a_method_as_a_distribution(shell: Shell, tmp_path: Path) -> None:
@@ -94,4 +95,4 @@ def test_fetched_there_and_run_here(shell: Shell, tmp_path: Path) -> None:
     (there / "carried.tar.gz").rename(here / "carried.tar.gz")
     for line in marked_commands("offline.md", "here"):
         printed = shell(line, here)
-    assert "dolly (quick)" in printed
+    assert any(line.startswith("eso ") for line in printed.splitlines())

@@ -55,10 +55,3 @@ def test_with_all_prepared_a_run_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "cache", tmp_path / "elsewhere", symlinks=True)
     shutil.rmtree(tmp_path / "cache")
     assert "stages made" in carried.run("--jobs", "1")
-
-
-def test_a_hub_that_is_out_of_reach_is_one_message(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "bench", tiny(models=["org/tiny"]))
-    said = bench.run(name="prepare", code=3, HF_HOME=str(tmp_path / "cache"))
-    assert "model org/tiny" in said
-    assert "could not be fetched from the hub" in said
