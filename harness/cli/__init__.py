@@ -23,8 +23,10 @@ from harness.errors import HarnessError, InputErrors, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from harness.plugins.registry import Registry
+    from harness.spec.plugins import PluginSelection
 
 #: Module and one-line help by command, in the order of ``harness --help``.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -33,6 +35,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("harness.cli.status", "Show how far a run has come."),
     "report": ("harness.cli.report", "Write the tables of a run again, from what is stored."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),
+    "export": ("harness.cli.export", "Write a trained checkpoint as a Hugging Face folder with a model card."),
+    "prepare": ("harness.cli.prepare", "Fetch all that a benchmark needs, for a machine without network."),
+    "benchmarks": ("harness.cli.benchmarks", "List the benchmarks that ship, with their titles and profiles."),
+    "init": ("harness.cli.init", "Copy the file of a benchmark that ships, for editing."),
+    "new": ("harness.cli.new", "Write a distribution for a new method, reward, data set or metric."),
     "schema": ("harness.cli.schema", "Print the JSON Schema of benchmark files, for editors."),
     "show": ("harness.cli.show", "Show data as a benchmark will tokenise it, or what a file of your own holds."),
     "plugins": ("harness.cli.plugins", "List the methods, rewards, data sets and metrics that are installed."),
@@ -49,6 +56,15 @@ class Application:
 
     blocked: tuple[str, ...] = ()
     """Names after ``-p no:``."""
+    files: tuple[Path, ...] = ()
+    """Files after a command's ``--plugin``."""
+
+    @property
+    def plugins(self) -> PluginSelection:
+        """What a worker is told of both."""
+        from harness.spec.plugins import PluginSelection
+
+        return PluginSelection(blocked=self.blocked, files=self.files)
 
     @functools.cached_property
     def registry(self) -> Registry:
@@ -58,7 +74,7 @@ class Application:
         """
         from harness.plugins.loader import load_registry
 
-        registry = load_registry(blocked=self.blocked)
+        registry = load_registry(blocked=self.blocked, files=self.files)
         for row in registry.failures:
             click.echo(f"warning: plugin {row.entry_point!r} of {row.provider} failed: {row.reason}", err=True)
         return registry
@@ -122,7 +138,8 @@ class LazyGroup(click.Group):
 def _blocked(_ctx: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         if not value.startswith("no:") or value == "no:":
-            raise click.BadParameter(f"expected no:NAME, got {value!r}")
+            hint = "; a plugin's file is given behind the command: harness run FILE --plugin my_method.py"
+            raise click.BadParameter(f"expected no:NAME, got {value!r}" + (hint if value.endswith(".py") else ""))
     return tuple(value.removeprefix("no:") for value in values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,8 +20,9 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def benchmark_options(command: Command) -> Command:
-    """Add FILE, --profile, -o and --results."""
+    """Add FILE, --profile, -o, --plugin and --results."""
     for decorate in (
+        plugin_option,
         click.option(
             "--results",
             type=click.Path(file_okay=False, path_type=Path),
@@ -45,17 +47,61 @@ def benchmark_options(command: Command) -> Command:
     return command
 
 
+def plugin_option(command: Command) -> Command:
+    """Add --plugin, which the command's :class:`Application` takes in."""
+    return click.option(
+        "--plugin",
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        multiple=True,
+        expose_value=False,
+        callback=_take_in,
+        help="Load the plugins of one Python file besides those that are installed; may be repeated.",
+    )(command)
+
+
+def _take_in(ctx: click.Context, _option: click.Parameter, files: tuple[Path, ...]) -> None:
+    if files:
+        absolute = (file.absolute() for file in files)  # workers may be started elsewhere
+        ctx.obj = replace(ctx.obj, files=tuple(dict.fromkeys((*ctx.obj.files, *absolute))))
+
+
+def find_file(file: Path) -> Path:
+    """Return the benchmark file that FILE means; say so where a file hides a benchmark that ships.
+
+    Raises:
+        InputError: there is none.
+    """
+    from harness.benchmark.shipped import find_benchmark, shipped_files
+
+    path = find_benchmark(file)
+    if path.parent == Path() and file.suffix == "" and file.name in shipped_files():
+        click.echo(f"note: {path} of this folder is used, not the benchmark {file} that ships", err=True)
+    return path
+
+
 def open_benchmark(
     application: Application, file: Path, profile: str | None, overrides: tuple[str, ...]
 ) -> tuple[Benchmark, Registry]:
     """Load the installed plugins and the benchmark file."""
     from harness.benchmark import load_benchmark
 
-    registry = application.registry
-    return load_benchmark(file, registry=registry, profile=profile, overrides=overrides), registry
+    path, registry = find_file(file), application.registry
+    return load_benchmark(path, registry=registry, profile=profile, overrides=overrides), registry
 
 
 def say_damage(plan: Plan) -> None:
     """Say which stages a run would rebuild because a glance showed that they are not what was written."""
     for damage in plan.damaged.values():
         click.echo(f"damaged: {damage}; harness run rebuilds it", err=True)
+
+
+def only_option(command: Command) -> Command:
+    """Add --only."""
+    return click.option(
+        "--only",
+        "only",
+        multiple=True,
+        metavar="KEY=VALUE,…",
+        help="Only a part of it, such as methods=eso,drl,seeds=0 (rows by label; also models=…, data=…).",
+    )(command)

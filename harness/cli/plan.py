@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, open_benchmark, say_damage
+from harness.cli.options import benchmark_options, only_option, open_benchmark, say_damage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,7 @@ DAMAGED = "damaged"
 
 @click.command(short_help="Show the stages of a benchmark, what is done already and what the rest costs.")
 @benchmark_options
+@only_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, with every stage.")
 @click.option("--all", "every", is_flag=True, help="List the generate and score stages one by one, too.")
 @click.pass_obj
@@ -39,6 +40,7 @@ def command(
     profile: str | None,
     overrides: tuple[str, ...],
     results: Path,
+    only: tuple[str, ...],
     as_json: bool,
     every: bool,
 ) -> None:
@@ -58,17 +60,21 @@ def command(
     from harness.plan.estimate import Estimate
     from harness.plan.memory import MemoryEstimate
     from harness.plan.schedules import schedule_remarks
+    from harness.plan.selection import selection
     from harness.report.planned import json_of, text_of
     from harness.store.stages import Store
 
     store = Store(results)
     plan = build_plan(benchmark, registry, store)
-    todo = {stage.key for stage in required(plan, store)}
+    chosen = selection(only, plan)
+    among = plan.stages.keys() if chosen is None else chosen.needed(plan)
+    shown = [stage for stage in plan.stages.values() if stage.key in among]
+    todo = {stage.key for stage in required(plan, store, among=among)}
     estimate = Estimate(plan)
     memory = MemoryEstimate(plan, registry, _device(benchmark))
-    described = [_describe(stage, plan, todo, estimate, memory) for stage in plan.stages.values()]
+    described = [_describe(stage, plan, todo, estimate, memory) for stage in shown]
     remarks = schedule_remarks(benchmark, **_counted(plan))
-    taken = ways(plan.stages.values(), store)
+    taken = ways(shown, store)
     say_damage(plan)
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]

@@ -18,6 +18,7 @@ from harness.api.registration import (
     RewardRegistration,
 )
 from harness.cli import Application
+from harness.cli.options import plugin_option
 from harness.errors import PluginError, suggest
 from harness.plugins.loader import load_registry
 from harness.plugins.option_groups import dotted, option_groups
@@ -36,6 +37,7 @@ _KINDS = click.Choice(get_args(Kind))
 @click.group("plugins", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--kind", type=_KINDS, help="Only plugins of this kind.")
+@plugin_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
     """List the methods, rewards, data sets and metrics that are installed.
@@ -60,6 +62,7 @@ def command(ctx: click.Context, as_json: bool, kind: Kind | None) -> None:
 @command.command("show", short_help="Show one plugin, its options and presets.")
 @click.argument("name")
 @click.option("--kind", type=_KINDS, help="Of which kind, where plugins of several kinds have the name.")
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> None:
@@ -82,7 +85,7 @@ def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> Non
 def _registry(ctx: click.Context) -> Registry:
     """Return the plugins, with failures as rows even where they are fatal elsewhere."""
     application = ctx.find_object(Application) or Application()
-    return load_registry(blocked=application.blocked, strict=False)
+    return load_registry(blocked=application.blocked, files=application.files, strict=False)
 
 
 def _unknown(registry: Registry, name: str, kind: Kind | None) -> PluginError:

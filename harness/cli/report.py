@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from harness.cli import terminal
+from harness.cli.options import plugin_option
 from harness.errors import InputError
 
 
@@ -30,6 +31,7 @@ from harness.errors import InputError
     is_flag=True,
     help="Make tables though some of what they come from is not in the store, damaged or of another release.",
 )
+@plugin_option
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
 @click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) and nothing else.")

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from harness.cli import terminal
-from harness.cli.options import benchmark_options, open_benchmark
+from harness.cli.options import benchmark_options, only_option, open_benchmark
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _REPAIRS = 2
 
 @click.command(short_help="Train, evaluate and tabulate what a benchmark file asks for.")
 @benchmark_options
+@only_option
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -63,6 +64,7 @@ def command(
     profile: str | None,
     overrides: tuple[str, ...],
     results: Path,
+    only: tuple[str, ...],
     jobs: int | None,
     processes: int,
     retry_unparsed: bool,
@@ -72,7 +74,9 @@ def command(
 ) -> None:
     """Train, evaluate and tabulate what the benchmark FILE asks for; print the headline and what it says.
 
-    What is in the store already is not done again: running again goes on where a run was stopped.
+    What is in the store already is not done again: running again goes on where a run was stopped. FILE may be the name
+    of a benchmark that ships (see harness benchmarks). With --only a part of it is made; tables show what is there, and
+    the rest as not run.
 
     Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
     it; 128 + n, stopped by signal n.
@@ -84,6 +88,8 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import RunSettings
+    from harness.plan import build_plan
+    from harness.plan.selection import selection
     from harness.report.brief import brief
     from harness.report.write import write_if_allowed
     from harness.store.stages import Store
@@ -99,10 +105,13 @@ def command(
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,
-        blocked=application.blocked,
+        plugins=application.plugins,
         retry_unparsed=retry_unparsed,
     )
     store = Store(results)
+    chosen = selection(only, build_plan(benchmark, registry, store)) if only else None
+    if chosen is not None:
+        settings = replace(settings, among=chosen.needed)
     folder = results_folder(results, benchmark)
     console = Console(stderr=True)
     try:
@@ -205,6 +214,8 @@ def _closing(outcome: Outcome, seconds: float) -> str:
     text = f"{outcome.made} stages made, {outcome.reused} taken from the store, {clock(seconds)}"
     if outcome.failures:
         text += f"; {len(outcome.failures)} have no result, for the reasons above"
+    if outcome.left_out:
+        text += f"; {len(outcome.left_out)} left out by --only"
     if outcome.rebuilt:
         text += f"\n{len(outcome.rebuilt)} stages that the store had were rebuilt:"
         text += "".join(f"\n  {one.kind} {one.label}: {one.reason}" for one in outcome.rebuilt.values())
@@ -221,6 +232,7 @@ def _summary(outcome: Outcome, tables: Written, seconds: float) -> dict[str, obj
         "results": str(folder),
         "made": outcome.made,
         "reused": outcome.reused,
+        "left_out": len(outcome.left_out),
         "seconds": round(seconds, 1),
         "verdict": tables.document.verdict,
         "warnings": [{"text": text, "rows": rows} for text, rows in tables.results.warnings.items()],

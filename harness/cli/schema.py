@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import plugin_option
+
 if TYPE_CHECKING:
     from harness.cli import Application
 
 
 @click.command("schema", short_help="Print the JSON Schema of benchmark files, for editors.")
+@plugin_option
 @click.pass_obj
 def command(application: Application) -> None:
     """Print the JSON Schema (draft 2020-12) of benchmark files, with the options of every installed plugin.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, open_benchmark, say_damage
+from harness.cli.options import benchmark_options, only_option, open_benchmark, say_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from harness.cli import Application
     from harness.plan import Plan, Row, Stage
+    from harness.plan.selection import Selection
     from harness.store.damage import Damage
     from harness.store.verify import Verified
 
@@ -26,6 +27,7 @@ COUNTED = ("train", "precompute", "generate", "score")
 
 @click.command(short_help="Show how far a run has come.")
 @benchmark_options
+@only_option
 @click.option(
     "--verify",
     is_flag=True,
@@ -39,6 +41,7 @@ def command(
     profile: str | None,
     overrides: tuple[str, ...],
     results: Path,
+    only: tuple[str, ...],
     verify: bool,
     as_json: bool,
 ) -> None:
@@ -47,6 +50,7 @@ def command(
     Nothing is changed: what is damaged counts as not done, and harness run rebuilds it.
     """
     from harness.plan import build_plan
+    from harness.plan.selection import Selection, selection
     from harness.store.stages import Store
     from harness.store.verify import verify as check
 
@@ -62,8 +66,10 @@ def command(
         say_damage(plan)
     lost = verified.spoiled if verified else frozenset[tuple[str, str]]()
     stages = {key: replace(s, done=s.done and (s.kind, s.id) not in lost) for key, s in plan.stages.items()}
-    whole = _share(stages, plan.stages.values())
-    rows = _rows(plan, stages)
+    chosen = selection(only, plan) or Selection()
+    among = chosen.needed(plan) if only else plan.stages.keys()
+    whole = _share(stages, (stage for stage in plan.stages.values() if stage.key in among))
+    rows = _rows(plan, stages, chosen)
     if as_json:
         damages = verified.damages if verified else plan.damaged.values()
         head = {
@@ -106,7 +112,7 @@ def _described(damage: Damage) -> dict[str, Any]:
     return {name: getattr(damage, name) for name in names}
 
 
-def _rows(plan: Plan, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
+def _rows(plan: Plan, stages: Mapping[str, Stage], chosen: Selection) -> list[dict[str, Any]]:
     return [
         {
             "model": row.model,
@@ -114,10 +120,10 @@ def _rows(plan: Plan, stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
             "seed": row.seed,
             "train": _share(stages, row.chain),
             "precompute": _share(stages, _beforehand(row)),
-            "generate": _share(stages, (cell.generate for cell in row.cells)),
-            "score": _share(stages, (stage for cell in row.cells for stage in cell.scores.values())),
+            "generate": _share(stages, (cell.generate for cell in chosen.cells(row))),
+            "score": _share(stages, (stage for cell in chosen.cells(row) for stage in cell.scores.values())),
         }
-        for row in plan.rows
+        for row in chosen.rows(plan)
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import find_file, plugin_option
 from harness.errors import HarnessError, InputError, InputErrors
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
     "sources.NAME=PATH; may be repeated.",
 )
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print the resolved benchmark, or the mistakes, as JSON.")
 @click.pass_obj
 def command(
@@ -51,7 +53,7 @@ def command(
     from harness.plan.schedules import schedule_remarks
 
     try:
-        benchmark, others = _check(file, application.registry, profile, overrides)
+        benchmark, others = _check(find_file(file), application.registry, profile, overrides)
     except InputError as error:
         if not as_json:
             raise

@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 _MAY_LACK = frozenset({"train", "precompute"})
 
 
-def required(plan: Plan, store: Store, again: Collection[str] = ()) -> list[Stage]:
+def required(
+    plan: Plan, store: Store, again: Collection[str] = (), *, among: Collection[str] | None = None
+) -> list[Stage]:
     """Return the stages to make, parents first; those whose keys are in ``again`` though they are done.
 
+    With ``among`` only stages whose keys it holds are made; it holds the parents of each.
     A finished stage whose weights, moments or stored log-probs were pruned is made again only where a stage to make
     reads them.
     """
     wanted: dict[str, Stage] = {}
     asked: dict[str, set[str]] = {}
     for stage in reversed(list(plan.stages.values())):  # children before their parents
+        if among is not None and stage.key not in among:
+            continue
         if stage.done and stage.key not in again and _holds(stage, asked.get(stage.key, ()), store):
             continue
         wanted[stage.key] = stage

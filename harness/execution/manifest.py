@@ -72,6 +72,7 @@ def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcom
                 statistics=_identity(stages.statistics, plan, outcome),
             )
             for label, stages in plan.reward_models.items()
+            if stages.statistics.key not in outcome.left_out
         },
         model_notes=_model_notes(plan, store, outcome),
         plugins=makers(outcome, store),
@@ -127,7 +128,7 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 origin=origins.get(label),
                 of=row.of,
                 at=row.at.name if row.at is not None else None,
-                seeds={row.seed: _seed(row, plan, outcome) for row in seeds},
+                seeds={row.seed: _seed(row, plan, outcome) for row in seeds if not _left_out(row, outcome)},
             )
         )
     return tuple(described)
@@ -161,7 +162,9 @@ def tuning(tuned: Tuned | None, benchmark: Benchmark) -> dict[str, Any]:
             decoding=next(iter(benchmark.decoding)),
             seeds=tune.seeds,
             scores=tuple(TrialScore(settings=dict(trial.settings), score=trial.score) for trial in tuned.trials),
-        ),
+        )
+        if tuned.over
+        else None,
     }
 
 
@@ -174,17 +177,31 @@ def options_set(registry: Registry, method: str, options: dict[str, Any]) -> dic
     return {name: value for name, value in dotted(model, options).items() if defaults.get(name) != value}
 
 
+def _left_out(row: Row, outcome: Outcome) -> bool:
+    """Return whether a row with its seed was not asked for, and the store has not got it anyway."""
+    made = row.chain or tuple(cell.generate for cell in row.cells)
+    return any(stage.key in outcome.left_out for stage in row.chain) or all(
+        stage.key in outcome.left_out for stage in made
+    )
+
+
 def _identity(stage: Stage, plan: Plan, outcome: Outcome) -> str | None:
     """Return the id of a stage that has a result."""
-    return plan.stages[stage.key].id if stage.key not in outcome.failures else None
+    return plan.stages[stage.key].id if outcome.done(stage) else None
 
 
 def _seed(row: Row, plan: Plan, outcome: Outcome) -> RowSeed:
     evaluations: dict[str, dict[str, CellStages]] = {}
     for cell in row.cells:
+        if cell.generate.key in outcome.left_out:
+            continue
         evaluations.setdefault(cell.dataset, {})[cell.decoding] = CellStages(
             generate=_identity(cell.generate, plan, outcome),
-            scores={metric: _identity(stage, plan, outcome) for metric, stage in cell.scores.items()},
+            scores={
+                metric: _identity(stage, plan, outcome)
+                for metric, stage in cell.scores.items()
+                if stage.key not in outcome.left_out
+            },
         )
     failed = next((outcome.failures[stage.key] for stage in row.chain if stage.key in outcome.failures), None)
     return RowSeed(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError, InputError, MachineError, StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from harness.plan import Plan, Stage
 
@@ -48,6 +48,8 @@ class Outcome:
     """Stages that were tried once more because their process died, and how, by the stage's key."""
     warned: frozenset[str] = frozenset()
     """What stages warned of in this run, and the watcher has been told."""
+    left_out: frozenset[str] = frozenset()
+    """Keys of stages without a result that were not asked for."""
 
     def follow(self, earlier: Outcome) -> None:
         """Add what came of an earlier attempt of the same run."""
@@ -63,7 +65,7 @@ class Outcome:
 
     def done(self, stage: Stage) -> bool:
         """Return whether a stage has a result."""
-        return stage.key not in self.failures
+        return stage.key not in self.failures and stage.key not in self.left_out
 
 
 def error_of(exit_code: int, message: str) -> HarnessError:
@@ -72,15 +74,16 @@ def error_of(exit_code: int, message: str) -> HarnessError:
     return kinds.get(exit_code, StageError)(message)
 
 
-def nothing_works(plan: Plan, failures: Mapping[str, Failure]) -> bool:
-    """Return whether no cell of any table can exist."""
+def nothing_works(plan: Plan, failures: Mapping[str, Failure], left_out: Collection[str] = ()) -> bool:
+    """Return whether no cell of any table can exist, of those that were asked for."""
     shown = "generate" if plan.evaluations else "train"
-    return all(stage.key in failures for stage in plan.stages.values() if stage.kind == shown)
+    stages = plan.stages.values()
+    return all(stage.key in failures for stage in stages if stage.kind == shown and stage.key not in left_out)
 
 
 def raise_if_nothing_worked(outcome: Outcome, *, said: int) -> None:
     """Raise the error itself where no cell of any table can exist; ``said`` failures have been told already."""
-    if not nothing_works(outcome.plan, outcome.failures):
+    if not nothing_works(outcome.plan, outcome.failures, outcome.left_out):
         return
     first = next((failure for failure in outcome.failures.values() if failure.because_of is None), None)
     if first is not None:

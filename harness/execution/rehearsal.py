@@ -16,6 +16,7 @@ from harness.errors import HarnessError, raise_collected
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import UndeclaredError
 from harness.plugins.runtime_options import join_options
+from harness.spec.plugins import PluginSelection
 from harness.spec.section import Frozen
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class InspectionRequest(Frozen):
 
     used: tuple[UsedPlugin, ...]
     results: Path
-    blocked: tuple[str, ...]
+    plugins: PluginSelection
     kind: Literal["inspection"] = "inspection"
     label: Literal["plugins"] = "plugins"
     id: Literal[""] = ""
@@ -60,13 +61,13 @@ def uses(stages: Iterable[Stage]) -> list[UsedPlugin]:
     return list(used.values())
 
 
-def inspect_in(pool: Pool, stages: Sequence[Stage], results: Path, blocked: tuple[str, ...]) -> dict[str, Any] | None:
+def inspect_in(pool: Pool, stages: Sequence[Stage], results: Path, plugins: PluginSelection) -> dict[str, Any] | None:
     """Let a worker inspect the plugins of some stages; return what it said where one breaks its contract.
 
     If its process dies, perhaps for want of memory, another one inspects them once more.
     """
     used = uses(stages)
-    request = InspectionRequest(used=tuple(used), results=results, blocked=blocked)
+    request = InspectionRequest(used=tuple(used), results=results, plugins=plugins)
     failed = _inspect_once(pool, stages, request) if used else None
     return _inspect_once(pool, stages, request) if failed is not None and failed["died"] else failed
 

@@ -20,7 +20,8 @@ from harness.execution.presence import others, present
 from harness.execution.rehearsal import inspect_in
 from harness.execution.unparsed import unparsed
 from harness.execution.watcher import NO_WORKER
-from harness.plan import Stage, build_plan
+from harness.plan import Plan, Stage, build_plan
+from harness.spec.plugins import INSTALLED, PluginSelection
 from harness.spec.stages.rows import RowsConfig
 from harness.stages.request import Parent, StageRequest
 from harness.store.damage import CorruptError, Damage
@@ -57,11 +58,13 @@ class RunSettings:
     ranks: int
     device: str
     threads: int
-    blocked: tuple[str, ...] = ()
+    plugins: PluginSelection = INSTALLED
     retry_unparsed: bool = False
     """Whether judges are asked again where a reply held no verdict."""
     keep: Callable[[], bool] = lambda: False
     """Asked all the time: whether what is being made is to keep its state now."""
+    among: Callable[[Plan], Collection[str]] | None = None
+    """Returns the keys of the stages of a plan that are asked for, with all their parents; None asks for all."""
 
 
 def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: RunSettings, watcher: Watcher) -> Outcome:
@@ -88,6 +91,7 @@ class _Runner:
         self.failures: dict[str, Failure] = {}
         self.rebuilt: dict[str, Rebuilt] = {}
         self.finished: set[str] = set()
+        self.left_out: frozenset[str] = frozenset()
         self.began: dict[str, float] = {}
         self.repairs: dict[str, int] = {}
         self.retry_before = time.time() if settings.retry_unparsed else 0.0
@@ -103,7 +107,7 @@ class _Runner:
 
     def run(self) -> Outcome:
         self._mark_needed()
-        reused = len(self.finished)
+        reused = len(self.finished - self.left_out)
         if self.needed:
             preflight(self.needed, self.registry)
             self._check_writable()
@@ -112,10 +116,10 @@ class _Runner:
             self._clear_away()
             with present(self.store):
                 self._make()
-        if not self.failures and not others(self.store):
+        if not self.failures and not self.left_out and not others(self.store):
             self._prune()
         told = frozenset(self.warned)
-        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths, told)
+        outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths, told, self.left_out)
         raise_if_nothing_worked(outcome, said=self.said)
         return outcome
 
@@ -146,7 +150,7 @@ class _Runner:
 
     def _inspect(self, pool: Pool) -> None:
         """Let a worker check every plugin that is needed, before anything is made that rests on it."""
-        failed = inspect_in(pool, self.needed, self.store.root, self.settings.blocked)
+        failed = inspect_in(pool, self.needed, self.store.root, self.settings.plugins)
         if failed is not None:
             raise error_of(failed["exit_code"], failed["message"])
 
@@ -216,7 +220,7 @@ class _Runner:
         }
         runtime = stage.runtime.model_copy(update=changes)
         return StageRequest(
-            stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.blocked
+            stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.plugins
         )
 
     def _sources(self) -> dict[str, str]:
@@ -280,7 +284,7 @@ class _Runner:
 
     def _tell(self, worker: int, stage: Stage, message: str, before: Collection[str]) -> None:
         """Say why a stage failed and what has no result since then; an only reason is raised in the end."""
-        if self.said or not nothing_works(self.plan, self.failures):
+        if self.said or not nothing_works(self.plan, self.failures, self.left_out):
             self.said += 1
             self.watcher.failed(worker, stage, message, without_result(self.plan, self.failures.keys() - set(before)))
 
@@ -342,8 +346,11 @@ class _Runner:
                 raise
 
     def _mark_needed(self) -> None:
-        self.needed = required(self.plan, self.store, self.again)
+        among = None if self.settings.among is None else self.settings.among(self.plan)
+        self.needed = required(self.plan, self.store, self.again, among=among)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
+        if among is not None:
+            self.left_out = frozenset(key for key, one in self.plan.stages.items() if not (one.done or key in among))
         for key, reason in made_before(self.plan, self.needed, self.store).items():
             if key not in self.rebuilt:
                 stage = self.plan.stages[key]

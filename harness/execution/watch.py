@@ -135,7 +135,9 @@ class Lines:
         """Say once how much there is to do."""
         if not self.todo and todo:
             self.left.plan(plan, todo)
-            self._say(f"{len(todo)} stages to do, {len(plan.stages) - len(todo)} already in the store")
+            keys = {stage.key for stage in todo}
+            there = sum(stage.done and key not in keys for key, stage in plan.stages.items())
+            self._say(f"{len(todo)} stages to do, {there} already in the store")
         self.left.plan(plan, todo)
         self.todo = (self.todo & plan.stages.keys()) | {stage.key for stage in todo}
         self.done -= {stage.key for stage in todo}

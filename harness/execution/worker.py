@@ -23,6 +23,7 @@ from harness.execution import rehearsal
 from harness.execution.heartbeat import start_heartbeat
 from harness.execution.interrupt import outlive_warnings
 from harness.execution.warning_capture import WarningCapture
+from harness.plugins.files import line_in
 from harness.stages.entries import ENTRIES, code_digest
 from harness.stages.request import StageRequest
 from harness.stages.run import installed, load, run_stage
@@ -92,7 +93,7 @@ def _parse(message: dict[str, Any]) -> Request:
 def _do(request: Request, events: IO[str], capture: WarningCapture) -> dict[str, Any]:
     try:
         if isinstance(request, rehearsal.InspectionRequest):
-            rehearsal.inspect_plugins(request.used, installed(request.blocked))
+            rehearsal.inspect_plugins(request.used, installed(request.plugins))
         else:
             _check_source(request)
             with capture.stage() as warned:
@@ -126,7 +127,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _defect(request: Request, error: BaseException) -> dict[str, Any]:
     place = _keep_traceback(request, traceback.format_exc())
-    return {"event": "failed", "message": traced(f"{type(error).__name__}: {error}", place), "exit_code": 1}
+    message = f"{type(error).__name__}: {error}{_line(request, error)}"
+    return {"event": "failed", "message": traced(message, place), "exit_code": 1}
+
+
+def _line(request: Request, error: BaseException) -> str:
+    """Name the line of a plugin's own file in which an error arose, or through which it came."""
+    lines = ((path.name, line_in(error, path)) for path in request.plugins.files)
+    return "".join(f" ({name}, line {line})" for name, line in lines if line is not None)
 
 
 class SourceChanged(MachineError):
@@ -135,7 +143,7 @@ class SourceChanged(MachineError):
 
 def _check_source(request: StageRequest[AnyStageConfig]) -> None:
     """Refuse to put the work of edited or upgraded code under the id of what was there when the run was planned."""
-    config, registry = request.config, installed(request.blocked)
+    config, registry = request.config, installed(request.plugins)
     changed = [
         f"{kind} {use.name!r}"
         for kind, use in config.plugins()

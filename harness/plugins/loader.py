@@ -24,12 +24,14 @@ from harness import API_VERSION, __version__
 from harness.api import hookspecs
 from harness.api.registration import Kind
 from harness.errors import PluginError, suggest
-from harness.plugins.checks import HOOKS, returned_registrations
+from harness.plugins.checks import HOOKS, check_registration, returned_registrations
+from harness.plugins.files import bare_registrations, has_hooks, mistake, run_file
 from harness.plugins.registry import Plugin, Registry, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from importlib.metadata import Distribution, EntryPoint
+    from pathlib import Path
 
     from harness.api.registration import Registration
 
@@ -43,6 +45,7 @@ def load_registry(
     *,
     entry_points: Iterable[EntryPoint] | None = None,
     blocked: Collection[str] = (),
+    files: Iterable[Path] = (),
     environment: Mapping[str, str] | None = None,
     strict: bool | None = None,
 ) -> Registry:
@@ -51,11 +54,13 @@ def load_registry(
     Args:
         entry_points: What to load; by default the installed entry points of group ``harness``.
         blocked: Entry points or whole distributions that are not loaded, by name.
+        files: Python files whose plugins are loaded beside them, by absolute paths.
         environment: ``os.environ`` by default. ``HARNESS_PLUGINS=off`` loads the harness's own plugins only,
             ``HARNESS_PLUGINS=a,b`` of the others only those entry points or distributions.
         strict: Whether a failure is an error; by default when ``HARNESS_STRICT_PLUGINS`` is set and not ``0``.
 
-    Raises PluginError when ``blocked`` names nothing that is installed, and for any failure when strict.
+    Raises PluginError when ``blocked`` names nothing that is installed, for any failure when strict, and for whatever
+    is wrong with one of ``files``, which somebody asked for.
     """
     environment = os.environ if environment is None else environment
     if entry_points is None:
@@ -80,6 +85,9 @@ def load_registry(
         else:
             rows += found or [candidate.row("ok", reason="it offers nothing")]
     rows += _not_installed(allowed, candidates)
+    for path in files:
+        with contextlib.redirect_stdout(sys.stderr):
+            rows += _load_file(path, owners, rows)
     registry = Registry(rows)
     if strict is None:
         strict = environment.get("HARNESS_STRICT_PLUGINS", "0") not in {"", "0"}
@@ -161,9 +169,7 @@ class _Candidate:
         speaks = getattr(plugin, "HARNESS_API", getattr(home, "HARNESS_API", API_VERSION))
         if speaks != API_VERSION:
             raise PluginError(f"written for plugin API {speaks!r}, this harness speaks {API_VERSION}")
-        for hook, implementation in _implementations(plugin, self.name):
-            for registration in returned_registrations(hook, implementation()):
-                yield HOOKS[hook][0], registration
+        yield from _offered(plugin, self.name)
 
     def _check_requirements(self) -> None:
         """Compare what the distribution requires of the harness with this harness, before importing anything."""
@@ -181,6 +187,59 @@ class _Candidate:
                 continue
             if not requirement.specifier.contains(__version__, prereleases=True):
                 raise PluginError(f"needs {HOST}{requirement.specifier}, this is {HOST} {__version__}")
+
+
+class _FileCandidate(_Candidate):
+    """One Python file, which takes the place of an entry point and its distribution."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = run_file(path)
+        self.name = self.distribution = self._file.name
+        self.where = str(path)
+        self.version = ""
+        self.editable = False
+
+    @property
+    def own(self) -> bool:
+        return False
+
+    def row(self, status: Any, *, kind: Kind | None = None, name: str | None = None, **rest: Any) -> Plugin:
+        return super().row(status, kind=kind, name=name, sha256=self._file.sha256, **rest)
+
+    def load(self) -> Iterator[tuple[Kind, Registration]]:
+        """Yield what its hooks return, or where it has none the registrations that stand in it."""
+        module = self._file.module
+        if has_hooks(module, hookspecs.PROJECT):
+            yield from _offered(module, self.name)
+            return
+        count = 0
+        for count, (kind, registration) in enumerate(bare_registrations(module), start=1):  # noqa: B007  # counts
+            check_registration(kind, registration)
+            yield kind, registration
+        if not count:
+            expected = f"a registration, or a function marked with @hookimpl: {', '.join(HOOKS)}"
+            raise PluginError("it offers no plugin", expected=expected)
+
+
+def _load_file(path: Path, owners: dict[str, _Candidate], rows: Iterable[Plugin]) -> list[Plugin]:
+    """Return what a file offers; whatever is wrong with it is one message, and an error at once."""
+    candidate = _FileCandidate(path)
+    try:
+        return _load(candidate, owners.setdefault(candidate.name, candidate), rows)
+    except PluginError as error:
+        error.where = f"{path.name}, {error.where}" if error.where else path.name
+        raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as at import
+        raise mistake(error, path) from error
+
+
+def _offered(plugin: Any, name: str) -> Iterator[tuple[Kind, Registration]]:
+    """Yield what the hooks of a plugin return."""
+    for hook, implementation in _implementations(plugin, name):
+        for registration in returned_registrations(hook, implementation()):
+            yield HOOKS[hook][0], registration
 
 
 def _implementations(plugin: Any, name: str) -> Iterator[tuple[str, Callable[[], object]]]:

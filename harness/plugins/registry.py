@@ -7,6 +7,7 @@ import importlib
 import inspect
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from harness.api.registration import DatasetRegistration, RewardRegistration
 from harness.errors import HarnessError, PluginError, suggest
 from harness.plugins.closure import Sources
+from harness.plugins.files import line_in
 from harness.plugins.protocols import check_members
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Plugin:
     registration: Registration | None = None
     editable: bool = False
     """Whether its source lies in somebody's working copy: its version says little."""
+    sha256: str = ""
+    """Of the file that it is, where it is one file and no distribution."""
 
     @property
     def provider(self) -> str:
@@ -63,7 +67,8 @@ class Plugin:
     def maker(self) -> dict[str, Any]:
         """What a record says of a plugin that made it, as JSON values."""
         fields = ("kind", "name", "distribution", "version", "editable")
-        return {field: getattr(self, field) for field in fields}
+        made_by = {field: getattr(self, field) for field in fields}
+        return made_by | ({"sha256": self.sha256} if self.sha256 else {})
 
 
 class Registry:
@@ -150,9 +155,10 @@ class Registry:
         except (KeyboardInterrupt, HarnessError):
             raise
         except BaseException as error:  # a plugin may raise anything, SystemExit too
+            line = line_in(error, Path(row.where)) if row.sha256 else None
             raise PluginError(
                 f"cannot be built ({registration.build}): {one_line(error)}",
-                where=where,
+                where=f"{where}, line {line}" if line else where,
                 hint="HARNESS_TRACEBACK=1 shows where it failed",
             ) from error
         check_members(kind, built, where)

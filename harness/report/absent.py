@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.report.results import FAILED, NOT_EVALUATED, NOT_SCORED, NOT_STORED
+from harness.report.results import FAILED, NOT_EVALUATED, NOT_RUN, NOT_SCORED, NOT_STORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ def no_training(row: ResultRow, seed: int) -> str:
         return ""
     described = row.described.seeds.get(seed)
     if described is None:
-        return "not run"
+        return NOT_RUN
     return FAILED if seed in row.failures or not all(described.train) else NOT_STORED
 
 
@@ -32,7 +32,7 @@ def no_answers(row: ResultRow, seed: int, dataset: str, decoding: str) -> str:
     """Return why a row's answers with a seed are not there; empty where they are."""
     described = row.described.seeds.get(seed)
     if described is None:
-        return "not run"
+        return NOT_RUN
     stages = described.evaluations.get(dataset, {}).get(decoding)
     if stages is None:
         return FAILED if seed in row.failures else NOT_EVALUATED

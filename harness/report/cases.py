@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.report import captions
 from harness.report.html import render, visible_lines
 from harness.report.markdown import escaped
-from harness.report.results import FAILED, NOT_EVALUATED, NOT_STORED
+from harness.report.results import FAILED, NOT_EVALUATED, NOT_RUN, NOT_STORED
 from harness.spec.results.generate import Answer
 from harness.spec.results.rows import DataRow
 from harness.store.files import dump
@@ -108,7 +108,9 @@ def _given(row: DataRow) -> list[Passage]:
 
 def _answers(row: ResultRow, results: Results, wanted: Cases, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
     """Return a row's answer to each prompt, or why there is none."""
-    seed = row.described.seeds[results.seeds[0]]
+    seed = row.described.seeds.get(results.seeds[0])
+    if seed is None:
+        return dict.fromkeys(ids, (NOT_RUN, False))
     stages = seed.evaluations.get(wanted.dataset, {}).get(wanted.decoding)
     if stages is None:
         return dict.fromkeys(ids, (NOT_EVALUATED, False))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.report.differences import cut
 from harness.report.groups import groups_of, read_groups
-from harness.report.results import NOT_EVALUATED, NOT_SCORED
+from harness.report.results import NOT_EVALUATED, NOT_RUN, NOT_SCORED
 from harness.report.statistics import mean
 from harness.report.table import Heading, TableCell
 from harness.report.training import inactive_mark
@@ -138,7 +138,7 @@ class ComparedColumns:
         place = column.place
         data = row.cells.get((place.dataset, place.decoding))
         if data is None or not data.scores.get(place.metric):
-            return TableCell(status=_why(data, place.metric))
+            return TableCell(status=_why(row, data, place.metric))
         seeds, of = len(data.scores[place.metric]), len(self.results.seeds)
         missing = 0 if place.corpus else data.missing(place.metric, place.column)
         if place.corpus:
@@ -250,7 +250,7 @@ def beside(row: ResultRow, dataset: str, decoding: str) -> dict[str, TableCell]:
     """Return how many prompts there are, how long the answers are, how many are cut or empty."""
     data = row.cells.get((dataset, decoding))
     if data is None or not data.summaries:
-        status = _why(data, "answers")
+        status = _why(row, data, "answers")
         return {heading.name: TableCell(status=status) for heading in beside_headings(dataset, rates=True)}
     answers = max(data.answers, 1)
     return {
@@ -268,7 +268,7 @@ def seeds_cell(row: ResultRow, places: Sequence[tuple[str, str]]) -> TableCell:
     return TableCell(float(len(shared)))
 
 
-def _why(data: CellData | None, metric: str) -> str:
+def _why(row: ResultRow, data: CellData | None, metric: str) -> str:
     if data is None:
-        return NOT_EVALUATED
+        return NOT_EVALUATED if row.described.seeds else NOT_RUN
     return data.lacking.get("answers") or data.lacking.get(metric) or NOT_SCORED

@@ -37,7 +37,7 @@ def csv_text(tables: Sequence[Table]) -> str:
                 if heading.name in row.cells:
                     cell = plain(row.cells[heading.name], heading)
                     place = [table.name, row.model, row.label, ", ".join(row.marks), heading.group, heading.name]
-                    writer.writerow([_field(value) for value in (*place, *(cell.get(name, "") for name in NUMBERS))])
+                    writer.writerow([field(value) for value in (*place, *(cell.get(name, "") for name in NUMBERS))])
     return stream.getvalue()
 
 
@@ -82,7 +82,8 @@ def _present(value: Any) -> Any:
     return [_present(part) for part in value] if isinstance(value, list) else value
 
 
-def _field(value: object) -> object:
+def field(value: object) -> object:
+    """Return a value as a CSV file holds it: nothing that a spreadsheet would calculate."""
     if isinstance(value, list):
         value = " ".join(map(str, value))
     if isinstance(value, bool):

@@ -1,7 +1,8 @@
 """Results as pandas data frames, for questions that no table answers.
 
-The frames are long: a line a number. What the tables show is read from ``leaderboard.json`` alone, which is what
-gets published; what is behind them (each answer and its values, each step of training) from the store.
+Each line is one thing that was observed (a prompt's scores, an answer, a step, a stage), or one number. What the tables
+show is read from ``leaderboard.json`` alone, which is what gets published; what is behind them (each answer and its
+values, each step of training) from the store.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import InputError
 from harness.report.export import NUMBERS
 from harness.report.results import read_manifest
-from harness.spec.results.generate import Answer
-from harness.spec.results.score import AnswerValues
-from harness.spec.results.train import PHASES, TrainStep
+from harness.spec.results.generate import Answer, GenerateSummary
+from harness.spec.results.rows import DataRow
+from harness.spec.results.score import AnswerValues, ScoreMeans, ScoreSummary
+from harness.spec.results.train import PHASES, TrainStep, TrainSummary
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The columns that say whose answer it is.
 _PLACE: Final = ("model", "row", "seed", "dataset", "decoding")
+#: The columns that say what a stage's time was spent on.
+_STAGE: Final = ("model", "row", "seed", "kind", "segment", "dataset", "decoding")
 #: The columns that say which number of which table it is.
 _CELL: Final = ("table", "model", "row", "group", "column", "higher_is_better")
 #: The columns that every step of training has.
@@ -136,6 +140,119 @@ def values(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         for column, value in line.values.items()  # noqa: PD011  # no frame
     )
     return _frame(lines, (*_PLACE, "metric", "column", "id", "draw", "value"))
+
+
+def scores(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
+    """Return what each prompt's answers scored, as means over draws: a line a row, seed, data set, decoding and prompt.
+
+    Arguments and errors are those of :func:`values`.
+
+    Returns:
+        ``model``, ``row``, ``seed``, ``dataset``, ``decoding``, ``id`` (the prompt's), and a column a number of a
+        metric (``rouge.rougeL``), as the metric gave it, without the table's scale; NaN where it is missing.
+    """
+    run, store = _opened(run, results)
+    lines = (
+        line
+        for place, stages in _evaluations(read_manifest(run))
+        for line in prompt_lines(
+            place,
+            {metric: store.open("score", stage).read(ScoreMeans) for metric, stage in stages.scores.items() if stage},
+        )
+    )
+    return _frame(lines, (*_PLACE, "id"))
+
+
+def prompt_lines(place: Mapping[str, Any], means: Mapping[str, ScoreMeans]) -> Iterator[dict[str, Any]]:
+    """Yield the scores of one row's answers prompt by prompt, with the ``place`` that says whose they are."""
+    columns = {
+        f"{metric}.{name}": values for metric, of in means.items() for name, values in of.columns.items()
+    }  # no frame
+    for number, name in enumerate(next(iter(means.values())).ids if means else ()):
+        yield {**place, "id": intern(name), **{column: numbers[number] for column, numbers in columns.items()}}
+
+
+def corpus(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
+    """Return the numbers that a metric has for all answers at once, which are no means over prompts (corpus BLEU).
+
+    Arguments and errors are those of :func:`values`.
+
+    Returns:
+        ``model``, ``row``, ``seed``, ``dataset``, ``decoding``, ``metric``, ``column``, ``value``.
+    """
+    run, store = _opened(run, results)
+    lines = (
+        {**place, "metric": metric, "column": column, "value": value}
+        for place, stages in _evaluations(read_manifest(run))
+        for metric, stage in stages.scores.items()
+        if stage
+        for column, value in store.open("score", stage).read(ScoreSummary).corpus.items()
+    )
+    return _frame(lines, (*_PLACE, "metric", "column", "value"))
+
+
+def timings(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
+    """Return what each stage of training and of answering took.
+
+    Arguments and errors are those of :func:`values`.
+
+    Returns:
+        ``model``, ``row``, ``seed``, ``kind`` (``train`` or ``generate``), ``segment`` (of training) or ``dataset`` and
+        ``decoding``, ``seconds`` in all, ``tokens`` (trained on, or generated in answers), ``peak_memory_bytes``,
+        ``concurrent`` (other stages ran beside it, so that its seconds say less), and of training ``steps``,
+        ``tokens_sampled`` and ``seconds.PHASE``.
+    """
+    run, store = _opened(run, results)
+    return _frame(_times(read_manifest(run), store), (*_STAGE, "seconds", "tokens", "peak_memory_bytes", "concurrent"))
+
+
+def _times(manifest: RunManifest, store: Store) -> Iterator[dict[str, Any]]:
+    for row in manifest.rows:
+        for seed, part in row.seeds.items():
+            whose = {"model": row.model, "row": row.label, "seed": seed}
+            for segment, stage in enumerate(part.train):
+                if stage:
+                    trained = store.open("train", stage).read(TrainSummary)
+                    yield {
+                        **whose, "kind": "train", "segment": segment, "seconds": sum(trained.seconds.values()),
+                        "tokens": trained.tokens_trained, "peak_memory_bytes": trained.peak_memory_bytes,
+                        "concurrent": trained.concurrent, "steps": trained.steps,
+                        "tokens_sampled": trained.tokens_generated,
+                        **{f"seconds.{phase}": seconds for phase, seconds in trained.seconds.items()},
+                    }  # fmt: skip
+            for dataset, decodings in part.evaluations.items():
+                for decoding, stages in decodings.items():
+                    if stages.generate:
+                        answered = store.open("generate", stages.generate).read(GenerateSummary)
+                        yield {
+                            **whose, "kind": "generate", "dataset": dataset, "decoding": decoding,
+                            "seconds": answered.seconds, "tokens": answered.tokens,
+                            "peak_memory_bytes": answered.peak_memory_bytes, "concurrent": answered.concurrent,
+                        }  # fmt: skip
+
+
+def texts(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
+    """Return each answer beside what was asked.
+
+    Arguments and errors are those of :func:`values`.
+
+    Returns:
+        What :func:`answers` returns, then the row of the data set: ``prompt.FIELD`` for each text that its prompt was
+        made of, and ``references`` (a tuple; the demonstration alone where the row has no others).
+    """
+    folder, store = _opened(run, results)
+    stages = {data.label: data.stage for data in read_manifest(folder).datasets if data.role != "train"}
+    asked = (
+        {
+            "dataset": label, "id": intern(row.id), **{f"prompt.{name}": text for name, text in row.fields.items()},
+            "references": row.references or tuple(filter(None, (row.completion or row.chosen,))),
+        }
+        for label, stage in stages.items()
+        if stage
+        for row in store.open("prepare", stage).lines(DataRow)
+    )  # fmt: skip
+    rows = _frame(asked, ("dataset", "id", "references"))
+    return answers(run, results).merge(rows, on=["dataset", "id"], how="left")
 
 
 def answers(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:

@@ -37,7 +37,9 @@ def makers(results: Results, row: str, method: str | None) -> str | None:
 
 
 def provider_text(plugin: Maker) -> str:
-    """Return distribution and version, and whether the source was somebody's working copy."""
+    """Return distribution and version, or file and digest; and whether the source was somebody's working copy."""
+    if plugin.sha256 is not None:
+        return f"{plugin.distribution}, sha256 {plugin.sha256[:16]}"
     version = plugin.version or "without a version"
     return f"{plugin.distribution} {version}" + (", an editable install" if plugin.editable else "")
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FAILED, NOT_STORED = "failed", "not stored"
 #: Or there never was such a stage.
 NOT_EVALUATED, NOT_SCORED = "not evaluated", "not scored"
+#: Or the row was not asked for with that seed.
+NOT_RUN = "not run"
 
 
 class Scored(NamedTuple):

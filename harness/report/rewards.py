@@ -9,7 +9,7 @@ import scipy
 
 from harness.report.differences import own_interval
 from harness.report.proportions import wilson
-from harness.report.results import FAILED, NOT_STORED
+from harness.report.results import FAILED, NOT_RUN, NOT_STORED
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow
 from harness.spec.results.reward_statistics import PairScores, RewardStatistics
@@ -111,7 +111,9 @@ def accuracy_cell(results: Results, model: str) -> TableCell:
 
 def _why(results: Results, model: str) -> str:
     described = results.manifest.reward_models.get(model)
-    return NOT_STORED if described and described.statistics else FAILED
+    if described is None:
+        return NOT_RUN
+    return NOT_STORED if described.statistics else FAILED
 
 
 def trained_on_it(row: ResultRow) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import InputError, StorageError
 from harness.report import captions, html
 from harness.report.brief import sentences
+from harness.report.by_prompt import scores_csv
 from harness.report.calculated import NAME, Calculated
 from harness.report.cases import case_files, case_studies
 from harness.report.columns import ComparedColumns
@@ -54,6 +55,7 @@ def make_tables(root: Path, folder: Path, *, manifest: RunManifest | None = None
         refuse_missing(results, root, folder)
     kept = calculated.text()
     cases = {} if studies is None else case_files(studies)
+    files["scores.csv"] = scores_csv(results)
     return Written(cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
 
 
@@ -107,7 +109,7 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     manifest = results.manifest
     columns = ComparedColumns(results, calculated or Calculated())
     tables = tables_of(columns)
-    notes, ending = _notes(results), _ending(results)
+    notes, ending = opening_notes(results), closing_notes(results)
     names = ("benchmark", "title", "profile", "harness", "template_sha256")
     head: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     head["failures"] = [_failure(failure) for failure in manifest.failures]
@@ -116,7 +118,7 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     return Leaderboard(title, notes, tables, ending, head, sentences(columns))
 
 
-def _notes(results: Results) -> list[str]:
+def opening_notes(results: Results) -> list[str]:
     """Say in a few lines what was compared, and what is missing."""
     manifest = results.manifest
     models = ", ".join(
@@ -179,7 +181,7 @@ def _model(model: Model, sources: Mapping[str, str]) -> str:
     return f"{label} ({named}{revision})" if named != label or revision else label
 
 
-def _ending(results: Results) -> list[str]:
+def closing_notes(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
     lines = [f"Warning, of {', '.join(rows)}: {text}" for text, rows in results.warnings.items()]

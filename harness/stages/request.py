@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from harness.spec.plugins import INSTALLED, PluginSelection
 from harness.spec.runtime import Runtime
 from harness.spec.stages.base import StageConfig
 from harness.spec.stages.kinds import parse_config
@@ -38,8 +39,8 @@ class StageRequest(Generic[Config_co]):
     parents: Mapping[str, Parent]
     runtime: Runtime
     results: Path
-    blocked: tuple[str, ...] = ()
-    """Plugins that the user blocked by name."""
+    plugins: PluginSelection = INSTALLED
+    """What is loaded to do it."""
 
     @property
     def kind(self) -> StageFamily:
@@ -56,7 +57,7 @@ class StageRequest(Generic[Config_co]):
             "parents": {name: asdict(parent) for name, parent in self.parents.items()},
             "runtime": self.runtime.model_dump(mode="json"),
             "results": str(self.results),
-            "blocked": list(self.blocked),
+            "plugins": self.plugins.model_dump(mode="json"),
         }
 
     @classmethod
@@ -69,5 +70,5 @@ class StageRequest(Generic[Config_co]):
             parents={name: Parent(**parent) for name, parent in value["parents"].items()},
             runtime=Runtime.model_validate(value["runtime"]),
             results=Path(value["results"]),
-            blocked=tuple(value["blocked"]),
+            plugins=PluginSelection.model_validate(value["plugins"]),
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.plugins.registry import Registry
+    from harness.spec.plugins import PluginSelection
     from harness.spec.stages.kinds import AnyStageConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.records import Record
@@ -28,7 +29,7 @@ def run_stage(request: StageRequest[AnyStageConfig], tell: Tell, warned: Sequenc
     if earlier is not None and not earlier.manifest.get("pruned") and not request.runtime.replace:
         return earlier
     module = import_module(ENTRIES[request.config.kind])
-    registry = installed(request.blocked)
+    registry = installed(request.plugins)
     made_by = [registry.find(kind, plugin.name).maker for kind, plugin in request.config.plugins()]
     store = Store(request.results, plugins=made_by, warned=warned)
     record: Record = module.run(request, store, registry, tell)
@@ -42,6 +43,6 @@ def load(kinds: Iterable[str]) -> None:
 
 
 @functools.cache
-def installed(blocked: tuple[str, ...]) -> Registry:
+def installed(plugins: PluginSelection) -> Registry:
     """Return the plugins, loaded once in a process: a worker computes with what was installed when it started."""
-    return load_registry(blocked=blocked)
+    return load_registry(blocked=plugins.blocked, files=plugins.files)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.spec.recipe import AdapterSettings
+    from harness.training.assignment import TrainingPlan
     from harness.training.extent import Extent
     from harness.training.updates import Update
 
@@ -87,3 +88,18 @@ class Settings:
     gradient_checkpointing: bool
     suppress_stops: bool = False
     adapter: AdapterSettings | None = None
+
+    @classmethod
+    def of(cls, plan: TrainingPlan, positions: int | None) -> Settings:
+        """Return those of a segment, with a policy that reads so many positions."""
+        adapter = plan.recipe.adapter
+        return cls(
+            seed=plan.seed,
+            limits=plan.limits(positions),
+            epochs=plan.epochs,
+            method=plan.method,
+            dropout=max(plan.recipe.dropout, adapter.dropout if adapter else 0.0),
+            gradient_checkpointing=plan.gradient_checkpointing,
+            suppress_stops=plan.sampling.suppress_stops,
+            adapter=adapter,
+        )

@@ -15,6 +15,7 @@ from harness.execution.pool import Pool
 from harness.execution.rehearsal import InspectionRequest, UsedPlugin, inspect_in
 from harness.execution.worker import _answer
 from harness.plan import Stage
+from harness.spec.plugins import PluginSelection
 from harness.spec.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_the_end_does_not_wait_for_a_worker_that_finishes_its_stage_after_all(
     worker = pool.idle()
     assert worker is not None
     used = (UsedPlugin(kind="method", name="patient", options={}),)
-    worker.give(STAGE, InspectionRequest(used=used, results=tmp_path, blocked=()))
+    worker.give(STAGE, InspectionRequest(used=used, results=tmp_path, plugins=PluginSelection()))
     deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "word" / "waiting").exists():
         assert time.monotonic() < deadline
@@ -60,7 +61,7 @@ def test_an_inspection_whose_process_dies_is_made_once_more(
 ) -> None:
     monkeypatch.setenv("PATIENT", wanting("die in build", tmp_path / "word"))
     (tmp_path / "word" / "lives").write_text(lives)
-    failed = inspect_in(pool, [STAGE], tmp_path, ())
+    failed = inspect_in(pool, [STAGE], tmp_path, PluginSelection())
     assert (tmp_path / "word" / "lives").read_text() == left
     assert (failed is None) == (lives == "x")
     if failed is not None:

@@ -10,6 +10,7 @@ import torch
 
 from harness.execution import rehearsal, worker
 from harness.execution.warning_capture import WarningCapture
+from harness.spec.plugins import PluginSelection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def test_memory_that_runs_out_is_no_defect(error: Exception, tmp_path: Path, mon
         raise error
 
     monkeypatch.setattr(rehearsal, "inspect_plugins", fail)
-    request = rehearsal.InspectionRequest(used=(), results=tmp_path, blocked=())
+    request = rehearsal.InspectionRequest(used=(), results=tmp_path, plugins=PluginSelection())
     answer = worker._do(request, io.StringIO(), WarningCapture(lambda _: None))
     assert (answer["event"], answer["exit_code"]) == ("failed", 3)
     assert answer["message"].startswith("out of memory")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scaffold import environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,32 +45,17 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packages(outside: Path) -> Path:
     """Return where the environment of the distribution has its packages."""
-    base = str(outside / "venv")
-    return Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": base, "platbase": base}))
+    return environments.packages(outside / "venv")
 
 
 @pytest.fixture(scope="module")
-def harness(outside: Path, packages: Path) -> Harness:
-    """Install the distribution and return the command line of that environment.
-
-    The environment sees the packages of this one, so that torch need not be installed again; the distribution itself is
-    built and installed by pip.
-    """
+def harness(outside: Path) -> Harness:
+    """Install the distribution, built by pip, and return the command line of that environment."""
     folder = outside
-    environment = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    outer = sysconfig.get_path("purelib")
-    found = (importlib.util.find_spec(name) for name in ("harness", "harness_plugins"))
-    ours = [str(Path(spec.origin).parents[1]) for spec in found if spec is not None and spec.origin is not None]
-    (packages / "outer.pth").write_text(
-        f"import site; site.addsitedir({outer!r})\nimport sys; sys.path[:0] = {ours!r}\n", encoding="utf-8"
+    python = environments.make_environment(folder / "venv")
+    environments.install(
+        python, shutil.copytree(HERE, folder / "source", ignore=shutil.ignore_patterns("__pycache__", ".*"))
     )
-    python = environment / "bin" / "python"
-    source = shutil.copytree(HERE, folder / "source", ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTHON", "PIP_"))}
-    install = ["install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", f"--python={python}"]
-    subprocess.run([*pip, *install, source], check=True, env=clean)
     (folder / "work").mkdir()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +65,7 @@ def harness(outside: Path, packages: Path) -> Harness:
             text=True,
             check=False,
             cwd=folder / "work",
-            env={**clean, "OMP_NUM_THREADS": "1"},
+            env={**environments.CLEAN, "OMP_NUM_THREADS": "1"},
         )
 
     return run

@@ -57,7 +57,7 @@ def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
     assert (folder / "leaderboard.md").read_text(encoding="utf-8") == text
     assert sorted(path.name for path in folder.iterdir()) == [
         "calculated.json", "leaderboard.csv", "leaderboard.html", "leaderboard.json", "leaderboard.md",
-        "leaderboard.tex", "manifest.json",
+        "leaderboard.tex", "manifest.json", "scores.csv",
     ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from stages import configs
 
 from harness.spec.model import Template
+from harness.spec.plugins import PluginSelection
 from harness.spec.recipe import RowLimits
 from harness.spec.runtime import Runtime
 from harness.spec.schedule import Position
@@ -59,7 +60,7 @@ def test_a_request_survives_json(config: StageConfig) -> None:
         parents={"start": Parent("prepare", "0" * 64)},
         runtime=Runtime(threads=2, sources={"a": "b"}, options={"x": [1, None]}),
         results=Path("/somewhere/else"),
-        blocked=("one", "two"),
+        plugins=PluginSelection(blocked=("one", "two"), files=(Path("/one/my_method.py"),)),
     )
     back = StageRequest.from_json(json.loads(json.dumps(request.to_json())))
     assert back == request

@@ -150,6 +150,8 @@ class Maker(ResultPart):
     version: str
     editable: bool
     """Whether its source lay in somebody's working copy."""
+    sha256: str | None = None
+    """Of the file that it was, where it was one file and no distribution."""
     rows: tuple[str, ...]
     """Labels of the rows that a method or a reward trained; a data set or a metric has part in all."""
 

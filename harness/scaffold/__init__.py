@@ -1,0 +1,1 @@
+"""What users begin from: new files and folders, which never take the place of what is there."""

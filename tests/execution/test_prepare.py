@@ -1,0 +1,57 @@
+"""What is fetched beforehand is all that a run reads: with the hub gone, the run goes through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from execution.bench import Bench, tiny
+from lm.fake_hub import COMMIT, Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture
+def hub(finished: Bench, tmp_path: Path) -> Iterator[Hub]:
+    """Return a hub on this machine that has one model."""
+    hub = Hub()
+    (record,) = [record for label, record in finished.stages("prepare").items() if "weights" in label]
+    hub.repositories["org/tiny"] = tmp_path / "repository"
+    shutil.copytree(record.path("checkpoint"), tmp_path / "repository")
+    yield hub
+    hub.stop()
+
+
+def test_with_all_prepared_a_run_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
+    content = tiny(models=["org/tiny"], methods=["sft"], metrics=["rouge", "perplexity"])
+    bench = Bench(tmp_path / "bench", content, {"HF_HOME": str(tmp_path / "cache")})
+    there = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
+    done = bench.ended(bench.command("--json", name="prepare"), bench.surroundings(**there))
+    assert done.returncode == 0, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    kinds = [(item["kind"], item["name"], item["origin"], item["revision"]) for item in said["fetched"]]
+    assert ("model", "tiny", "hub", COMMIT) in kinds
+    assert ("data set", "generated-instructions/train", "generated", None) in kinds
+    assert [item["what"] for item in said["fetched"] if item["kind"] == "metric"] == ["tried on two answers"]
+    assert {one["path"] for one in said["carry"]} == {str(bench.results / "store"), str(tmp_path / "cache")}
+    assert {path.name for path in (bench.results / "store").iterdir() if path.name[0] != "."} == {"prepare"}
+    assert hub.served
+
+    served = list(hub.served)
+    printed = bench.ended(bench.command(name="prepare"), bench.surroundings(**there)).stdout
+    assert hub.served == served  # nothing is fetched twice
+    assert f"model tiny: org/tiny of the hub at {COMMIT}" in printed
+    assert f"HF_HUB_OFFLINE=1 harness run {bench.file}" in printed
+
+    hub.stop()
+    carried = Bench(tmp_path / "carried", bench.content, {"HF_HOME": str(tmp_path / "elsewhere")})
+    shutil.copytree(bench.results, carried.results)
+    shutil.copytree(tmp_path / "cache", tmp_path / "elsewhere", symlinks=True)
+    shutil.rmtree(tmp_path / "cache")
+    assert "stages made" in carried.run("--jobs", "1")
