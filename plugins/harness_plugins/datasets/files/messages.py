@@ -6,7 +6,7 @@ turns that are to be answered. An answer is what the assistant says last; what w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, get_args
 
 from harness.api import InputError, Turn, suggest
 from harness.api.types import Role
@@ -105,7 +105,7 @@ def _asked(row: Mapping[str, Any], turns: tuple[Turn, ...], prompt: str, where: 
     return Conversational({**row, prompt: turns[-1].content}, turns)
 
 
-def _is_messages(value: object) -> bool:
+def _is_messages(value: object) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
