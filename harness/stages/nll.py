@@ -19,6 +19,7 @@ from harness.stages.setup import borrow_policy, open_parts
 from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
 from harness.text.encode import Answer, EncodingParams, check_room, collate, collate_answers, encode
+from harness.text.formats import format_of
 from harness.training.budget import HINT, token_budget
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class ModelServices(SharedServices):
         if rows:
             encoded = self._encode(policy, rows, eos=True)
             self._count(encoded, [row.id for row in rows])
-            answers = policy.tokeniser.completions([samples[int(row.id)].text for row in encoded])
+            format_ = format_of(self._config.asking.template, policy.tokeniser, where=self._request.label)
+            texts = [samples[int(row.id)].text for row in encoded]
+            answers = format_.answers([row.text for row in encoded], texts)
             losses = prefix_losses(
                 policy, encoded, answers, lambda done, whole: self._tell(done, whole, "answer", ""), self._parts.keep
             )

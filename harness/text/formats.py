@@ -74,7 +74,7 @@ class TextFormat:
         """
         self.tokeniser = tokeniser
         self.end_id = tokeniser.eos_id
-        self.chat_template = None
+        self.chat_template: str | None = None
         self._template = template
         self._check(where)
 

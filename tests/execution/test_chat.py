@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from execution.bench import Bench, tiny
-from text.chat_families import FAMILIES, tokeniser_of, wrapped
+from text.chat_families import FAMILIES, ids_of, tokeniser_of
 
 from harness.api import Example, Turn
 from harness.lm.model.initialise import initialise
@@ -34,7 +34,7 @@ def write_model(folder: Path) -> Path:
     initialise(Model(name="chat", config=CONFIG, vocab_size=400), tokeniser_of("chatml"), 0, folder)
     path = folder / "generation_config.json"
     settings = json.loads(path.read_text("utf-8"))
-    ids = wrapped("chatml").convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    ids = ids_of("chatml", "<|im_end|>", "<|endoftext|>")
     path.write_text(json.dumps({**settings, "eos_token_id": ids}), "utf-8")
     return folder
 
@@ -97,7 +97,7 @@ def test_a_likelihood_is_that_of_the_chat_prompt(done: Bench) -> None:
     asked = {row["id"]: row for row in prepared.jsonl("rows.jsonl")}
     policy = Policy.load(done.folder / "model", spec=Model(name="chat"))
     format_ = format_of(Template(chat=True, system=SYSTEM), policy.tokeniser)
-    start = wrapped("chatml").convert_tokens_to_ids("<|im_start|>")
+    (start,) = ids_of("chatml", "<|im_start|>")
     for value in scores.jsonl("values.jsonl"):
         row = asked[value["id"]]
         turns = tuple(Turn(**turn) for turn in row["turns"])
@@ -131,7 +131,7 @@ def test_answers_end_at_any_stop_and_the_tables_say_which(done: Bench) -> None:
 
 
 def test_checkpoints_keep_template_and_stops(done: Bench) -> None:
-    end, other = wrapped("chatml").convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    end, other = ids_of("chatml", "<|im_end|>", "<|endoftext|>")
     for record in done.stages("train").values():
         folder = record.path("checkpoint")
         assert Tokeniser.load(folder).chat_template == FAMILIES["chatml"].template
@@ -154,6 +154,6 @@ def test_a_model_without_a_chat_template_is_refused_before_training(tmp_path: Pa
     (folder / "chat_template.jinja").unlink()
     write_pairs(tmp_path / "pairs")
     bench = chatting(tmp_path, reward=None, reward_model=None, methods=["sft"], metrics=["length"])
-    said = bench.run("--jobs", "1", code=1)
+    said = bench.run("--jobs", "1", code=2)
     assert "the tokenizer has no chat template" in said
     assert not bench.stages("train")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from harness.in_parts import decoding_batcher
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.policy import Policy
-from harness.plugins.registry import load_registry
+from harness.plugins.loader import load_registry
 from harness.spec.model import Model, Template
 from harness.text.encode import EncodingParams, collate, encode
 from harness.text.formats import format_of
@@ -40,21 +41,24 @@ def test_greedy_answers_are_those_of_generate_with_apply_chat_template(
 
     dolly = load_registry().build("dataset", "dolly", {})
     dolly.prepare(real_data / "dolly", tmp_path)
-    rows = list(islice(dolly.load(tmp_path, "test"), PROMPTS))
+    rows = list(islice(dolly.load(tmp_path, "test"), PROMPTS + 10))
     limit = int(os.environ.get(TOKENS, "24"))
     policy = Policy.load(chat_model, spec=Model(name="chat", dtype="float32"))
     template = Template(chat=True)
     policy.end_at(policy.stops.first(format_of(template, policy.tokeniser).end_id))
-    encoded = encode(
-        rows, policy.tokeniser, template, EncodingParams(max_prompt=1024, max_completion=64, training=False)
-    )
-    assert encoded.counts["cut"] == 0
-    batch = collate(encoded.rows)
-    done = sample(policy, batch.prompts, batch.ids, SamplingParams((0.0,), limit), Noise(0, "evaluate")).completions
+    params = EncodingParams(max_prompt=400, max_completion=64, training=False, overlong="drop")
+    encoded = encode(rows, policy.tokeniser, template, params).rows[:PROMPTS]
+    assert len(encoded) == PROMPTS
+    examples = {example.id: example for example in rows}
+    batch = collate(encoded)
+    noise, batcher = Noise(0, "evaluate"), decoding_batcher(4096)
+    greedy = SamplingParams((0.0,), limit)
+    done = sample(policy, batch.prompts, batch.ids, greedy, noise, batcher=batcher).completions
     texts = answer_texts(policy.tokeniser, policy.stops, done)
     tokenizer: Any = AutoTokenizer.from_pretrained(chat_model)
     theirs: Any = AutoModelForCausalLM.from_pretrained(chat_model, dtype=torch.float32)
-    for place, (row, example) in enumerate(zip(encoded.rows, rows, strict=True)):
+    for place, row in enumerate(encoded):
+        example = examples[row.id]
         content = "\n\n".join(text for text in (example.fields["instruction"], example.fields["context"]) if text)
         given = tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, return_tensors="pt", return_dict=True

@@ -158,7 +158,7 @@ def backend(kind: str) -> Tokenizer:
     tokenizer.train_from_iterator(texts * 3, trainer)
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in _BYTES]
-    return cast("Tokenizer", Tokenizer.from_str(json.dumps(content)))
+    return Tokenizer.from_str(json.dumps(content))
 
 
 @lru_cache
@@ -186,3 +186,9 @@ def apply(name: str, said: Sequence[Mapping[str, str]], **settings: Any) -> Any:
     """Call transformers' own ``apply_chat_template``."""
     settings = {"tokenize": True, "return_dict": False, **settings}
     return cast("Any", wrapped(name)).apply_chat_template(list(said), **settings)
+
+
+def ids_of(name: str, *tokens: str) -> list[int]:
+    """Return the ids of some tokens."""
+    ids: Any = wrapped(name).convert_tokens_to_ids(list(tokens))
+    return list(ids)

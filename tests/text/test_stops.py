@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from text.chat_families import tokeniser_of, wrapped
+from text.chat_families import ids_of, tokeniser_of
 
 from harness.api import Completions
 from harness.text.stops import Stops, answer_texts
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_stops_come_from_the_tokenizer_the_generation_config_and_the_file() -> None:
     tokens = tokeniser_of("llama3")
-    end, turn, start = wrapped("llama3").convert_tokens_to_ids(["<|end_of_text|>", "<|eot_id|>", "<|begin_of_text|>"])
+    end, turn, start = ids_of("llama3", "<|end_of_text|>", "<|eot_id|>", "<|begin_of_text|>")
     assert Stops.of(tokens, None) == Stops((end,))
     assert Stops.of(tokens, SimpleNamespace(eos_token_id=[turn, end, 10**6, True, None])) == Stops((end, turn))
     given = SimpleNamespace(eos_token_id=turn, stop_strings="\nHuman:")

@@ -107,6 +107,32 @@ def test_the_reference_gives_a_prompt_the_same_completions_for_ever(run: Service
     assert once_more.ids[0].equal(first.ids[4][:, : once_more.ids.shape[2]])
 
 
+def test_rollouts_end_at_strings_which_rewards_do_not_see(batch: Batch) -> None:
+    seen: list[str] = []
+
+    def reward(*, completions: list[str], **_: Any) -> list[float | None]:
+        seen.extend(completions)
+        return [0.0] * len(completions)
+
+    free = services().sample(batch, [1.0, 1.5])
+    tokeniser = tiny_policy().tokeniser
+    rows = [row[:length] for row, length in zip(free.ids.flatten(0, 1).tolist(), free.lengths.flatten(), strict=True)]
+    stop = next(
+        char for row in rows for char in tokeniser.decode_exact(row)[1:] if char.isascii() and not char.isspace()
+    )
+    run = services(reward=CombinedReward([Part("seen", reward)]))
+    run.policy.end_at(run.policy.stops.also([], [stop]))  # type: ignore[attr-defined]
+    done = run.sample(batch, [1.0, 1.5])
+    run.reward(batch, done)
+    assert len(seen) == 16
+    for row, length, finished, text in zip(rows, done.lengths.flatten(), done.finished.flatten(), seen, strict=True):
+        whole = tokeniser.decode_exact(row)
+        assert text == whole.partition(stop)[0].strip()
+        assert bool(finished) == (stop in whole or row[-1] == run.policy.eos_id)
+        assert int(length) <= len(row)
+    assert any(stop in tokeniser.decode_exact(row) for row in rows)
+
+
 class Tight(nn.Module):
     """Runs out of memory for more than so many tokens at a time."""
 

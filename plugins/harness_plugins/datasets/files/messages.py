@@ -90,7 +90,7 @@ def read_conversation(row: Mapping[str, Any], columns: Columns, where: str) -> C
 
 def _before(row: Mapping[str, Any], prompt: str, where: str) -> tuple[Turn, ...]:
     """Return the turns of a prompt, which may also be a text."""
-    value = row.get(prompt)
+    value: Any = row.get(prompt)
     if isinstance(value, str) and value.strip():
         return (Turn("user", value),)
     return _turns(value, f"{where}, {prompt}") if _is_messages(value) else ()
