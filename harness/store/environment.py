@@ -11,7 +11,7 @@ from typing import Any
 #: Distributions whose release can change a number.
 LIBRARIES = (
     "posttune-harness", "torch", "transformers", "tokenizers", "accelerate", "safetensors", "numpy", "rapidfuzz",
-    "sacrebleu", "nltk", "datasets",
+    "sacrebleu", "nltk", "datasets", "peft", "gguf",
 )  # fmt: skip
 
 
