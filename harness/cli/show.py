@@ -265,7 +265,7 @@ def _yaml(value: Any) -> str:
     from ruamel.yaml import YAML
 
     out = io.StringIO()
-    writer = YAML(typ="safe", pure=True)
+    writer: Any = YAML(typ="safe", pure=True)
     writer.default_flow_style = None
     writer.width = 10_000
     writer.sort_base_mapping_type_on_output = False

@@ -20,6 +20,7 @@ from harness.plugins.loader import load_registry
 from harness.stages.stored_rows import read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ROWS: list[dict[str, Any]] = [
@@ -165,7 +166,7 @@ FORMS = {
     "own.csv": as_csv(ROWS),
     "own.parquet": as_parquet(ROWS),
 }
-PACKED = {".gz": gzip.compress, ".zst": as_zstd}
+PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".zst": as_zstd}
 
 
 @pytest.mark.parametrize("name", [*FORMS, *(name + end for name in FORMS for end in PACKED), "saved", "own.arrow"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ID = "someone/questions"
 ROWS: list[dict[str, Any]] = [{"question": f"What is {n}?", "answer": f"It is {n}.", "n": n} for n in range(40)]
 PAIRS: list[dict[str, Any]] = [{"prompt": f"Say {n}.", "chosen": f"{n}!", "rejected": "No."} for n in range(12)]
-COLUMNS = {"prompt": "question", "completion": "answer"}
+COLUMNS: dict[str, Any] = {"prompt": "question", "completion": "answer"}
 CARD = """---
 configs:
 - config_name: qa
@@ -117,13 +117,14 @@ def test_a_configuration_has_its_own_columns_and_kind(filled: FakeHub, tmp_path:
 
 
 def test_what_is_not_there_is_named_with_what_is(filled: FakeHub, tmp_path: Path) -> None:
-    for given, error, says in (
+    mistakes: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"name": "someone/question"}, MachineError, "hub data set 'someone/question': the hub has no such data set"),
         ({"revision": "v9"}, InputError, "the hub has no such revision, got 'v9'"),
         ({"config": "q"}, InputError,
          f"{ID}@{COMMIT[:12]}: no such configuration, got 'q'; expected config: one of qa, pairs"),
         ({"config": None}, InputError, "several configurations, and none is named; expected config: one of qa, pairs"),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for given, error, says in mistakes:
         with pytest.raises(error) as caught:
             read(tmp_path / "a", "train", **given, **COLUMNS)
         assert says in str(caught.value)
@@ -176,7 +177,7 @@ def test_holdout_and_bad_rows(snapshot: Path, tmp_path: Path) -> None:
     (snapshot / "qa" / "train-1.parquet").unlink()
     with pytest.raises(InputError, match=r"snapshot/train, row 13: the field 'answer' is not a text, got 'null'"):
         read(tmp_path / "a", "train", snapshot, **COLUMNS)
-    given = {**COLUMNS, "bad_rows": "skip", "holdout": {"validation": 0.3}}
+    given: dict[str, Any] = {**COLUMNS, "bad_rows": "skip", "holdout": {"validation": 0.3}}
     parts = {split: read(tmp_path / split, split, snapshot, **given) for split in ("train", "validation", "test")}
     assert sorted(numbers(parts["train"][0]) + numbers(parts["validation"][0])) == [n for n in range(30) if n != 12]
     assert numbers(parts["test"][0]) == list(range(30, 40))
