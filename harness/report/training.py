@@ -13,7 +13,7 @@ from harness.spec.results.train import PHASES, TrainStep, TrainSummary
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from harness.api import Column
+    from harness.api.registration import Column
     from harness.report.results import ResultRow, Results
     from harness.spec.results.train import HeldModel, Phase, StepRewards
     from harness.store.records import Record
