@@ -1,5 +1,6 @@
 """The only package of the harness that a plugin may import."""
 
+from harness.api.conversation import Conversation, Role, Turn
 from harness.api.hookspecs import hookimpl, hookspec
 from harness.api.protocols import (
     Dataset,
@@ -29,7 +30,6 @@ from harness.api.registration import (
 from harness.api.types import (
     Batch,
     Completions,
-    Conversation,
     Example,
     Logits,
     LogProbs,
@@ -40,7 +40,6 @@ from harness.api.types import (
     Rewards,
     Sample,
     State,
-    Turn,
 )
 from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
 
@@ -49,6 +48,6 @@ __all__ = [
     "DivergedError", "Example", "HarnessError", "InputError", "Kind", "LogProbs", "Logits", "MachineError", "Method",
     "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions", "Options",
     "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
-    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "Turn", "hookimpl", "hookspec", "runtime",
-    "suggest",
+    "RewardRegistration", "Rewards", "Role", "Run", "Sample", "StageError", "State", "Turn", "hookimpl", "hookspec",
+    "runtime", "suggest",
 ]  # fmt: skip
