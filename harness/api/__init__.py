@@ -1,5 +1,6 @@
 """The only package of the harness that a plugin may import."""
 
+from harness.api.conversation import Conversation, Role, Turn
 from harness.api.hookspecs import hookimpl, hookspec
 from harness.api.protocols import (
     Dataset,
@@ -31,7 +32,6 @@ from harness.api.stateless import Stateless
 from harness.api.types import (
     Batch,
     Completions,
-    Conversation,
     Example,
     Limits,
     Logits,
@@ -43,7 +43,6 @@ from harness.api.types import (
     Rewards,
     Sample,
     State,
-    Turn,
 )
 from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
 
@@ -52,6 +51,6 @@ __all__ = [
     "DivergedError", "Example", "HarnessError", "InputError", "Kind", "Limits", "LogProbs", "Logits", "MachineError",
     "Method", "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions",
     "Options", "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
-    "RewardRegistration", "Rewards", "Run", "Sample", "StageError", "State", "Stateless", "Tokenizer", "Turn",
+    "RewardRegistration", "Rewards", "Role", "Run", "Sample", "StageError", "State", "Stateless", "Tokenizer", "Turn",
     "hookimpl", "hookspec", "runtime", "suggest",
 ]  # fmt: skip

@@ -6,57 +6,17 @@ Tensors are padded at the right end; what is real is told by ``lengths``, never 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from harness.api.conversation import Turn
+
 #: What a method may keep between steps and across a restart.
 State: TypeAlias = "Tensor | bool | int | float | str | list[State]"
-
-
-#: Who speaks in a conversation.
-Role: TypeAlias = Literal["system", "user", "assistant"]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one side of a conversation says at a time."""
-
-    role: Role
-    content: str
-
-
-class Conversation(str):
-    """The text of a prompt that a chat template made, which knows the turns it was made of.
-
-    Two conversations are equal where their turns are: what a turn says may read like the marker of another one.
-    """
-
-    __slots__ = ("turns",)
-    turns: tuple[Turn, ...]
-
-    def __new__(cls, text: str, turns: Sequence[Turn]) -> Self:
-        """Return ``text``, made of ``turns``."""
-        made = super().__new__(cls, text)
-        made.turns = tuple(turns)
-        return made
-
-    def __getnewargs__(self) -> tuple[str, tuple[Turn, ...]]:  # type: ignore[override]  # for pickle
-        """Return what another one like it is made from."""
-        return str(self), self.turns
-
-    def __eq__(self, other: object) -> bool:
-        """Compare the turns as well, where both have some."""
-        return super().__eq__(other) and self.turns == getattr(other, "turns", self.turns)
-
-    def __ne__(self, other: object) -> bool:
-        """Return whether they differ."""
-        return not self == other
-
-    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True)
@@ -126,7 +86,7 @@ class Prompts:
     lengths: Tensor
     """(B,) int64."""
     texts: tuple[str, ...]
-    """The rendered template of each prompt; a :class:`Conversation` under a chat template."""
+    """The rendered template of each prompt; a :class:`harness.api.Conversation` under a chat template."""
 
     def __len__(self) -> int:
         """Return B."""

@@ -18,7 +18,7 @@ from harness.text.markers import Piece
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.api.types import Role
+    from harness.api.conversation import Role
 
 #: The sign that stands for the content of a turn, and white space of three kinds that a template may take off.
 _SIGN: Final = re.compile("\ue000([0-9]+)\ue001")

@@ -121,7 +121,7 @@ def test_rollouts_end_at_strings_which_rewards_do_not_see(batch: Batch) -> None:
         char for row in rows for char in tokeniser.decode_exact(row)[1:] if char.isascii() and not char.isspace()
     )
     run = services(reward=CombinedReward([Part("seen", reward)]))
-    run.policy.end_at(run.policy.stops.also([], [stop]))  # type: ignore[attr-defined]
+    run.policy.end_at(run.policy.stops.also([], [stop]))
     done = run.sample(batch, [1.0, 1.5])
     run.reward(batch, done)
     assert len(seen) == 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from harness.api.types import Turn
+from harness.api.conversation import Turn
 from harness.spec.results.base import ResultLine
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from harness.api.types import Role
+    from harness.api import Role
 
 _REPOSITORY: Final = "Anthropic/hh-rlhf"
 #: The hub's commit of May 2023, the newest known.

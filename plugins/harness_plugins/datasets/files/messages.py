@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, get_args
 
-from harness.api import InputError, Turn, suggest
-from harness.api.types import Role
+from harness.api import InputError, Role, Turn, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
