@@ -11,7 +11,7 @@ import pytest
 from report.synthetic import GREEDY, METRICS, ROUGE_L, T1, Place, Run, plain_value, step
 
 from harness.errors import InputError
-from harness.report.captions import data_set
+from harness.report.captions import data_set, settings_text
 from harness.report.differences import difference
 from harness.report.export import json_value
 from harness.report.results import load_results
@@ -684,3 +684,8 @@ def test_what_was_cut_for_a_model_that_reads_is_said(run: Run) -> None:
     text = "to fit in the context of the model that reads them, at most 5 of 24 texts were cut at the end, in any row"
     assert f"rouge on in-data: {text} and seed." in said(run)
     assert "cut on the left" not in said(run)
+
+
+def test_settings_within_settings_read_as_those_around_them() -> None:
+    settings = {"id": "a/b", "columns": {"prompt": "question", "context": None}, "compat": {"x": None}, "kind": None}
+    assert settings_text(settings) == "id a/b, columns (prompt question)"
