@@ -33,6 +33,7 @@ RESULTS: Final[Mapping[str, tuple[type[ResultFile | ResultLine], ...]]] = Mappin
         "reward-statistics": (RewardStatistics, PairScores),
         "train": (TrainStep, TrainSummary),
         "generate": (Answer, GenerateSummary),
+        "answers": (Answer, GenerateSummary),
         "score": _SCORES,
         "score-by-model": _SCORES,
     }
