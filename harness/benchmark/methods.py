@@ -172,8 +172,6 @@ def check_recipe(recipe: Recipe, part: FilePart, shared: FilePart, context: Cont
 
     if recipe.budget is not None:
         _check_budget(recipe, part, add)
-    elif recipe.epochs < 1:
-        add("epochs", "is wrong", "1 or more; 0 under a budget alone")
     elif branch and recipe.method_epochs > recipe.epochs:
         what = f"method_epochs is {recipe.method_epochs}, but there are {recipe.epochs} epochs in all"
         add("method_epochs" if "method_epochs" in part.values else "epochs", what, "method_epochs within epochs")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from harness.spec.budget import Budget
 from harness.spec.section import RESULT, RUNTIME, Decay, Section, mark
@@ -69,12 +69,12 @@ class Sampling(Section):
 class Recipe(Sampling, StepSettings):
     """How every run is trained; the same for all methods unless an entry or a named preset says otherwise."""
 
+    budget: Budget | None = mark(RESULT, None)
+    """What a method's own training may spend, instead of ``method_epochs``."""
     epochs: NonNegativeInt = mark(RESULT, 5)
     """All epochs, the method's included; under a budget those of the shared start, of which there may be none."""
     method_epochs: PositiveInt = mark(RESULT, 1)
     """The last epochs, in which a method is active; under a budget there are none."""
-    budget: Budget | None = mark(RESULT, None)
-    """What a method's own training may spend, instead of ``method_epochs``."""
     max_steps: PositiveInt | None = mark(RESULT, None)
     """Most steps of the method epochs, for every row alike: the schedule then ends with them. The shared start before
     them is not cut."""
@@ -96,6 +96,14 @@ class Recipe(Sampling, StepSettings):
     """Upper bound of the tokens in one forward; found from the device where None."""
     keep: Literal["all", "final", "none"] = mark(RUNTIME, "final")
     """Which checkpoints stay once every stage that needs them is done."""
+
+    @field_validator("epochs")
+    @classmethod
+    def _some_training(cls, epochs: int, info: ValidationInfo) -> int:
+        if not epochs and info.data.get("budget") is None:
+            message = "must be 1 or more without a budget"
+            raise ValueError(message)
+        return epochs
 
     @property
     def sampling(self) -> Sampling:

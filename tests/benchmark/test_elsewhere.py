@@ -113,7 +113,7 @@ def test_a_budget_of_sampled_tokens_leaves_the_supervised_row_at_the_start(load:
             "method_schedule: continue, budget: {unit: steps, amount: 4}",
             "recipe.method_schedule: under a budget the num",
         ),
-        ("epochs: 0", "recipe.epochs: is wrong; expected 1 or more; 0 under a budget alone"),
+        ("epochs: 0", "recipe.epochs: must be 1 or more without a budget, got 0"),
         (
             "epochs: 0, budget: {unit: sampled_tokens, amount: 4}",
             "recipe.epochs: the supervised row, which samples not",

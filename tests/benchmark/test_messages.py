@@ -175,7 +175,7 @@ MISTAKES = [
     ("[overlap]", "[overlap, overlap]", ["14:20: metrics.overlap: a second metric is called overlap (the first: line 14)"]),
     ("[overlap]", "[overlap]\ntables: [score]", [
         ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'seeds', 'win-rates', "
-        "'reward-model', 'pareto', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
+        "'reward-model', 'pareto', 'budget', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
     ]),
     ("[overlap]", "[overlap]\nexecution: {threads: 0, device: tpu}", [
         "15:22: execution.threads: is wrong, got 0; expected a number greater than 0",

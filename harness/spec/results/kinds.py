@@ -34,6 +34,7 @@ RESULTS: Final[Mapping[str, tuple[type[ResultFile | ResultLine], ...]]] = Mappin
         "reward-statistics": (RewardStatistics, PairScores),
         "train": (TrainStep, TrainSummary, AdapterRecord),
         "generate": (Answer, GenerateSummary),
+        "answers": (Answer, GenerateSummary),
         "score": _SCORES,
         "score-by-model": _SCORES,
     }
