@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 
 @click.command("new", short_help="Write a distribution for a new method, reward, data set or metric.")
-@click.argument("kind", type=click.Choice(get_args(Kind)))
+@click.argument("kind", metavar="KIND", type=click.Choice(get_args(Kind)))
 @click.argument("name")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.pass_obj
 def command(application: Application, kind: Kind, name: str, folder: Path | None) -> None:
-    """Write a distribution that offers a plugin of KIND called NAME into FOLDER, by default harness-NAME.
+    """Write a distribution that offers a plugin of KIND (method, reward, dataset, metric) called NAME into FOLDER.
 
-    It is whole: pyproject.toml, a package with the plugin and its options, tests that pass, a README with the commands
-    to install and run it. NAME is lower-case letters, digits and hyphens. Nothing is overwritten.
+    FOLDER is harness-NAME by default. What is written is whole: pyproject.toml, a package with the plugin and its
+    options, tests that pass, a README with the commands to install and run it. NAME is lower-case letters, digits and
+    hyphens. Nothing is overwritten.
     """
     from harness.scaffold.distributions import check_name, distribution_name, new_distribution
 

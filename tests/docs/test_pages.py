@@ -77,7 +77,7 @@ def test_every_command_and_option_is_documented() -> None:
     for path, command in commands.items():
         for parameter in command.params:
             for name in parameter.opts if isinstance(parameter, click.Option) else [(parameter.name or "").upper()]:
-                assert re.search(rf"[`\[ ]{re.escape(name)}[`\]]", sections[path]), (path, name)
+                assert re.search(rf"[`\[ ]{re.escape(name)}[`\] ]", sections[path]), (path, name)
             if isinstance(parameter, click.Option):
                 assert parameter.help, (path, parameter.name)
 
