@@ -150,6 +150,11 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("RewardModel", "use"): "sft",
     ("RewardModel", "options"): lambda value: {**value, "margin": 1.0},
     ("Recipe", "betas"): (0.9, 0.95),
+    ("AdapterSettings", "targets"): ("c_attn",),
+    ("Model", "base"): "someone/base",
+    ("Model", "stop"): ("\n",),
+    ("Decoding", "stop"): ("\n",),
+    ("Template", "system"): "Be brief.",
     ("Decoding", "draws"): 3,
     ("MethodEntry", "use"): "drl",
     ("MethodEntry", "options"): lambda value: {**value, "sft_reduction": "seq_sum"},
@@ -213,7 +218,7 @@ IDLE: dict[Path_, str] = {
     ("elsewhere", 0, "model"): "the model in whose tables it then stands lies in the same folder",
     **{
         ("methods", row, "recipe", name): "under continue nothing starts again"
-        for row in (0, 1, 3)
+        for row in (0, 1, 3, 5)
         for name in ("restart_schedule", "method_warmup_steps")
     },
 }
@@ -254,6 +259,7 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
             {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}},
             {"use": "eso", "label": "tuned"},
             {"use": "eso", "label": "spent", "recipe": {"budget": budget}},
+            {"use": "eso", "label": "low", "recipe": {"adapter": {"rank": 2}}},
             {"use": "checkpoint", "path": str(folder), "label": "theirs", "model": "new"},
             {"use": "checkpoint", "name": "some/body", "revision": "0" * 40, "model": "new"},
         ],

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def plan(planner: Planner, data: Path) -> Plan:
     methods = ["sft", "eso", {"use": "eso", "label": "low", "coef": 0.1}]
     evaluate = [
-        {"dataset": "jsonl", "path": str(data), "label": name, "split": name} for name in ("test", "validation")
+        {"dataset": "files", "path": str(data), "label": name, "split": name} for name in ("test", "validation")
     ]
     return planner.plan(planner.load(small(data, methods=methods, evaluate=evaluate)))
 
