@@ -355,4 +355,6 @@ def test_what_a_reward_model_reads(tokeniser: Tokeniser) -> None:
     (answer,) = judge.answers([prompt], [judge.judged(prompt, " It was she.\n")])
     whole = apply("chatml", said((*MANY, Turn("assistant", "It was she."))))
     assert [*expected, *answer, judge.end_id] == whole[: len(expected) + len(answer) + 1]
+    (closed,) = judge.finished([prompt], ["It was she."], whole=True)  # a classifier reads what it was trained on
+    assert [*expected, *closed] == whole
     assert format_of(Template(text="{prompt}"), tokeniser).judged("Assistant:", " yes ") == " yes"
