@@ -10,7 +10,6 @@ from harness.spec.results.generate import Answer, GenerateSummary
 from harness.stages.answers_file import digest_of, read_answers
 from harness.stages.environment import environment
 from harness.stages.locate import locate
-from harness.stages.setup import prepared_rows
 from harness.stages.stored_rows import read
 from harness.text.templates import render
 from harness.text.tokenise import Tokeniser
@@ -41,7 +40,7 @@ def run(
     tell(0, 0, "file", "")
     config, path = request.config, Path(request.runtime.path or "")
     lines = _lines(request, path)
-    examples = list(read(prepared_rows(request, store)))
+    examples = list(read(store.open("prepare", request.parents["rows"].id)))
     by_id, left_out = matched(lines, examples, config.template, path, partial=config.partial)
     draws = len(next(iter(by_id.values())).texts)
     tokeniser = Tokeniser.load(locate(request, store, "model").folder)

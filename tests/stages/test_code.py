@@ -36,7 +36,7 @@ def plugin_roots() -> dict[str, tuple[str, ...]]:
 
 
 #: Kinds that load a model.
-RUNS_A_MODEL = set(ENTRIES) - {"rows", "tokenizer", "score"}
+RUNS_A_MODEL = set(ENTRIES) - {"rows", "tokenizer", "score", "answers"}
 
 BEGINNINGS: dict[str, tuple[str, ...]] = {**{kind: roots(kind) for kind in ENTRIES}, **plugin_roots()}
 
