@@ -5,6 +5,7 @@ The module is called like the file, so that ``build`` may name it; digests of th
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -133,14 +134,26 @@ def line_in(error: BaseException, path: Path) -> int | None:
     return lines[-1] if lines else None
 
 
-def bare_registrations(module: ModuleType) -> Iterator[tuple[Kind, Registration]]:
-    """Yield the registrations that stand at the top of a module by themselves, each once."""
+def bare_registrations(file: PluginFile) -> Iterator[tuple[Kind, Registration, int | None]]:
+    """Yield the registrations that stand at the top of a file by themselves, each once, with the line of each."""
     seen: set[int] = set()
-    for value in vars(module).values():
+    lines = _assignments(file.path)
+    for name, value in vars(file.module).items():
         kind = _KINDS.get(type(value))
         if kind is not None and id(value) not in seen:
             seen.add(id(value))
-            yield kind, value
+            yield kind, value, lines.get(name)
+
+
+def _assignments(path: Path) -> dict[str, int]:
+    """Return the line of the last assignment to each name at the top of a file."""
+    return {
+        target.id: statement.lineno
+        for statement in ast.parse(path.read_bytes()).body
+        if isinstance(statement, (ast.Assign, ast.AnnAssign))
+        for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])
+        if isinstance(target, ast.Name)
+    }
 
 
 def has_hooks(module: ModuleType, project: str) -> bool:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from importlib.metadata import Distribution, EntryPoint
     from pathlib import Path
+    from types import CodeType
 
     from harness.api.registration import Registration
 
@@ -210,15 +211,30 @@ class _FileCandidate(_Candidate):
         """Yield what its hooks return, or where it has none the registrations that stand in it."""
         module = self._file.module
         if has_hooks(module, hookspecs.PROJECT):
-            yield from _offered(module, self.name)
+            for hook, implementation in _implementations(module, self.name):
+                with self._at(getattr(inspect.unwrap(implementation), "__code__", None)):
+                    registrations = returned_registrations(hook, implementation())
+                yield from ((HOOKS[hook][0], registration) for registration in registrations)
             return
         count = 0
-        for count, (kind, registration) in enumerate(bare_registrations(module), start=1):  # noqa: B007  # counts
-            check_registration(kind, registration)
+        for count, (kind, registration, line) in enumerate(bare_registrations(self._file), start=1):  # noqa: B007  # counts
+            with self._at(line):
+                check_registration(kind, registration)
             yield kind, registration
         if not count:
             expected = f"a registration, or a function marked with @hookimpl: {', '.join(HOOKS)}"
             raise PluginError("it offers no plugin", expected=expected)
+
+    @contextlib.contextmanager
+    def _at(self, place: CodeType | int | None) -> Iterator[None]:
+        """Name the line of a registration, or of the function that returns it, in an error about it."""
+        try:
+            yield
+        except PluginError as error:
+            line = place if isinstance(place, int) else getattr(place, "co_firstlineno", None)
+            if error.where is None and line is not None:
+                error.where = f"{self.name}:{line}"
+            raise
 
 
 def _load_file(path: Path, owners: dict[str, _Candidate], rows: Iterable[Plugin]) -> list[Plugin]:
@@ -227,7 +243,8 @@ def _load_file(path: Path, owners: dict[str, _Candidate], rows: Iterable[Plugin]
     try:
         return _load(candidate, owners.setdefault(candidate.name, candidate), rows)
     except PluginError as error:
-        error.where = f"{path.name}, {error.where}" if error.where else path.name
+        if error.where is None:
+            error.where = path.name
         raise
     except KeyboardInterrupt:
         raise

@@ -114,7 +114,11 @@ def test_the_digest_is_of_what_the_file_computes_with(load: Load) -> None:
         ),
         (
             LOO.replace('name="loo"', 'name="Loo!"'),
-            "my_method.py: method 'Loo!': a name is lower-case letters, digits and single hyphens",
+            "my_method.py:40: method 'Loo!': a name is lower-case letters, digits and single hyphens",
+        ),
+        (
+            "from harness.api import hookimpl\n\n\n@hookimpl\ndef harness_register_methods():\n    pass\n",
+            "my_method.py:4: harness_register_methods returned None; expected a list of MethodRegistration",
         ),
         (
             LOO.replace('name="loo"', 'name="dpo"'),
