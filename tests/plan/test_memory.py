@@ -94,7 +94,7 @@ def test_an_adapter_leaves_little_of_gradients_and_moments(planner: Planner, dat
     for row in ("sft", "eso"):
         before, after = largest(full, row), largest(lora, row)
         assert after.parts["moments"] < 0.04 * before.parts["moments"]
-        assert after.total < 0.7 * before.total
+        assert after.total < 0.75 * before.total
         (told,) = [text for text in before.helps if text.startswith("recipe.adapter (LoRA): ")]
         assert f"{after.total / 1e9:.1f} GB" in told
         assert not any("adapter" in text for text in after.helps)
