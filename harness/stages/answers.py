@@ -11,7 +11,7 @@ from harness.stages.answers_file import digest_of, read_answers
 from harness.stages.environment import environment
 from harness.stages.locate import locate
 from harness.stages.stored_rows import read
-from harness.text.templates import render
+from harness.text.templates import render, users_text
 from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
@@ -140,11 +140,15 @@ def matched(
 
 
 def _prompts(examples: Sequence[Example], template: Template) -> dict[str, list[str]]:
-    """Return the rows that a text may mean: as the template renders them, or by their fields alone."""
+    """Return the rows that a text may mean: what the template makes a user say, or their fields alone."""
     by_prompt: dict[str, list[str]] = {}
     for example in examples:
-        fields = "\n".join(text for text in example.fields.values() if text)
-        for text in {render(template, example.fields).strip(), fields.strip()}:
+        texts = {"\n".join(text for text in example.fields.values() if text).strip()}
+        if not template.chat:
+            texts.add(render(template, example.fields).strip())
+        elif not example.turns:
+            texts.add(users_text(template, example.fields).strip())
+        for text in texts:
             by_prompt.setdefault(text, []).append(example.id)
     return by_prompt
 
