@@ -144,15 +144,16 @@ def merged_recipe(
 ) -> Recipe | None:
     """Return the file's ``recipe`` below what an entry inherits, and that below the entry's own keys."""
     values = {key: node for key, node in recipe.values.items() if key not in inherited} | dict(own.values)
-    shared_budget, own_budget = recipe.values.get("budget"), own.values.get("budget")
-    if shared_budget is not None and own_budget is not None and shared_budget.is_mapping and own_budget.is_mapping:
-        values["budget"] = merge(shared_budget, own_budget)  # an entry may say a part of it otherwise
+    for name in ("budget", "adapter"):  # an entry may say a part of them otherwise
+        shared, other = recipe.values.get(name), own.values.get(name)
+        if shared is not None and other is not None and shared.is_mapping and other.is_mapping:
+            values[name] = merge(shared, other)
     inherited = {key: value for key, value in inherited.items() if key not in own.values}
     whole = FilePart(own.key, own.place, values, inherited)
     merged = check(Recipe, whole, context.problems)
     if merged is not None:
-        shared = FilePart(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, inherited)
-        check_recipe(merged, whole, shared, context, branch=branch)
+        above = FilePart(recipe.key, recipe.place, {k: v for k, v in values.items() if k not in own.values}, inherited)
+        check_recipe(merged, whole, above, context, branch=branch)
     return merged
 
 

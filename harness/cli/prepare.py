@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.cli.run import default_jobs
 from harness.errors import MachineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from harness.cli import Application
     from harness.plan import Plan
@@ -66,7 +67,7 @@ def command(
     with watcher if isinstance(watcher, Bars) else nullcontext():
         outcome = execute(benchmark, registry, store, settings, watcher)
     items = [*_items(outcome.plan, store), *_metrics(benchmark, registry)]
-    carried = list(_carried(benchmark, store, items))
+    carried = list(_carried(benchmark, store, items, application.files))
     if as_json:
         click.echo(json.dumps({"fetched": items, "carry": carried}, indent=1))
     elif not quiet:
@@ -76,8 +77,10 @@ def command(
         for one in carried:
             click.echo(f"  {one['path']} ({one['what']})")
         click.echo("and run there, with HF_HOME naming the carried folder and --results the carried store's:")
-        same = [str(file), *(["--profile", profile] if profile else []), *(f"-o {text}" for text in overrides)]
-        click.echo(f"  HF_HUB_OFFLINE=1 harness run {' '.join(same)}")
+        same = [str(file), *(["--profile", profile] if profile else [])]
+        same += [word for text in overrides for word in ("-o", text)]
+        same += [word for path in application.files for word in ("--plugin", str(path))]
+        click.echo(f"  HF_HUB_OFFLINE=1 harness run {shlex.join(same)}")
 
 
 def _fetched(plan: Plan) -> set[str]:
@@ -138,16 +141,24 @@ def _metrics(benchmark: Benchmark, registry: Registry) -> Iterator[dict[str, Any
         yield {"kind": "metric", "name": use.use, "what": what, "origin": None, "revision": None}
 
 
-def _carried(benchmark: Benchmark, store: Store, items: list[dict[str, Any]]) -> Iterator[dict[str, str]]:
+def _carried(
+    benchmark: Benchmark, store: Store, items: list[dict[str, Any]], plugins: Sequence[Path]
+) -> Iterator[dict[str, str]]:
     """Name the folders and files that a run without network reads."""
     from huggingface_hub import constants
 
     yield {"path": str(store.base), "what": "the prepared rows, and all results"}
     if any(item["origin"] == "hub" for item in items) or (Path(constants.HF_HOME) / "modules").is_dir():
         yield {"path": str(constants.HF_HOME), "what": "the cache of the Hugging Face hub, which HF_HOME names"}
-    uses = [benchmark.train, benchmark.validation, *benchmark.evaluate]
+    judge = benchmark.reward_model
+    uses = [benchmark.train, benchmark.validation, *benchmark.evaluate, *([judge.train, judge.test] if judge else [])]
+    models = [*benchmark.models, *([judge.model] if judge and judge.model else [])]
     local = [use.path for use in uses if use is not None and use.path]
-    local += [model.path for model in benchmark.models if model.path]
+    local += [model.path for model in models if model.path]
+    local += [model.base for model in models if model.base and Path(model.base).expanduser().exists()]
+    local += [entry.path for entry in benchmark.elsewhere if entry.path]
     local += benchmark.sources.values()
     for path in dict.fromkeys(local):
         yield {"path": path, "what": "a local source; under another path: -o sources.NAME=PATH"}
+    for file in plugins:
+        yield {"path": str(file), "what": "a plugin"}

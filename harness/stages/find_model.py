@@ -61,10 +61,8 @@ def plain_model(place: Path, folder: Path, spec: Model) -> tuple[Path, tuple[str
 
 def prepared(source: ModelSource, located: Resolved, runtime: Runtime, *, base: str | None = None) -> PreparedModel:
     """Return what the stage says of the model that was found; ``base`` is the digest of what an adapter goes on."""
-    content = content_of(source) or content_digest(located.folder)
-    return PreparedModel(
-        name=runtime.name,
-        path=runtime.path,
-        revision=located.revision,
-        content=digest({"adapter": content, "base": base}) if base and isinstance(source, HubSource) else content,
-    )
+    content = content_of(source)  # of an adapter on a folder: both
+    if content is None:
+        content = content_digest(located.folder)
+        content = digest({"adapter": content, "base": base}) if base else content
+    return PreparedModel(name=runtime.name, path=runtime.path, revision=located.revision, content=content)

@@ -69,7 +69,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     if _registration(config, registry).supervised:
         kept, learnt = taught(encoded.rows, request.label)
         encoded = replace(encoded, rows=tuple(kept))
-    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser))
+    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser, policy.eos_id))
     if ranks.first and (steps := len(encoded.rows) // config.recipe.batch_size):
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it

@@ -88,7 +88,8 @@ def _check(
     if "reward_model" in registration.needs:
         reward = functools.partial(reward, reward_model=_lengths)
     if "tokenizer" in registration.needs:
-        reward = functools.partial(reward, tokenizer=PluginTokenizer(tiny_tokeniser()))
+        tokeniser = tiny_tokeniser()
+        reward = functools.partial(reward, tokenizer=PluginTokenizer(tokeniser, tokeniser.eos_id))
     kept = copy.deepcopy(call)
     with random_numbers_untouched(registration, "calling it"):
         values = _call(registration, reward, call)

@@ -65,7 +65,7 @@ class Services:
         self.policy = policy
         self.progress = position
         self.limits = settings.limits
-        self.tokenizer = PluginTokenizer(policy.tokeniser)
+        self.tokenizer = PluginTokenizer(policy.tokeniser, policy.eos_id)
         self.modules: dict[str, nn.Module] = {}
         self.record = StepRecord()
         self.reference = reference

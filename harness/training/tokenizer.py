@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 class PluginTokenizer:
     """Text to ids and back, as the harness itself does it."""
 
-    def __init__(self, tokeniser: Tokeniser) -> None:
-        """Show ``tokeniser``."""
+    def __init__(self, tokeniser: Tokeniser, end_id: int) -> None:
+        """Show ``tokeniser``, and the id that ends an answer in training: a chat template has one of its own."""
         self._tokeniser = tokeniser
         self.vocab_size = tokeniser.size
-        self.eos_id = tokeniser.eos_id
+        self.eos_id = end_id
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text as part of a completion: no BOS before it, no EOS behind it."""

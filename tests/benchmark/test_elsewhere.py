@@ -96,6 +96,16 @@ def test_a_budget_takes_the_place_of_method_epochs(load: Load) -> None:
     assert overridden.recipe.budget.amount == 50
 
 
+def test_an_entry_says_a_part_of_the_adapter_otherwise(load: Load) -> None:
+    recipe = "recipe: {epochs: 3, learning_rate: 1e-3, adapter: {rank: 8, alpha: 16, targets: [c_attn]}}"
+    text = SMALL.replace("recipe: {epochs: 3, learning_rate: 1e-3}", recipe)
+    loaded = load(text.replace("use: push", "use: push, recipe: {adapter: {rank: 64}}"))
+    adapter = loaded.methods[1].recipe.adapter
+    assert adapter is not None
+    assert (adapter.rank, adapter.alpha, adapter.targets) == (64, 16.0, ("c_attn",))
+    assert loaded.methods[0].recipe.adapter == loaded.recipe.adapter != adapter
+
+
 def test_a_budget_of_sampled_tokens_leaves_the_supervised_row_at_the_start(load: Load) -> None:
     recipe = "recipe: {epochs: 2, learning_rate: 1e-3, budget: {unit: sampled_tokens, amount: 1e6}}"
     loaded = load(SMALL.replace("recipe: {epochs: 3, learning_rate: 1e-3}", recipe))

@@ -55,3 +55,18 @@ def test_with_all_prepared_a_run_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "cache", tmp_path / "elsewhere", symlinks=True)
     shutil.rmtree(tmp_path / "cache")
     assert "stages made" in carried.run("--jobs", "1")
+
+
+def test_all_that_the_file_names_is_carried(hub: Hub, tmp_path: Path) -> None:
+    theirs, plugin = tmp_path / "answers.jsonl", tmp_path / "mine.py"
+    rows = "".join(json.dumps({"id": str(number), "answer": "Yes."}) + "\n" for number in range(6))
+    theirs.write_text(rows, encoding="utf-8")
+    plugin.write_text("", encoding="utf-8")
+    content = tiny(models=["org/tiny"], methods=["sft", {"use": "answers", "path": str(theirs)}])
+    bench = Bench(tmp_path / "bench", content, {"HF_HOME": str(tmp_path / "cache")})
+    there = bench.surroundings(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
+    done = bench.ended(bench.command("--plugin", str(plugin), name="prepare"), there)
+    assert done.returncode == 0, done.stderr
+    for path in (theirs, plugin):
+        assert f"  {path} (" in done.stdout
+    assert f"harness run {bench.file} --plugin {plugin}" in done.stdout

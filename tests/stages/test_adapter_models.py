@@ -14,11 +14,13 @@ from stages.requests import request, silent
 
 from harness.errors import InputError
 from harness.lm.model.policy import Policy
+from harness.models.resolve import Resolved
 from harness.spec.model import Model
 from harness.spec.results.models import PreparedModel
 from harness.spec.runtime import Runtime
-from harness.spec.stages.existing_model import AdapterSource, FolderSource
+from harness.spec.stages.existing_model import AdapterSource, FolderSource, HubSource
 from harness.stages import existing_model
+from harness.stages.find_model import prepared as found
 from harness.stages.models import content_of, model_source
 from harness.store.stages import Store
 from harness.testing.tiny import tiny_policy
@@ -97,3 +99,12 @@ def test_a_base_that_is_not_there(base: Path, tmp_path: Path) -> None:
         model_source(Model(name="m"), str(tmp_path / "mine"))
     with pytest.raises(InputError, match="the base of this adapter is an adapter itself"):
         model_source(Model(name="m", base=str(tmp_path / "mine")), str(tmp_path / "mine"))
+
+
+def test_one_adapter_on_two_models_of_the_hub_is_two_models(tmp_path: Path) -> None:
+    """What is on the hub is known only when it is there, so what was found says it."""
+    source = AdapterSource(files="a" * 64, base=HubSource(name="org/base", revision=None))
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    located = Resolved(tmp_path, "file", None)
+    contents = {found(source, located, Runtime(name="m"), base=base * 64).content for base in "bc"}
+    assert len(contents) == 2

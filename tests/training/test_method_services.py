@@ -120,6 +120,12 @@ def test_limits_and_tokenizer(run: Services) -> None:
     ids = run.tokenizer.encode("two words")
     assert run.tokenizer.decode([*ids, run.tokenizer.eos_id]) == "two words"
     assert run.tokenizer.vocab_size == run.policy.vocab_size
+
+
+def test_the_tokenizer_names_what_ends_an_answer() -> None:
+    policy = tiny_policy()
+    policy.end_at(policy.stops.first(7))
+    assert services(policy=policy).tokenizer.eos_id == policy.eos_id == 7
     longer = services(plan(generate_length=5))
     assert (longer.limits.completion, longer.limits.demonstration) == (5, 16)
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch, Run
+    from harness.lm.model.policy import Policy
     from harness.training.services import Services
 
 
-def services(what: Any = None, **rest: Any) -> Services:
+def services(what: Any = None, policy: Policy | None = None, **rest: Any) -> Services:
     """A run that stands before its first step."""
-    policy = tiny_policy(dropout=0.0)
+    policy = policy or tiny_policy(dropout=0.0)
     settings: dict[str, Any] = {"reward": REWARD, "load_reference": lambda: tiny_policy(1), **rest}
     segment = Segment(
         what or plan(),
