@@ -61,7 +61,8 @@ def test_all_that_the_file_names_is_carried(hub: Hub, tmp_path: Path) -> None:
     theirs, plugin = tmp_path / "answers.jsonl", tmp_path / "mine.py"
     rows = "".join(json.dumps({"id": str(number), "answer": "Yes."}) + "\n" for number in range(6))
     theirs.write_text(rows, encoding="utf-8")
-    plugin.write_text("", encoding="utf-8")
+    reward = "RewardRegistration(name='none', summary='Nothing', options=NoOptions, build=lambda _: lambda **rows: [])"
+    plugin.write_text(f"from harness.api import NoOptions, RewardRegistration\nnone = {reward}\n", encoding="utf-8")
     content = tiny(models=["org/tiny"], methods=["sft", {"use": "answers", "path": str(theirs)}])
     bench = Bench(tmp_path / "bench", content, {"HF_HOME": str(tmp_path / "cache")})
     there = bench.surroundings(HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="0")
