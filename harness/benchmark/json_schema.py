@@ -26,7 +26,7 @@ from harness.spec.budget import Budget
 from harness.spec.decoding import Decoding
 from harness.spec.elsewhere import ElsewhereEntry
 from harness.spec.model import Model, Template
-from harness.spec.recipe import Recipe
+from harness.spec.recipe import AdapterSettings, Recipe
 from harness.spec.reward import Reward, RewardUse
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def json_schema(registry: Registry) -> Json:
     """Return the schema (draft 2020-12) of a benchmark file."""
     definitions: Json = {
         "recipe": _closed(_properties(Recipe)),
+        "AdapterSettings": _closed(_properties(AdapterSettings)),
         "Budget": _closed(_properties(Budget), ["unit", "amount"]),
         "decoding": _closed(_properties(Decoding)),
         "model": {"anyOf": [_TEXT, _closed(_properties(Model), ["name"])]},

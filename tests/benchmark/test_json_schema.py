@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ FINE = [
     SMALL.replace("coef: 0.5", "sweep: {coef: [0.1], recipe.epochs: [1, 2]}, schedule: {steps: [1]}"),
     SMALL.replace("coef: 0.5", "sweep: {schedule.start: [1, 2]}"),
     SMALL.replace("{use: match, variant: whole}", "{parts: [match, {use: brevity, weight: 2}], aggregate: after}"),
+    SMALL.replace("epochs: 3", "epochs: 3, adapter: {rank: 4, targets: [q_proj]}"),
+    SMALL.replace("coef: 0.5", "coef: 0.5, recipe: {adapter: {rank: 4}}"),
     SMALL.replace("[org/tiny]", "[{name: a, config: {model_type: gpt2}, vocab_size: 9}]"),
     SMALL.replace("[tales]", "[{dataset: tales, split: test, language: de, limit: 3, label: x}]"),
     SMALL + "profiles: {p: {train: {limit: 3}, reward: {variant: part}, decoding: {t1: null}, validation: null}}",
@@ -61,6 +64,7 @@ def test_what_is_fine(text: str, validator: Draft202012Validator) -> None:
         ("train: tales", "train: {dataset: tales, split: trian}", "train/split"),
         ("train: tales", "train: {dataset: tale}", "train/dataset"),
         ("epochs: 3", 'epochs: "3"', "recipe/epochs"),
+        ("epochs: 3", "epochs: 3, adapter: {rnk: 4}", "recipe/adapter"),
         ("recipe:", "recpie:", ""),
         ("seeds: [0, 1]\n", "", ""),
         ("draws: 2", "drafts: 2", "decoding/t1"),
@@ -73,6 +77,11 @@ def test_what_is_fine(text: str, validator: Draft202012Validator) -> None:
 )
 def test_an_editor_blames_the_right_place(there: str, instead: str, path: str, validator: Draft202012Validator) -> None:
     assert wrong(validator, SMALL.replace(there, instead)) == [path]
+
+
+def test_every_definition_that_is_referred_to_is_there(registry: Registry) -> None:
+    schema = json_schema(registry)
+    assert set(re.findall(r'"#/\$defs/([^"]+)"', json.dumps(schema))) <= schema["$defs"].keys()
 
 
 def test_it_is_plain_json_with_descriptions(registry: Registry) -> None:
