@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,10 @@ from harness.cli.report import find_run
 from harness.errors import InputError, MachineError, StageError, suggest
 
 if TYPE_CHECKING:
+    from harness.lm.model.policy import Policy
     from harness.report.results import ResultRow, Results
+    from harness.spec.results.models import PreparedModel
+    from harness.store.records import Record
 
 
 @click.command("export", short_help="Write a trained checkpoint as a Hugging Face folder with a model card.")
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--row", "label", metavar="LABEL", help="Which row of the tables; needed where several were trained.")
 @click.option("--seed", type=int, metavar="N", help="Which seed of it; the first by default.")
 @click.option("--model", metavar="LABEL", help="Which model, where the run has several.")
+@click.option("--merged", is_flag=True, help="Write the whole model where an adapter was trained.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
@@ -29,17 +34,25 @@ if TYPE_CHECKING:
     show_default=True,
     help="Where the store and the tables are.",
 )
-def command(run: Path, folder: Path, label: str | None, seed: int | None, model: str | None, results: Path) -> None:
+def command(
+    run: Path, folder: Path, label: str | None, seed: int | None, model: str | None, results: Path, *, merged: bool
+) -> None:
     """Write the checkpoint that a row of RUN ended with into FOLDER, which must not hold anything yet.
 
     RUN is BENCHMARK/PROFILE below --results, or a folder. FOLDER gets the files as training wrote them (weights,
     configuration, generation settings, tokenizer with its chat template), which transformers loads, and a README.md: a
     model card with the scores and their intervals, the recipe, the data and the versions.
+
+    An adapter is written alone, with the name of its base, where that is a model of the hub or of a folder. Where the
+    store alone has what it goes on (another adapter, a new model, or one made of a GGUF file), the whole model is
+    written, as with --merged.
     """
     from harness.report.model_card import model_card
     from harness.report.results import load_results
     from harness.scaffold.new_files import make_new_folder, write_new
+    from harness.spec.results.adapter import AdapterRecord
     from harness.spec.results.files import CHECKPOINT
+    from harness.store.stages import Store
 
     found = find_run(results, run)
     loaded = load_results(found.parent.parent, found, partial=True)
@@ -51,16 +64,54 @@ def command(run: Path, folder: Path, label: str | None, seed: int | None, model:
         kept = "this seed failed" if stage is None else "the store does not hold its weights any more"
         hint = None if stage is None else "recipe.keep: final (or all) keeps them; harness run then trains it again"
         raise StageError(f"{row.label} with seed {number} cannot be exported: {kept}", where=str(found), hint=hint)
-    card = model_card(loaded, row, number)
+    base, whole = None, None
+    if record.holds(AdapterRecord.file):
+        base = None if merged else _base(loaded, record)
+        if base is None:
+            from harness.stages.trained import trained_policy
+
+            whole = trained_policy(record, Store(found.parent.parent))
+    card = model_card(loaded, row, number, base)
     make_new_folder(folder)
     try:
-        shutil.copytree(record.path(CHECKPOINT), folder, dirs_exist_ok=True)
+        _write(folder, record.path(CHECKPOINT), base, whole)
     except OSError as error:
         raise MachineError(f"cannot write: {error.strerror or error}", where=str(folder)) from error
     readme = folder / "README.md"
     readme.unlink(missing_ok=True)  # one that training left says less
     write_new(readme, card)
-    click.echo(f"{folder}: {row.label} ({row.model}), seed {number}, {_size(folder)}; its card is {readme}")
+    form = "" if base is None else f"an adapter on {base.name}, "
+    form = form if whole is None else "the adapter merged into the whole model, "
+    click.echo(f"{folder}: {row.label} ({row.model}), seed {number}, {form}{_size(folder)}; its card is {readme}")
+
+
+def _base(results: Results, record: Record) -> PreparedModel | None:
+    """Return the model that an adapter goes on; None for one that the store alone has."""
+    from harness.spec.results.adapter import AdapterRecord
+    from harness.spec.results.files import CHECKPOINT
+    from harness.spec.results.models import PreparedModel
+
+    named = record.read(AdapterRecord).base
+    below = results.find(named.kind, named.id)
+    if below is None or not below.holds(PreparedModel.file) or below.holds(CHECKPOINT):
+        return None
+    return below.read(PreparedModel)
+
+
+def _write(folder: Path, checkpoint: Path, base: PreparedModel | None, whole: Policy | None) -> None:
+    from harness.models.adapter import ADAPTER_CONFIG
+    from harness.scaffold.new_files import write_new
+
+    if whole is not None:
+        whole.save(folder)
+        return
+    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+    if base is not None:
+        told = folder / ADAPTER_CONFIG
+        place = {"base_model_name_or_path": base.hub_name or base.path, "revision": base.revision}
+        content = json.loads(told.read_text(encoding="utf-8")) | place
+        told.unlink()
+        write_new(told, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _row(results: Results, label: str | None, model: str | None) -> ResultRow:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.api.registration import Column
     from harness.report.results import ResultRow, Results
     from harness.report.statistics import Interval
+    from harness.spec.results.models import PreparedModel
 
 
 _USE: Final = """```python
@@ -29,6 +30,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # this folder, or its name on the hub
 model = AutoModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+```"""
+_USE_ADAPTER: Final = """It is an adapter, which goes on {base}:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+folder = "."  # this folder, or its name on the hub
+base = AutoModelForCausalLM.from_pretrained({place}
+base.generation_config = GenerationConfig.from_pretrained(folder)
+model = PeftModel.from_pretrained(base, folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ```"""
 
@@ -56,12 +69,15 @@ class Measured(NamedTuple):
         return self.described.label + (f" ({self.described.unit})" if self.described.unit else "")
 
 
-def model_card(results: Results, row: ResultRow, seed: int) -> str:
-    """Return the ``README.md`` of the checkpoint that a row's training with a seed ended with."""
+def model_card(results: Results, row: ResultRow, seed: int, base: PreparedModel | None = None) -> str:
+    """Return the ``README.md`` of the checkpoint that a row's training with a seed ended with.
+
+    ``base`` is what it goes on if it is an adapter alone.
+    """
     manifest = results.manifest
     measured = list(_measured(results, row, seed))
     parts = [
-        _front_matter(results, row, seed, measured),
+        _front_matter(results, row, seed, measured, base),
         f"# {escaped(f'{row.label} on {manifest.title or manifest.benchmark}')}",
         _opening(results, row, seed),
         "## Scores",
@@ -71,7 +87,7 @@ def model_card(results: Results, row: ResultRow, seed: int) -> str:
         "## Data and versions",
         "\n".join(f"- {escaped(line)}" for line in _provenance(results)),
         "## Use",
-        _USE,
+        _USE if base is None else _use_adapter(base),
         "It was trained with prompts of this form:",
         _fenced(manifest.config.template.model_dump(mode="json", exclude_none=True)),
         "The licences of the base model and of the data hold for this checkpoint too.",
@@ -164,11 +180,21 @@ def _provenance(results: Results) -> list[str]:
     return list(dict.fromkeys([*opening_notes(results), *licences, *closing_notes(results)]))
 
 
+def _use_adapter(base: PreparedModel) -> str:
+    if base.hub_name is None:
+        name = base.name or "its base"
+        return _USE_ADAPTER.format(base=f"a model that was called {name}", place=f'"{name}")  # its folder')
+    revision = "" if base.revision is None else f', revision="{base.revision}"'
+    return _USE_ADAPTER.format(base=f"`{base.hub_name}`", place=f'"{base.hub_name}"{revision})')
+
+
 def _fenced(value: Any) -> str:
     return f"```json\n{json.dumps(value, indent=1, ensure_ascii=False)}\n```"
 
 
-def _front_matter(results: Results, row: ResultRow, seed: int, measured: list[Measured]) -> str:
+def _front_matter(
+    results: Results, row: ResultRow, seed: int, measured: list[Measured], base: PreparedModel | None
+) -> str:
     """Return what the hub reads of a card, as YAML between two lines of dashes."""
     from huggingface_hub import ModelCardData
 
@@ -177,9 +203,9 @@ def _front_matter(results: Results, row: ResultRow, seed: int, measured: list[Me
     on_hub = model.config is None and model.path is None and model.name not in manifest.config.sources
     origins = [data.provenance.origin for data in manifest.datasets if data.role == "train" and data.provenance]
     data = ModelCardData(
-        base_model=model.name if on_hub and "/" in model.name else None,
+        base_model=base.hub_name if base else model.name if on_hub and "/" in model.name else None,
         datasets=[origin for origin in origins if "/" in origin and " " not in origin] or None,
-        library_name="transformers",
+        library_name="peft" if base else "transformers",
         pipeline_tag="text-generation",
         tags=["posttune-harness", row.method or row.label],
         model_name=f"{row.label}-{manifest.benchmark}-seed-{seed}",

@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from execution.bench import tiny
+from execution.test_adapters import WIDE
+from execution.test_adapters import bench as adapters
 from huggingface_hub import ModelCard
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import load_results
 from harness.cli import main
+from harness.lm.model.initialise import initialise
 from harness.models.folders import weights_digest
+from harness.spec.model import Model
 from harness.spec.results.files import CHECKPOINT
+from harness.spec.results.models import PreparedModel
+from harness.testing.tiny import tiny_tokeniser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +33,8 @@ if TYPE_CHECKING:
     from execution.bench import Bench
 
 pytestmark = pytest.mark.timeout(1800)
+
+IDS = torch.arange(3, 18).view(3, 5)
 
 
 def export(bench: Bench, *arguments: str) -> Result:
@@ -114,3 +125,70 @@ def test_weights_that_were_pruned(finished: Bench, tmp_path: Path) -> None:
     assert "eso with seed 0 cannot be exported: the store does not hold its weights any more" in result.stderr
     assert "recipe.keep: final" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Return a benchmark whose rows are one adapter on a folder, and an adapter on another."""
+    folder = tmp_path_factory.mktemp("adapted")
+    initialise(Model(name="m", config=tiny()["models"][0]["config"]), tiny_tokeniser(), 0, folder / "base")
+    models = [{"name": "org/small", "path": str(folder / "base"), "dtype": "float64", "stop": ["a"]}]
+    bench = adapters(folder, WIDE, models=models)
+    bench.run("--jobs", "1")
+    return bench
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        said: torch.Tensor = model(input_ids=IDS, use_cache=False).logits
+        return said
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT calls transformers by old names
+def test_an_adapter_says_what_it_goes_on(adapted: Bench, tmp_path: Path) -> None:
+    result = export(adapted, "tiny/default", str(tmp_path / "alone"), "--row", "sft")
+    assert result.exit_code == 0, result.output
+    assert "seed 0, an adapter on org/small, " in result.stdout
+    told = json.loads((tmp_path / "alone" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (told["base_model_name_or_path"], told["r"]) == ("org/small", 4)
+    ends = json.loads((tmp_path / "alone" / "generation_config.json").read_text(encoding="utf-8"))
+    card = ModelCard.load(tmp_path / "alone" / "README.md")
+    assert (card.data.library_name, card.data.base_model) == ("peft", "org/small")
+    snippet = card.text.split("```python\n")[1].split("```")[0]
+    snippet = snippet.replace('folder = "."', f'folder = "{tmp_path / "alone"}"')
+    base = f'"{adapted.folder / "base"}", dtype="float64"'
+    known: dict[str, Any] = {}
+    exec(compile(snippet.replace('"org/small"', base), "card", "exec"), known)  # noqa: S102  # as its readers would
+    assert known["model"].generation_config.eos_token_id == ends["eos_token_id"]
+
+    result = export(adapted, "tiny/default", str(tmp_path / "whole"), "--row", "sft", "--merged")
+    assert "seed 0, the adapter merged into the whole model, " in result.stdout
+    assert ModelCard.load(tmp_path / "whole" / "README.md").data.library_name == "transformers"
+    whole: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float64)
+    assert whole.generation_config.eos_token_id == ends["eos_token_id"]
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "whole")) == len(known["tokenizer"])
+    torch.testing.assert_close(logits(whole), logits(known["model"]), rtol=0, atol=1e-12)
+    plain: Any = AutoModelForCausalLM.from_pretrained(adapted.folder / "base", dtype=torch.float64)
+    assert float((logits(plain) - logits(whole)).abs().max()) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # as above
+def test_adapters_on_each_other_are_merged(adapted: Bench, tmp_path: Path) -> None:
+    result = export(adapted, "tiny/default", str(tmp_path / "out"), "--row", "wide")
+    assert result.exit_code == 0, result.output
+    assert "the adapter merged into the whole model" in result.stdout
+    whole: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float64)
+    model: Any = AutoModelForCausalLM.from_pretrained(adapted.folder / "base", dtype=torch.float64)
+    for row in ("sft", "wide"):
+        model = PeftModel.from_pretrained(model, last_stage(adapted, row).path(CHECKPOINT)).merge_and_unload()
+    torch.testing.assert_close(logits(whole), logits(model), rtol=0, atol=1e-12)
+
+
+def test_the_card_of_an_adapter_on_a_folder_or_on_a_commit() -> None:
+    from harness.report.model_card import _use_adapter
+
+    said = _use_adapter(PreparedModel(name="mine", path="/home/me/mine"))
+    assert 'from_pretrained("mine")  # its folder' in said
+    assert "/home" not in said
+    said = _use_adapter(PreparedModel(name="org/small", revision="abc"))
+    assert 'from_pretrained("org/small", revision="abc")' in said

@@ -125,7 +125,7 @@ def test_peft_loads_what_is_saved(name: str, tokeniser: Tokeniser, tmp_path: Pat
     expected = logits(policy)
     policy.save(tmp_path / "adapter")
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
-    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+    assert {"adapter_config.json", "adapter_model.safetensors", "generation_config.json", "tokenizer.json"} <= names
     assert not names & {"model.safetensors", "README.md"}
     told = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert (told["r"], told["lora_alpha"], told["base_model_name_or_path"]) == (4, 8.0, None)

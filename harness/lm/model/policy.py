@@ -139,14 +139,18 @@ class Policy:
     def save(self, folder: Path | str) -> None:
         """Write a folder that :meth:`load` reads: weights (safetensors, in their own dtype), configuration, tokenizer.
 
-        Of a model with an adapter it has that alone, and the tokenizer.
+        Of a model with an adapter it has that alone, what ends an answer, and the tokenizer.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         no_progress_bars()
         self.model.config.use_cache = True  # others who load the folder expect it
         try:
-            self.adapter.save(folder) if self.adapter else self.model.save_pretrained(folder)
+            if self.adapter is None:
+                self.model.save_pretrained(folder)
+            else:
+                self.adapter.save(folder)
+                cast("Any", self.model.generation_config).save_pretrained(folder)
         finally:
             self.model.config.use_cache = False
         self.tokeniser.save(folder)

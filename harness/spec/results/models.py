@@ -45,3 +45,8 @@ class PreparedModel(ResultFile):
     way: Way | None = None
     """Which way its structure has it take through scoring and decoding, whatever the environment's switches are; None
     where there is no model."""
+
+    @property
+    def hub_name(self) -> str | None:
+        """What one that exists is called on the hub: that of a folder, if it is called OWNER/NAME."""
+        return self.name if self.path is None or "/" in (self.name or "") else None
