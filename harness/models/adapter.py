@@ -193,6 +193,11 @@ def adapter_base(folder: Path, named: str | None, *, where: str) -> Model:
     return Model(name=name, revision=None if named else told.get("revision"))
 
 
+def adapter_tokenizer(folder: Path) -> Path | None:
+    """Return an adapter's folder if it has a tokenizer of its own, as what trained it may have left there."""
+    return folder if all((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")) else None
+
+
 def merge_folder(model: nn.Module, folder: Path, *, where: str) -> None:
     """Merge an adapter of anybody's into ``model``, whichever of PEFT's kinds it is of.
 

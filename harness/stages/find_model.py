@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from harness.lm.model.load import load_model
 from harness.lm.model.policy import Policy
-from harness.models.adapter import ADAPTER_CONFIG, adapter_base, merge_folder
+from harness.models.adapter import ADAPTER_CONFIG, adapter_base, adapter_tokenizer, merge_folder
 from harness.models.gguf import dequantise, is_gguf
 from harness.models.resolve import resolve
 from harness.spec.results.models import PreparedModel
@@ -13,6 +14,7 @@ from harness.spec.stages.existing_model import HubSource
 from harness.stages.model_files import content_digest
 from harness.stages.models import content_of
 from harness.store.identity import digest
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,10 +55,24 @@ def plain_model(place: Path, folder: Path, spec: Model) -> tuple[Path, tuple[str
     base = adapter_base(place, spec.base, where=where)
     located = resolve(base, {})
     below, notes, _ = plain_model(located.folder, folder.with_name(f"{folder.name}-base"), spec)
-    policy = Policy.load(below, spec=spec.model_copy(update={"name": base.name}))
+    policy = _on_base(below, place, spec.model_copy(update={"name": base.name}))
     merge_folder(policy.model, place, where=where)
     policy.save(folder)
     return folder, (*notes, f"an adapter, merged into {base.name}"), content_digest(below)
+
+
+def _on_base(below: Path, place: Path, spec: Model) -> Policy:
+    """Load what an adapter goes on, with the tokenizer and the ends of answers that its folder has, if it has them."""
+    from transformers import GenerationConfig
+
+    where = f"model {spec.name} ({below})"
+    model: Any = load_model(below, spec, "AutoModelForCausalLM", where=where)
+    tokeniser = Tokeniser.load(adapter_tokenizer(place) or below)
+    if tokeniser.size > model.get_output_embeddings().weight.shape[0]:
+        tokeniser = Tokeniser.load(below)
+    if (place / "generation_config.json").is_file():
+        model.generation_config = cast("Any", GenerationConfig).from_pretrained(place)
+    return Policy(model, tokeniser, dtype=spec.dtype, where=where)
 
 
 def prepared(source: ModelSource, located: Resolved, runtime: Runtime, *, base: str | None = None) -> PreparedModel:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from stages import configs
 from stages.requests import request, silent
+from transformers import GenerationConfig
 
 from harness.errors import InputError
 from harness.lm.model.policy import Policy
@@ -23,7 +24,7 @@ from harness.stages import existing_model
 from harness.stages.find_model import prepared as found
 from harness.stages.models import content_of, model_source
 from harness.store.stages import Store
-from harness.testing.tiny import tiny_policy
+from harness.testing.tiny import tiny_policy, tiny_tokeniser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,26 @@ def test_the_file_may_name_another_base(base: Path, tmp_path: Path) -> None:
     assert prepared(tmp_path, tmp_path / "mine", str(other)).read(PreparedModel).notes == (
         "an adapter, merged into other",
     )
+
+
+def test_its_own_tokenizer_and_ends_come_along(base: Path, tmp_path: Path) -> None:
+    adapter(base, tmp_path / "mine")
+    tokeniser = tiny_tokeniser()
+    tokeniser.chat_template = "{{ messages[0]['content'] }}"
+    tokeniser.save(tmp_path / "mine")
+    GenerationConfig(eos_token_id=[256, 10]).save_pretrained(tmp_path / "mine")  # type: ignore[no-untyped-call]
+    policy = Policy.load(prepared(tmp_path, tmp_path / "mine").path("checkpoint"), spec=Model(name="m"))
+    assert policy.tokeniser.chat_template == tokeniser.chat_template
+    assert policy.stops.ids == (256, 10)
+
+
+def test_a_tokenizer_that_its_base_has_no_rows_for_is_left(base: Path, tmp_path: Path) -> None:
+    adapter(base, tmp_path / "mine")
+    tokeniser = tiny_tokeniser()
+    tokeniser.wrapped.add_tokens(["<more>"])
+    tokeniser.save(tmp_path / "mine")
+    policy = Policy.load(prepared(tmp_path, tmp_path / "mine").path("checkpoint"), spec=Model(name="m"))
+    assert "<more>" not in policy.tokeniser.added_tokens
 
 
 def test_a_base_that_is_not_there(base: Path, tmp_path: Path) -> None:
