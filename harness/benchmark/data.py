@@ -175,7 +175,7 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     label = described.label or described.name.rpartition("/")[2]
     path = context.source((label, described.name), part.values.get("path"), part.path("path"))
     _check_new(described, part, problems, path)
-    base = _base(described, part, context, path)
+    base = adapter_base(described.base, part, context, path)
     if path is not None and described.revision is not None:
         what = "a revision is a commit on the hub, but this model is read from disk"
         problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
@@ -184,19 +184,19 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     return described.model_copy(update={"path": path, "label": label, "base": base})
 
 
-def _base(described: Model, part: FilePart, context: Context, path: str | None) -> str | None:
-    """Return what an adapter goes on: an absolute path of what is on disk, or else a hub name."""
-    if described.base is None:
+def adapter_base(base: str | None, part: FilePart, context: Context, path: str | None) -> str | None:
+    """Return what the adapter under ``path`` goes on: an absolute path of what is on disk, or else a hub name."""
+    if base is None:
         return None
     place, key = part.at("base"), part.path("base")
     if path is None:
         context.problems.add(place, "is what an adapter on disk goes on", key=key, expected="path beside it")
-    here = (context.folder if place.line else Path()) / Path(described.base).expanduser()
+    here = (context.folder if place.line else Path()) / Path(base).expanduser()
     if here.exists():
         return str(here.absolute())
-    if not is_model_name(described.base):
-        context.problems.add(place, "is neither a folder nor a hub name", key=key, got=described.base)
-    return described.base
+    if not is_model_name(base):
+        context.problems.add(place, "is neither a folder nor a hub name", key=key, got=base)
+    return base
 
 
 def _sourced(described: Model, context: Context) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.registration import ELSEWHERE, MethodRegistration
-from harness.benchmark.data import is_model_name
+from harness.benchmark.data import adapter_base, is_model_name
 from harness.benchmark.methods import BASE_ROW
 from harness.benchmark.sections import FilePart, check, check_label, part_of
 from harness.spec.elsewhere import ElsewhereEntry
@@ -44,17 +44,19 @@ def elsewhere(node: Node, key: str, models: list[Model], context: Context, other
         what = "does not say in which model's tables it stands"
         problems.add(part.place, what, key=part.path("model"), expected=f"model: one of {', '.join(labels)}")
     path = context.path(part.values["path"], part.path("path")) if entry.path is not None else None
+    base = adapter_base(entry.base, part, context, path) if entry.use == "checkpoint" else None
     label = entry.label or _default_label(entry)
     _check_label(label, part, context)
     if len(problems) > before:
         return None
-    return entry.model_copy(update={"path": path, "label": label, "model": entry.model or next(iter(labels), None)})
+    shown_under = entry.model or next(iter(labels), None)
+    return entry.model_copy(update={"path": path, "base": base, "label": label, "model": shown_under})
 
 
 def _check_source(entry: ElsewhereEntry, part: FilePart, context: Context) -> None:
     problems = context.problems
     if entry.use == "answers":
-        for name in ("name", "revision"):
+        for name in ("name", "revision", "base"):
             if getattr(entry, name) is not None:
                 problems.add(part.at(name), "is for a checkpoint", key=part.path(name), expected="path: FILE.jsonl")
         if entry.path is None:

@@ -47,7 +47,7 @@ def model_elsewhere(entry: ElsewhereEntry, model: Model) -> Model:
     """Return the checkpoint of an entry, to be loaded as ``model`` is."""
     name = entry.name or entry.label
     return Model(
-        name=name, label=entry.label, path=entry.path, revision=entry.revision, dtype=model.dtype,
+        name=name, label=entry.label, path=entry.path, base=entry.base, revision=entry.revision, dtype=model.dtype,
         attention=model.attention,
     )  # fmt: skip
 

@@ -16,7 +16,10 @@ class ElsewhereEntry(Section):
     use: ElsewhereUse = mark(RESULT)
     label: str = mark(DISPLAY)
     path: str | None = mark(RUNTIME, None)
-    """A model folder in Hugging Face format, or a file of answers (JSON Lines); its content is part of the id."""
+    """A model folder in Hugging Face format, an adapter's in PEFT's, a GGUF file, or a file of answers (JSON Lines);
+    its content is part of the id."""
+    base: str | None = mark(RUNTIME, None)
+    """What an adapter goes on: a folder, or a hub name; what its ``adapter_config.json`` names where None."""
     name: str | None = mark(RESULT, None)
     """A checkpoint's name on the hub, instead of a path."""
     revision: str | None = mark(RESULT, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from benchmark.invented import SMALL
 
+from harness.plan.elsewhere import model_elsewhere
 from harness.plan.segments import method_segments, supervised_segments
 
 if TYPE_CHECKING:
@@ -43,6 +44,17 @@ def test_rows_from_elsewhere_stand_beside_methods(load: Load, tmp_path: Path) ->
     ]
 
 
+def test_an_adapter_may_name_its_base(load: Load, tmp_path: Path) -> None:
+    for name in ("mine", "below"):
+        (tmp_path / name).mkdir()
+    one = "{use: checkpoint, path: mine, base: below}"
+    two = "{use: checkpoint, path: mine, base: org/below, label: other}"
+    loaded = load(with_methods(f"  - tune\n  - {one}\n  - {two}\n"))
+    assert [entry.base for entry in loaded.elsewhere] == [str(tmp_path / "below"), "org/below"]
+    found = model_elsewhere(loaded.elsewhere[0], loaded.models[0])
+    assert (found.path, found.base) == (str(tmp_path / "mine"), str(tmp_path / "below"))
+
+
 def test_no_method_at_all_is_a_benchmark_too(load: Load) -> None:
     assert load(SMALL.replace(METHODS, "methods: []\n")).methods == ()
 
@@ -57,6 +69,9 @@ def test_no_method_at_all_is_a_benchmark_too(load: Load) -> None:
         ("{use: checkpoint, name: ../x}", 'methods.checkpoint.name: is not a name, got "../x"'),
         ("{use: answers}", "methods.answers.path: is missing; expected path: FILE.jsonl"),
         ("{use: answers, path: ., name: org/m}", "methods.answers.name: is for a checkpoint"),
+        ("{use: answers, path: ., base: org/m}", "methods.answers.base: is for a checkpoint"),
+        ("{use: checkpoint, path: ., base: ../gone}", 'base: is neither a folder nor a hub name, got "../gone"'),
+        ("{use: checkpoint, name: org/m, base: org/b}", "base: is what an adapter on disk goes on; expected path"),
         ("{use: answers, path: ., coef: 1}", "methods.answers.coef: unknown key"),
         ("{use: checkpoint, path: ., label: base}", "base is the label of the untrained model's row"),
         ("{use: checkpoint, path: ., label: tune}", "tune is the label of the row of the shared start"),
