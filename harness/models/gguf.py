@@ -53,14 +53,15 @@ def dequantise(file: Path, folder: Path, *, where: str) -> str:
     check_installed(where)
     import torch
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     cast("Any", transformers.utils.logging).disable_progress_bar()
     try:
         types, ends = _described(file)
-        settings: Any = {"gguf_file": file.name, "local_files_only": True}
-        loaded: Any = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **settings)
-        tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, **settings)
+        loaded: Any = cast("Any", AutoModelForCausalLM).from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True
+        )
+        tokenizer = _tokenizer(file)
     except Exception as error:  # whatever the library meets in a foreign file
         raise InputError(f"the GGUF file cannot be read: {first_line(error)}", where=where) from error
     config = loaded.config.to_dict()
@@ -79,6 +80,21 @@ def dequantise(file: Path, folder: Path, *, where: str) -> str:
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return f"dequantised from {types}"
+
+
+def write_tokenizer(file: Path, folder: Path, *, where: str) -> None:
+    """Write a GGUF file's tokenizer alone, with its chat template; see :func:`dequantise`."""
+    check_installed(where)
+    try:
+        _tokenizer(file).save_pretrained(folder)
+    except Exception as error:  # whatever the library meets in a foreign file
+        raise InputError(f"the GGUF file cannot be read: {first_line(error)}", where=where) from error
+
+
+def _tokenizer(file: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return cast("Any", AutoTokenizer).from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
 
 
 def _described(file: Path) -> tuple[str, list[int]]:

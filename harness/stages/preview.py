@@ -99,11 +99,11 @@ def read_rows(config: RowsConfig, path: str | None, label: str, record: Record |
 
 def tokeniser_of(model: Model, template: Template, train: Iterable[Example]) -> Tokeniser:
     """Return a model's tokenizer; that of a new model is trained on the training rows, as its stage trains it."""
-    if model.config is None:
-        return Tokeniser.load(tokenizer_folder(model))
-    assert model.vocab_size is not None  # checked with the file
-    texts = (text for example in train for text in texts_of(example, template))
     with tempfile.TemporaryDirectory() as folder:
+        if model.config is None:
+            return Tokeniser.load(tokenizer_folder(model, Path(folder)))
+        assert model.vocab_size is not None  # checked with the file
+        texts = (text for example in train for text in texts_of(example, template))
         return train_bpe(texts, model.vocab_size, Path(folder))
 
 

@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 from harness.cli import main
 from harness.plugins.loader import load_registry
 from harness.stages.stored_rows import read
+from harness.testing.tiny import tiny_tokeniser
+from harness.text.bpe import train_bpe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,6 +143,25 @@ def test_a_model_that_exists_is_read_by_its_own_tokenizer(file: Path, real_model
     own, theirs = seen(file, "-n", 1), seen(file, "-n", 1, "--model", "gpt2-7m")
     assert own["shown"][0]["id"] == theirs["shown"][0]["id"]
     assert own["shown"][0]["segments"][0]["ids"] != theirs["shown"][0]["segments"][0]["ids"]
+
+
+def test_an_adapter_is_read_by_its_own_tokenizer_or_its_bases(file: Path, tmp_path: Path) -> None:
+    one, other = tmp_path / "base", tmp_path / "adapter"
+    train_bpe([row["answer"] for row in ROWS], 300, one).save(one)
+    other.mkdir()
+    (other / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(one)}), encoding="utf-8")
+    (other / "adapter_model.safetensors").touch()
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["models"] = [{"name": "mine", "path": str(other)}, {"name": "base", "path": str(one)}]
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+    def ids(model: str) -> list[int]:
+        found: list[int] = seen(file, "-n", 1, "--model", model)["shown"][0]["segments"][1]["ids"]
+        return found
+
+    assert ids("mine") == ids("base")
+    tiny_tokeniser().save(other)  # one token a byte
+    assert len(ids("mine")) > len(ids("base"))
 
 
 @pytest.mark.parametrize(

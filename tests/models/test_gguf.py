@@ -20,13 +20,15 @@ from harness.errors import InputError
 from harness.lm.model.policy import Policy
 from harness.models.gguf import dequantise, is_gguf
 from harness.models.shape import shape_of
-from harness.spec.model import Model
+from harness.spec.model import Model, Template
 from harness.spec.results.models import PreparedModel
 from harness.spec.runtime import Runtime
 from harness.spec.stages.existing_model import GgufSource
 from harness.stages import existing_model
 from harness.stages.models import model_source
+from harness.stages.preview import tokeniser_of
 from harness.store.stages import Store
+from harness.text.tokenise import Tokeniser
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,6 +165,17 @@ def test_the_stage_keeps_the_folder_and_says_what_it_was(file: Path, tmp_path: P
     moved = file.with_name("elsewhere.gguf")
     moved.write_bytes(file.read_bytes())
     assert model_source(spec, str(moved)) == source
+
+
+def test_its_tokenizer_is_read_alone(file: Path, folder: Path) -> None:
+    asked = Model(name="m", path=str(file))
+    found = tokeniser_of(asked, Template(text="{instruction}"), [])
+    whole = Tokeniser.load(folder)
+    assert (found.digest, found.chat_template) == (whole.digest, TEMPLATE)
+    cut = file.with_name("cut.gguf")
+    cut.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(InputError, match=r"model m .*cut.gguf.*: the GGUF file cannot be read"):
+        tokeniser_of(Model(name="m", path=str(cut)), Template(text="{instruction}"), [])
 
 
 def test_its_shape_is_read_from_its_head(file: Path, folder: Path) -> None:
