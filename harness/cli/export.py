@@ -70,7 +70,11 @@ def command(
         if base is None:
             from harness.stages.trained import trained_policy
 
-            whole = trained_policy(record, Store(found.parent.parent))
+            try:
+                whole = trained_policy(record, Store(found.parent.parent))
+            except StageError as error:
+                error.hint = "put it back: the adapter is merged into it"
+                raise
     card = model_card(loaded, row, number, base)
     make_new_folder(folder)
     try:

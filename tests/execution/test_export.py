@@ -172,6 +172,19 @@ def test_an_adapter_says_what_it_goes_on(adapted: Bench, tmp_path: Path) -> None
     assert float((logits(plain) - logits(whole)).abs().max()) > 1e-3
 
 
+def test_a_base_that_is_gone_cannot_be_merged_into(adapted: Bench, tmp_path: Path) -> None:
+    base = adapted.folder / "base"
+    base.rename(tmp_path / "away")
+    try:
+        result = export(adapted, "tiny/default", str(tmp_path / "out"), "--row", "sft", "--merged")
+    finally:
+        (tmp_path / "away").rename(base)
+    assert result.exit_code == 1
+    assert f"{base}: the model that was prepared is not there any more, or has changed" in result.stderr
+    assert "put it back: the adapter is merged into it" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # as above
 def test_adapters_on_each_other_are_merged(adapted: Bench, tmp_path: Path) -> None:
     result = export(adapted, "tiny/default", str(tmp_path / "out"), "--row", "wide")
