@@ -175,7 +175,7 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     label = described.label or described.name.rpartition("/")[2]
     path = context.source((label, described.name), part.values.get("path"), part.path("path"))
     _check_new(described, part, problems, path)
-    base = adapter_base(described.base, part, context, path)
+    base = settled_base(described.base, part, context, path)
     if path is not None and described.revision is not None:
         what = "a revision is a commit on the hub, but this model is read from disk"
         problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
@@ -184,7 +184,7 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     return described.model_copy(update={"path": path, "label": label, "base": base})
 
 
-def adapter_base(base: str | None, part: FilePart, context: Context, path: str | None) -> str | None:
+def settled_base(base: str | None, part: FilePart, context: Context, path: str | None) -> str | None:
     """Return what the adapter under ``path`` goes on: an absolute path of what is on disk, or else a hub name."""
     if base is None:
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.api.registration import ELSEWHERE, MethodRegistration
-from harness.benchmark.data import adapter_base, is_model_name
+from harness.benchmark.data import is_model_name, settled_base
 from harness.benchmark.methods import BASE_ROW
 from harness.benchmark.sections import FilePart, check, check_label, part_of
 from harness.spec.elsewhere import ElsewhereEntry
@@ -44,7 +44,7 @@ def elsewhere(node: Node, key: str, models: list[Model], context: Context, other
         what = "does not say in which model's tables it stands"
         problems.add(part.place, what, key=part.path("model"), expected=f"model: one of {', '.join(labels)}")
     path = context.path(part.values["path"], part.path("path")) if entry.path is not None else None
-    base = adapter_base(entry.base, part, context, path) if entry.use == "checkpoint" else None
+    base = settled_base(entry.base, part, context, path) if entry.use == "checkpoint" else None
     label = entry.label or _default_label(entry)
     _check_label(label, part, context)
     if len(problems) > before:

@@ -155,7 +155,8 @@ def _carried(
     models = [*benchmark.models, *([judge.model] if judge and judge.model else [])]
     local = [use.path for use in uses if use is not None and use.path]
     local += [model.path for model in models if model.path]
-    local += [model.base for model in models if model.base and Path(model.base).expanduser().exists()]
+    named = [*(model.base for model in models), *(entry.base for entry in benchmark.elsewhere)]
+    local += [base for base in named if base and Path(base).expanduser().exists()]
     local += [entry.path for entry in benchmark.elsewhere if entry.path]
     local += benchmark.sources.values()
     for path in dict.fromkeys(local):

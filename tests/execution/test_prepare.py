@@ -10,6 +10,10 @@ import pytest
 from execution.bench import Bench, tiny
 from lm.fake_hub import COMMIT, Hub
 
+from harness.benchmark import load_benchmark
+from harness.cli.prepare import _carried
+from harness.plugins.loader import load_registry
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -71,3 +75,14 @@ def test_all_that_the_file_names_is_carried(hub: Hub, tmp_path: Path) -> None:
     for path in (theirs, plugin):
         assert f"  {path} (" in done.stdout
     assert f"harness run {bench.file} --plugin {plugin}" in done.stdout
+
+
+def test_what_an_adapter_goes_on_is_carried(tmp_path: Path) -> None:
+    for name in ("mine", "below"):
+        (tmp_path / name).mkdir()
+    entry = {"use": "checkpoint", "path": str(tmp_path / "mine"), "base": str(tmp_path / "below")}
+    bench = Bench(tmp_path / "bench", tiny(methods=["sft", entry]))
+    benchmark = load_benchmark(bench.file, registry=load_registry())
+    assert {str(tmp_path / name) for name in ("mine", "below")} <= {
+        one["path"] for one in _carried(benchmark, bench.store, [], [])
+    }
