@@ -106,7 +106,7 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
                 environment=where,
                 label=request.label,
                 measured=[TrainStep.file, TrainSummary.file],
-                replace=config.budget is not None and config.budget.unit == "seconds",  # no two runs of which agree
+                replace=config.ended_by_clock,
             )
     if runtime.ranks == 1 and not _drops(config) and not runtime.gradient_checkpointing:
         lend_policy(request, policy, config.loading)
