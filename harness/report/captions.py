@@ -225,11 +225,13 @@ def scorer_lines(results: Results) -> list[str]:
     scorer = results.manifest.scorer
     if scorer != "start":
         return [f"Perplexity is measured under one fixed model: {scorer}."]
+    which, whose = f"supervised one of seed {results.seeds[0]}", "the model that every row started from"
+    if not any(row.kind == "start" for row in results.rows):
+        which, whose = "untrained one, as nothing was trained here", "it"
     return [
         (
-            f"Perplexity is measured under one fixed model, the supervised one of seed {results.seeds[0]}: low means "
-            "probable to the model that every row started from, not good. A row that sharpens its own distribution "
-            "lowers it."
+            f"Perplexity is measured under one fixed model, the {which}: low means probable to {whose}, not good. A "
+            "row that sharpens its own distribution lowers it."
         )
     ]
 
