@@ -68,7 +68,11 @@ def _how(settings: Decoding) -> str:
 
 def elsewhere_lines(results: Results) -> list[str]:
     """Say which rows were not trained here, and what follows from that."""
-    said = [f"{row.label} ({row.described.origin})" for row in results.rows if row.kind == "elsewhere"]
+    said = [
+        f"{row.label} ({', '.join([str(row.described.origin), *row.described.notes])})"
+        for row in results.rows
+        if row.kind == "elsewhere"
+    ]
     if not said:
         return []
     return [
