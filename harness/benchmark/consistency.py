@@ -63,6 +63,7 @@ def check_together(top: FilePart, context: Context, parts: FileParts) -> None:
     for name, use, node in [("validation", parts.validation, top.values.get("validation")), *tested]:
         if train is not None and use is not None and node is not None and same_rows(use, train):
             context.problems.add(node.place, "is the split that is trained on", key=name, hint="choose another split")
+    _check_dropped(context, parts)
     if parts.recipe is not None:
         _check_lengths(top, context, parts, parts.recipe)
 
@@ -146,6 +147,17 @@ def _need_reward_model(top: FilePart, context: Context, who: str, key: str, plac
     if "reward_model" not in top.values:
         expected = "reward_model: at the top of the file, with use: METHOD or model: NAME"
         context.problems.add(place, f"{who} needs a reward model, and the file has none", key=key, expected=expected)
+
+
+def _check_dropped(context: Context, parts: FileParts) -> None:
+    """Say that a row from elsewhere may have other prompts: answers have them all, a checkpoint its own tokenizer."""
+    foreign = ", ".join(entry.label for _, entry in parts.elsewhere if entry)
+    for node, use in parts.evaluate:
+        if foreign and use is not None and use.overlong == "drop":
+            what = f"the prompts that are too long need not be the same for what was trained elsewhere ({foreign})"
+            place, key = node.items["overlong"].place, f"evaluate.{use.label}.overlong"
+            expected = "overlong: cut, or no row from elsewhere"
+            context.problems.add(place, what, key=key, got="drop", expected=expected)
 
 
 def _check_lengths(top: FilePart, context: Context, parts: FileParts, recipe: Recipe) -> None:

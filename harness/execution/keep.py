@@ -144,7 +144,8 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
 
     ``all`` keeps everything, the points of a budget too. ``final`` keeps the checkpoints that rows end with, those at
     which methods start (with their optimiser, so that another method can start there too) and reward models. ``none``
-    keeps no weights and no stored log-probs.
+    keeps no weights and no stored log-probs. Weights at which a clock ended a budget stay under each of them: they
+    cannot be made again alike, and later answers must be those of the same training as earlier ones.
     """
     policy = benchmark.recipe.keep
     if policy == "all":
@@ -165,5 +166,7 @@ def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
             gone = (OPTIMIZER,)  # its head is one of its modules
         elif stage.key not in starts:
             gone = (OPTIMIZER, MODULES, POINTS)
+        if gone and isinstance(stage.config, TrainConfig) and stage.config.ended_by_clock:
+            gone = (OPTIMIZER,)
         if gone:
             store.prune(stage.kind, stage.id, gone)

@@ -58,7 +58,7 @@ def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcom
         profile=benchmark.profile,
         harness=harness.__version__,
         config=benchmark,
-        rows=_rows(plan, benchmark, registry, outcome),
+        rows=_rows(plan, benchmark, registry, store, outcome),
         datasets=tuple(
             _dataset(role, use, registry, store, stage if outcome.done(stage) else None)
             for role, use, stage in _uses(benchmark, plan)
@@ -88,21 +88,26 @@ def make_manifest(benchmark: Benchmark, registry: Registry, store: Store, outcom
 
 
 def _model_notes(plan: Plan, store: Store, outcome: Outcome) -> dict[str, tuple[str, ...]]:
-    notes = {}
-    for row in plan.rows:
-        stage = plan.stages[row.checkpoint.key]
-        if row.kind == "base" and outcome.done(stage) and stage.id is not None:
-            notes[row.model] = store.open(stage.kind, stage.id).read(PreparedModel).notes
+    notes = {row.model: _notes(row.checkpoint, plan, store, outcome) for row in plan.rows if row.kind == "base"}
     return {model: listed for model, listed in notes.items() if listed}
 
 
-def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome) -> tuple[RunRow, ...]:
+def _notes(checkpoint: Stage, plan: Plan, store: Store, outcome: Outcome) -> tuple[str, ...]:
+    """Return what must be known of the weights of a model that was not trained here."""
+    stage = plan.stages[checkpoint.key]
+    if not outcome.done(stage) or stage.id is None:
+        return ()
+    return store.open(stage.kind, stage.id).read(PreparedModel).notes
+
+
+def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, store: Store, outcome: Outcome) -> tuple[RunRow, ...]:
     entries = {entry.label: entry for entry in benchmark.methods}
     shared = tuple(sorted({row.method for row in plan.rows if row.kind == "start" and row.method}))
     rows: dict[tuple[str, str], list[Row]] = {}
     for row in plan.rows:
         rows.setdefault((row.model, row.label), []).append(row)
     origins = {entry.label: Path(entry.path).name if entry.path else entry.name for entry in benchmark.elsewhere}
+    foreign = {entry.label for entry in benchmark.elsewhere if entry.use == "checkpoint"}  # answers have no weights
     described = []
     for (model, label), seeds in rows.items():
         row, entry, tuned = seeds[0], entries.get(label), plan.tuned.get((model, label))
@@ -126,6 +131,7 @@ def _rows(plan: Plan, benchmark: Benchmark, registry: Registry, outcome: Outcome
                 shared_terms=shared,
                 logs=_logs(registry, row.method, options),
                 origin=origins.get(label),
+                notes=_notes(row.checkpoint, plan, store, outcome) if label in foreign else (),
                 of=row.of,
                 at=row.at.name if row.at is not None else None,
                 seeds={row.seed: _seed(row, plan, outcome) for row in seeds if not _left_out(row, outcome)},

@@ -26,11 +26,13 @@ class Selection:
     data: tuple[str, ...] | None = None
 
     def rows(self, plan: Plan) -> list[Row]:
-        """Return the rows that are chosen, each with one seed."""
+        """Return the rows that are chosen, each with one seed; points of a budget with the row that they lie within."""
         return [
             row
             for row in plan.rows
-            if _among(row.label, self.methods) and _among(row.seed, self.seeds) and _among(row.model, self.models)
+            if (_among(row.label, self.methods) or _among(row.of, self.methods))
+            and _among(row.seed, self.seeds)
+            and _among(row.model, self.models)
         ]
 
     def cells(self, row: Row) -> list[Cell]:

@@ -43,8 +43,10 @@ def _number(values: Any, place: int) -> str:
 
 def _lines(results: Results) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     """Yield whose answers they are with the prompts' ids last, and the numbers (N,) of each column."""
-    for row in results.rows:
-        for seed, part in row.described.seeds.items():
+    read = {(row.model, row.label): row for row in (*results.rows, *results.points)}
+    for described in results.manifest.rows:
+        row = read[described.model, described.label]
+        for seed, part in described.seeds.items():
             for dataset, decodings in part.evaluations.items():
                 for decoding in decodings:
                     cell = row.cells[dataset, decoding]

@@ -68,7 +68,11 @@ def _how(settings: Decoding) -> str:
 
 def elsewhere_lines(results: Results) -> list[str]:
     """Say which rows were not trained here, and what follows from that."""
-    said = [f"{row.label} ({row.described.origin})" for row in results.rows if row.kind == "elsewhere"]
+    said = [
+        f"{row.label} ({', '.join([str(row.described.origin), *row.described.notes])})"
+        for row in results.rows
+        if row.kind == "elsewhere"
+    ]
     if not said:
         return []
     return [
@@ -225,11 +229,13 @@ def scorer_lines(results: Results) -> list[str]:
     scorer = results.manifest.scorer
     if scorer != "start":
         return [f"Perplexity is measured under one fixed model: {scorer}."]
+    which, whose = f"supervised one of seed {results.seeds[0]}", "the model that every row started from"
+    if not any(row.kind == "start" for row in results.rows):
+        which, whose = "untrained one, as nothing was trained here", "it"
     return [
         (
-            f"Perplexity is measured under one fixed model, the supervised one of seed {results.seeds[0]}: low means "
-            "probable to the model that every row started from, not good. A row that sharpens its own distribution "
-            "lowers it."
+            f"Perplexity is measured under one fixed model, the {which}: low means probable to {whose}, not good. A "
+            "row that sharpens its own distribution lowers it."
         )
     ]
 

@@ -27,7 +27,7 @@ from harness.store.stages import Store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from harness.spec.results.run import CellStages, RunManifest
+    from harness.spec.results.run import CellStages, RowSeed, RunManifest, RunRow
 
 #: The columns that say whose answer it is.
 _PLACE: Final = ("model", "row", "seed", "dataset", "decoding")
@@ -200,7 +200,8 @@ def timings(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         ``model``, ``row``, ``seed``, ``kind`` (``train`` or ``generate``), ``segment`` (of training) or ``dataset`` and
         ``decoding``, ``seconds`` in all, ``tokens`` (trained on, or generated in answers), ``peak_memory_bytes``,
         ``concurrent`` (other stages ran beside it, so that its seconds say less), and of training ``steps``,
-        ``tokens_sampled`` and ``seconds.PHASE``.
+        ``tokens_sampled`` and ``seconds.PHASE``. A row at a point of a budget has its answers alone: its training is
+        the row's that goes on from there.
     """
     run, store = _opened(run, results)
     return _frame(_times(read_manifest(run), store), (*_STAGE, "seconds", "tokens", "peak_memory_bytes", "concurrent"))
@@ -210,7 +211,7 @@ def _times(manifest: RunManifest, store: Store) -> Iterator[dict[str, Any]]:
     for row in manifest.rows:
         for seed, part in row.seeds.items():
             whose = {"model": row.model, "row": row.label, "seed": seed}
-            for segment, stage in enumerate(part.train):
+            for segment, stage in enumerate(_trained(row, part)):
                 if stage:
                     trained = store.open("train", stage).read(TrainSummary)
                     yield {
@@ -282,7 +283,8 @@ def steps(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
     Returns:
         ``model``, ``row``, ``seed``, ``segment`` (0 for the first stage of a row's training, which rows may share),
         and the columns of ``train.jsonl``, with one for each number that a method logs: what lies within another has a
-        dot before its name (``loss.sft``), and of several numbers each has its place (``reward.by_candidate.0``).
+        dot before its name (``loss.sft``), and of several numbers each has its place (``reward.by_candidate.0``). A row
+        at a point of a budget has no line: its training is the row's that goes on from there.
     """
     run, store = _opened(run, results)
     place = ("model", "row", "seed", "segment")
@@ -290,7 +292,7 @@ def steps(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         {**dict(zip(place, (row.model, row.label, seed, segment), strict=True)), **_flat(line.model_dump())}
         for row in read_manifest(run).rows
         for seed, part in row.seeds.items()
-        for segment, stage in enumerate(part.train)
+        for segment, stage in enumerate(_trained(row, part))
         if stage
         for line in store.open("train", stage).lines(TrainStep)
     )
@@ -329,6 +331,11 @@ def _evaluations(manifest: RunManifest) -> Iterator[tuple[dict[str, Any], CellSt
                 for decoding, stages in decodings.items():
                     place = (row.model, row.label, seed, dataset, decoding)
                     yield dict(zip(_PLACE, place, strict=True)), stages
+
+
+def _trained(row: RunRow, part: RowSeed) -> tuple[str | None, ...]:
+    """Return the stages of a row's own training; none of a row that is a point within another's."""
+    return part.train if row.kind != "point" else ()
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:

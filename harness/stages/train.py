@@ -13,7 +13,7 @@ import torch
 
 from harness.lm.way import way_of
 from harness.spec.results.adapter import AdapterRecord
-from harness.spec.results.files import LOGPROBS, OPTIMIZER
+from harness.spec.results.files import LOGPROBS, OPTIMIZER, POINTS
 from harness.spec.results.reference import ReferenceSummary
 from harness.spec.results.train import ReferenceCost, TrainStep, TrainSummary
 from harness.stages.adapted import adapted_start, goes_on
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.spec.stages.train import TrainConfig
     from harness.stages.request import StageRequest, Tell
+    from harness.store.drafts import Draft
     from harness.store.records import Record
     from harness.store.stages import Store
     from harness.text.encode import Encoded
@@ -94,6 +95,9 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
             return None
         with store.draft(request.kind, request.id) as draft:
             summary = train(plan, policy, encoded.rows, method, draft.folder, context=context, judges=judges)
+            done = _finished_meanwhile(request, store, draft)
+            if done is not None:
+                return done
             if config.budget is not None and summary.budget and (text := missed(config.budget, summary.budget[0])):
                 warnings.warn(text, stacklevel=1)
             draft.write_lines(TrainStep, rows)
@@ -106,11 +110,21 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
                 environment=where,
                 label=request.label,
                 measured=[TrainStep.file, TrainSummary.file],
-                replace=config.budget is not None and config.budget.unit == "seconds",  # no two runs of which agree
+                replace=config.ended_by_clock,
             )
     if runtime.ranks == 1 and not _drops(config) and not runtime.gradient_checkpointing:
         lend_policy(request, policy, config.loading)
     return record
+
+
+def _finished_meanwhile(request: StageRequest[TrainConfig], store: Store, draft: Draft) -> Record | None:
+    """Return the result of another run that has finished the stage, and cleared away the points of this one."""
+    budget = request.config.budget
+    places = [f"{POINTS}/{point.folder}" for point in budget.points] if budget is not None else []
+    if all((draft.folder / place).is_dir() for place in places):
+        return None
+    record = store.find(request.kind, request.id)
+    return record if record is not None and all(record.holds(place) for place in places) else None
 
 
 def _drops(config: TrainConfig) -> bool:

@@ -267,7 +267,7 @@ class Store:
 
     def _sweep_unfinished(self) -> None:
         for folder in (self.base / ".unfinished").glob("*-*"):
-            kind, _, stage_id = folder.name.partition("-")
+            kind, _, stage_id = folder.name.partition(".")[0].partition("-")  # one being removed has a suffix
             try:
                 seen = self.described(kind, stage_id)
             except (StageError, MachineError):  # whoever makes or reads the stage will tell

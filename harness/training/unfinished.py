@@ -7,6 +7,7 @@ same stage in the same environment; anything else starts the segment again, whic
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import uuid
@@ -94,8 +95,11 @@ class Unfinished:
         return self._folder.is_dir() and any(path.name != POINTS for path in self._folder.iterdir())
 
     def discard(self) -> None:
-        """Remove all states: the segment is finished, or starts again."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove all states, and all at once: one must not outlive the points that lie before it."""
+        aside = self._folder.with_name(f"{self._folder.name}.{uuid.uuid4().hex}")
+        with contextlib.suppress(OSError):  # there is nothing, or another run has just done it
+            self._folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _forget(self, *, but: str) -> None:
         for path in self._folder.iterdir():

@@ -96,6 +96,17 @@ def test_with_several_models_it_says_whose_tables(mistakes: Mistakes) -> None:
     )
 
 
+@pytest.mark.parametrize("entry", ["{use: answers, path: ., label: theirs}", "{use: checkpoint, name: org/theirs}"])
+def test_prompts_are_not_dropped_beside_rows_from_elsewhere(load: Load, mistakes: Mistakes, entry: str) -> None:
+    dropping = SMALL.replace("evaluate: [tales]", "evaluate:\n  - {dataset: tales, overlong: drop}")
+    (said,) = mistakes(dropping.replace(METHODS, f"{METHODS}  - {entry}\n"))
+    assert said.endswith(
+        "file.yaml:7:32: evaluate.tales.overlong: the prompts that are too long need not be the same for what was "
+        'trained elsewhere (theirs), got "drop"; expected overlong: cut, or no row from elsewhere'
+    )
+    assert load(dropping).evaluate[0].overlong == "drop"
+
+
 def test_a_budget_takes_the_place_of_method_epochs(load: Load) -> None:
     recipe = "recipe: {epochs: 3, learning_rate: 1e-3, budget: {unit: steps, amount: 40, checkpoints: [0.5]}}"
     loaded = load(SMALL.replace("recipe: {epochs: 3, learning_rate: 1e-3}", recipe))

@@ -48,6 +48,20 @@ def test_a_part_needs_what_it_is_made_from_and_all_data(plan: Plan) -> None:
     assert len(trained) == len(row.chain)
 
 
+def test_a_row_is_chosen_with_the_points_of_its_budget(planner: Planner, data: Path) -> None:
+    budget = {"unit": "steps", "amount": 4, "checkpoints": [0.5], "steps": [1]}
+    content = small(data, methods=["sft", "eso", {"use": "eso", "label": "low", "coef": 0.1}])
+    plan = planner.plan(planner.load({**content, "recipe": {**content["recipe"], "budget": budget}}))
+    chosen = selection(["methods=eso,seeds=0"], plan)
+    assert chosen is not None
+    rows = chosen.rows(plan)
+    assert [row.label for row in rows] == ["eso", "eso at 50 %", "eso at step 1"]
+    assert {cell.generate.key for row in rows for cell in row.cells} <= chosen.needed(plan)
+    alone = selection(["methods=eso at 50 %,seeds=0"], plan)
+    assert alone is not None
+    assert [row.label for row in alone.rows(plan)] == ["eso at 50 %"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

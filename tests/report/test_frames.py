@@ -64,6 +64,22 @@ def test_a_cell_of_a_step_holds_one_value(run: Run) -> None:
     assert not steps.map(lambda value: isinstance(value, list | tuple | dict)).to_numpy().any()
 
 
+def test_a_point_of_a_budget_has_answers_and_no_training_of_its_own(run: Run) -> None:
+    point = {"kind": "point", "method": None, "of": "eso", "at": "50 %"}
+    run.rows = ("base", "sft", "eso", "eso at 50 %", "drl")
+    run.described = lambda row: point if row == "eso at 50 %" else {}
+    folder = run.write()
+    assert set(frames.steps(folder).row) == {"sft", "eso", "drl"}
+    timings = frames.timings(folder)
+    assert set(timings[timings.kind == "train"].row) == {"sft", "eso", "drl"}
+    assert set(timings[timings.kind == "generate"].row) == set(run.rows)
+    scores = frames.scores(folder)
+    assert set(scores.row) == set(run.rows)
+    write_tables(run.root, folder)
+    written = pd.read_csv(folder / "scores.csv", dtype={"id": str})
+    pd.testing.assert_frame_equal(written, scores, check_exact=True)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

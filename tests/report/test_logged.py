@@ -36,7 +36,8 @@ def test_columns_of_a_registration_stand_in_the_table_of_signals(tmp_path: Path)
 
 
 def elsewhere(row: str) -> dict[str, Any]:
-    foreign = {"kind": "elsewhere", "method": None, "origin": "their-model", "active": None, "start": None}
+    foreign = {"kind": "elsewhere", "method": None, "origin": "their-model", "active": None, "start": None,
+               "notes": ["dequantised from Q4_1"]}  # fmt: skip
     return foreign if row == "theirs" else {}
 
 
@@ -62,7 +63,7 @@ def test_a_row_from_elsewhere_is_in_no_comparison(tmp_path: Path) -> None:
         assert not any(cell.letters or cell.difference for cell in row.cells.values())
         others = next(row for row in table.rows if row.label == "eso")
         assert any(cell.letters for cell in others.cells.values())
-        assert any("their-model" in line for line in table.caption)
+        assert any("theirs (their-model, dequantised from Q4_1)" in line for line in table.caption)
     scores = next(table for table in report.tables if table.name == "scores")
     row = next(row for row in scores.rows if row.label == "theirs")
     (cell,) = [cell for name, cell in row.cells.items() if name.endswith("rouge.rougeL")]

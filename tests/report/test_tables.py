@@ -507,6 +507,10 @@ class TestTheOtherTables:
         run.metrics = [*METRICS, {**METRICS[0], **fluent}]
         run.tables = ALL
         assert "under one fixed model, the supervised one of seed 0" in said(run, "fluency")
+        run.rows = ("base",)
+        text = said(run, "fluency")
+        assert "under one fixed model, the untrained one, as nothing was trained here: low means probable to it" in text
+        assert "supervised" not in text
         run.manifest = {"scorer": "gpt2"}
         assert "Perplexity is measured under one fixed model: gpt2." in said(run, "fluency")
 

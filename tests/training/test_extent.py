@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from training.runs import Evolution, Supervised, go, logged_step, plan, same_bits
 
 from harness.errors import InputError
+from harness.execution.tiny import tiny_policy
 from harness.lm.model.policy import Policy
 from harness.spec.budget import Budget
 from harness.spec.model import Model
@@ -15,12 +18,13 @@ from harness.spec.results.files import CHECKPOINT, POINTS
 from harness.spec.results.train import StepTokens
 from harness.spec.schedule import Curve, Position
 from harness.training.extent import Spending, missed
+from harness.training.points import PointCheckpoints
 from harness.training.schedule import LearningRate
 from harness.training.stop import Stopped
+from harness.training.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -132,6 +136,52 @@ def test_a_killed_run_goes_on_to_the_bit(tmp_path: Path, killed_after: int) -> N
                      for r in (again, whole))  # fmt: skip
     assert ended == others
     assert [row["learning_rate"] for row in again.log] == [row["learning_rate"] for row in whole.log]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_run_killed_while_its_end_is_written_goes_on_with_its_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    asked = budgeted("steps", 4, checkpoints=(0.5,))
+    whole = go(asked, Evolution(), tmp_path / "whole")
+    place: dict[str, Any] = {"unfinished": tmp_path / "unfinished", "keep": lambda: True}
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with monkeypatch.context() as killed:
+        killed.setattr(Unfinished, "discard", refuse)
+        with pytest.raises(OSError, match="killed"):
+            go(asked, Evolution(), tmp_path / "killed", **place)
+    shutil.rmtree(tmp_path / "killed")
+    said: list[str] = []
+    again = go(asked, Evolution(), tmp_path / "again", note=said.append, **place)
+    assert said == ["going on at step 3"]
+    assert same_bits(again.weights, whole.weights)
+    half, expected = (weights(tmp_path / folder / POINTS / "share-0.5") for folder in ("again", "whole"))
+    assert same_bits(half, expected)
+    assert not list(tmp_path.glob("unfinished*"))
+
+
+def test_points_that_another_run_clears_away_are_left_out(tmp_path: Path) -> None:
+    points = PointCheckpoints(tmp_path / "unfinished")
+    (half,) = Budget(unit="steps", amount=4, checkpoints=(0.5,)).points
+    policy = tiny_policy()
+    points.save([half], policy)
+    kept = Unfinished(tmp_path / "unfinished", {})
+
+    class Finishing:
+        """What is saved while another run finishes the stage."""
+
+        def save(self, folder: Path) -> None:
+            policy.save(folder)
+            kept.discard()
+
+    points.save([half], Finishing())  # type: ignore[arg-type]  # as much of a policy as is asked for
+    points.hand_over(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def refuse(*_: object) -> None:
+    raise OSError("killed")
 
 
 def test_a_budget_that_nothing_spends_is_an_error(tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ class RunRow(ResultPart):
     """What its method logs for the table of training signals."""
     origin: str | None = None
     """Of a row of kind ``elsewhere``: the name of the checkpoint, or of the file of answers."""
+    notes: tuple[str, ...] = ()
+    """What must be known of the checkpoint's weights, as in ``model_notes``."""
     of: str | None = None
     """Of a row of kind ``point``: the label of the row whose training it lies within, before its budget is spent."""
     at: str | None = None

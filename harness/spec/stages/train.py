@@ -71,6 +71,11 @@ class TrainConfig(StageConfig):
             yield "reward", part.reward
 
     @property
+    def ended_by_clock(self) -> bool:
+        """Whether no two runs of it end at the same step."""
+        return self.budget is not None and self.budget.unit == "seconds"
+
+    @property
     def longest_answer(self) -> int:
         """Most tokens of a demonstration or of a sampled completion."""
         sampled = self.sampling.generate_length if self.sampling is not None else None
