@@ -129,7 +129,9 @@ def opening_notes(results: Results) -> list[str]:
     seeds = f"seed{'s' if len(results.seeds) > 1 else ''} {', '.join(str(seed) for seed in results.seeds)}"
     used = _rows_used(results)
     data = captions.data_set(train, manifest.config.train.options)
-    notes = [f"{models}; trained on {data}{used}; {seeds}.", *supervision_lines(results)]
+    trained = any(row.training for row in results.rows)
+    how = f"trained on {data}{used}" if trained else "nothing was trained"
+    notes = [f"{models}; {how}; {seeds}.", *supervision_lines(results)]
     generated = sorted({data.dataset for data in manifest.datasets if data.generated})
     if generated:
         notes.append(

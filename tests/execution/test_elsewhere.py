@@ -82,6 +82,8 @@ def test_a_benchmark_without_a_method_trains_nothing(copied: Callable[..., Bench
     bench = copied_empty = type(bench)(bench.folder, {**bench.content, "methods": []})
     copied_empty.run()
     assert set(rows(bench, "scores")) == {"base"}
+    (first, *_) = json.loads(bench.board("json").read_text(encoding="utf-8"))["notes"]
+    assert first == "new (new, random weights); nothing was trained; seed 0."
 
 
 def test_answers_that_do_not_fit_fail_alone_and_say_why(
