@@ -75,7 +75,10 @@ def test_the_method_of_the_page_keeps_the_contract(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_method", raising=False)
-    check_method(importlib.import_module("my_method").loo)
+    try:
+        check_method(importlib.import_module("my_method").loo)
+    finally:
+        sys.modules.pop("my_method", None)  # others may load a file of this name
 
 
 def test_a_method_as_a_distribution(shell: Shell, tmp_path: Path) -> None:
