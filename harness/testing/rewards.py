@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import PluginError
-from harness.execution.tiny import tiny_tokeniser
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import reading
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
@@ -88,6 +87,8 @@ def _check(
     if "reward_model" in registration.needs:
         reward = functools.partial(reward, reward_model=_lengths)
     if "tokenizer" in registration.needs:
+        from harness.execution.tiny import tiny_tokeniser  # it needs torch, which most rewards do not
+
         tokeniser = tiny_tokeniser()
         reward = functools.partial(reward, tokenizer=PluginTokenizer(tokeniser, tokeniser.eos_id))
     kept = copy.deepcopy(call)

@@ -15,6 +15,7 @@ from harness.spec.plugins import PluginSelection
 from harness.spec.recipe import RowLimits
 from harness.spec.runtime import Runtime
 from harness.spec.schedule import Position
+from harness.spec.stages.answers import AnswersConfig
 from harness.spec.stages.existing_model import ClassifierConfig, HubSource
 from harness.spec.stages.kinds import AnyStageConfig, parse_config
 from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
@@ -41,6 +42,7 @@ EVERY: list[StageConfig] = [
     ReferenceConfig(recipe=RowLimits(), template=configs.TEMPLATE, loading=configs.loading()),
     configs.statistics_config(),
     configs.generate_config(),
+    AnswersConfig(answers="a" * 64, template=configs.TEMPLATE, partial=True),
     configs.score_config(),
     configs.model_score_config(),
 ]
