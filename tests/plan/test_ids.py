@@ -175,6 +175,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Compare", "baseline"): "eso",
     ("Budget", "checkpoints"): (0.25,),
     ("Budget", "steps"): (1,),
+    ("ElsewhereEntry", "base"): "someone/base",
     ("ElsewhereEntry", "label"): "relabelled",
     ("ElsewhereEntry", "model"): "folder",
     ("ElsewhereEntry", "name"): "some/other",
