@@ -35,7 +35,7 @@ class Conversation(str):
         made.turns = tuple(turns)
         return made
 
-    def __getnewargs__(self) -> tuple[str, tuple[Turn, ...]]:  # type: ignore[override]  # for pickle
+    def __getnewargs__(self) -> tuple[str, tuple[Turn, ...]]:  # type: ignore[override]  # str's has the text alone
         """Return what another one like it is made from."""
         return str(self), self.turns
 

@@ -216,12 +216,12 @@ class _FileCandidate(_Candidate):
                     registrations = returned_registrations(hook, implementation())
                 yield from ((HOOKS[hook][0], registration) for registration in registrations)
             return
-        count = 0
-        for count, (kind, registration, line) in enumerate(bare_registrations(self._file), start=1):  # noqa: B007  # counts
+        offered = list(bare_registrations(self._file))
+        for kind, registration, line in offered:
             with self._at(line):
                 check_registration(kind, registration)
             yield kind, registration
-        if not count:
+        if not offered:
             expected = f"a registration, or a function marked with @hookimpl: {', '.join(HOOKS)}"
             raise PluginError("it offers no plugin", expected=expected)
 

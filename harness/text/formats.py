@@ -86,7 +86,7 @@ class TextFormat:
         """Return the ids of prompts, BOS first where that is the tokenizer's convention."""
         return self.tokeniser.prompts(prompts)
 
-    def answers(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[int]]:  # noqa: ARG002  # no matter
+    def answers(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[int]]:  # noqa: ARG002  # Format's
         """Return the ids of answers, whatever they stand behind."""
         return self.tokeniser.completions(answers)
 

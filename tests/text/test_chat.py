@@ -53,7 +53,7 @@ def test_ids_are_those_of_apply_chat_template(name: str) -> None:
     (end,) = ids_of(name, FAMILIES[name].end)
     for turns, answer in itertools.product(conversations(name), ANSWERS):
         (encoded,) = encode([row(turns, answer)], tokeniser_of(name), CHAT, TRAIN).rows
-        prompt, completion = encoded.prompt.tolist(), encoded.completion.ids.tolist()  # type: ignore[union-attr]
+        prompt, completion = encoded.prompt.tolist(), encoded.completion.ids.tolist()  # type: ignore[union-attr]  # its rows have one
         assert prompt == apply(name, said(turns), add_generation_prompt=True)
         whole = apply(name, said((*turns, Turn("assistant", answer))))
         mine = prompt + completion
@@ -74,7 +74,7 @@ def test_what_is_trained_on_is_what_the_template_marks_as_the_assistants(name: s
         places = [place for place, turn in enumerate(whole) if turn.role == "assistant"]
         for place in places:  # each answer of a conversation is a row with what was said before
             (encoded,) = encode([row(whole[:place], whole[place].content)], tokeniser_of(name), CHAT, TRAIN).rows
-            start, length = len(encoded.prompt), len(encoded.completion.ids)  # type: ignore[union-attr]
+            start, length = len(encoded.prompt), len(encoded.completion.ids)  # type: ignore[union-attr]  # its rows have one
             trained[start : start + length] = [1] * length
         assert trained == marked["assistant_masks"]
         assert sum(trained) > 10 * len(places)
@@ -123,8 +123,8 @@ def test_what_is_said_never_becomes_a_special_token(name: str) -> None:
     for encoded in encode(rows, tokens, CHAT, TEST).rows:
         for mine, calm_ids in (
             (encoded.prompt, expected.prompt),
-            (encoded.chosen.ids, expected.chosen.ids),  # type: ignore[union-attr]
-            (encoded.rejected.ids, expected.rejected.ids),  # type: ignore[union-attr]
+            (encoded.chosen.ids, expected.chosen.ids),  # type: ignore[union-attr]  # its rows have one
+            (encoded.rejected.ids, expected.rejected.ids),  # type: ignore[union-attr]  # its rows have one
         ):
             markers = [token for token in mine.tolist() if token in special]
             assert markers == [token for token in calm_ids.tolist() if token in special], HOSTILE[int(encoded.id)]
@@ -136,7 +136,7 @@ def test_what_is_said_is_said_in_full(name: str) -> None:
     rows = [Example(id=str(number), fields={"prompt": text}, completion=text) for number, text in enumerate(HOSTILE)]
     for encoded in encode(rows, tokeniser_of(name), CHAT, TEST).rows:
         assert tokeniser_of(name).wrapped.decode(encoded.prompt.tolist()) == encoded.text
-        answer = encoded.completion.ids.tolist()  # type: ignore[union-attr]
+        answer = encoded.completion.ids.tolist()  # type: ignore[union-attr]  # its rows have one
         assert tokeniser_of(name).wrapped.decode(answer) == HOSTILE[int(encoded.id)].strip() + FAMILIES[name].end
 
 
@@ -225,7 +225,7 @@ def test_a_template_without_a_closing_token_gets_eos(tokeniser: Tokeniser) -> No
     source = source.replace("assistant:", "{% if add_generation_prompt %}assistant: {% endif %}")
     (encoded,) = encode([row(ONE, "blue")], tokeniser, Template(chat=source), TRAIN).rows
     assert encoded.text == f"user: {ONE[0].content}\nassistant: "
-    assert encoded.completion.ids.tolist() == [*tokeniser.completion("blue"), tokeniser.eos_id]  # type: ignore[union-attr]
+    assert encoded.completion.ids.tolist() == [*tokeniser.completion("blue"), tokeniser.eos_id]  # type: ignore[union-attr]  # its rows have one
 
 
 def test_an_answer_that_would_share_a_token_with_the_prompt_is_tokenised_by_itself(tokeniser: Tokeniser) -> None:
@@ -236,7 +236,7 @@ def test_an_answer_that_would_share_a_token_with_the_prompt_is_tokenised_by_itse
     assert encoded.prompt.tolist() == tokeniser.completion("in t")
     together = tokeniser.completion("in the old garden")
     assert together[: len(encoded.prompt)] != encoded.prompt.tolist()
-    assert encoded.completion.ids.tolist() == [*tokeniser.completion("he old garden"), tokeniser.eos_id]  # type: ignore[union-attr]
+    assert encoded.completion.ids.tolist() == [*tokeniser.completion("he old garden"), tokeniser.eos_id]  # type: ignore[union-attr]  # its rows have one
 
 
 def test_eos_may_be_left_out_of_training() -> None:
