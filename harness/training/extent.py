@@ -219,7 +219,9 @@ def missed(budget: Budget, end: BudgetSpent) -> str:
     off = end.spent / budget.amount - 1
     if abs(off) <= CLOSE:
         return ""
+    each = end.spent / end.steps
     return (
         f"training ended {100 * abs(off):.1f} % {'above' if off > 0 else 'below'} its budget of "
-        f"{budget.amount:,.12g} {budget.unit}: a single step spends {end.spent / end.steps:,.0f}"
+        f"{budget.amount:,.12g} {budget.unit}: a single step spends "
+        + (f"{each:,.0f}" if each >= 100 else f"{each:.3g}")
     )
