@@ -1,0 +1,1 @@
+"""Today's post-fine-tuning methods as plugins of posttune-harness, one file each."""
