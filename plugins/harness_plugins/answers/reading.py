@@ -105,11 +105,14 @@ def choice_in(text: str, choices: Sequence[str]) -> str | None:
 
 
 def says(text: str) -> tuple[str, ...]:
-    """Return the parts of a text that may be its answer: all of it, what stands behind a mark, the last line."""
+    """Return the parts of a text that may be its answer, each with and without a full stop.
+
+    All of it, and what stands behind a mark, or else its last line.
+    """
     lines = [line for line in text.splitlines() if line.strip()]
     behind = marked(text)
-    parts = (text.strip(), *(() if behind is None else (behind,)), *(lines[-1:] if behind is None else ()))
-    return tuple(dict.fromkeys(part.strip() for part in parts))
+    parts = [text, *(lines[-1:] if behind is None else [behind])]
+    return tuple(dict.fromkeys(said for part in map(str.strip, parts) for said in (part, part.removesuffix("."))))
 
 
 def folded(text: str) -> str:

@@ -32,7 +32,8 @@ class PassAtKOptions(AnswerOptions):
 class PassAtK:
     """The unbiased estimate of pass@k for each prompt, which each of its draws has as its value.
 
-    Answers without a right one to compare with are not counted; a prompt with fewer answers than k has no value.
+    For k = 1 that is the mean of the draws, and each has its own, 1 or 0. Answers without a right one to compare with
+    are not counted; a prompt with fewer answers than k has no value.
     """
 
     def __init__(self, options: PassAtKOptions) -> None:
@@ -50,19 +51,17 @@ class PassAtK:
         from harness_plugins.text.signature import signature
 
         scores = [of_sample(self._judge, self._options, sample) for sample in samples]
-        counts: dict[str, list[int]] = {}
-        for sample, score in zip(samples, scores, strict=True):
-            counted = counts.setdefault(sample.id, [0, 0, 0])
-            if score is not None:
-                right = int(is_right(score.strict)), int(is_right(score.flexible))
-                counts[sample.id] = [one + more for one, more in zip(counted, (1, *right), strict=True)]
         values = {}
-        for k in self._options.k:
-            for place, name in ((1, f"strict{k}"), (2, f"flexible{k}")):
-                of_prompt = {key: pass_at_k(counted[0], counted[place], k) for key, counted in counts.items()}
-                values[name] = [
-                    None if score is None else of_prompt[sample.id]
-                    for sample, score in zip(samples, scores, strict=True)
+        for place, reading in enumerate(("strict", "flexible")):
+            right = [None if score is None else is_right(score[place]) for score in scores]
+            drawn: dict[str, list[float]] = {}
+            for sample, value in zip(samples, right, strict=True):
+                drawn.setdefault(sample.id, []).extend([] if value is None else [value])
+            for k in self._options.k:
+                whole = {key: pass_at_k(len(known), round(sum(known)), k) for key, known in drawn.items()}
+                values[f"{reading}{k}"] = [
+                    value if k == 1 or value is None else whole[sample.id]
+                    for sample, value in zip(samples, right, strict=True)
                 ]
         return MetricResult(values=values, signature=signature("pass-at-k", estimate="unbiased", **self._options.said))
 
