@@ -258,7 +258,7 @@ def step(registration: MethodRegistration, raw: Mapping[str, Any], world: World,
 def assert_step(
     run: TableRun,
     options: Any,
-    name: str,
+    names: set[str],
     advantages: Sequence[Sequence[float]],
     loss: Callable[[list[list[Row]], list[list[float]], Any], tuple[float, list[list[list[float]]]]],
 ) -> None:
@@ -278,8 +278,8 @@ def assert_step(
         for b, group in zip(part, slopes, strict=True):
             for j, tokens in enumerate(group):
                 gradient[b, j, : len(tokens)] = scale * torch.tensor(tokens, dtype=torch.float64)
-        assert update.shares.keys() == {name}
-        torch.testing.assert_close(update.shares[name], value, rtol=1e-9, atol=1e-9)
+        assert update.shares.keys() == names
+        torch.testing.assert_close(sum(update.shares.values()), value, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(update.gradient, gradient, rtol=1e-9, atol=1e-9)
         table = table - run.learning_rate * gradient
     torch.testing.assert_close(run.table.detach(), table, rtol=1e-9, atol=1e-9)
