@@ -300,14 +300,19 @@ def assert_alike(one: TableRun, other: TableRun, factor: float = 1.0) -> None:
 def on_two_ranks(
     registration: MethodRegistration, raw: Mapping[str, Any], world: World, split: int, **settings: Any
 ) -> list[TableRun]:
-    """Return the runs of two ranks, the first of which holds ``split`` prompts, in parts of two and of one."""
+    """Return the runs of two ranks, the first of which holds ``split`` prompts, in parts of two and of one.
+
+    ``settings`` are those of the runs.
+    """
+    if "num_generations" in registration.options.model_fields:
+        raw = {"num_generations": world.samples.ids.shape[1], **raw}
     ranks = Ranks(2)
     runs = [TableRun(world, ranks=ranks, rank=rank, part=2 - rank, **settings) for rank in range(2)]
     failures: list[BaseException] = []
 
     def work(rank: int, rows: list[int]) -> None:
         try:
-            method, _ = build(registration, {"num_generations": world.samples.ids.shape[1], **raw})
+            method, _ = build(registration, raw)
             method.step(runs[rank], world.batch[rows])
         except BaseException as error:  # noqa: BLE001  # a thread's failure must reach the test, whatever it is
             failures.append(error)
