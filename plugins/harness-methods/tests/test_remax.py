@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import remax_oracle as oracle
 import torch
-from methods.cases import random_case
+from methods.cases import make, random_case
 from pydantic import ValidationError
 from table_run import (
     Row,
@@ -139,6 +140,21 @@ def test_with_the_other_samples_mean_it_is_rloo() -> None:
         width = plain.gradient.shape[2]
         found = run.updates[0].gradient[:, 0, :width].reshape(plain.gradient.shape)
         torch.testing.assert_close(found, plain.gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_the_papers_preset_is_drl_without_its_supervised_term() -> None:
+    for seed in range(6):
+        case = random_case(seed, count=1, missing=0, absent=0)
+        drl, options = make("drl", coef=1.0, n_samples=1, use_sft_term=False)
+        theirs = case.run("drl", options, dropout=False)
+        drl.step(theirs, case.batch)
+        # drl asks for the greedy answer's reward first
+        table = {name: list(reversed(rewards)) for name, rewards in theirs.table.items()}
+        mine = replace(theirs, table=table, drawn=[], scored=[])
+        build(REMAX, {})[0].step(mine, case.batch)
+        assert mine.shares["remax"] == pytest.approx(theirs.shares["drl"], rel=1e-12, abs=1e-12)
+        for a, b in zip(mine.grads["remax"], theirs.grads["drl"], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_rewards_may_be_shifted_and_scaled() -> None:
