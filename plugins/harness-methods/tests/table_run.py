@@ -258,7 +258,7 @@ def step(registration: MethodRegistration, raw: Mapping[str, Any], world: World,
 def assert_step(
     run: TableRun,
     options: Any,
-    name: str,
+    names: set[str],
     advantages: Sequence[Sequence[float]],
     loss: Callable[[list[list[Row]], list[list[float]], Any], tuple[float, list[list[list[float]]]]],
 ) -> None:
@@ -278,8 +278,8 @@ def assert_step(
         for b, group in zip(part, slopes, strict=True):
             for j, tokens in enumerate(group):
                 gradient[b, j, : len(tokens)] = scale * torch.tensor(tokens, dtype=torch.float64)
-        assert update.shares.keys() == {name}
-        torch.testing.assert_close(update.shares[name], value, rtol=1e-9, atol=1e-9)
+        assert update.shares.keys() == names
+        torch.testing.assert_close(sum(update.shares.values()), value, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(update.gradient, gradient, rtol=1e-9, atol=1e-9)
         table = table - run.learning_rate * gradient
     torch.testing.assert_close(run.table.detach(), table, rtol=1e-9, atol=1e-9)
@@ -300,14 +300,19 @@ def assert_alike(one: TableRun, other: TableRun, factor: float = 1.0) -> None:
 def on_two_ranks(
     registration: MethodRegistration, raw: Mapping[str, Any], world: World, split: int, **settings: Any
 ) -> list[TableRun]:
-    """Return the runs of two ranks, the first of which holds ``split`` prompts, in parts of two and of one."""
+    """Return the runs of two ranks, the first of which holds ``split`` prompts, in parts of two and of one.
+
+    ``settings`` are those of the runs.
+    """
+    if "num_generations" in registration.options.model_fields:
+        raw = {"num_generations": world.samples.ids.shape[1], **raw}
     ranks = Ranks(2)
     runs = [TableRun(world, ranks=ranks, rank=rank, part=2 - rank, **settings) for rank in range(2)]
     failures: list[BaseException] = []
 
     def work(rank: int, rows: list[int]) -> None:
         try:
-            method, _ = build(registration, {"num_generations": world.samples.ids.shape[1], **raw})
+            method, _ = build(registration, raw)
             method.step(runs[rank], world.batch[rows])
         except BaseException as error:  # noqa: BLE001  # a thread's failure must reach the test, whatever it is
             failures.append(error)
