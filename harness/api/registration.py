@@ -227,6 +227,9 @@ class MetricRegistration(_Registration):
     headline: str = ""
     """The column that stands for the metric where there is room for one; the first where empty."""
     needs: frozenset[MetricNeed] = frozenset()
+    draws: int = 1
+    """Fewest answers to a prompt that it can say anything of (pass@k takes k). Above 1 its values are of all draws of a
+    prompt together, and it is computed under decodings with as many alone; tables show the first of these."""
     role: Role = "score"
     """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``. A
     ``judge`` is asked under the first decoding alone."""

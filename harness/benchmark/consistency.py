@@ -54,6 +54,7 @@ def check_together(top: FilePart, context: Context, parts: FileParts) -> None:
     if parts.methods:
         _check_start(top, context, parts.train)
     _check_judges(top, context, parts.metrics)
+    _check_draws(context, parts)
     for listed, entry in parts.methods:
         if entry is not None and entry.reward_weights:
             check_weights(listed, entry, parts.reward, context)
@@ -141,6 +142,17 @@ def _check_judges(top: FilePart, context: Context, metrics: Metrics) -> None:
         if metric is not None and registration is not None and "reward_model" in registration.needs:
             place = _place(node, "use")
             _need_reward_model(top, context, f"metric {metric.use}", f"metrics.{metric.use}", place)
+
+
+def _check_draws(context: Context, parts: FileParts) -> None:
+    """Say which metrics take more answers to a prompt than any decoding draws."""
+    most = max((setting.draws for setting in parts.decoding.values()), default=0)
+    for node, metric in parts.metrics:
+        registration = context.resolved(metric) if metric is not None else None
+        if metric is not None and registration is not None and 0 < most < registration.draws:
+            what = f"metric {metric.use} takes {registration.draws} answers to a prompt, and no decoding draws as many"
+            key, expected = f"metrics.{metric.use}", f"draws: {registration.draws} or more in a decoding"
+            context.problems.add(_place(node, "use"), what, key=key, got=most, expected=expected)
 
 
 def _need_reward_model(top: FilePart, context: Context, who: str, key: str, place: Place) -> None:

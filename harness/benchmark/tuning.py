@@ -245,7 +245,8 @@ def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, Metr
     node = part.values.get("metric")
     at, key = part.at("metric"), "tune.metric"
     if node is None or not isinstance(node.value, str):
-        name = next((name for name, registration in registrations.items() if registration.role == "score"), None)
+        scores = (name for name, each in registrations.items() if each.role == "score" and each.draws == 1)
+        name = next(scores, None)
         if name is None:
             context.problems.add(at, "is missing: no metric of the file is a score", key=key, expected="metric.column")
             return None
@@ -265,8 +266,10 @@ def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, Metr
         what = f"metric {name} has no such column"
         context.problems.add(at, what, key=key, got=column, expected=expected, did_you_mean=near)
         return None
-    if columns[column].higher_is_better is None or registration.opponents:
+    if columns[column].higher_is_better is None or registration.opponents or registration.draws > 1:
         why = "it compares rows with each other" if registration.opponents else "neither direction is better"
+        if registration.draws > 1:
+            why = f"it takes {registration.draws} answers to a prompt, and trials may have fewer"
         context.problems.add(at, f"cannot choose: {why}", key=key, got=f"{name}.{column}")
         return None
     return f"{name}.{column}"

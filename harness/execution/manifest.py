@@ -258,6 +258,7 @@ def _metric(name: str, options: dict[str, Any], registry: Registry) -> RunMetric
         options=options,
         role=registration.role,
         needs=tuple(sorted(registration.needs)),
+        draws=registration.draws,
         headline=registration.headline or (registration.columns or registration.corpus)[0].name,
         columns=registration.columns,
         corpus=registration.corpus,

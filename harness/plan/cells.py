@@ -90,6 +90,8 @@ def scores_of(
     scores = {}
     for metric in benchmark.metrics if metrics is None else metrics:
         registration = planner.metric(metric)
+        if benchmark.decoding[decoding].draws < registration.draws:
+            continue  # it is of several draws together
         asks = registration.needs or registration.role == "judge"
         if asks and decoding != next(iter(benchmark.decoding)):
             continue  # what asks a model costs as much as the answers; the tables show it under the first decoding

@@ -252,6 +252,8 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
     if registration.headline and registration.by_options is None:
         _check_choice(what, "headline", [registration.headline], names)
     _check_choice(what, "role", [registration.role], get_args(Role))
+    if type(registration.draws) is not int or registration.draws < 1:
+        raise PluginError(f"{what}: `draws` must be a number of answers to a prompt, 1 or more", got=registration.draws)
     per_answer = {column.name for column in registration.columns}
     headline = registration.headline or next(iter(per_answer), None)
     if registration.role == "score" and registration.by_options is None and headline not in per_answer:

@@ -92,9 +92,10 @@ def _table(columns: ComparedColumns, name: str, title: str, places: Sequence[Pla
         there = columns.seen_through(view)
         shown = []
         if view.evaluated:
-            dataset, decoding = [*results.datasets("in-data"), *results.datasets("cross")][0], results.decodings[0]
+            dataset = [*results.datasets("in-data"), *results.datasets("cross")][0]
             shown = [
-                there.headline(metric, dataset, decoding, label=_label(metric)) for metric in results.metrics("score")
+                there.headline(metric, dataset, results.decoding_of(metric), label=_label(metric))
+                for metric in results.metrics("score")
             ]
         headings |= {heading.name: heading for heading in there.headings(shown)}
         for row in view.rows:

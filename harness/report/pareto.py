@@ -81,8 +81,9 @@ def _column(name: str, columns: ComparedColumns, dataset: str) -> ComparedColumn
     metric = next((metric for metric in columns.results.manifest.metrics if metric.use == use), None)
     if metric is None:
         return None
-    place = ColumnKey(dataset, columns.results.decodings[0], use, wanted)
-    candidates = columns.of_metric(metric, dataset, columns.results.decodings[0])
+    decoding = columns.results.decoding_of(metric)
+    place = ColumnKey(dataset, decoding, use, wanted)
+    candidates = columns.of_metric(metric, dataset, decoding)
     return next((column for column in candidates if column.place == place), None)
 
 

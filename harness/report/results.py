@@ -172,6 +172,11 @@ class Results:
         """Return the metrics with a role."""
         return [metric for metric in self.manifest.metrics if metric.role == role]
 
+    def decoding_of(self, metric: RunMetric) -> str:
+        """Return the decoding that tables show a metric under: the first one with as many draws as it takes."""
+        drawn = self.manifest.decodings.items()
+        return next((name for name, settings in drawn if settings.draws >= metric.draws), self.decodings[0])
+
     @property
     def seeds(self) -> list[int]:
         """Every seed of the run."""

@@ -141,7 +141,8 @@ def decoding_columns(columns: ComparedColumns) -> list[ComparedColumn]:
 
 
 def _first_metric(results: Results) -> RunMetric:
-    return (results.metrics("score") or list(results.manifest.metrics))[0]
+    listed = results.metrics("score") or list(results.manifest.metrics)
+    return next((metric for metric in listed if results.decoding_of(metric) == results.decodings[0]), listed[0])
 
 
 def _idle(column: ComparedColumn, columns: ComparedColumns) -> bool:
@@ -155,7 +156,11 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
     headings: list[Heading] = []
     shown: list[ComparedColumn] = []
     for dataset in datasets:
-        columns_of_role = [c for metric in results.metrics(role) for c in columns.of_metric(metric, dataset, decoding)]
+        columns_of_role = [
+            column
+            for metric in results.metrics(role)
+            for column in columns.of_metric(metric, dataset, results.decoding_of(metric))
+        ]
         of_dataset = [column for column in columns_of_role if not _idle(column, columns)]
         shown += of_dataset
         headings += columns.headings(of_dataset)
@@ -170,7 +175,7 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
     headings.append(Heading("seeds", "seeds", "", 0, foldable=True))
     caption = [
         *captions.data_lines(results, datasets),
-        *captions.decoding_lines(results, [decoding]),
+        *captions.decoding_lines(results, [decoding, *(column.place.decoding for column in shown)]),
         *captions.elsewhere_lines(results),
         *captions.interval_lines(results),
         *captions.scale_lines(results),

@@ -27,8 +27,8 @@ def seeds_table(columns: ComparedColumns) -> Table:
     """
     results = columns.results
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
-    decoding = results.decodings[0]
-    shown = [columns.headline(metric, dataset, decoding, label="mean") for metric in results.metrics("score")]
+    metrics = results.metrics("score")
+    shown = [columns.headline(metric, dataset, results.decoding_of(metric), label="mean") for metric in metrics]
     headings = [heading for column in shown for heading in _headings(column, results.seeds)]
     rows = []
     for row in results.rows:
@@ -39,7 +39,7 @@ def seeds_table(columns: ComparedColumns) -> Table:
     caption = [
         "The mean over prompts for each seed; sd: their standard deviation (n - 1), not a confidence interval.",
         *captions.data_lines(results, [dataset]),
-        *captions.decoding_lines(results, [decoding]),
+        *captions.decoding_lines(results, [results.decodings[0], *(column.place.decoding for column in shown)]),
         *captions.scale_lines(results),
     ]
     return Table("seeds", f"Seeds, on {dataset}", tuple(headings), tuple(rows), tuple(caption), divided=True)

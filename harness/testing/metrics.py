@@ -97,9 +97,10 @@ def check_metric(
     """Check that a metric gives one value an answer and column, which paired tests rely on.
 
     The registered columns and no others, in the order of the answers whatever that is; finite or None; the same when
-    asked again, and for an answer alone; nothing changed in the answers; no global random numbers; no answers at all
-    and answers without a reference are not errors, and these have no value where the metric declares that it reads
-    references. It reads and asks for nothing that its registration does not declare.
+    asked again, and for an answer alone (of a metric that takes several ``draws``: for all those of its prompt);
+    nothing changed in the answers; no global random numbers; no answers at all and answers without a reference are not
+    errors, and these have no value where the metric declares that it reads references. It reads and asks for nothing
+    that its registration does not declare.
 
     Args:
         registration: the metric.
@@ -136,11 +137,13 @@ def _check(registration: MetricRegistration, options: Mapping[str, Any] | None, 
         if list(values) != list(backwards.values[name])[::-1]:
             broken(registration, f"the values of column {name!r} do not follow the order of the answers")
     for place, sample in enumerate(every):
-        alone = _score(registration, options, metric, [sample])
+        together = [sample] if resolved.draws == 1 else [other for other in every if other.id == sample.id]
+        alone, own = _score(registration, options, metric, together), together.index(sample)
         for name, values in first.values.items():
-            if not _equal(values[place], alone.values[name][0]):
-                seen = f"{values[place]} and {alone.values[name][0]}"
-                what = f"column {name!r}: the value of {sample.text[:20]!r} depends on the other answers"
+            if not _equal(values[place], alone.values[name][own]):
+                seen = f"{values[place]} and {alone.values[name][own]}"
+                others = "the other answers" if resolved.draws == 1 else "answers to other prompts"
+                what = f"column {name!r}: the value of {sample.text[:20]!r} depends on {others}"
                 broken(registration, f"{what} ({seen}), and tests of rows are paired by answer")
     _score(registration, options, metric, [])
     (bare,) = shown([_sample(0, "yes", references=())])

@@ -14,8 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGE = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
 OURS = ("harness", "plugins/harness_plugins")
-#: Parts of a distribution that have another name, and come with it by its own word.
-PARTS = {"ruamel": "ruamel.yaml", "markupsafe": "jinja2", "pydantic_core": "pydantic"}
+#: What is imported under another name than its distribution has, or comes with one by its own word.
+PARTS = {
+    "ruamel": "ruamel.yaml", "markupsafe": "jinja2", "pydantic_core": "pydantic", "reasoning_gym": "reasoning-gym",
+}  # fmt: skip
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -400,16 +400,46 @@ class TestModelsHeld:
         assert found(self.holding(run, {"eso": 2}), self.CLAIM).word == "not run"
 
 
+class TestWhatIsAboutMadeData:
+    """A claim about data made by code, or random weights, is not silenced by them, and by everything else as ever."""
+
+    MADE = replace(ABOVE, made=True)
+
+    def test_may_be_decided_by_it(self, sized: Run) -> None:
+        sized.value = levels({"eso": 0.5, "sft": 0.3})
+        sized.change = lambda manifest: manifest["datasets"][1].update(generated=True)
+        assert found(sized).because.startswith("no claim: the data (")
+        assert found(sized, self.MADE).word == "supported"
+        sized.value = levels({"eso": 0.3, "sft": 0.5})
+        assert found(sized, self.MADE).word == "contradicted"
+
+    def test_may_be_decided_by_a_model_from_random_weights(self, sized: Run) -> None:
+        def drawn(manifest: dict[str, Any]) -> None:
+            manifest["config"]["models"][0].update(config={"model_type": "gpt2"}, vocab_size=300)
+
+        sized.value, sized.change = levels({"eso": 0.5, "sft": 0.3}), drawn
+        assert found(sized).because == "no claim: the model started from random weights"
+        assert found(sized, self.MADE).word == "supported"
+
+    def test_takes_as_many_seeds_as_any(self, sized: Run) -> None:
+        sized.seeds = (0, 1)
+        sized.value = levels({"eso": 0.5, "sft": 0.3})
+        assert found(sized, self.MADE).because == "no claim: 2 seeds, and a claim takes 3"
+
+
 class TestTheCatalogue:
     def test_has_every_claim_of_the_paper(self) -> None:
         names = [claim.name for claim in read_claims()]
         assert names == [
             "eso-above", "fluency", "eso-ppo", "below-dpo", "dpo-longer", "models-held", "more-k", "best-coefficient",
-            "order-of-time", "exposure-bias",
+            "order-of-time", "exposure-bias", "reward-knows-more", "reward-knows-no-more",
         ]  # fmt: skip
         for claim in read_claims():
             assert claim.kind in KINDS
             assert claim.kind != "equal" or (claim.margin > 0 and claim.why)
+
+    def test_claims_of_made_data_are_those_of_the_checkable_tasks(self) -> None:
+        assert [claim.benchmarks for claim in read_claims() if claim.made] == [("reasoning",), ("reasoning-clean",)]
 
     def test_knows_which_benchmark_is_for_which_claim(self) -> None:
         assert [claim.name for claim in claims_for("hh")] == ["eso-ppo", "below-dpo", "dpo-longer", "models-held"]

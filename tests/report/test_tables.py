@@ -693,3 +693,36 @@ def test_what_was_cut_for_a_model_that_reads_is_said(run: Run) -> None:
 def test_settings_within_settings_read_as_those_around_them() -> None:
     settings = {"id": "a/b", "columns": {"prompt": "question", "context": None}, "compat": {"x": None}, "kind": None}
     assert settings_text(settings) == "id a/b, columns (prompt question)"
+
+
+class TestAMetricOfSeveralDraws:
+    """pass@k has no value of one answer: it is shown under the first decoding that draws enough."""
+
+    def run(self, run: Run) -> Run:
+        column = {**ROUGE_L, "name": "pass4", "label": "pass@4"}
+        passed = {"use": "passed", "headline": "pass4", "columns": [column], "draws": 4}
+        run.metrics = [METRICS[0], {**METRICS[0], **passed}]
+        run.decodings = {"greedy": GREEDY, "t1": T1, "t1-4": {**T1, "draws": 4}}
+        return run
+
+    def test_is_shown_beside_those_of_the_first_decoding(self, run: Run) -> None:
+        run = self.run(run)
+        run.value = lambda place: {"greedy": 0.2, "t1": 0.4, "t1-4": 0.6}[place.decoding] + 0.01 * place.seed
+        found = cells(run)["eso"]
+        assert found[SCORE]["value"] == pytest.approx(21.0)
+        assert found["in-data/passed.pass4"]["value"] == pytest.approx(61.0)
+        assert "t1-4: temperature 1, 4 answers a prompt" in said(run)
+        assert "t1: temperature 1, 2 answers" not in said(run)
+
+    def test_is_shown_under_the_first_where_none_draws_enough(self, run: Run) -> None:
+        run = self.run(run)
+        run.decodings = {"greedy": GREEDY}
+        results = load_results(run.root, run.write())
+        assert [results.decoding_of(metric) for metric in results.metrics("score")] == ["greedy", "greedy"]
+
+    def test_does_not_stand_for_the_others(self, run: Run) -> None:
+        run = self.run(run)
+        run.metrics = run.metrics[::-1]
+        run.tables = ("scores", "decoding", "seeds")
+        assert "in-data/greedy/rouge.rougeL" in table(run, "decoding").rows[1].cells
+        assert any("passed" in name and "t1-4" in name for name in table(run, "seeds").rows[1].cells)

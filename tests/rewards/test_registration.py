@@ -15,7 +15,7 @@ from harness.testing import check_reward
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Those that read text alone; the other one asks a model.
-NAMES = ["gleu", "length", "repetition", "rouge"]
+NAMES = ["gleu", "length", "repetition", "rouge", "verifiable"]
 MODULES = {**{name: name for name in NAMES}, "reward-model": "reward_model"}
 
 

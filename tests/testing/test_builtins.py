@@ -13,6 +13,7 @@ from harness.api.registration import DatasetRegistration
 from harness.cli.plugins import option_rows
 from harness.plugins.loader import load_registry
 from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward, registrations
+from harness.testing.rewards import COMPLETIONS
 
 if TYPE_CHECKING:
     from harness.api import Kind
@@ -52,7 +53,8 @@ def test_methods(registration: Any) -> None:
 
 @pytest.mark.parametrize("registration", offered("reward"))
 def test_rewards(registration: Any) -> None:
-    check_reward(registration)
+    columns = {name: ["yes"] * len(COMPLETIONS) for name in registration.reads if name != "references"}
+    check_reward(registration, columns=columns)
 
 
 @pytest.mark.parametrize("registration", offered("metric"))
@@ -61,14 +63,24 @@ def test_metrics(registration: Any) -> None:
         check_metric(registration)
 
 
-GENERATED = ("generated-instructions", "generated-preferences", "generated-summaries")
+#: Data sets that code makes, and the options without which one says nothing of what it is.
+GENERATED: dict[str, dict[str, Any]] = {
+    "generated-addition": {"slips": 0.5, "questions": 500},
+    "generated-instructions": {},
+    "generated-preferences": {},
+    "generated-second-largest": {"slips": 0.5, "questions": 500},
+    "generated-summaries": {},
+    "reasoning-gym": {"task": "count_bits", "difficulty": {"max_n": 255}, "train": 40, "validation": 10, "test": 20},
+}
 
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_data_sets_that_are_generated(name: str, tmp_path: Path) -> None:
+    if name == "reasoning-gym":
+        pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed (the extra `reasoning`)")
     registration = REGISTRY.get("dataset", name)
     assert isinstance(registration, DatasetRegistration)
-    check_dataset(registration, tmp_path)
+    check_dataset(registration, tmp_path, GENERATED[name])
 
 
 def test_all_other_data_sets_are_read() -> None:

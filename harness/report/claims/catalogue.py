@@ -42,10 +42,12 @@ class Claim:
     """Methods by the seconds of a step, fastest first."""
     held: Mapping[str, int] = field(default_factory=dict)
     """Method to the number of models that it keeps in memory."""
+    made: bool = False
+    """Whether it is about data made by code, or models that start from random weights: of these it may then speak."""
     requires: Mapping[str, Any] = field(default_factory=dict)
     """METRIC.OPTION to the value that it must have for the metric to measure what is claimed."""
     title: str = ""
-    """The paper."""
+    """The paper, or what else claims it."""
 
 
 @functools.cache

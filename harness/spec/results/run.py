@@ -130,6 +130,8 @@ class RunMetric(ResultPart):
     options: dict[str, Any]
     role: Role
     needs: tuple[str, ...] = ()
+    draws: int = 1
+    """Fewest answers to a prompt that it takes: it is computed under decodings with as many alone."""
     headline: str
     columns: tuple[Column, ...]
     corpus: tuple[Column, ...]

@@ -1,0 +1,141 @@
+"""A hundred answers made by hand: right answer, text, and whether that is right strictly and flexibly read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Made(NamedTuple):
+    options: dict[str, Any]
+    right: Any
+    text: str
+    strict: int
+    flexible: int
+
+
+def made(options: dict[str, Any], *rows: tuple[Any, str, int, int]) -> list[Made]:
+    return [Made(options, *row) for row in rows]
+
+
+ANSWERS = [
+    *made(
+        {"kind": "number"},
+        ("42", "42", 1, 1),
+        ("42", " 42\n", 1, 1),
+        ("42", "042", 1, 1),
+        ("42", "+42", 1, 1),
+        ("42", "42.0", 1, 1),
+        ("42", "42.", 0, 1),
+        ("42", "42!", 0, 1),
+        ("42", "43", 0, 0),
+        ("42", "", 0, 0),
+        ("42", "forty-two", 0, 0),
+        ("42", "It is 42.", 0, 1),
+        ("42", "It is 42, not 41.", 0, 0),
+        ("42", "The answer is 42, not 41.", 0, 1),
+        ("42", "Answer: 42", 0, 1),
+        ("42", "answer = 42 apples and 3 pears", 0, 1),
+        ("42", "6 * 7 = 42", 0, 1),
+        ("42", r"so \boxed{42} and 7 is left", 0, 1),
+        ("42", "#### 42", 0, 1),
+        ("42", "42 #### 41", 0, 0),
+        ("42", "<answer>42</answer> 7", 0, 1),
+        ("42", "<answer>41</answer> <answer>42</answer>", 0, 1),
+        ("42", r"\boxed{41} <answer>42</answer> \boxed{40}", 0, 1),
+        ("42", "4 2", 0, 0),
+        ("42", "$42", 0, 1),
+        ("42", "42 %", 0, 1),
+        ("-5", "-5", 1, 1),
+        ("-5", "−5", 1, 1),
+        ("-5", "x=-5", 0, 1),
+        ("-5", "It is -5.", 0, 1),
+        ("5", "12-7=5", 0, 1),
+        ("5", "10-5", 0, 1),
+        ("5", "(3)-5", 0, 1),
+        ("-5", "10-5", 0, 0),
+        ("-5", "-$5", 0, 1),
+        ("1234", "1,234", 1, 1),
+        ("1234", "1,234.00", 1, 1),
+        ("1,234", "1234", 1, 1),
+        ("1234", "12,34", 0, 0),
+        ("1234", "some 1,234 of them", 0, 1),
+        ("0.5", "1/2", 1, 1),
+        ("0.5", ".5", 1, 1),
+        ("1/3", "0.333", 0, 0),
+        ("1/3", "2/6", 1, 1),
+        ("0", "1/0", 0, 1),
+        ("1500", "1.5e3", 1, 1),
+        ("1500", "1.5e3000", 0, 0),
+        (42, "42", 1, 1),
+        (42.5, "42.50", 1, 1),
+        (["41", "42"], "42", 1, 1),
+        (["41", "40"], "42", 0, 0),
+    ),
+    *made({"kind": "number", "tolerance": 0.01}, ("3.14159", "3.14", 1, 1), ("3.14159", "about 3.2", 0, 0)),
+    *made(
+        {"kind": "choice"},
+        ("B", "B", 1, 1),
+        ("B", "(B)", 1, 1),
+        ("B", "B.", 1, 1),
+        ("B", "B)", 1, 1),
+        ("(B)", "B", 1, 1),
+        ("B", "b", 0, 1),
+        ("B", "C", 0, 0),
+        ("B", "B. Paris", 0, 1),
+        ("B", "(B) Paris", 0, 1),
+        ("B", "Both", 0, 0),
+        ("B", "The answer is B.", 0, 1),
+        ("B", "the answer is (b)", 0, 1),
+        ("B", "The answer is B, not C.", 0, 1),
+        ("B", "I would say (A), no, (B)", 0, 1),
+        ("A", "A dog is in B", 0, 0),
+        ("B", "A dog is in B", 0, 1),
+        ("A", "It must be A", 0, 1),
+        ("I", "I think so", 0, 0),
+        ("B", r"\boxed{B}", 0, 1),
+        ("B", "<answer>B</answer>", 0, 1),
+        ("B", "", 0, 0),
+        ("B", "AB", 0, 0),
+    ),
+    *made(
+        {"kind": "choice", "choices": ["yes", "no", "no idea"]},
+        ("yes", "yes", 1, 1),
+        ("yes", "Yes", 0, 1),
+        ("yes", "Yes, it is.", 0, 1),
+        ("yes", "no, yes", 0, 1),
+        ("no", "no, yes", 0, 0),
+        ("no", "nothing", 0, 0),
+        ("no idea", "I have no idea", 0, 1),
+        ("no", "I have no idea", 0, 0),
+        ("no", "Answer: no, for yes would be odd", 0, 1),
+    ),
+    *made(
+        {"kind": "exact"},
+        ("New York", "New York", 1, 1),
+        ("New York", "new york.", 0, 1),
+        ("New York", "New  York", 0, 1),
+        ("New York", "York", 0, 0),
+        ("New York", "The answer is New York.", 0, 1),
+        ("New York", "I thought about it.\nNew York", 0, 1),
+        ("New York", "New York\nis large", 0, 0),
+        ("New York", "<answer>New York</answer> or Boston", 0, 1),
+        (["NYC", "New York"], "nyc", 0, 1),
+        ("42", "42.0", 0, 0),
+        ("!", "?", 0, 0),
+    ),
+    *made(
+        {"kind": "regex", "pattern": r"#### (-?[0-9.,]+)"},
+        ("1234", "#### 1,234", 1, 1),
+        ("1234", "so\n#### 1,234", 0, 1),
+        ("1234", "#### 1 #### 1234", 0, 1),
+        ("1234", "1234", 0, 0),
+    ),
+    *made({"kind": "regex", "pattern": "(?i)red|green"}, ("green", "green", 1, 1), ("green", "red, green", 0, 1)),
+    *made(
+        {"kind": "auto"},
+        ("42", "42.0", 1, 1),
+        ("blue", "blue", 1, 1),
+        ("blue", "Blue.", 0, 1),
+        ("42 and 43", "42 and 43", 1, 1),
+    ),
+]
