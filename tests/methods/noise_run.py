@@ -56,8 +56,7 @@ class NoiseRun:
         return torch.Generator().manual_seed(self.steps)
 
     def see(self, seed: int) -> int:
-        """Return the place of a seed, the next one if it is new, and draw its noise, which may be scripted."""
-        self.noise(seed, None)
+        """Return the place of a seed, the next one if it is new."""
         return self._seeds.setdefault(seed, len(self._seeds))
 
     @contextmanager
