@@ -127,8 +127,8 @@ def test_random_populations_against_the_formulas() -> None:
             sigma=draw.choice([0.01, 0.5]),
             antithetic=antithetic,
             group_size=size if groups > 1 or draw.random() < 0.5 else 0,
-            score=draw.choice(["paper", "official"]),  # type: ignore[arg-type]  # one of the two
-            scale=draw.choice(["paper", "official"]),  # type: ignore[arg-type]  # one of the two
+            score=draw.choice(["paper", "official"]),
+            scale=draw.choice(["paper", "official"]),
         )
         values = draw.choice([[0.0, 1.0], [0.3], [draw.uniform(-2, 2) for _ in range(9)]])
         absent = draw.choice([0.0, 0.3, 0.95])
