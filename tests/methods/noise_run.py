@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,7 @@ class NoiseRun:
         return torch.Generator().manual_seed(self.steps)
 
     def see(self, seed: int) -> int:
-        """Return the place of a seed, the next one if it is new, and draw its noise, which may be scripted."""
-        self.noise(seed, None)
+        """Return the place of a seed, the next one if it is new."""
         return self._seeds.setdefault(seed, len(self._seeds))
 
     @contextmanager
@@ -148,6 +148,6 @@ def normal(*shape: int) -> Callable[[int, int | None], Tensor]:
         if rank is None:
             return torch.randn(shape, generator=source, dtype=torch.float64)
         left, right = (torch.randn(size, rank, generator=source, dtype=torch.float64) for size in shape)
-        return left @ right.T / rank**0.5
+        return left @ right.T / math.sqrt(rank)
 
     return draw

@@ -75,7 +75,7 @@ def harness_register_methods() -> Iterable[MethodRegistration]:
                 "openes": Preset(
                     options={"sigma": 0.02, "antithetic": True, "shaping": "centred_ranks", "ties": "order"},
                     recipe={
-                        **_SGD, "optimizer": "adam", "betas": (0.9, 0.999), "epsilon": 1e-8, "weight_decay": 0.005,
+                        **_SGD, "optimizer": "adam", "betas": [0.9, 0.999], "epsilon": 1e-8, "weight_decay": 0.005,
                         "method_learning_rate": 0.01, "method_warmup_steps": 0,
                     },
                     summary="OpenAI's code for Salimans et al.; its coupled weight decay is the recipe's under adam",

@@ -127,8 +127,8 @@ def test_random_populations_against_the_formulas() -> None:
             sigma=draw.choice([0.01, 0.5]),
             antithetic=antithetic,
             group_size=size if groups > 1 or draw.random() < 0.5 else 0,
-            score=draw.choice(["paper", "official"]),  # type: ignore[arg-type]  # one of the two
-            scale=draw.choice(["paper", "official"]),  # type: ignore[arg-type]  # one of the two
+            score=draw.choice(["paper", "official"]),
+            scale=draw.choice(["paper", "official"]),
         )
         values = draw.choice([[0.0, 1.0], [0.3], [draw.uniform(-2, 2) for _ in range(9)]])
         absent = draw.choice([0.0, 0.3, 0.95])
@@ -140,10 +140,12 @@ def test_random_populations_against_the_formulas() -> None:
             product([draw.gauss(0, 1) for _ in range(2)], [draw.gauss(0, 1) for _ in range(2)])
             for _ in range(groups * size // (2 if antithetic else 1))
         ]
-        run = tabled(table, scripted(*noise), options)
+        draw_noise = scripted(*noise)
+        run = tabled(table, draw_noise, options)
         # a member of a group without a prompt sees no noise, so seeds must be known in the order of the members
         generator = torch.Generator().manual_seed(0)
         for seed in torch.randint(2**62, (len(noise),), generator=generator).tolist():
+            draw_noise(seed, None)
             run.see(seed)
         said = run.take(EGGROLL(options), prompts(count))
         expected, members = oracle(table, noise, options)
@@ -190,13 +192,15 @@ def test_pairs_at_the_top_of_an_even_fitness_take_no_step(score: str) -> None:
     assert said["fitness_sd"] > 0
 
 
+SLOPE = torch.arange(12, dtype=torch.float64).view(4, 3) / 10 - 0.4
+
+
 def linear(member: Member, _name: str) -> float:
     """The weights' product with a fixed matrix."""
-    slope = torch.arange(12, dtype=torch.float64).view(4, 3) / 10 - 0.4
-    return float((member.weights * slope).sum())
+    return float((member.weights * SLOPE).sum())
 
 
-def moments(make: Any, steps: int = 600) -> tuple[Tensor, float, float]:
+def moments(make: Any, steps: int = 200) -> tuple[Tensor, float, float]:
     """Return of steps from 0: their mean, mean square and mean fourth power of an entry."""
     run = NoiseRun(linear, normal(4, 3), torch.zeros(4, 3, dtype=torch.float64))
     taken = []
@@ -209,10 +213,10 @@ def moments(make: Any, steps: int = 600) -> tuple[Tensor, float, float]:
 
 
 def test_noise_of_a_high_rank_is_that_of_an_evolution_strategy() -> None:
-    full = moments(lambda: EvolutionStrategy(ESOptions(population=4)))
-    low, high = (moments(lambda rank=rank: method(population=4, rank=rank)) for rank in (1, 64))
-    assert low[0].flatten().dot(full[0].flatten()) > 0.9 * low[0].norm() * full[0].norm()
-    assert high[0].flatten().dot(full[0].flatten()) > 0.97 * high[0].norm() * full[0].norm()
+    full = moments(lambda: EvolutionStrategy(ESOptions(population=2)))
+    low, high = (moments(lambda rank=rank: method(population=2, rank=rank)) for rank in (1, 64))
+    for mean, _, _ in (full, low, high):  # of 200 steps: along the gradient, up to noise
+        assert float((mean * SLOPE).sum()) > 0.85 * float(mean.norm() * SLOPE.norm())
     assert high[1] == pytest.approx(full[1], rel=0.06)
     assert high[2] == pytest.approx(full[2], rel=0.15)
     assert low[2] > 1.5 * high[2]  # tails
@@ -286,7 +290,7 @@ def test_two_ranks_are_one(score: str, group_size: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"population": 3, "rank": 2},
+        {"population": 2, "rank": 2},
         {
             "population": 4, "antithetic": True, "group_size": 2, "score": "official", "scale": "official",
             "perturb": "matrices", "temperature": 1.0,
