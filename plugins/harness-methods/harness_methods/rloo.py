@@ -156,7 +156,7 @@ class RLOO(Stateless):
             logp = values.double().sum(-1).where(trained, 0.0)
             losses, clipped = answer_losses(logp, stored.get("old", logp.detach()), advantages, o)
             if stored:
-                run.log("clipped", clipped & trained, trained)
+                run.log("clipped", clipped, trained)
             return {"rloo": losses.where(counted, 0.0).sum() / answers}
 
         run.update(loss, **rows)

@@ -298,6 +298,24 @@ def test_what_is_logged() -> None:
     assert run.logged["clipped"] == [11.0, 26.0]
 
 
+@pytest.mark.parametrize("level", ["token", "sequence"])
+@pytest.mark.parametrize("delta", [None, 1.1, 3.0])
+def test_clipped_are_the_tokens_whose_gradient_is_gone(level: str, delta: float | None) -> None:
+    """Delta lies below the upper bound of 1.2, or above it, where it holds negative advantages alone."""
+    raw = {"beta": 0, "num_iterations": 2, "importance_sampling_level": level, "delta": delta}
+    gone = tokens = 0.0
+    logged = [0.0, 0.0]
+    for seed in range(40):
+        world = random_world(seed)
+        run = step(GRPO, raw, world, learning_rate=12.0)
+        first, second = (update.gradient for update in run.updates)
+        gone += int(((first != 0) & (second == 0)).sum())
+        tokens += 2 * sum(len(row.logps) for group in world.rows() for row in group if oracle.rewarded(row))
+        logged = [x + y for x, y in zip(logged, run.logged.get("clipped", [0.0, 0.0]), strict=True)]
+    assert gone > 20
+    assert logged == [gone, tokens]
+
+
 @pytest.mark.parametrize("split", [0, 2, 4])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_two_ranks_equal_one(reduction: str, split: int) -> None:

@@ -130,8 +130,8 @@ class Stubs:
         table = self.flat(self.world.reference if model is self.ref_model else self.table)[:, :width]
         return table, torch.zeros_like(table), None
 
-    def learn(self) -> dict[str, Any]:
-        """Return advantages, and loss and gradient of two updates from one batch of answers."""
+    def learn(self) -> list[dict[str, Any]]:
+        """Return loss and gradient of two updates from one batch of answers."""
         rows = [{"prompt": ""} for group in self.world.rewards for _ in group]
         inputs = self._generate_and_score_completions(rows)  # type: ignore[attr-defined]  # TRL's
         updates = []
@@ -139,9 +139,16 @@ class Stubs:
             loss = self._compute_loss(self.model, inputs)  # type: ignore[attr-defined]  # TRL's
             (gradient,) = torch.autograd.grad(loss, self.table)
             updates.append({"loss": float(loss.detach()), "gradient": gradient.tolist()})
-            with torch.no_grad():
-                self.table -= RATE * gradient
-        return {"advantages": inputs["advantages"].tolist(), "updates": updates}
+            self.table = (self.table - RATE * gradient).detach().requires_grad_()
+        return updates
+
+
+def nanstd(values: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+    """As TRL's, whose quotient of two counts is float32: its deviations are right to 1e-7 only."""
+    count = (~values.isnan()).sum(dim)
+    mean = values.nanmean(dim) if dim is None else values.nanmean(dim, keepdim=True)
+    squares = (values - mean).square().nansum() if dim is None else (values - mean).square().nansum(dim)
+    return (squares / (count - 1).double()).sqrt()
 
 
 class TooledStubs(Stubs):
@@ -154,7 +161,9 @@ class TooledStubs(Stubs):
 def main() -> None:
     """Print what TRL makes of each setting and seed, as JSON."""
     import trl
+    from trl.trainer import grpo_trainer, rloo_trainer
 
+    grpo_trainer.nanstd = rloo_trainer.nanstd = nanstd
     found: dict[str, Any] = {"version": trl.__version__}
     for name, stubs, trainer, every in (
         ("rloo", Stubs, trl.RLOOTrainer, RLOO),
