@@ -241,7 +241,7 @@ def assert_alike(one: PreferenceRun, other: PreferenceRun, factor: float = 1.0) 
 def on_two_ranks(
     name: str, raw: Mapping[str, Any], world: World, split: int
 ) -> tuple[list[PreferenceRun], list[dict[str, float]]]:
-    """Return the runs of two ranks, of which the first holds ``split`` rows, and their logs; parts are of two and one."""
+    """Return the runs of two ranks, of which the first holds ``split`` rows, in parts of two or one; and their logs."""
     ranks = Ranks(2)
     runs = [world.run(ranks=ranks, rank=rank, part=2 - rank) for rank in range(2)]
     said: list[dict[str, float]] = [{}, {}]

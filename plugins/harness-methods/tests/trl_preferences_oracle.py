@@ -49,9 +49,7 @@ def case(seed: int) -> dict[str, Any]:
         "labels": [draw.random() < 0.5 for _ in range(size)],
         "rewards": [[draw.choice([0.0, 0.5, draw.random()]) for _ in range(2)] for _ in range(size)],
         "finished": [[draw.random() < 0.6 for _ in range(2)] for _ in range(size)],
-        "mismatched": [draw.uniform(-1.0, 2.0) for _ in range(size)]
-        if size > 1
-        else [0.0],  # TRL has no use for one row
+        "mismatched": [draw.uniform(-1.0, 2.0) for _ in range(size)] if size > 1 else [0.0],
     }
 
 
