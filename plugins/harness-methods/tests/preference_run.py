@@ -153,7 +153,7 @@ def random_world(seed: int, *, size: int | None = None, count: int | None = None
         world.labels = [seed % 4 == 0] * size
     if seed % 4 == 0:  # neighbours with one prompt
         world.prompts[:2] = [world.prompts[0]] * len(world.prompts[:2])
-    if seed % 9 == 0:
+    if seed % 9 == 0 and count > 1:
         world.answers[0][1] = world.answers[0][0]
     return world
 
