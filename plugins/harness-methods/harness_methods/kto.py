@@ -143,10 +143,10 @@ class KTO(Stateless):
             rewards = options.beta * ratios.detach()
             for name, those in (("rewards/chosen", there & desirable), ("rewards/rejected", there & ~desirable)):
                 run.log(name, rewards * those, those)
-            sign = 2.0 * desirable - 1.0
-            distance = ratios - z[1] * desirable - z[0] * ~desirable
-            weight = options.desirable_weight * desirable + options.undesirable_weight * ~desirable
-            losses = weight * (-sign * options.beta * distance).sigmoid()  # 1 - s(x) = s(-x)
+            good, bad = desirable.double(), (~desirable).double()
+            distance = (ratios - z[1]) * good - (ratios - z[0]) * bad
+            weight = options.desirable_weight * good + options.undesirable_weight * bad
+            losses = weight * (-options.beta * distance).sigmoid()  # 1 - s(x) = s(-x)
             return {"kto": (losses * there).sum() / count}
 
         run.update(loss, batch=batch, answers=answers, reference=reference, desirable=desirable, there=there)

@@ -149,7 +149,7 @@ class OnlineDPO:
     def _pairs(self, samples: Completions, rewards: Rewards) -> tuple[Tensor, Tensor, Tensor]:
         """Return places of winners and losers (B, 2, N), which are there (B, N), and the gaps of their rewards."""
         options = self.options
-        values = rewards.values - (options.missing_eos_penalty or 0.0) * ~samples.finished
+        values = rewards.values - (options.missing_eos_penalty or 0.0) * (~samples.finished).double()
         present = rewards.present & (samples.lengths > 0)
         listed = zip(values.tolist(), present.tolist(), strict=True)
         every = [preferences(row, known, options.pairing, options.ties) for row, known in listed]
