@@ -158,6 +158,8 @@ def log_odds(means: Tensor) -> Tensor:
 
 def with_prompt(batch: Batch, answers: Completions, eos_id: int) -> tuple[Batch, Completions]:
     """Return prompts that are cut to their first token, and the rest of each with its answer (B, 1, T) behind it."""
+    if not len(batch):  # the share of a process without rows
+        return batch, answers
     prompts = batch.prompts
     columns = (prompts.ids, prompts.lengths, answers.ids[:, 0], answers.lengths[:, 0])
     listed = zip(*(column.tolist() for column in columns), strict=True)
