@@ -135,7 +135,8 @@ class BestOfN(Stateless):
             present = present & samples.finished
         rewards = replace(rewards, present=present, values=rewards.values * present)
         if options.selection == "above_mean":
-            return rewards.centred() > 0
+            # a mean is rounded: what is above it by no more than that is not
+            return rewards.centred() > 1e-12 * rewards.values.abs().amax(1, keepdim=True)
         whole = options.selection == "top_fraction_global"
         rows: Mapping[str, Any] = {"ids": batch.ids, "values": rewards.values, "present": present}
         rows = run.gather(rows) if whole else rows
