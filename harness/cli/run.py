@@ -78,8 +78,8 @@ def command(
     of a benchmark that ships (see harness benchmarks). With --only a part of it is made; tables show what is there, and
     the rest as not run.
 
-    Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
-    it; 128 + n, stopped by signal n.
+    Exit codes: 0, all done; 1, some cells failed, or seeds of a row are no repetitions of each other, and the tables
+    mark it; 2, bad input; 3, the machine cannot do it; 128 + n, stopped by signal n.
 
     SIGUSR1 keeps the state of what is being made, and the run goes on; SIGUSR2, like SIGTERM, SIGINT and SIGHUP, keeps
     it and ends the run.
@@ -137,7 +137,10 @@ def command(
     if unwritten is not None:
         what = "neither printed (--quiet) nor written" if quiet and not as_json else "printed and not written"
         click.echo(f"warning: the {'leaderboard is' if as_json else 'tables are'} {what}: {unwritten}", err=True)
-    if outcome.failures:
+    if quiet and not as_json:
+        for text in tables.document.errors:
+            click.echo(f"error: {text}", err=True)
+    if outcome.failures or tables.document.errors:
         sys.exit(1)
 
 
