@@ -14,13 +14,12 @@ import click
 from rich.console import Console
 
 from harness.cli import terminal
-from harness.cli.options import benchmark_options, only_option, open_benchmark
+from harness.cli.options import Asked, benchmark_options, only_option
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.cli import Application
     from harness.execution.outcome import Outcome
     from harness.execution.runner import RunSettings
     from harness.plugins.registry import Registry
@@ -57,13 +56,8 @@ _REPAIRS = 2
 @click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown, not the headline alone.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors: what failed, and what was damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
-@click.pass_obj
 def command(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     only: tuple[str, ...],
     jobs: int | None,
     processes: int,
@@ -95,7 +89,7 @@ def command(
     from harness.store.stages import Store
 
     began = time.monotonic()
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    benchmark, registry = asked.load()
     if benchmark.timing is not None and (jobs or 1) > 1:
         what, hint = "what is timed is made one stage at a time", "leave --jobs out"
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
@@ -105,14 +99,14 @@ def command(
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,
-        plugins=application.plugins,
+        plugins=asked.application.plugins,
         retry_unparsed=retry_unparsed,
     )
-    store = Store(results)
+    store = Store(asked.results)
     chosen = selection(only, build_plan(benchmark, registry, store)) if only else None
     if chosen is not None:
         settings = replace(settings, among=chosen.needed)
-    folder = results_folder(results, benchmark)
+    folder = results_folder(asked.results, benchmark)
     console = Console(stderr=True)
     try:
         with interruptible() as keep:
