@@ -82,6 +82,7 @@ def model_card(results: Results, row: ResultRow, seed: int, base: PreparedModel 
         _opening(results, row, seed),
         "## Scores",
         *_scores(results, measured, len(row.described.seeds)),
+        *(f"Error: {escaped(found.text)}." for found in row.alike),
         "## Training",
         *_training(results, row, seed),
         "## Data and versions",

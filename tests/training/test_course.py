@@ -96,9 +96,8 @@ def test_sums_of_weights_are_linear_and_about_as_long(by_seed: Mapping[int, Resu
     difference = [torch.nn.Parameter(end.detach() - begin.detach()) for end, begin in zip(moved, start, strict=True)]
     apart = [end - begin for end, begin in zip(sums(moved), sums(start), strict=True)]
     assert apart == pytest.approx(sums(difference))
-    expected = [
-        sum(float(weight[i]) for weight in difference for i in range(n, len(weight), SUMS)) for n in range(SUMS)
-    ]
+    numbers = [weight.detach().tolist() for weight in difference]
+    expected = [sum(sum(weight[place::SUMS]) for weight in numbers) for place in range(SUMS)]
     assert apart == pytest.approx(expected)
     length = math.sqrt(sum(float(weight.detach().square().sum()) for weight in difference))
     assert 0.5 < math.hypot(*apart) / length < 2

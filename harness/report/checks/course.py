@@ -38,9 +38,9 @@ def course(record: Record) -> Course:
     digests = [step[0] for step in steps]
     batch = record.read(TrainConfig).recipe.batch_size
     return Course(
-        tuple(each and each.rows for each in digests),
-        tuple(each and each.samples for each in digests),
-        tuple(each and each.noise for each in digests),
+        tuple(None if each is None else each.rows for each in digests),
+        tuple(None if each is None else each.samples for each in digests),
+        tuple(None if each is None else each.noise for each in digests),
         tuple(norm for _, norm, _ in steps),
         tuple(reward for _, _, reward in steps),
         log_orders(record.read(TrainSummary).rows.used, batch, len(steps)),
