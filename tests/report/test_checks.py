@@ -334,7 +334,8 @@ def test_a_rise_is_one_beyond_the_noise_of_its_steps() -> None:
     assert not rise.beyond_noise
     up = reward_rise([[0.1, 0.2, 0.5, 0.5, 0.5, 0.5, 0.9, 1.0], [0.2, 0.1, None, 0.5, 0.5, 0.5, 0.5, 1.0, 0.9]])
     assert up is not None
-    assert (up.first, up.last) == (pytest.approx(0.15), pytest.approx(0.95))
+    assert up.first == pytest.approx(0.15)
+    assert up.last == pytest.approx(0.95)
     assert up.error == pytest.approx(math.sqrt(4 * 0.005 / 2) / 2)
     assert up.beyond_noise
     assert reward_rise([[0.1] * 7]) is None

@@ -15,7 +15,7 @@ from harness.api import Completions
 from harness.report.results import load_results
 from harness.report.write import build
 from harness.spec.results.train import TrainStep
-from harness.training import loop, order
+from harness.training import order
 from harness.training.record import Settings, StepRecord
 from harness.training.seeds import mix
 from harness.training.weights import SUMS, sums
@@ -63,7 +63,7 @@ def test_what_draws_nothing_has_an_order_alone(tmp_path: Path) -> None:
 class Greedy(Evolution):
     """The same without chance."""
 
-    temperatures = (0.0,)
+    temperatures = (0.0,) * 4
 
 
 def test_greedy_answers_are_samples_without_random_numbers(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_ordinary_seeds_are_no_error(by_seed: Mapping[int, Result], tmp_path: Pa
 
 def test_a_seed_that_never_reaches_the_sampler_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = Settings.of
-    monkeypatch.setattr(loop.Settings, "of", lambda what, positions: replace(settings(what, positions), seed=0))
+    monkeypatch.setattr(Settings, "of", lambda what, positions: replace(settings(what, positions), seed=0))
     results = {seed: go(plan(seed=seed), Evolution(), tmp_path / str(seed)) for seed in SEEDS}
     assert len({tuple(digests(result, "rows")) for result in results.values()}) == 3  # so the samples differ, too
     (said,) = errors(results, tmp_path / "results")

@@ -41,15 +41,15 @@ def unvaried(results: Results, row: ResultRow, metric: RunMetric, column: Column
         return False
     if column.deterministic or column.higher_is_better is None:
         return False
-    there = ~np.isnan(values).all(1)
-    if there.sum() < 2 or not _same(values[there]):
+    by_seed = {seed: part for seed, part in zip(results.seeds, values, strict=True) if not np.isnan(part).all()}
+    if len(by_seed) < 2 or not _same(list(by_seed.values())):
         return False
-    seeds = [seed for seed, present in zip(results.seeds, there, strict=True) if present]
+    seeds = list(by_seed)
     if "policy" in metric.needs:
         different = np.full(values.shape[1], len(seeds))
     else:
         different = _answers(results, row, dataset, decoding, seeds, data.ids)
-    return chance(values[there][0], different, column.range) < _CHANCE
+    return chance(by_seed[seeds[0]], different, column.range) < _CHANCE
 
 
 def chance(values: Array, different: Array, ends: tuple[float | None, float | None]) -> float:
@@ -68,7 +68,7 @@ def chance(values: Array, different: Array, ends: tuple[float | None, float | No
     return float((each * (different - 1))[judged].sum())
 
 
-def _same(values: Array) -> bool:
+def _same(values: Sequence[Array]) -> bool:
     return all(np.array_equal(values[0], other, equal_nan=True) for other in values[1:])
 
 
