@@ -214,6 +214,9 @@ class Column:
     range: tuple[float | None, float | None] = (None, None)
     """Smallest and largest value that it can have, before ``scale``; None where there is no bound. No interval goes
     beyond it."""
+    deterministic: bool = False
+    """True where all seeds may rightly have the same number for each prompt though their answers differ: one of the
+    prompts, or of the metric itself. Elsewhere that is an error, for such a metric does not see what it scores."""
 
 
 @dataclass(frozen=True, kw_only=True)

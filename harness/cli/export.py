@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import results_option
 from harness.cli.report import find_run
 from harness.errors import InputError, MachineError, StageError, suggest
 
@@ -26,14 +27,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, metavar="N", help="Which seed of it; the first by default.")
 @click.option("--model", metavar="LABEL", help="Which model, where the run has several.")
 @click.option("--merged", is_flag=True, help="Write the whole model where an adapter was trained.")
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    default=Path("results"),
-    show_default=True,
-    help="Where the store and the tables are.",
-)
+@results_option
 def command(
     run: Path, folder: Path, label: str | None, seed: int | None, model: str | None, results: Path, *, merged: bool
 ) -> None:

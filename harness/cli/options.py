@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,18 +20,37 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
-def benchmark_options(command: Command) -> Command:
-    """Add FILE, --profile, -o, --plugin and --results."""
+@dataclass(frozen=True)
+class Asked:
+    """What the arguments that every command about a benchmark file shares come to."""
+
+    application: Application
+    file: Path
+    profile: str | None
+    overrides: tuple[str, ...]
+    results: Path
+
+    def load(self) -> tuple[Benchmark, Registry]:
+        """Load the installed plugins and the benchmark file."""
+        from harness.benchmark import load_benchmark
+
+        path, registry = find_file(self.file), self.application.registry
+        return load_benchmark(path, registry=registry, profile=self.profile, overrides=self.overrides), registry
+
+
+def benchmark_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add FILE, --profile, -o, --plugin and --results, which the command gets as :class:`Asked` before all else."""
+
+    @functools.wraps(command)
+    def gathered(
+        *, file: Path, profile: str | None, overrides: tuple[str, ...], results: Path, **others: object
+    ) -> None:
+        application: Application = click.get_current_context().obj
+        command(Asked(application, file, profile, overrides, results), **others)
+
     for decorate in (
         plugin_option,
-        click.option(
-            "--results",
-            type=click.Path(file_okay=False, path_type=Path),
-            metavar="FOLDER",
-            default=Path("results"),
-            show_default=True,
-            help="Where the store and the tables are.",
-        ),
+        results_option,
         click.option(
             "-o",
             "--override",
@@ -43,8 +63,20 @@ def benchmark_options(command: Command) -> Command:
         click.option("--profile", metavar="NAME", help="Which profile of the file; the one that it names by default."),
         click.argument("file", type=click.Path(path_type=Path)),
     ):
-        command = decorate(command)
-    return command
+        gathered = decorate(gathered)
+    return gathered
+
+
+def results_option(command: Command) -> Command:
+    """Add --results."""
+    return click.option(
+        "--results",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        default=Path("results"),
+        show_default=True,
+        help="Where the store and the tables are.",
+    )(command)
 
 
 def plugin_option(command: Command) -> Command:
@@ -78,16 +110,6 @@ def find_file(file: Path) -> Path:
     if path.parent == Path() and file.suffix == "" and file.name in shipped_files():
         click.echo(f"note: {path} of this folder is used, not the benchmark {file} that ships", err=True)
     return path
-
-
-def open_benchmark(
-    application: Application, file: Path, profile: str | None, overrides: tuple[str, ...]
-) -> tuple[Benchmark, Registry]:
-    """Load the installed plugins and the benchmark file."""
-    from harness.benchmark import load_benchmark
-
-    path, registry = find_file(file), application.registry
-    return load_benchmark(path, registry=registry, profile=profile, overrides=overrides), registry
 
 
 def say_damage(plan: Plan) -> None:

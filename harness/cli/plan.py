@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, only_option, open_benchmark, say_damage
+from harness.cli.options import Asked, benchmark_options, only_option, say_damage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from harness.cli import Application
     from harness.plan import Plan, Stage
     from harness.plan.estimate import Estimate
     from harness.plan.memory import MemoryEstimate
@@ -33,13 +30,8 @@ DAMAGED = "damaged"
 @only_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, with every stage.")
 @click.option("--all", "every", is_flag=True, help="List the generate and score stages one by one, too.")
-@click.pass_obj
 def command(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     only: tuple[str, ...],
     as_json: bool,
     every: bool,
@@ -53,7 +45,7 @@ def command(
     between rows that the run would find four times in five, by the variances of stored results of the same kind or by
     stated ones, and with more seeds or prompts.
     """
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    benchmark, registry = asked.load()
     from harness.execution.contexts import ways
     from harness.execution.keep import required
     from harness.plan import build_plan
@@ -64,7 +56,7 @@ def command(
     from harness.report.planned import json_of, text_of
     from harness.store.stages import Store
 
-    store = Store(results)
+    store = Store(asked.results)
     plan = build_plan(benchmark, registry, store)
     chosen = selection(only, plan)
     among = plan.stages.keys() if chosen is None else chosen.needed(plan)

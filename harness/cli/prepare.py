@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from harness.cli.options import benchmark_options, open_benchmark
+from harness.cli.options import Asked, benchmark_options
 from harness.cli.run import default_jobs
 from harness.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.cli import Application
     from harness.plan import Plan
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
@@ -30,13 +29,8 @@ if TYPE_CHECKING:
 @benchmark_options
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was fetched, and what to carry, as JSON.")
-@click.pass_obj
 def command(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -50,15 +44,15 @@ def command(
     from harness.execution.watch import Bars, Lines
     from harness.store.stages import Store
 
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
-    store = Store(results)
+    benchmark, registry = asked.load()
+    store = Store(asked.results)
     jobs = default_jobs(benchmark, "cpu", 1)
     settings = RunSettings(
         jobs=jobs,
         ranks=1,
         device="cpu",
         threads=benchmark.execution.threads,
-        plugins=application.plugins,
+        plugins=asked.application.plugins,
         among=_fetched,
     )
     console = Console(stderr=True)
@@ -67,7 +61,7 @@ def command(
     with watcher if isinstance(watcher, Bars) else nullcontext():
         outcome = execute(benchmark, registry, store, settings, watcher)
     items = [*_items(outcome.plan, store), *_metrics(benchmark, registry)]
-    carried = list(_carried(benchmark, store, items, application.files))
+    carried = list(_carried(benchmark, store, items, asked.application.files))
     if as_json:
         click.echo(json.dumps({"fetched": items, "carry": carried}, indent=1))
     elif not quiet:
@@ -77,9 +71,9 @@ def command(
         for one in carried:
             click.echo(f"  {one['path']} ({one['what']})")
         click.echo("and run there, with HF_HOME naming the carried folder and --results the carried store's:")
-        same = [str(file), *(["--profile", profile] if profile else [])]
-        same += [word for text in overrides for word in ("-o", text)]
-        same += [word for path in application.files for word in ("--plugin", str(path))]
+        same = [str(asked.file), *(["--profile", asked.profile] if asked.profile else [])]
+        same += [word for text in asked.overrides for word in ("-o", text)]
+        same += [word for path in asked.application.files for word in ("--plugin", str(path))]
         click.echo(f"  HF_HUB_OFFLINE=1 harness run {shlex.join(same)}")
 
 

@@ -9,20 +9,13 @@ from pathlib import Path
 import click
 
 from harness.cli import terminal
-from harness.cli.options import plugin_option
+from harness.cli.options import plugin_option, results_option
 from harness.errors import InputError
 
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
 @click.argument("runs", metavar="[RUN]...", type=click.Path(path_type=Path), nargs=-1)
-@click.option(
-    "--results",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    default=Path("results"),
-    show_default=True,
-    help="Where the store and the tables are.",
-)
+@results_option
 @click.option(
     "--publish", "publishing", is_flag=True, help="Also write them below published/ in --results, without paths."
 )

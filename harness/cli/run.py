@@ -14,13 +14,12 @@ import click
 from rich.console import Console
 
 from harness.cli import terminal
-from harness.cli.options import benchmark_options, only_option, open_benchmark
+from harness.cli.options import Asked, benchmark_options, only_option
 from harness.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.cli import Application
     from harness.execution.outcome import Outcome
     from harness.execution.runner import RunSettings
     from harness.plugins.registry import Registry
@@ -57,13 +56,8 @@ _REPAIRS = 2
 @click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown, not the headline alone.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors: what failed, and what was damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome and the tables as one JSON object.")
-@click.pass_obj
 def command(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     only: tuple[str, ...],
     jobs: int | None,
     processes: int,
@@ -78,8 +72,8 @@ def command(
     of a benchmark that ships (see harness benchmarks). With --only a part of it is made; tables show what is there, and
     the rest as not run.
 
-    Exit codes: 0, all done; 1, some cells failed and are marked in the tables; 2, bad input; 3, the machine cannot do
-    it; 128 + n, stopped by signal n.
+    Exit codes: 0, all done; 1, some cells failed, or seeds of a row are no repetitions of each other, and the tables
+    mark it; 2, bad input; 3, the machine cannot do it; 128 + n, stopped by signal n.
 
     SIGUSR1 keeps the state of what is being made, and the run goes on; SIGUSR2, like SIGTERM, SIGINT and SIGHUP, keeps
     it and ends the run.
@@ -95,7 +89,7 @@ def command(
     from harness.store.stages import Store
 
     began = time.monotonic()
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    benchmark, registry = asked.load()
     if benchmark.timing is not None and (jobs or 1) > 1:
         what, hint = "what is timed is made one stage at a time", "leave --jobs out"
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
@@ -105,14 +99,14 @@ def command(
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,
-        plugins=application.plugins,
+        plugins=asked.application.plugins,
         retry_unparsed=retry_unparsed,
     )
-    store = Store(results)
+    store = Store(asked.results)
     chosen = selection(only, build_plan(benchmark, registry, store)) if only else None
     if chosen is not None:
         settings = replace(settings, among=chosen.needed)
-    folder = results_folder(results, benchmark)
+    folder = results_folder(asked.results, benchmark)
     console = Console(stderr=True)
     try:
         with interruptible() as keep:
@@ -137,7 +131,10 @@ def command(
     if unwritten is not None:
         what = "neither printed (--quiet) nor written" if quiet and not as_json else "printed and not written"
         click.echo(f"warning: the {'leaderboard is' if as_json else 'tables are'} {what}: {unwritten}", err=True)
-    if outcome.failures:
+    if quiet and not as_json:
+        for text in tables.document.errors:
+            click.echo(f"error: {text}", err=True)
+    if outcome.failures or tables.document.errors:
         sys.exit(1)
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, open_benchmark
+from harness.cli.options import Asked, benchmark_options
 from harness.errors import HarnessError, InputError, InputErrors, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from harness.api import DatasetRegistration, Example
-    from harness.cli import Application
     from harness.plan import Stage
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark, DataUse
@@ -48,13 +47,8 @@ def command() -> None:
               help="How many rows.")  # fmt: skip
 @click.option("--tokens", is_flag=True, help="Part the tokens by bars.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the ids of all tokens shown.")
-@click.pass_obj
 def data(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     use_name: str,
     model_name: str | None,
     count: int,
@@ -70,16 +64,16 @@ def data(
     FILE may also be data of your own, such as a .csv: the columns that it has, what its rows would be, and the lines
     of a benchmark file that read it.
     """
-    if file.suffix not in _BENCHMARKS:
-        _first_look(application.registry, file, count, as_json=as_json)
+    if asked.file.suffix not in _BENCHMARKS:
+        _first_look(asked.application.registry, asked.file, count, as_json=as_json)
         return
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
+    benchmark, registry = asked.load()
     from harness.stages.preview import preview, tokeniser_of
     from harness.store.stages import Store
 
     use, training = _chosen_use(benchmark, use_name)
     model = _chosen_model(benchmark, model_name)
-    store = Store(results)
+    store = Store(asked.results)
     rows = _rows(benchmark, registry, store, use)
     train = rows
     if model.config is not None and use != benchmark.train:

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import benchmark_options, only_option, open_benchmark, say_damage
+from harness.cli.options import Asked, benchmark_options, only_option, say_damage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
-    from harness.cli import Application
     from harness.plan import Plan, Row, Stage
     from harness.plan.selection import Selection
     from harness.store.damage import Damage
@@ -34,13 +32,8 @@ COUNTED = ("train", "precompute", "generate", "score")
     help="Check every file of every stage in the store, and name each that is damaged; exit code 1 if any is.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
 def command(
-    application: Application,
-    file: Path,
-    profile: str | None,
-    overrides: tuple[str, ...],
-    results: Path,
+    asked: Asked,
     only: tuple[str, ...],
     verify: bool,
     as_json: bool,
@@ -54,8 +47,8 @@ def command(
     from harness.store.stages import Store
     from harness.store.verify import verify as check
 
-    benchmark, registry = open_benchmark(application, file, profile, overrides)
-    store = Store(results)
+    benchmark, registry = asked.load()
+    store = Store(asked.results)
     plan = build_plan(benchmark, registry, store)
     verified = None
     if verify:

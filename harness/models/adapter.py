@@ -173,7 +173,7 @@ def adapter_base(folder: Path, named: str | None, *, where: str) -> Model:
     """Return the model that an adapter goes on: what the file names, or else the adapter's own configuration.
 
     Raises:
-        InputError: neither names one.
+        InputError: neither names one that is there, or it is a folder with an adapter: another one, or this very one.
     """
     told = read_json(folder / ADAPTER_CONFIG, where=where)
     name = named or told.get("base_model_name_or_path")
@@ -185,6 +185,10 @@ def adapter_base(folder: Path, named: str | None, *, where: str) -> Model:
         )
     here = Path(name).expanduser()
     if here.exists():
+        if (here / ADAPTER_CONFIG).is_file():
+            own = here.resolve() == folder.resolve()
+            what = "the adapter is named as its own base" if own else "the base of this adapter is an adapter itself"
+            raise InputError(what, where=where, got=name, expected="the folder or the hub name of a whole model")
         return Model(name=here.name, path=str(here))
     if here.is_absolute() or name.startswith((".", "~")):
         raise InputError(

@@ -65,7 +65,9 @@ def _view(columns: ComparedColumns, column: ComparedColumn, model: str) -> View:
     results = columns.results
     rows = [row for row in results.rows if row.model == model]
     baseline = next((row for row in rows if row.label == results.baseline), None)
-    compared = [row for row in rows if row.trained and row is not baseline]
+    if baseline is not None and columns.faulty(baseline, column.place):
+        baseline = None
+    compared = [row for row in rows if row.trained and row is not baseline and not columns.faulty(row, column.place)]
     contrasts = {row.label: _contrast(columns, column, row, baseline) for row in compared if baseline}
     return View(
         _where(column, results),
@@ -217,6 +219,7 @@ def brief(
         blocks.append(_filled(" ".join(document.verdict), width, show))
     warned = written.results.warnings.items()
     told = [f"warning: {', '.join(rows)}: {text}" for text, rows in warned if text not in heard]
+    told = [*(f"error: {text}" for text in document.errors), *document.findings, *told]
     if failures:
         first_causes = [f for f in document.head["failures"] if not f["because_of"]]
         reasons = {reason(f.get("message", "")): f for f in reversed(first_causes)}

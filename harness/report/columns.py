@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from harness.report.checks.unvaried import unvaried
 from harness.report.differences import cut
 from harness.report.groups import groups_of, read_groups
 from harness.report.results import NOT_EVALUATED, NOT_RUN, NOT_SCORED
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from harness.report.calculated import Calculated
     from harness.report.differences import Compared
     from harness.report.results import CellData, ResultRow, Results
-    from harness.report.statistics import Interval
+    from harness.report.statistics import Array, Interval
     from harness.spec.results.run import RunMetric
+
+
+#: What a number is marked with that does not vary over the seeds, and should.
+UNVARIED: Final = "error: the seeds do not vary"
 
 
 class ColumnKey(NamedTuple):
@@ -58,6 +63,7 @@ class ComparedColumns:
         self._cells: dict[tuple[str, str, ColumnKey], TableCell] = {}
         self._comparisons: dict[tuple[ColumnKey, str | None], Mapping[str, Compared]] = {}
         self._groups: dict[str, Mapping[str, str] | None] = {}
+        self._unvaried: dict[tuple[str, str, ColumnKey], bool] = {}
 
     def seen_through(self, results: Results) -> ComparedColumns:
         """Return the columns of the same run with other rows in it."""
@@ -148,6 +154,8 @@ class ComparedColumns:
             interval = self.own(data, place, column.described)
         if interval is None:
             return TableCell(status="no value", missing=missing)
+        if self.faulty(row, place):
+            return TableCell(interval.mean, missing=missing, seeds=seeds, of=of, fault=UNVARIED * (not row.alike))
         comparison = column.comparisons.get(row.model)
         letters = comparison.letters.get(row.label, "") if comparison else ""
         return TableCell(interval.mean, interval, letters, missing, seeds=seeds, of=of)
@@ -178,7 +186,7 @@ class ComparedColumns:
                 matrices = {}
                 for row in self.results.rows:
                     data = row.cells.get((place.dataset, place.decoding))
-                    if row.model == model and row.trained and data is not None:
+                    if row.model == model and row.trained and data is not None and not self.faulty(row, place):
                         matrices[row.label] = data.matrix(place.metric, place.column, self.results.seeds)
                         ids = ids or data.ids
                 present = {label: values for label, values in matrices.items() if values is not None}
@@ -191,6 +199,28 @@ class ComparedColumns:
                 )
             self._comparisons[place, baseline] = comparisons
         return self._comparisons[place, baseline]
+
+    def unvaried(self, row: ResultRow, metric: RunMetric, column: Column, dataset: str, decoding: str) -> bool:
+        """Return :func:`harness.report.checks.unvaried.unvaried`."""
+        key = (row.model, row.label, ColumnKey(dataset, decoding, metric.use, column.name))
+        if key not in self._unvaried:
+            self._unvaried[key] = unvaried(self.results, row, metric, column, dataset, decoding)
+        return self._unvaried[key]
+
+    def difference(self, values: Array, dataset: str, ids: Sequence[str]) -> Interval | None:
+        """Return the mean of a difference (S, N) on a data set with its interval, adjusted for no other."""
+        return self._calculated.own(values, groups=self.groups(dataset, ids))
+
+    def faulty(self, row: ResultRow, place: ColumnKey) -> bool:
+        """Return whether a row's numbers in a column are no repetitions: nothing can be claimed of them."""
+        return bool(row.alike) or self._still(row, place)
+
+    def _still(self, row: ResultRow, place: ColumnKey) -> bool:
+        if place.corpus:
+            return False
+        metric = next(metric for metric in self.results.manifest.metrics if metric.use == place.metric)
+        column = next(column for column in metric.columns if column.name == place.column)
+        return self.unvaried(row, metric, column, place.dataset, place.decoding)
 
     def mean(self, row: ResultRow, place: ColumnKey) -> float | None:
         """Return a row's mean in a column."""
@@ -231,6 +261,7 @@ def _heading(described: Column, name: str, label: str, group: str) -> Heading:
 def marks(row: ResultRow) -> tuple[str, ...]:
     """Return what follows a row's name in every table."""
     listed = inactive_mark(row) if row.kind != "elsewhere" else ("trained elsewhere, budget unknown",)
+    listed = (*listed, *(found.mark for found in row.alike))
     if row.failures:
         listed = (*listed, f"failed for seed {', '.join(str(seed) for seed in sorted(row.failures))}")
     return listed

@@ -82,6 +82,7 @@ def model_card(results: Results, row: ResultRow, seed: int, base: PreparedModel 
         _opening(results, row, seed),
         "## Scores",
         *_scores(results, measured, len(row.described.seeds)),
+        *(f"Error: {escaped(found.text)}." for found in row.alike),
         "## Training",
         *_training(results, row, seed),
         "## Data and versions",
@@ -115,7 +116,8 @@ def _measured(results: Results, row: ResultRow, seed: int) -> Iterator[Measured]
             for described in metric.columns:
                 numbers = scored.columns.get(described.name)
                 if described.shown and numbers is not None and not np.isnan(numbers).all():
-                    interval = columns.own(cell, ColumnKey(dataset, decoding, metric.use, described.name), described)
+                    place = ColumnKey(dataset, decoding, metric.use, described.name)
+                    interval = None if columns.faulty(row, place) else columns.own(cell, place, described)
                     value = float(np.nanmean(numbers)) * described.scale
                     yield Measured(dataset, decoding, metric.use, described, value, interval)
             for described in metric.corpus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.errors import InputError, StageError
+from harness.report.checks.alike import alike_seeds
+from harness.report.checks.course import Weights, course
 from harness.report.shelf import Shelf
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.run import FORMAT, RunManifest
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.report.checks.alike import Alike
+    from harness.report.checks.course import Course
     from harness.report.statistics import Array
     from harness.spec.results.run import CellStages, RunMetric, RunRow
     from harness.store.records import Record
@@ -107,6 +112,8 @@ class ResultRow:
     """Data set and decoding to their answers."""
     training: dict[int, Record] = field(default_factory=dict)
     """The last stage of each seed in which the row's own method trained."""
+    weights: dict[int, Weights] = field(default_factory=dict)
+    """What the last stage of each seed says of the weights that it ended with."""
     failures: dict[int, str] = field(default_factory=dict)
     """Seeds whose training failed, with the message."""
 
@@ -114,6 +121,16 @@ class ResultRow:
     def trained(self) -> bool:
         """Whether it was trained here: what rows are compared by."""
         return self.kind not in {"base", "elsewhere"}
+
+    @cached_property
+    def courses(self) -> Mapping[int, Course]:
+        """What the stages in which the row's own method trained say of each step, by seed."""
+        return {seed: course(record) for seed, record in sorted(self.training.items())}
+
+    @cached_property
+    def alike(self) -> Sequence[Alike]:
+        """Seeds that are no repetitions of each other: nothing is claimed of such a row."""
+        return alike_seeds(self)
 
 
 @dataclass
@@ -259,9 +276,11 @@ class _Loader:
         for number, seed in described.seeds.items():
             if seed.failed:
                 row.failures[number] = seed.failed
-            record = self.active(row, seed.train)
+            record, last = self.active(row, seed.train)
             if record is not None:
                 row.training[number] = record
+            if last is not None:
+                row.weights[number] = Weights.of(last)
             for dataset, decodings in seed.evaluations.items():
                 for decoding, stages in decodings.items():
                     self.cell(row, row.cells.setdefault((dataset, decoding), CellData()), number, stages)
@@ -286,15 +305,15 @@ class _Loader:
             else:
                 cell.scores.setdefault(metric, {})[seed] = self.scored(row, metric, cell, record)
 
-    def active(self, row: ResultRow, chain: Sequence[str | None]) -> Record | None:
-        """Return the last stage in which the row's own method trained: not the last one under ``all_but_last``."""
+    def active(self, row: ResultRow, chain: Sequence[str | None]) -> tuple[Record | None, Record | None]:
+        """Return the last stage in which the row's own method trained, and the last: another under ``all_but_last``."""
         records = [self.find("train", stage) for stage in chain]
         for record in records:
             self.listen(row.label, record, row.model)
         own = [
             record for record in records if record is not None and record.read(TrainConfig).method.name == row.method
         ]
-        return own[-1] if own and all(records) else None
+        return own[-1] if own and all(records) else None, records[-1] if records else None
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Find a stage and note the environment it was made under."""

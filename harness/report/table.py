@@ -51,6 +51,8 @@ class TableCell:
     """How many seeds the number is from, where the run has several."""
     of: int = 0
     """How many seeds the run has."""
+    fault: str = ""
+    """What is wrong with the number."""
     difference: Difference | None = None
     """What the number is, if it is the difference of the row from the baseline."""
 
@@ -103,7 +105,7 @@ def shown(cell: TableCell, heading: Heading) -> str:
         text += f" {cell.letters}"
     if 0 < cell.seeds < cell.of:
         text += f" ({cell.seeds} of {cell.of} seeds)"
-    return text
+    return f"{text} ({cell.fault})" if cell.fault else text
 
 
 def _difference(difference: Difference, heading: Heading, of: int) -> str:
@@ -142,6 +144,8 @@ def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
         values["missing"] = cell.missing
     if cell.seeds:
         values["seeds"] = cell.seeds
+    if cell.fault:
+        values["note"] = cell.fault
     return values
 
 

@@ -138,6 +138,8 @@ def _cells(columns: ComparedColumns, row: ResultRow, against: Against, decoding:
     data = row.cells.get((against.dataset, decoding))
     plain = columns.cell(row, against.column)
     wins = _matrix(columns.results, data, use, WIN + against.opponent)
+    if columns.faulty(row, against.column.place):
+        return {f"{name}/win": plain}
     groups = columns.groups(against.dataset, data.ids) if data else None
     rate = win_rate(wins, groups=groups) if wins is not None else None
     if data is None or wins is None or rate is None:
@@ -298,7 +300,7 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
                 if (against.metric.use, against.dataset) != (use, dataset):
                     continue
                 for row in results.rows:
-                    if row.kind == "elsewhere":  # not fitted together with rows of another budget
+                    if row.kind == "elsewhere" or row.alike:  # not fitted together with rows of another budget
                         continue
                     wins = _matrix(results, row.cells.get((dataset, decoding)), use, WIN + against.opponent)
                     if row.model == model and row.label != against.opponent and wins is not None:

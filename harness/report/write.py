@@ -10,6 +10,7 @@ from harness.report.brief import sentences
 from harness.report.by_prompt import scores_csv
 from harness.report.calculated import NAME, Calculated
 from harness.report.cases import case_files, case_studies
+from harness.report.checks.checked import checked
 from harness.report.columns import ComparedColumns
 from harness.report.export import csv_text, json_text
 from harness.report.kinds import tables_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from harness.report.checks.checked import Checked
     from harness.spec.model import Model
     from harness.spec.results.run import RunData, RunFailure, RunManifest
     from harness.spec.results.train import RowsUsed
@@ -109,13 +111,19 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     manifest = results.manifest
     columns = ComparedColumns(results, calculated or Calculated())
     tables = tables_of(columns)
-    notes, ending = opening_notes(results), closing_notes(results)
+    found = checked(columns)
+    notes, ending = [*opening_notes(results), *_found(found)], closing_notes(results)
     names = ("benchmark", "title", "profile", "harness", "template_sha256")
     head: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     head["failures"] = [_failure(failure) for failure in manifest.failures]
+    head["checks"] = found._asdict()
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
     title = f"{manifest.title or manifest.benchmark} ({manifest.profile})"
-    return Leaderboard(title, notes, tables, ending, head, sentences(columns))
+    return Leaderboard(title, notes, tables, ending, head, sentences(columns), *found)
+
+
+def _found(found: Checked) -> list[str]:
+    return [*(f"Error: {text}." for text in found.errors), *found.findings]
 
 
 def opening_notes(results: Results) -> list[str]:

@@ -23,6 +23,10 @@ class Leaderboard(NamedTuple):
     head: dict[str, Any]
     verdict: list[str]
     """What the run says, in one or two sentences."""
+    errors: list[str]
+    """What makes numbers of some rows worthless, in sentences; see :mod:`harness.report.checks`."""
+    findings: list[str]
+    """What else the checks found."""
 
 
 class Written(NamedTuple):

@@ -10,7 +10,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from harness.in_parts import decoding_batcher, decoding_costs
-from harness.lm.decode.noise import Noise
+from harness.lm.decode.noise import Noise, noise_digest
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.packed_linear import packed
 from harness.lm.way import way_of
@@ -122,7 +122,7 @@ def _answer(
             top_k=decoding.top_k,
             top_p=decoding.top_p,
         ),
-        Noise(config.seed, "evaluate"),
+        _noise(config),
         batcher=batcher,
     )
     done = drawn.completions
@@ -144,6 +144,10 @@ def _answer(
         ]
         for b, row in enumerate(rows)
     ]
+
+
+def _noise(config: GenerateConfig) -> Noise:
+    return Noise(config.seed, "evaluate")
 
 
 def _summary(
@@ -168,4 +172,5 @@ def _summary(
         chat_template_sha256=None if source is None else hashlib.sha256(source.encode()).hexdigest(),
         stops=policy.stops.names(policy.tokeniser),
         ended=dict(Counter(answer.stop for answer in samples if answer.stop is not None)),
+        noise=noise_digest([_noise(request.config)]) if request.config.decoding.temperature > 0 else None,
     )

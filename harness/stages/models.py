@@ -32,8 +32,6 @@ def model_source(model: Model, path: str | None) -> ModelSource:
         return GgufSource(sha256=file_digest(folder))
     if (folder / ADAPTER_CONFIG).is_file():
         base = adapter_base(folder, model.base, where=path)
-        if base.path is not None and (Path(base.path) / ADAPTER_CONFIG).is_file():
-            raise InputError("the base of this adapter is an adapter itself", where=path, got=base.path)
         below = model_source(base, base.path)
         assert not isinstance(below, AdapterSource)
         return AdapterSource(files=content_digest(folder), base=below)

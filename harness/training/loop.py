@@ -27,7 +27,7 @@ from harness.training.optimiser import Optimiser
 from harness.training.order import Order
 from harness.training.points import PointCheckpoints
 from harness.training.probe import ROWS, Probe
-from harness.training.record import RunProgress, Settings, StepRecord
+from harness.training.record import RunProgress, Settings, StepRecord, step_digests
 from harness.training.reference_model import ReferenceModel
 from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
@@ -36,7 +36,7 @@ from harness.training.stop import Stopped
 from harness.training.summary import active, models_held, over_ranks, step_row
 from harness.training.unfinished import Unfinished, logged
 from harness.training.updates import Updater
-from harness.training.weights import align, module_digest, recompute_activations
+from harness.training.weights import align, module_digest, recompute_activations, sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,6 +152,7 @@ class Segment:
             ),
             load_reward_model=judges.load_reward_model,
         )
+        self.start_sums = sums(named.values())
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
         self.log: list[TrainStep] = []
@@ -230,8 +231,8 @@ class Segment:
         updater.rate, updater.peak = self.extent.rate(step)
         updater.diagnose = self._diagnosed(step)
         seed_step(plan.seed, step, self.ranks.rank)
-        places = self.order.batch(step)[self.ranks.part(self.order.batch_size)]
-        batch = collate([self.rows[place] for place in places], self.policy.device)
+        rows = [self.rows[place] for place in self.order.batch(step)]
+        batch = collate(rows[self.ranks.part(self.order.batch_size)], self.policy.device)
         said = self.method.step(services, batch)
         totals = over_ranks(services.record, self.ranks)
         drift = None
@@ -245,6 +246,7 @@ class Segment:
             progress=services.progress,
             rate=updater.rate,
             drift=drift,
+            digests=step_digests((row.id for row in rows), totals.drawn, services.record.noises),
             seconds=self._seconds(),
         )
         self.step = step + 1
@@ -349,7 +351,6 @@ class Segment:
     def _summary(self, digest: str) -> TrainSummary:
         policy = self.policy
         trained = self.trained.parameters.values()
-        models = models_held(policy, trained, self.services, self.reward_model)
         name = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else str(policy.device)
         return TrainSummary(
             steps=self.step - self.first,
@@ -365,9 +366,11 @@ class Segment:
             device=name,
             threads=torch.get_num_threads(),
             ranks=self.ranks.world,
-            models_held=models,
+            models_held=models_held(policy, trained, self.services, self.reward_model),
             reference_logprobs=self.precomputed.cost if self.precomputed else None,
             weights_sha256=digest,
+            weights_sums=sums(trained),
+            start_sums=self.start_sums,
             rows=RowsUsed(used=len(self.rows), dropped_overlong=self.plan.dropped),
             micro_batches=MicroBatches(
                 tokens=self.updater.batcher.budget,

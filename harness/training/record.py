@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import torch
 
 from harness.api import Limits, Rewards
+from harness.lm.decode.noise import noise_digest
+from harness.spec.results.train import StepDigests
 from harness.training.logged import LoggedMeans
 from harness.training.meters import Signal
 from harness.training.rewards import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from harness.api import Completions
+    from harness.lm.decode.noise import Noise
     from harness.spec.recipe import AdapterSettings
     from harness.training.assignment import TrainingPlan
     from harness.training.extent import Extent
@@ -53,6 +58,21 @@ class StepRecord:
     generated: int = 0
     rewarded: int = 0
     draws: int = 0
+    drawn: list[int] = field(default_factory=list)
+    """Of each call that let the policy draw samples: the sum of its rows' digests, modulo 2^64."""
+    noises: list[Noise] = field(default_factory=list)
+    """What they were drawn with: the same on every rank."""
+
+    def drew(self, ids: Sequence[str], completions: Completions) -> None:
+        """Note which samples (B, K, T) the policy drew; padding, ranks and the order of the rows count for nothing."""
+        tokens, lengths = completions.ids.cpu().numpy(), completions.lengths.cpu().tolist()
+        total = 0
+        for row, name in enumerate(ids):
+            state = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8)
+            for answer, length in zip(tokens[row], lengths[row], strict=True):
+                state.update(b"\x00" + answer[:length].tobytes())
+            total += int.from_bytes(state.digest(), "little")
+        self.drawn.append(total % 2**64)
 
     def close(self) -> Signal:
         """Return the signal, with rewards of the same prompts seen as one group a prompt."""
@@ -62,6 +82,25 @@ class StepRecord:
                 self.signal.rewarded(rewards)
             self.groups = []
         return self.signal
+
+
+def step_digests(ids: Iterable[str], drawn: Sequence[int], noises: Sequence[Noise]) -> StepDigests:
+    """Return what tells a step's course from another's.
+
+    Args:
+        ids: of its rows, over all ranks, in their order.
+        drawn: of each call that drew samples, the sum over all ranks, modulo 2^64.
+        noises: what they were drawn with.
+    """
+    return StepDigests(
+        rows=_digest(ids),
+        samples=_digest(map(str, drawn)) if drawn else None,
+        noise=noise_digest(noises) if noises else None,
+    )
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return blake2b("\x00".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _side_by_side(calls: Sequence[Rewards]) -> Rewards:

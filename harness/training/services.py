@@ -111,7 +111,9 @@ class Services:
         drawing = Noise(self._settings.seed, purpose, self.progress.step)
         with self._clock.phase("sampling"):
             drawn = sample(self.policy, batch.prompts, batch.ids, params, drawing, batcher=self.decoding)
-        self._drew(drawn.completions, drawn.entropy)
+        if any(params.temperatures):
+            self.record.noises.append(drawing)
+        self._drew(batch, drawn.completions, drawn.entropy)
         return drawn.completions
 
     def greedy(self, batch: Batch) -> Completions:
@@ -121,7 +123,7 @@ class Services:
         noise = Noise(self._settings.seed, "greedy", self.progress.step)
         with self._clock.phase("sampling"):
             drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self.decoding)
-        self._drew(drawn.completions, drawn.entropy)
+        self._drew(batch, drawn.completions, drawn.entropy)
         return drawn.completions
 
     def beam(
@@ -144,7 +146,7 @@ class Services:
             return self._by_reference(batch, params, search)
         with self._clock.phase("sampling"):
             completions = search(self.policy, batch)
-        self._drew(completions, None)
+        self._drew(batch, completions, None)
         return completions
 
     def reward(self, batch: Batch, completions: Completions) -> Rewards:
@@ -370,6 +372,7 @@ class Services:
                 return
             yield chunk
 
-    def _drew(self, completions: Completions, entropy: Tensor | None) -> None:
+    def _drew(self, batch: Batch, completions: Completions, entropy: Tensor | None) -> None:
+        self.record.drew(batch.ids, completions)
         self.record.generated += int(completions.lengths.sum())
         self.record.signal.drew(completions, self.limits.completion, entropy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
-    from harness.spec.results.train import Phase
+    from harness.spec.results.train import Phase, StepDigests
     from harness.training.distributed import Ranks
     from harness.training.record import RunProgress, StepRecord
     from harness.training.services import Services
@@ -41,6 +42,8 @@ class StepTotals:
     rewarded: int
     updates: Sequence[Update]
     """Totals already, and the same on every rank."""
+    drawn: Sequence[int] = ()
+    """Of each call that drew samples, the sum of their digests, modulo 2^64."""
 
 
 def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
@@ -49,8 +52,10 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
     generated = rewarded = 0
     sums: dict[str, tuple[float, int]] = {}
     means = LoggedMeans()
-    mine = (record.close(), record.notes.sums, record.logged.sums, record.generated, record.rewarded)
-    for other, noted, logged, tokens, calls in ranks.gather(mine):
+    drawn: list[int] = []
+    mine = (record.close(), record.notes.sums, record.logged.sums, record.generated, record.rewarded, record.drawn)
+    for other, noted, logged, tokens, calls, samples in ranks.gather(mine):
+        drawn = [(one + more) % 2**64 for one, more in zip_longest(drawn, samples, fillvalue=0)]
         means.merge([logged])
         signal.merge(other)
         generated += tokens
@@ -60,7 +65,7 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
             sums[name] = (before[0] + total, before[1] + count)
     notes = {name: total / count for name, (total, count) in sorted(sums.items())}
     means.merge(update.logged.sums for update in record.updates)  # totals over the ranks already
-    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates)
+    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates, drawn)
 
 
 def step_row(
@@ -71,6 +76,7 @@ def step_row(
     progress: RunProgress,
     rate: float,
     drift: tuple[float, float] | None,
+    digests: StepDigests | None,
     seconds: dict[Phase, float],
 ) -> TrainStep:
     """Return the log's row of a step. Several updates of one step (PPO) give the means of their losses and norms.
@@ -82,6 +88,7 @@ def step_row(
         progress: where the step stands.
         rate: the learning rate.
         drift: on diagnosed steps, what :meth:`harness.training.probe.Probe.compare` gave.
+        digests: what tells its course from another's.
         seconds: how long it took, by phase.
 
     Raises:
@@ -122,6 +129,7 @@ def step_row(
         not_finite=not_finite or None,
         kl=None if drift is None else drift[0],
         probe_entropy=None if drift is None else drift[1],
+        digests=digests,
         seconds=seconds,
     )
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import nn
 
+#: How many sums stand for a model's weights.
+SUMS: Final = 16
 #: Bytes to which torch aligns the tensors it makes.
 _ALIGNMENT = 64
 
@@ -31,6 +35,22 @@ def recompute_activations(model: Any) -> None:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def sums(parameters: Iterable[nn.Parameter]) -> tuple[float, ...]:
+    """Return sums over weights, ``SUMS`` of them, in float64: a linear sketch of the weights.
+
+    Weight i of a tensor, its numbers in a row, is in sum i modulo ``SUMS``. So the sums of a difference are those of
+    one side less those of the other, and for differences without a pattern their length is about the difference's own:
+    its expected square is, for each sum adds independent terms.
+    """
+    total = torch.zeros(SUMS, dtype=torch.float64)
+    for parameter in parameters:
+        numbers = parameter.detach().reshape(-1)
+        whole = len(numbers) // SUMS * SUMS
+        total += numbers[:whole].view(-1, SUMS).sum(0, dtype=torch.float64).cpu()
+        total[: len(numbers) - whole] += numbers[whole:].double().cpu()
+    return tuple(total.tolist())
 
 
 def module_digest(module: nn.Module) -> str:

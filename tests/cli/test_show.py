@@ -101,6 +101,16 @@ def test_text_that_reads_like_a_special_token_is_told_apart(file: Path) -> None:
     assert ".«<|endoftext|>»\n" in said
 
 
+def test_an_adapter_that_names_itself_as_its_base_is_one_message(file: Path) -> None:
+    folder = file.parent / "mine"
+    folder.mkdir()
+    told = {"peft_type": "LORA", "base_model_name_or_path": str(folder)}
+    (folder / "adapter_config.json").write_text(json.dumps(told), encoding="utf-8")
+    content = json.loads(file.read_text(encoding="utf-8")) | {"models": [{"name": "mine", "path": str(folder)}]}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert "the adapter is named as its own base" in show(file, code=2)
+
+
 def test_tokens_can_be_parted(file: Path) -> None:
     said = show(file, "-n", 1, "--tokens")
     line = next(line for line in said.splitlines() if line.endswith("|«<|endoftext|>»"))

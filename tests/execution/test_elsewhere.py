@@ -64,6 +64,9 @@ def test_what_was_trained_elsewhere_is_scored_alike_and_compared_with_nothing(
     assert (
         "Trained elsewhere, with a budget that is not known: someones-model (someones-model), theirs (answers" in said
     )
+    checks = json.loads(bench.board("json").read_text(encoding="utf-8"))["checks"]
+    same = "eso, someones-model and theirs are the same here: equal answers to every prompt (seed 0)."
+    assert checks == {"errors": [], "findings": [same]}
     assert set(rows(bench, "signal")) == {"sft", "eso"}
     results = load_results(bench.results, bench.board("json").parent)
     kinds = {row.label: (row.kind, row.trained) for row in results.rows}

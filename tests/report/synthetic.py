@@ -83,6 +83,8 @@ class Run:
     """Stages without a result: (row, "train", seed), (row, "generate", seed) or (row, metric, seed)."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """What differs in the summary of every ``generate`` stage."""
+    answered: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
+    """What else differs in the summary of a row's ``generate`` stages."""
     settings: Callable[[str, int], Mapping[str, Any]] = lambda _row, _seed: {}
     """What differs in the configuration of a row's ``generate`` stages."""
     ids: Callable[[str, int], list[str]] | None = None
@@ -182,7 +184,8 @@ class Run:
         store = Store(self.root)
         with store.draft("train", stage) as draft:
             draft.write_lines(TrainStep, (TrainStep.model_validate({**step("sft"), **each}) for each in log))
-            draft.write(TrainSummary.model_validate({**summary(row), **self.trained(row, seed)}))
+            own = {"weights_sha256": digest(["weights", row, model, seed])}
+            draft.write(TrainSummary.model_validate({**summary(row), **own, **self.trained(row, seed)}))
             config = configs.train_config(row.partition("[")[0], seed=seed)
             store.commit(
                 draft, config=config.to_json(), environment=self.environment(row, seed), label=f"{model}/{row}"
@@ -219,7 +222,7 @@ class Run:
                 for draw in range(draws if self.prompts else 1)
             ]
             draft.write_lines(Answer, samples)
-            draft.write(GenerateSummary.model_validate({**counted, **self.summary}))
+            draft.write(GenerateSummary.model_validate({**counted, **self.summary, **self.answered(row, seed)}))
             store.commit(
                 draft,
                 config=config.to_json(),

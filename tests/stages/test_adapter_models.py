@@ -118,8 +118,12 @@ def test_a_base_that_is_not_there(base: Path, tmp_path: Path) -> None:
     base.rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="the model that the adapter goes on is not there"):
         model_source(Model(name="m"), str(tmp_path / "mine"))
-    with pytest.raises(InputError, match="the base of this adapter is an adapter itself"):
+    with pytest.raises(InputError, match="the adapter is named as its own base"):
         model_source(Model(name="m", base=str(tmp_path / "mine")), str(tmp_path / "mine"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="the base of this adapter is an adapter itself"):
+        model_source(Model(name="m", base=str(tmp_path / "other")), str(tmp_path / "mine"))
 
 
 def test_one_adapter_on_two_models_of_the_hub_is_two_models(tmp_path: Path) -> None:

@@ -63,6 +63,15 @@ def row_keys(noise: Noise, ids: Sequence[str], candidates: Sequence[int], device
     return _mix(_child(base, torch.tensor(candidates, dtype=torch.int64, device=device)))
 
 
+def noise_digest(noises: Sequence[Noise]) -> str:
+    """Return 16 hex digits by which draws with the same random numbers are known, whatever their prompts.
+
+    They are of the keys that a row without a name would have, made as those of the rows are.
+    """
+    keys = [str(int(row_keys(noise, [""], [0], torch.device("cpu")))) for noise in noises]
+    return blake2b(" ".join(keys).encode(), digest_size=8).hexdigest()
+
+
 def exponentials(keys: Tensor, first: int, positions: int, lanes: int) -> Tensor:
     """Return Exp(1) noise for some positions of some rows.
 

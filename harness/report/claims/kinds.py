@@ -186,7 +186,7 @@ def _against(claim: Claim, needs: Needs, results: Results) -> list[Measured]:
 
 def _values(results: Results, spot: Spot, row: ResultRow) -> Array | None:
     data = row.cells.get((spot.dataset, spot.decoding))
-    return data.matrix(spot.metric, spot.column, results.seeds) if data else None
+    return data.matrix(spot.metric, spot.column, results.seeds) if data and not row.alike else None
 
 
 def _measured(where: str, spot: Spot, results: Results, row: ResultRow, other: ResultRow) -> list[Measured]:

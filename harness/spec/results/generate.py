@@ -57,3 +57,6 @@ class GenerateSummary(ResultFile):
     """What would have ended an answer: tokens, and strings in quotation marks."""
     ended: dict[str, int] = {}
     """How many answers each of them ended."""
+    noise: str | None = None
+    """The first 16 hex digits of a digest of the random numbers that the answers were drawn with; None where nothing
+    was left to chance, or that is not known."""

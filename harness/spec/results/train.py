@@ -53,6 +53,17 @@ class StepTokens(ResultPart):
     trained: int
 
 
+class StepDigests(ResultPart):
+    """What tells one step's course from another's: 16 hex digits each, whatever the ranks and the micro-batches."""
+
+    rows: str
+    """Of the ids of its rows, in their order."""
+    samples: str | None = None
+    """Of the tokens that the policy drew; None where it drew none."""
+    noise: str | None = None
+    """Of the random numbers that they were drawn with; None where nothing was left to chance."""
+
+
 class TrainStep(ResultLine):
     """One step."""
 
@@ -84,6 +95,8 @@ class TrainStep(ResultLine):
     kl: float | None = None
     """Mean nats a token from the policy to the start of the stage, on fixed prompts; on diagnosed steps."""
     probe_entropy: float | None = None
+    digests: StepDigests | None = None
+    """None in what a release wrote that recorded none."""
     seconds: dict[Phase, float]
 
     @property
@@ -202,6 +215,11 @@ class TrainSummary(ResultFile):
     reference_logprobs: ReferenceCost | None = None
     """Where they were computed beforehand."""
     weights_sha256: str
+    weights_sums: tuple[float, ...] | None = None
+    """Sums over the trained weights at the end, by which two checkpoints can be told apart, or found equal within
+    rounding, without being loaded; see :func:`harness.training.weights.sums`. None in older records, as the next."""
+    start_sums: tuple[float, ...] | None = None
+    """The same before the first step."""
     rows: RowsUsed
     micro_batches: MicroBatches
     concurrent: bool

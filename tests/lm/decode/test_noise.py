@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from harness.lm.decode.noise import Noise, Race, exponentials, row_keys
+from harness.lm.decode.noise import Noise, Race, exponentials, noise_digest, row_keys
 
 CPU = torch.device("cpu")
 GOLDEN = 0x9E3779B97F4A7C15
@@ -54,6 +54,14 @@ def test_coordinates_do_not_collide() -> None:
     assert len(torch.unique(keys)) == keys.numel()
     # what stands in one coordinate cannot pass for another's
     assert row_keys(Noise(1, "a", 11), ["x"], [0], CPU) != row_keys(Noise(1, "a", 1), ["1x"], [0], CPU)
+
+
+def test_a_digest_is_that_of_the_random_numbers() -> None:
+    one = Noise(0, "sample", 3)
+    others = [Noise(1, "sample", 3), Noise(0, "greedy", 3), Noise(0, "sample", 4)]
+    assert len({noise_digest([each]) for each in (one, *others)}) == 4
+    assert noise_digest([one, others[0]]) != noise_digest([others[0], one])
+    assert noise_digest([Noise(0, "sample", 3)]) == noise_digest([one])
 
 
 def test_noise_is_exponential_and_uncorrelated() -> None:

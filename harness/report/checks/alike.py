@@ -1,0 +1,85 @@
+"""Seeds of one row that are no repetitions, because they have in common what a seed must change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harness.report.findings import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Mapping
+
+    from harness.report.checks.course import Course
+    from harness.report.results import ResultRow
+
+#: Two orders of the same rows coincide by chance at most once in so many runs; where they may more often, as where
+#: there is one row, they prove nothing.
+_SURELY: Final = math.log(1e6)
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Seeds that count as one."""
+
+    seeds: tuple[int, ...]
+    same: tuple[str, ...]
+    """What they have in common: ``the same weights``."""
+
+    @property
+    def mark(self) -> str:
+        """What follows the row's name in tables."""
+        return f"error: seeds {listed(map(str, self.seeds))} are alike"
+
+    @property
+    def text(self) -> str:
+        """What is wrong, after the row's name."""
+        return f"seeds {listed(map(str, self.seeds))} are no repetitions of each other: they have {listed(self.same)}"
+
+
+def alike_seeds(row: ResultRow) -> tuple[Alike, ...]:
+    """Return the seeds of a row that have the same order of rows, samples, random numbers or weights.
+
+    Over the steps that all its seeds took. Random numbers count for themselves: a sampler that a seed never reached
+    draws other texts all the same, where the order of the prompts or the weights differ. Of a row from elsewhere
+    nothing of this is known.
+    """
+    if row.kind == "elsewhere":
+        return ()
+    found: dict[tuple[int, ...], list[str]] = {}
+    for what, keys in _kinds(row):
+        for seeds in _groups(keys):
+            found.setdefault(seeds, []).append(what)
+    return tuple(Alike(seeds, tuple(same)) for seeds, same in found.items())
+
+
+def _kinds(row: ResultRow) -> Iterable[tuple[str, Mapping[int, Hashable]]]:
+    """Give what a seed changes with its value for each seed that has one, the causes before their effects."""
+    courses = row.courses
+    steps = min((len(course.norms) for course in courses.values()), default=0)
+
+    def over(read: Callable[[Course], tuple[str | None, ...]]) -> dict[int, Hashable]:
+        listed_by_seed = {seed: read(course)[:steps] for seed, course in courses.items()}
+        return {seed: digests for seed, digests in listed_by_seed.items() if any(digests)}
+
+    if all(course.orders > _SURELY for course in courses.values()):
+        yield "the same order of training rows", over(lambda course: course.rows)
+    yield "the same random numbers to sample with in training", over(lambda course: course.noise)
+    yield "the same samples in training", over(_drawn)
+    yield "the same weights", {seed: weights.sha256 for seed, weights in row.weights.items()}
+    for (dataset, decoding), cell in row.cells.items():
+        noise = {seed: summary.noise for seed, summary in cell.summaries.items() if summary.noise is not None}
+        yield f"the same random numbers to answer {dataset} with under {decoding}", noise
+
+
+def _drawn(course: Course) -> tuple[str | None, ...]:
+    """Return the digests of samples that chance had a part in."""
+    return tuple(sample if noise else None for sample, noise in zip(course.samples, course.noise, strict=True))
+
+
+def _groups(keys: Mapping[int, Hashable]) -> list[tuple[int, ...]]:
+    seeds: dict[Hashable, list[int]] = {}
+    for seed, key in keys.items():
+        seeds.setdefault(key, []).append(seed)
+    return [tuple(sorted(group)) for group in seeds.values() if len(group) > 1]
