@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
+from execution import warm
 
 from harness.api import DatasetRegistration
 from harness.benchmark import load_benchmark
@@ -31,6 +32,7 @@ def commands(block: str) -> list[tuple[str, str]]:
 def test_the_commands_say_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    warm.fork_workers(monkeypatch)
     checker = doctest.OutputChecker()
     ran = []
     for before, language, content in BLOCKS:

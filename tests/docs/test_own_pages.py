@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from docs.pages import marked_commands, quoted_files
+from execution import warm
+from execution.bench import PATIENCE
 from scaffold import environments
 
 from harness.testing import check_method
@@ -28,29 +30,35 @@ LITTLE = (
     "recipe.epochs=2", "recipe.warmup_steps=0", "validation=null", "metrics=[rouge]", "tables=[scores]",
     "models=[{name: t, vocab_size: 300, config: {model_type: gpt2, n_embd: 8, n_head: 2, n_layer: 1}}]",
 )  # fmt: skip
+#: What `pip install` is told beyond the page, since tests have no network.
+OFFLINE = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet")
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Return a function that runs a line of a page where the harness is installed, and returns what it printed."""
-    folder = tmp_path_factory.mktemp("own") / "venv"
-    python = environments.make_environment(folder)
-    for name, module in {"harness": "harness", "pytest": "pytest", "pip": "pip"}.items():
-        extra = " --no-deps --no-index --no-build-isolation --quiet" if name == "pip" else ""
-        interpreter, before = (sys.executable, f" --python={python}") if name == "pip" else (str(python), "")
-        command = f"{interpreter} -m {module}{before}"
-        script = f'#!/bin/sh\ncase "$1" in install) set -- "$@"{extra};; esac\nexec {command} "$@"\n'
-        (python.parent / name).write_text(script, encoding="utf-8")
-        (python.parent / name).chmod(0o755)
+    python = environments.make_environment(tmp_path_factory.mktemp("own") / "venv")
 
     def run(line: str, where: Path, *more: str) -> str:
-        parts = shlex.split(line)
-        if "harness" in parts and "dolly" in parts:
-            line += "".join(f" -o {shlex.quote(text)}" for text in (*LITTLE, *more))
-            line += " --jobs 1" if "run" in parts else ""
-        path = f"{python.parent}:/usr/bin:/bin"
-        clean = {**environments.CLEAN, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, cwd=where, env=clean)
+        program, *arguments = shlex.split(line)
+        environment = {**environments.CLEAN, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        if "=" in program:
+            environment |= [program.split("=")]
+            program, *arguments = arguments
+        if program == "harness" and "dolly" in arguments:
+            arguments += [part for text in (*LITTLE, *more) for part in ("-o", text)]
+            arguments += ["--jobs", "1"] if "run" in arguments else []
+        command = {
+            "harness": [str(python), "-m", "harness"],
+            "pytest": [str(python), "-m", "pytest"],
+            "pip": [sys.executable, "-m", "pip", f"--python={python}"],
+            "tar": ["tar"],
+        }[program]
+        ended = warm.ended if command[0] == str(python) else subprocess.run
+        done = ended(
+            [*command, *arguments, *(OFFLINE if program == "pip" else ())], env=environment, cwd=where, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE,
+        )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
         return done.stdout

@@ -95,22 +95,18 @@ class Bench:
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    def ended(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        """Run a :meth:`command` to its end."""
-        if not self.cold and warm.fits(environment):
-            return warm.warm().run(command[3:], environment, self.folder, PATIENCE)
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=self.folder
-        )
+    def ended(
+        self, command: Sequence[str], environment: Mapping[str, str], **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a :meth:`command` to its end; ``more`` as for :func:`execution.warm.started`."""
+        return warm.ended(command, env=environment, cold=self.cold, timeout=PATIENCE, cwd=self.folder, **more)
 
     @contextlib.contextmanager
     def running(self, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         """Start a run; what is left of it afterwards is killed."""
-        surroundings = self.surroundings(**environment)
-        start = warm.Started if not self.cold and warm.fits(surroundings) else subprocess.Popen[str]
-        process = start(
-            self.command(*arguments), env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            cwd=self.folder,
+        process = warm.started(
+            self.command(*arguments), env=self.surroundings(**environment), cold=self.cold, cwd=self.folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
             yield process

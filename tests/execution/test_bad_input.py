@@ -141,10 +141,7 @@ def test_a_model_folder_without_weights(folder: Path, tmp_path: Path) -> None:
 def test_results_that_cannot_be_written(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     (tmp_path / "file").write_text("here already", encoding="utf-8")
-    below = subprocess.run(
-        [*bench.command()[:-1], str(tmp_path / "file" / "results")],
-        capture_output=True, text=True, check=False, env=bench.surroundings(), timeout=PATIENCE,
-    )  # fmt: skip
+    below = bench.ended([*bench.command()[:-1], str(tmp_path / "file" / "results")], bench.surroundings())
     assert below.returncode == 3
     (said,) = errors(below.stderr)
     assert "cannot write" in said
@@ -161,28 +158,44 @@ def can_mount() -> bool:
     return os.geteuid() == 0 and tried.returncode == 0
 
 
+def inside(process: int, *command: str | Path) -> None:
+    """Run a command that sees the file systems of a process."""
+    subprocess.run(["nsenter", f"--target={process}", "--mount", *command], check=True)
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[int]:
+    """Mount a file system of 700 kB for a process and who sees what it sees; return its id."""
+    script = 'mount -t tmpfs -o size=700k tmpfs "$1" && echo mounted && exec sleep infinity'
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "mounted\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
 @pytest.mark.skipif(not can_mount(), reason="mounting a small file system takes root and unshare")
 def test_a_full_disk_ends_the_run_and_costs_nothing(tmp_path: Path, finished: Bench) -> None:
     bench = Bench(tmp_path)
     bench.results.mkdir()
     kept = tmp_path / "kept"
-    run = " ".join(f"'{part}'" for part in bench.command("--jobs", "1"))
-    script = f"""
-        mount -t tmpfs -o size=700k tmpfs "$PLACE" || exit 90
-        {run} 2> full.txt; echo $? > full.code
-        mount -o remount,size=64m "$PLACE"
-        {run} 2> roomy.txt; echo $? > roomy.code
-        cp -a "$PLACE" kept
-        mount -o remount,ro "$PLACE"
-        {run} 2> fixed.txt; echo $? > fixed.code
-    """
-    subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script], cwd=tmp_path, check=True, timeout=PATIENCE,
-        env=bench.surroundings(PLACE=str(bench.results)), stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    said = {name: (tmp_path / f"{name}.txt").read_text(encoding="utf-8") for name in ("full", "roomy", "fixed")}
-    codes = {name: int((tmp_path / f"{name}.code").read_text(encoding="utf-8")) for name in said}
-    assert codes == {"full": 3, "roomy": 0, "fixed": 0}, said
+    done = {}
+
+    def run(name: str) -> None:
+        done[name] = bench.ended(bench.command("--jobs", "1"), bench.surroundings(), mounts=disk)
+
+    with small_disk(bench.results) as disk:
+        run("full")
+        inside(disk, "mount", "-o", "remount,size=64m", bench.results)
+        run("roomy")
+        inside(disk, "cp", "-a", bench.results, kept)
+        inside(disk, "mount", "-o", "remount,ro", bench.results)
+        run("fixed")
+    said = {name: one.stderr for name, one in done.items()}
+    assert {name: one.returncode for name, one in done.items()} == {"full": 3, "roomy": 0, "fixed": 0}, said
     (full,) = errors(said["full"])
     assert "cannot write" in full
     assert "No space left on device" in full

@@ -6,14 +6,12 @@ import errno
 import json
 import os
 import random
-import resource
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from execution.bench import KINDS, PATIENCE, Bench
+from execution.bench import KINDS, Bench
 
 from harness.cli import main
 from harness.errors import StorageError
@@ -198,11 +196,7 @@ def test_damage_that_cannot_be_moved_aside_is_one_message(
 
 def test_weights_that_are_larger_than_a_file_may_be_are_one_message(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    done = subprocess.run(
-        bench.command("--quiet"), env=bench.surroundings(), capture_output=True, text=True,
-        timeout=PATIENCE, check=False, cwd=bench.folder,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
-    )  # fmt: skip
+    done = bench.ended(bench.command("--quiet"), bench.surroundings(), largest=40_000)
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("cannot write: File too large") == 1
     assert "ulimit -f" in done.stderr

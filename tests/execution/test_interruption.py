@@ -48,7 +48,7 @@ def test_killed_and_stopped_at_many_moments(tmp_path: Path, finished: Bench) -> 
 
 
 def test_two_runs_at_once_on_one_store(tmp_path: Path, finished: Bench) -> None:
-    bench = Bench(tmp_path, cold=True)
+    bench = Bench(tmp_path)
     bench.file.touch()
     with bench.running("--jobs", "1") as one, bench.running("--jobs", "1") as two:
         said = [process.communicate()[1] for process in (one, two)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +104,7 @@ def test_no_key_is_one_line_before_anything_is_made(copied: Callable[..., Bench]
     assert f"the judge needs a key, and the environment variable {VARIABLE} is not set; expected export" in error
     assert bench.digests() == before
     validate = [sys.executable, "-m", "harness", "validate", str(bench.file)]  # which needs no secret
-    done = subprocess.run(validate, env=bench.surroundings(), capture_output=True, text=True, check=False)
+    done = bench.ended(validate, bench.surroundings())
     assert done.returncode == 0, done.stderr
 
 

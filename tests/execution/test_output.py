@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-import shutil
-import subprocess
+import struct
+import termios
 from typing import TYPE_CHECKING
 
 import pytest
-from execution.bench import PATIENCE, Bench
+from execution import warm
+from execution.bench import Bench
 
 from harness.spec.results.files import METHOD
 from harness.spec.results.kinds import RESULTS
@@ -78,16 +81,25 @@ def test_a_run_with_settings_has_a_folder_of_its_own(copied: Callable[..., Bench
     assert (bench.results / "tiny" / "default" / "leaderboard.md").read_bytes() == before
 
 
-@pytest.mark.skipif(shutil.which("script") is None, reason="there is no `script` to give the run a terminal")
+def in_a_terminal(bench: Bench, *arguments: str) -> str:
+    """Run in a terminal of 80 columns and return all that it is sent."""
+    terminal, far = os.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    environment = bench.surroundings(TERM="xterm", COLUMNS="80")
+    shown = b""
+    with warm.started(bench.command(*arguments), env=environment, cwd=bench.folder, stdout=far, stderr=far) as process:
+        os.close(far)
+        with contextlib.suppress(OSError):  # what reading says where nobody has the other side any more
+            while chunk := os.read(terminal, 65536):
+                shown += chunk
+    os.close(terminal)
+    assert process.returncode == 0, shown
+    return shown.decode()
+
+
 def test_a_terminal_gets_a_live_display_and_is_left_clean(copied: Callable[..., Bench]) -> None:
     bench = copied(metrics=["rouge", "length"])
-    command = " ".join(f"'{part}'" for part in bench.command("--jobs", "1"))
-    done = subprocess.run(
-        ["script", "-qec", f"stty cols 80 rows 24; {command}", os.devnull],
-        env={**bench.surroundings(), "TERM": "xterm", "COLUMNS": "80"}, capture_output=True, text=True, check=True,
-        timeout=PATIENCE, cwd=bench.folder, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    shown = done.stdout
+    shown = in_a_terminal(bench, "--jobs", "1")
     assert "benchmark" in shown  # which stages are caught by a refresh is chance
     assert "/3 stages" in shown
     assert "\x1b[?25l" in shown  # the cursor goes

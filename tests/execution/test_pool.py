@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from execution import warm
 from execution.bench import PATIENCE
 from execution.patient import install_patient, wanting
 from stages import configs
@@ -31,6 +32,7 @@ STAGE = Stage("t", configs.train_config("patient"), {}, Runtime(), key="k", id="
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """Return a pool of one worker, in which the patient method is installed."""
     monkeypatch.setenv("PYTHONPATH", install_patient(tmp_path / "patient")["PYTHONPATH"])
+    warm.fork_workers(monkeypatch)
     pool = Pool(1, threads=1, ranks=1)
     yield pool
     for worker in pool.workers:

@@ -1,12 +1,11 @@
-"""Runs of the command line whose processes are forked from one that has its imports done.
+"""Processes of the command line that are forked from one that has its imports done.
 
 Most of a tiny benchmark's time is the import of torch and transformers, once in every worker. Here one process imports
-them, and each run, and each worker of a run, is a fork of it: real processes in the same relations, with pipes,
-signals, exit codes and environments of their own. What is about processes themselves, or about what is read from the
-environment while importing, is tested in cold ones.
+them, and each run, each worker of a run, and whatever else tests start of Python, is a fork of it: real processes in
+the same relations, with pipes, signals, exit codes and environments of their own. What is about processes themselves,
+or about what is read from the environment while importing, is tested in cold ones.
 
-As a script (``python warm.py FD``) this is the process that imports; over the socket ``FD`` it gets a connection for
-each run.
+As a script (``python warm.py FD``) this is the process that imports; over the socket ``FD`` it is told what to start.
 """
 
 from __future__ import annotations
@@ -15,18 +14,20 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import functools
 import gc
 import importlib
 import inspect
 import json
 import os
 import pkgutil
-import select
+import resource
+import runpy
 import signal
+import site
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import pytest
+
 HERE = Path(__file__).resolve()
 #: What imports, or what they load, may read; a run for which one of these differs is a cold one.
-READ_ONCE = ("HF_", "HARNESS_STRICT", "TORCH", "TRANSFORMERS", "OMP_", "MKL_", "LD_", "LANG", "LC_", "PYTHONIO")
+READ_ONCE = ("TORCH", "TRANSFORMERS", "OMP_", "MKL_", "LD_", "LANG", "LC_", "PYTHONIO")
 #: Set by PEFT as it is imported, for a compiler that nothing here uses.
 _UNREAD = "TORCHINDUCTOR_"
 #: What the process with the imports has read, whatever a test sets later; benches are always without the hub.
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+#: Read for the hub as they are imported, and again where a process has other variables of the hub.
+_READ_FOR_THE_HUB = {"huggingface_hub.constants", "datasets.config", "evaluate.config"}
+WORKER = "harness.execution.worker"
 #: Orphans of a process's children become its own.
 _SUBREAPER = 36
 #: File descriptors are moved above this number before they get the ones that they should have.
@@ -60,44 +66,67 @@ def fits(environment: Mapping[str, str]) -> bool:
     return works() and not any(name.startswith(READ_ONCE) and not name.startswith(_UNREAD) for name in names)
 
 
+def started(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cold: bool = False,
+    mounts: int | None = None,
+    largest: int | None = None,
+    **more: Any,
+) -> subprocess.Popen[str]:
+    """Start a command of Python (``-m`` or ``-c``) as Popen does, forked where it may be.
+
+    Args:
+        command: with the interpreter.
+        env: its whole environment.
+        cold: whether it has to do its imports itself.
+        mounts: a process whose file systems it sees.
+        largest: the most bytes of a file that it writes.
+        more: as for Popen.
+    """
+    more = {"text": True, **more}
+    if not cold and fits(env):
+        return Forked(command, env=env, mounts=mounts, largest=largest, **more)
+    inside = [] if mounts is None else ["nsenter", f"--target={mounts}", "--mount"]
+    limit = None if largest is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    return subprocess.Popen([*inside, *command], env=env, preexec_fn=limit, **more)  # noqa: PLW1509  # no thread holds a lock here
+
+
+def ended(command: Sequence[str], *, timeout: float, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, :func:`started` with ``more``, and return its exit code and its output."""
+    with started(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}) as process:
+        try:
+            said = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()  # workers end with who gives them work
+            raise
+    return subprocess.CompletedProcess([*command], process.returncode, *said)
+
+
+def fork_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pools of this process fork their workers, where that may be."""
+    if fits(os.environ):
+        monkeypatch.setattr("harness.execution.pool.subprocess", for_pool(Forked))
+
+
 class Warm:
     """The process with its imports done, seen from the tests."""
 
-    def __init__(self) -> None:
-        """Start it; it imports while others go on."""
+    def __init__(self, python: str) -> None:
+        """Start it with an interpreter; it imports while others go on."""
         self._near, far = socket.socketpair()
+        own = python == sys.executable  # an environment of its own sees what is installed there
+        known = {name: value for name, value in ENVIRONMENT.items() if own or not name.startswith("PYTHON")}
         with far:
-            command = [sys.executable, str(HERE), str(far.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], env=ENVIRONMENT)
-
-    def run(
-        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout: float
-    ) -> subprocess.CompletedProcess[str]:
-        """Run ``harness`` with these arguments in a folder to its end, and return its exit code and its output."""
-        near, far = socket.socketpair()
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, near:
-            with far, Path(os.devnull).open("rb") as nothing:
-                handed = [far.fileno(), nothing.fileno(), out.fileno(), err.fileno()]
-                _send(self._near, {"argv": list(arguments), "env": dict(environment), "cwd": str(folder)}, handed)
-            started, _ = _receive(near)
-            assert started is not None, "the process with the imports is gone"
-            near.settimeout(timeout)
-            try:
-                answer, _ = _receive(near)
-            except TimeoutError:
-                os.kill(started["pid"], signal.SIGKILL)  # its workers end with it
-                raise
-            said = []
-            for file in (out, err):
-                file.seek(0)
-                said.append(file.read().decode(errors="replace"))
-            return subprocess.CompletedProcess([*arguments], answer["code"], *said)
+            command = [python, str(HERE), str(far.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], env=known)
 
     def start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
-        """Start a run that becomes a child of this process, with these descriptors as its 0, 1 and 2; return its id."""
+        """Start what becomes a child of this process, with these descriptors by their numbers there; return its id."""
         near, far = socket.socketpair()
         with near, far, _adopting():
-            _send(self._near, {**message, "adopted": True}, [far.fileno(), *descriptors])
+            _send(self._near, message, [far.fileno(), *descriptors])
             started, _ = _receive(near)
         assert started is not None, "the process with the imports is gone"
         return int(started["pid"])
@@ -119,15 +148,12 @@ def _adopting() -> Iterator[None]:
         prctl(_SUBREAPER, 0, 0, 0, 0)
 
 
-_warm: list[Warm] = []
-
-
-def warm() -> Warm:
-    """Return the one of this test process."""
-    if not _warm:
-        _warm.append(Warm())
-        atexit.register(_warm[0].close)
-    return _warm[0]
+@functools.cache
+def warm(python: str) -> Warm:
+    """Return the one of this test process with an interpreter."""
+    process = Warm(python)
+    atexit.register(process.close)
+    return process
 
 
 def _send(to: socket.socket, message: Any, descriptors: Sequence[int] = ()) -> None:
@@ -148,48 +174,27 @@ def _receive(source: socket.socket) -> tuple[Any, list[int]]:
 
 
 def serve(requests: socket.socket) -> Callable[[], Any]:
-    """Fork a run for each request; returns, in each of them, what it is to do, and in the server how to end."""
+    """Fork a process for each request; returns, in each of them, what it is to do, and in the server how to end."""
     for name in _modules():
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of it
-    path = [entry for entry in sys.path if entry not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    ended, waker = os.pipe()
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker)
-    runs: dict[int, socket.socket] = {}
+    path = _own_path()
     while True:
-        waited: list[Any] = [requests, ended]
-        ready, _, _ = select.select(waited, [], [])
-        if ended in ready:
-            os.read(ended, 4096)
-            for pid in list(runs):
-                done, status = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    with contextlib.suppress(OSError), runs.pop(pid) as who:
-                        _send(who, {"code": os.waitstatus_to_exitcode(status)})
-        if requests in ready:
-            message, descriptors = _receive(requests)
-            if message is None:
-                return lambda: 0
-            asker = socket.socket(fileno=descriptors.pop(0))
-            adopted = bool(message.get("adopted"))
-            pid = _fork_for_another() if adopted else os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                for other in (requests, asker, *runs.values()):
-                    other.detach()  # their numbers are about to be somebody else's
-                _become(message, dict(enumerate(descriptors)), path)
-                return _command
-            with contextlib.suppress(OSError):
-                _send(asker, {"pid": pid})
-            if adopted:
-                asker.close()  # who asked waits for its own child
-            else:
-                runs[pid] = asker
-            for descriptor in descriptors:
-                os.close(descriptor)
+        message, descriptors = _receive(requests)
+        if message is None:
+            return lambda: 0
+        asker = socket.socket(fileno=descriptors.pop(0))
+        pid = _fork_for_another()
+        if pid == 0:
+            for other in (requests, asker):
+                other.detach()  # their numbers are about to be somebody else's
+            return _become(message, descriptors, path)
+        with contextlib.suppress(OSError):
+            _send(asker, {"pid": pid})
+        asker.close()
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _modules() -> list[str]:
@@ -212,9 +217,15 @@ def _modules() -> list[str]:
     ]
 
 
-def _become(message: Mapping[str, Any], descriptors: Mapping[int, int], path: Sequence[str]) -> None:
-    """Be the process that was asked for, with its descriptors (by their numbers there), environment and arguments."""
-    high = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, _ABOVE) for number, descriptor in descriptors.items()}
+def _own_path() -> list[str]:
+    """Return where modules are looked for, but for what the environment names."""
+    return [entry for entry in sys.path if entry not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+
+
+def _become(message: Mapping[str, Any], descriptors: Sequence[int], path: Sequence[str]) -> Callable[[], Any]:
+    """Be the process that was asked for, with its descriptors, environment and arguments; return what it is to do."""
+    given = zip(message["numbers"], descriptors, strict=True)
+    high = {number: fcntl.fcntl(descriptor, fcntl.F_DUPFD, _ABOVE) for number, descriptor in given}
     os.closerange(0, _ABOVE)
     for number, descriptor in high.items():
         os.dup2(descriptor, number)
@@ -224,17 +235,36 @@ def _become(message: Mapping[str, Any], descriptors: Mapping[int, int], path: Se
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if message.get("session"):
+    if message["session"]:
         os.setsid()
+    if message["mounts"] is not None:
+        with Path(f"/proc/{message['mounts']}/ns/mnt").open("rb") as namespace:
+            assert ctypes.CDLL(None).setns(namespace.fileno(), 0) == 0
+    if message["largest"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (message["largest"], message["largest"]))
     os.chdir(message["cwd"])
+    hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
     os.environ.clear()
     os.environ.update(message["env"])
+    if hub != {name: value for name, value in os.environ.items() if name.startswith("HF_")}:
+        for name in _READ_FOR_THE_HUB & sys.modules.keys():
+            importlib.reload(sys.modules[name])
     sys.path[:] = [*filter(None, message["env"].get("PYTHONPATH", "").split(os.pathsep)), *path]
+    for folder in site.getsitepackages():
+        site.addsitedir(folder)  # what was installed meanwhile
     importlib.invalidate_caches()
-    sys.argv = list(message["argv"])
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         errors = "backslashreplace" if name == "stderr" else None
         setattr(sys, name, open(number, mode, encoding="utf-8", errors=errors, closefd=False))  # noqa: SIM115
+    how, what, *arguments = message["argv"]
+    sys.argv = [what if how == "-m" else how, *arguments]
+    if how == "-c":
+        return lambda: exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102  # as Python's -c
+    if what == "harness":
+        return _command
+    if what == WORKER:
+        return importlib.import_module(WORKER).main  # type: ignore[no-any-return]
+    return lambda: runpy.run_module(what, run_name="__main__", alter_sys=True)
 
 
 def _command() -> Any:
@@ -248,22 +278,25 @@ def _command() -> Any:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
         return _fork_workers(far)
     far.close()
-    _Forked.forker = near
+    _ForkedWorker.forker = near
     from harness.execution import pool
 
-    pool.subprocess = SimpleNamespace(  # type: ignore[attr-defined,assignment]  # what the pool uses of it
-        Popen=_Forked, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL
-    )
+    pool.subprocess = for_pool(_ForkedWorker)  # type: ignore[attr-defined]
     from harness.cli import main
 
-    return main(prog_name="harness", args=sys.argv)
+    return main(prog_name="harness", args=sys.argv[1:])
+
+
+def for_pool(start: type[subprocess.Popen[Any]]) -> Any:
+    """Return what a pool uses of the module subprocess, with another way to start processes."""
+    return SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
 
 
 def _fork_workers(orders: socket.socket) -> Any:
     """Fork a worker for each order, as a child of who ordered it; return what each has to return, and 0 at the end."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # a cold run has no such process: it ends with who gives it orders
-    path = [entry for entry in sys.path if entry not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = _own_path()
     while True:
         message, descriptors = _receive(orders)
         if message is None:
@@ -271,10 +304,7 @@ def _fork_workers(orders: socket.socket) -> Any:
         pid = _fork_for_another()
         if pid == 0:
             orders.detach()
-            _become(message, dict(zip(message["numbers"], descriptors, strict=True)), path)
-            from harness.execution import worker as module
-
-            return module.main()
+            return _become(message, descriptors, path)()
         _send(orders, {"pid": pid})
         for descriptor in descriptors:
             os.close(descriptor)
@@ -299,46 +329,52 @@ def _fork_for_another() -> int:
     return pid
 
 
-class Started(subprocess.Popen[str]):
-    """A run that is forked, not executed; for everybody else a Popen like any other."""
+class Forked(subprocess.Popen[Any]):
+    """A process that is forked, not executed; for everybody else a Popen like any other."""
+
+    def __init__(
+        self, command: Sequence[str], *, mounts: int | None = None, largest: int | None = None, **more: Any
+    ) -> None:
+        """Start ``python -m`` or ``python -c``; ``mounts`` and ``largest`` as in :func:`started`."""
+        self._limits = {"mounts": mounts, "largest": largest}
+        super().__init__(command, **more)
+
+    def _start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+        return warm(message["python"]).start(message, descriptors)
 
     def _execute_child(self, args: Any, *others: Any) -> None:
         """Stand in for subprocess's own, which gets all that Popen was called with by position."""
         given = _called_with(others)
-        message = {"argv": args[3:], "env": dict(given["env"]), "cwd": str(given["cwd"])}
-        try:
-            with Path(os.devnull).open("rb") as nothing:
-                handed = [nothing.fileno(), given["c2pwrite"], given["errwrite"]]
-                self.pid = warm().start(message, handed)
-            self._child_created = True
-        finally:
-            self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
+        with Path(os.devnull).open("rb") as nothing:
+            handed = {0: nothing.fileno(), 1: 1, 2: 2}
+            ends = {0: given["p2cread"], 1: given["c2pwrite"], 2: given["errwrite"]}
+            handed |= {number: end for number, end in ends.items() if end != -1}
+            handed |= {number: number for number in given["pass_fds"]}
+            message = {
+                "python": args[0],
+                "argv": args[1:],
+                "env": dict(given["env"] or os.environ),
+                "cwd": str(given["cwd"] or Path.cwd()),
+                "session": given["start_new_session"],
+                "numbers": list(handed),
+                **self._limits,
+            }
+            try:
+                self.pid = self._start(message, list(handed.values()))
+                self._child_created = True
+            finally:
+                self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
 
 
-class _Forked(subprocess.Popen[bytes]):
-    """A worker that is forked, not executed; for everybody else a Popen like any other."""
+class _ForkedWorker(Forked):
+    """A worker of a run, forked from where the run itself was."""
 
     forker: socket.socket
 
-    def _execute_child(self, args: Any, *others: Any) -> None:
-        """Stand in for subprocess's own, which gets all that Popen was called with by position."""
-        given = _called_with(others)
-        assert args[1:3] == ["-m", "harness.execution.worker"]
-        handed = {0: given["p2cread"], 1: given["c2pwrite"], 2: given["errwrite"]}
-        handed |= {number: number for number in given["pass_fds"]}
-        message = {
-            "argv": args[2:],
-            "env": dict(given["env"]),
-            "cwd": str(Path.cwd()),
-            "session": given["start_new_session"],
-            "numbers": list(handed),
-        }
-        try:
-            _send(self.forker, message, list(handed.values()))
-            self.pid = _receive(self.forker)[0]["pid"]
-            self._child_created = True
-        finally:
-            self._close_pipe_fds(*(given[name] for name in _PIPES))  # type: ignore[attr-defined]
+    def _start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
+        assert message["argv"][:2] == ["-m", WORKER]
+        _send(self.forker, message, descriptors)
+        return int(_receive(self.forker)[0]["pid"])
 
 
 def _called_with(others: Sequence[Any]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from training.runs import Evolution, Supervised, Uneven, go, plan
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, MachineError
 from harness.testing.tiny import tiny_policy
-from harness.training.distributed import Ranks, join
+from harness.training.distributed import Ranks, join, stop_together
 from harness.training.rewards import CombinedReward, Part
 from harness_plugins.methods.bradley_terry import BradleyTerryOptions
 from harness_plugins.methods.bradley_terry.method import BradleyTerry
@@ -215,5 +215,22 @@ class Noisy(Evolution):
         return run.apply([(1, 0.5 + self.ranks.rank)])
 
 
+def dying() -> None:
+    """End rank 1 without a word, and say what the other one hears."""
+    ranks = join(2, torch.device("cpu"))
+    ranks.worst(0)
+    if ranks.rank == 1:
+        os._exit(9)
+    try:
+        with stop_together(ranks):
+            ranks.gather(1)
+    except MachineError as error:
+        print(error, flush=True)
+        os._exit(3)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[2:] == ["dying"]:
+        dying()
+    else:
+        main(Path(sys.argv[1]))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from execution import warm
 from training.rank_main import EQUAL, Shuffled
 from training.runs import Evolution, Result, go, plan
 
@@ -28,7 +29,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def launch(out: Path, *arguments: str, world: int = 2) -> list[subprocess.Popen[str]]:
+def launch(out: Path, *scenarios: str, world: int = 2) -> list[subprocess.Popen[str]]:
     port = str(free_port())
     started = []
     for rank in range(world):
@@ -38,10 +39,8 @@ def launch(out: Path, *arguments: str, world: int = 2) -> list[subprocess.Popen[
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
-        command = [sys.executable, *arguments, str(out)]
-        started.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
+        command = [sys.executable, "-m", "training.rank_main", str(out), *scenarios]
+        started.append(warm.started(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     return started
 
 
@@ -49,7 +48,7 @@ def launch(out: Path, *arguments: str, world: int = 2) -> list[subprocess.Popen[
 def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What both ranks wrote, by scenario."""
     out = tmp_path_factory.mktemp("ranks")
-    processes = launch(out, str(HERE / "rank_main.py"))
+    processes = launch(out)
     try:
         said = [process.communicate(timeout=STARTED)[0] for process in processes]
     finally:
@@ -155,20 +154,7 @@ def test_memory_that_runs_out_on_one_rank_halves_the_parts_of_both(pair: Any, al
 
 
 def test_a_rank_that_dies_ends_the_others(tmp_path: Path) -> None:
-    code = (
-        "import os, sys, torch\n"
-        "from harness.training.distributed import join, stop_together\n"
-        "from harness.errors import MachineError\n"
-        "ranks = join(2, torch.device('cpu'))\n"
-        "ranks.worst(0)\n"
-        "if ranks.rank == 1: os._exit(9)\n"
-        "try:\n"
-        "    with stop_together(ranks): ranks.gather(1)\n"
-        "except MachineError as error:\n"
-        "    print(error, flush=True)\n"
-        "    os._exit(3)\n"
-    )
-    processes = launch(tmp_path, "-c", code)
+    processes = launch(tmp_path, "dying")
     try:
         said, _ = processes[0].communicate(timeout=STARTED)
         processes[1].communicate(timeout=STARTED)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub.constants
 import pytest
 import torch
+from execution import warm
 from lm.fake_hub import COMMIT, Hub
 from lm.families import FAMILIES
 from safetensors.torch import load_file, save_file
@@ -45,11 +45,11 @@ def test_training_a_tokenizer_is_deterministic_and_blind_to_order(tmp_path: Path
 
 
 def test_a_trained_tokenizer_does_not_depend_on_its_threads(tmp_path: Path) -> None:
-    script = "import sys; from harness.text.bpe import train_bpe; train_bpe(sys.stdin, 300, sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "one")],
-        input="\n".join(TEXTS), text=True, check=True, env={**os.environ, "RAYON_NUM_THREADS": "1"},
-    )  # fmt: skip
+    script = "import sys; from harness.text.bpe import train_bpe; train_bpe(open(sys.argv[2]), 300, sys.argv[1])"
+    (tmp_path / "texts").write_text("\n".join(TEXTS), encoding="utf-8")
+    command = [sys.executable, "-c", script, str(tmp_path / "one"), str(tmp_path / "texts")]
+    done = warm.ended(command, env={**os.environ, "RAYON_NUM_THREADS": "1"}, timeout=300)
+    assert done.returncode == 0, done.stderr
     train_bpe([line + "\n" for line in TEXTS[:-1]] + TEXTS[-1:], 300, tmp_path / "many")
     assert (tmp_path / "one" / "tokenizer.json").read_bytes() == (tmp_path / "many" / "tokenizer.json").read_bytes()
 

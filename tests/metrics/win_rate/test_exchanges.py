@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from execution import warm
 from metrics.win_rate.cases import CANARY, Services, answers, judged, options
 from metrics.win_rate.server import Asked, FakeJudge, completion, serving
 
@@ -22,7 +23,6 @@ from harness_plugins.metrics.win_rate.comparison import orders
 from harness_plugins.metrics.win_rate.request import nonce
 
 TESTS = Path(__file__).resolve().parents[2]
-BUYER = Path(__file__).with_name("buyer.py")
 
 #: 250 answers and the null answer, each against the reference, each pair in both orders.
 ANSWERS = 250
@@ -99,9 +99,10 @@ def expected(count: int) -> tuple[list[float | None], Counter[str]]:
 
 def start(server: FakeJudge, folder: Path, count: int, **more: Any) -> subprocess.Popen[str]:
     told = {"url": server.url, "folder": str(folder), "count": count, "options": more}
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    return subprocess.Popen([sys.executable, str(BUYER), json.dumps(told)], env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "metrics.win_rate.buyer", json.dumps(told)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return warm.started(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def end(process: subprocess.Popen[str], code: int = 0) -> dict[str, Any]:
