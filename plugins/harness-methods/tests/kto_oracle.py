@@ -24,7 +24,7 @@ def labelled(world: World, o: Any) -> list[list[bool | None]]:
             known = [Fraction(reward) for reward in world.rewards[b] if reward is not None]
             bar = Fraction(o.threshold)
             if o.labels == "group_mean" and known:
-                bar = sum(known) / len(known)
+                bar = Fraction(sum(known)) / len(known)
             labels = [None if r is None or Fraction(r) == bar else Fraction(r) > bar for r in world.rewards[b]]
         rows.append([label if answer else None for label, answer in zip(labels, group, strict=False)])
     return rows

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Log-probs of an answer's tokens by row and tokens, in the place of a model's.
 Given = dict[tuple[str, tuple[int, ...]], list[float]]
 
+#: Log-probs of tokens by prompt and answer.
+Table = list[list[list[float]]]
+
 
 @dataclass
 class PreferenceRun(FakeRun):
@@ -163,7 +166,8 @@ def score(model: TinyModel, prompt: list[int], answer: list[int], *, dropout: bo
     if not answer:
         return torch.zeros(0, dtype=torch.float64)
     logits = model(torch.tensor([prompt + answer]), dropout=dropout)[0, len(prompt) - 1 : -1]
-    return logits.log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0]
+    logps: Tensor = logits.log_softmax(-1)
+    return logps.gather(1, torch.tensor(answer)[:, None])[:, 0]
 
 
 class Scores:
@@ -269,10 +273,16 @@ def on_two_ranks(
     return runs, [{**one, **logged} for one in said]
 
 
-def golden_logps() -> tuple[list[list[list[float]]], list[list[list[float]]]]:
+def golden_logps() -> tuple[Table, Table]:
     """Two prompts with three answers each: log-probs of their tokens under the policy and under the reference."""
-    policy = [[[-0.5, -1, -0.25], [-2], [-0.3, -0.8]], [[-1.2, -0.1], [-0.9, -0.9, -0.6, -0.2], [-0.4]]]
-    reference = [[[-0.7, -1.1, -0.2], [-1.8], [-0.4, -0.7]], [[-1.5, -0.3], [-1, -0.7, -0.6, -0.4], [-0.9]]]
+    policy: Table = [
+        [[-0.5, -1, -0.25], [-2], [-0.3, -0.8]],
+        [[-1.2, -0.1], [-0.9, -0.9, -0.6, -0.2], [-0.4]],
+    ]
+    reference: Table = [
+        [[-0.7, -1.1, -0.2], [-1.8], [-0.4, -0.7]],
+        [[-1.5, -0.3], [-1, -0.7, -0.6, -0.4], [-0.9]],
+    ]
     return policy, reference
 
 

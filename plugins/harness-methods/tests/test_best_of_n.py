@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from best_of_n_oracle import kept, oracle
-from methods.fake_run import EOS
+from methods.fake_run import EOS, completions
 from preference_run import World, assert_alike, assert_step, golden, make, random_world, step
 
 from harness_methods.best_of_n import best
@@ -50,7 +50,7 @@ def test_one_answer_a_prompt_is_supervised_training_on_it() -> None:
     world.rewards = [[-5.0], [0.0], [3.0], [7.0]]
     world.answers = [[[4, 2, EOS]], [[EOS]], [[3, 3]], [[5, EOS]]]
     run, _ = step("best-of-n", {"n_samples": 1}, world)
-    taught = replace(world.batch, demonstrations=world.run().samples)
+    taught = replace(world.batch, demonstrations=completions(world.answers))
     other = world.run()
     tokens = taught.demonstrations.lengths.sum()
     other.update(lambda batch: {"sft": -other.logprobs(batch, batch.demonstrations).sum().sum() / tokens}, batch=taught)

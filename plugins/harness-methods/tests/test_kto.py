@@ -72,7 +72,8 @@ TERMS = [0.8, -0.2, 0.3, 0.5]
     ],
 )
 def test_golden_numbers(raw: dict[str, Any], sides: Any, terms: list[float], z: float, wanted: float | None) -> None:
-    world, given = golden_case(*sides, terms)
+    desirable, undesirable = sides
+    world, given = golden_case(desirable, undesirable, terms)
     run, said = step("kto", raw, world, given=given)
     assert said["kl"] == pytest.approx(z, abs=1e-12)
     if wanted is not None:
@@ -161,7 +162,7 @@ def test_neighbours_with_the_same_prompt_are_stepped_over() -> None:
 
 def test_needs_follow_where_labels_come_from() -> None:
     offered = registration("kto")
-    needs = {name: offered.resolved(offered.options(labels=name)).needs for name in CHOICES["labels"]}
+    needs = {name: offered.resolved(make("kto", {"labels": name})[1]).needs for name in CHOICES["labels"]}
     assert needs == {
         "data": {"labels", "reference"},
         "pairs": {"preferences", "reference"},

@@ -98,9 +98,9 @@ def test_pairs_of_a_prompt() -> None:
     assert preferences(values, present, "all", "skip") == [(1, 0), (4, 0), (1, 2), (4, 2)]
     assert len(preferences(values, present, "all", "first")) == 6
     for pairing in ("first_two", "best_worst", "all"):
-        assert preferences([1.0, 2.0], [True, False], pairing, "first") == []  # type: ignore[arg-type]
-        assert preferences([1.0, 1.0], [True, True], pairing, "first") == [(0, 1)]  # type: ignore[arg-type]
-        assert preferences([1.0, 1.0], [True, True], pairing, "skip") == []  # type: ignore[arg-type]
+        assert preferences([1.0, 2.0], [True, False], pairing, "first") == []
+        assert preferences([1.0, 1.0], [True, True], pairing, "first") == [(0, 1)]
+        assert preferences([1.0, 1.0], [True, True], pairing, "skip") == []
 
 
 def test_beta_counts_the_epochs_of_the_method() -> None:

@@ -75,8 +75,8 @@ def test_cpo_and_simpo(trl: Mapping[str, Any], place: int) -> None:
         run, _ = step("cpo", {"alpha": 0.0, **settings}, world, given=tables)
         assert run.loss == pytest.approx(wanted, rel=1e-9)
         if settings["loss_type"] == "simpo" and "alphapo" not in settings:
-            raw = {name: settings[name] for name in ("beta", "label_smoothing") if name in settings}
-            run, _ = step("simpo", {**raw, "gamma": settings["simpo_gamma"]}, world, given=tables)
+            raw = {"gamma": settings["simpo_gamma"], "label_smoothing": settings.get("label_smoothing", 0.0)}
+            run, _ = step("simpo", {**raw, "beta": settings["beta"]}, world, given=tables)
             assert run.loss == pytest.approx(wanted, rel=1e-9)
 
 
