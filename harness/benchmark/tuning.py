@@ -265,8 +265,9 @@ def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, Metr
         what = f"metric {name} has no such column"
         context.problems.add(at, what, key=key, got=column, expected=expected, did_you_mean=near)
         return None
-    if columns[column].higher_is_better is None or registration.opponents:
-        why = "it compares rows with each other" if registration.opponents else "neither direction is better"
+    others = registration.opponents or registration.models_of
+    if columns[column].higher_is_better is None or others:
+        why = "it compares rows with each other" if others else "neither direction is better"
         context.problems.add(at, f"cannot choose: {why}", key=key, got=f"{name}.{column}")
         return None
     return f"{name}.{column}"
