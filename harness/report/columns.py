@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.report.calculated import Calculated
     from harness.report.differences import Compared
     from harness.report.results import CellData, ResultRow, Results
-    from harness.report.statistics import Interval
+    from harness.report.statistics import Array, Interval
     from harness.spec.results.run import RunMetric
 
 
@@ -158,6 +158,11 @@ class ComparedColumns:
         if values is None:
             return None
         return self._calculated.own(values, groups=self.groups(place.dataset, data.ids), bounds=bounds(described))
+
+    def gained(self, values: Array, dataset: str, row: ResultRow) -> Interval | None:
+        """Return the mean, with its interval, of values (S, N) that were made of a row's, such as differences."""
+        data = row.cells[dataset, self.results.decodings[0]]
+        return self._calculated.own(values, groups=self.groups(dataset, data.ids))
 
     def groups(self, dataset: str, ids: Sequence[str]) -> list[str] | None:
         """Return the group of each prompt; None where prompts are not grouped."""
