@@ -32,6 +32,7 @@ from harness.api.stateless import Stateless
 from harness.api.types import (
     Batch,
     Completions,
+    Divergence,
     Example,
     Limits,
     Logits,
@@ -48,9 +49,9 @@ from harness.errors import DivergedError, HarnessError, InputError, MachineError
 
 __all__ = [
     "DATA_KINDS", "Batch", "Column", "Completions", "Conversation", "DataKind", "Dataset", "DatasetRegistration",
-    "DivergedError", "Example", "HarnessError", "InputError", "Kind", "Limits", "LogProbs", "Logits", "MachineError",
-    "Method", "MethodRegistration", "Metric", "MetricRegistration", "MetricResult", "MetricServices", "NoOptions",
-    "Options", "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance", "Registration", "RewardFunction",
-    "RewardRegistration", "Rewards", "Role", "Run", "Sample", "StageError", "State", "Stateless", "Tokenizer", "Turn",
-    "hookimpl", "hookspec", "runtime", "suggest",
+    "DivergedError", "Divergence", "Example", "HarnessError", "InputError", "Kind", "Limits", "LogProbs", "Logits",
+    "MachineError", "Method", "MethodRegistration", "Metric", "MetricRegistration", "MetricResult",
+    "MetricServices", "NoOptions", "Options", "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance",
+    "Registration", "RewardFunction", "RewardRegistration", "Rewards", "Role", "Run", "Sample", "StageError",
+    "State", "Stateless", "Tokenizer", "Turn", "hookimpl", "hookspec", "runtime", "suggest",
 ]  # fmt: skip

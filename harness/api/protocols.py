@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from harness.api.types import (
         Batch,
         Completions,
+        Divergence,
         Example,
         Limits,
         Logits,
@@ -351,6 +352,20 @@ class MetricServices(Protocol):
 
         For each sample a list of ``(own, drawn)`` in nats: -log p(r_t | x, r_<t) and -log p(r_t | x, a_<t) for
         reference r (EOS included) and answer a, for t = 1 … min(len(r), len(a) + 1); empty without a reference.
+        """
+
+    def text_nll(self, texts: Sequence[str]) -> Sequence[tuple[float, int]]:
+        """Negative log-likelihood in nats and token count of each text under the policy: plain text, without a prompt.
+
+        It stands behind BOS where the tokenizer puts one; elsewhere the first token, which nothing predicts, does not
+        count. No EOS is added.
+        """
+
+    def divergences(self, samples: Sequence[Sample], label: str) -> Sequence[Divergence]:
+        """How far the policy is from the model of a row named in ``models_of``, along each sample's text.
+
+        At each of its tokens, and at the EOS of a finished one, the two whole distributions behind the sample's prompt
+        and the text so far are compared. The samples need not be the policy's own (see :meth:`answers_of`).
         """
 
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:

@@ -37,7 +37,7 @@ MetricNeed: TypeAlias = Literal["policy", "scorer", "reward_model"]
 RewardNeed: TypeAlias = Literal["reward_model", "tokenizer"]
 
 #: Where the columns of a metric stand.
-Role: TypeAlias = Literal["score", "fluency", "length", "judge", "other"]
+Role: TypeAlias = Literal["score", "fluency", "length", "paid", "judge", "other"]
 
 #: An import string ``"package.module:Name"`` (imported only when used) or the callable itself.
 Build: TypeAlias = str | Callable[[Any], Any]
@@ -234,11 +234,15 @@ class MetricRegistration(_Registration):
     """Fewest answers to a prompt that it can say anything of (pass@k takes k). Above 1 its values are of all draws of a
     prompt together, and it is computed under decodings with as many alone; tables show the first of these."""
     role: Role = "score"
-    """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``. A
-    ``judge`` is asked under the first decoding alone."""
+    """Where its columns stand: ``scores`` and ``cross-dataset`` take ``score``, ``fluency`` takes ``fluency``, ``paid``
+    takes ``paid`` and the headlines of ``length`` and ``fluency``. A ``judge`` is asked under the first decoding
+    alone."""
     opponents: tuple[str, ...] = ()
     """Labels of the rows whose answers it reads beside those it scores (see ``MetricServices.answers_of``); settled by
     ``by_options``."""
+    models_of: tuple[str, ...] = ()
+    """Labels of the rows whose models it asks beside the policy (see ``MetricServices.divergences``), of the same seed;
+    settled by ``by_options``. It needs ``policy`` then."""
     retryable: tuple[str, ...] = ()
     """Names in ``MetricResult.corpus`` that count values which asking again might give (a judge's replies without a
     verdict). ``harness run --retry-unparsed`` scores again where one is not 0; see ``MetricServices.retry_before``."""

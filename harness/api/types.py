@@ -339,6 +339,20 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """How far the policy is from another model along one text: sums over its positions, in nats, over all tokens."""
+
+    forward: float
+    """Sum of KL(other || policy) at each position."""
+    reverse: float
+    """Sum of KL(policy || other)."""
+    entropy: float
+    """Sum of the entropies of the policy's distributions."""
+    tokens: int
+    """Positions that were compared; 0, and all sums 0, for an empty text that was cut."""
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """What a metric says of a list of samples, in their order."""
 

@@ -21,7 +21,17 @@ from harness.benchmark.methods import METHOD_KEYS
 from harness.benchmark.scores import PART_KEYS
 from harness.benchmark.tuning import TuneKeys
 from harness.plugins.option_groups import option_names
-from harness.spec.benchmark import Cases, Compare, DataUse, Execution, MethodEntry, RewardModel, Scorer, Timing
+from harness.spec.benchmark import (
+    Cases,
+    Compare,
+    DataUse,
+    Execution,
+    MethodEntry,
+    Overoptimisation,
+    RewardModel,
+    Scorer,
+    Timing,
+)
 from harness.spec.budget import Budget
 from harness.spec.decoding import Decoding
 from harness.spec.elsewhere import ElsewhereEntry
@@ -105,6 +115,7 @@ def _file() -> Json:
         "scorer": _closed(_properties(Scorer)),
         "compare": _closed(_properties(Compare)),
         "cases": _closed(_properties(Cases)),
+        "overoptimisation": _closed(_properties(Overoptimisation), ["gold", "proxy", "kl"]),
         "tune": _closed(_properties(TuneKeys), ["options"]),
         "timing": _closed(_properties(Timing)),
         "sources": {

@@ -28,7 +28,8 @@ def check_opponents(
         if use is None or not whole:  # a row that is wrong itself may be the one that is meant
             continue
         registration = context.resolved(use)
-        for label in registration.opponents if registration else ():
+        named = dict.fromkeys((*registration.opponents, *registration.models_of)) if registration else ()
+        for label in named:
             if label not in rows:
                 place = _where_it_says(node, label)
                 near = suggest(label, rows)

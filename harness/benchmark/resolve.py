@@ -19,7 +19,7 @@ from harness.benchmark.source import Node, read_file
 from harness.benchmark.sweep import MAX_ENTRIES, expand
 from harness.benchmark.template import check_models, template_of
 from harness.benchmark.tuning import Rows, check_held_out, tune
-from harness.benchmark.views import cases, check_groups, check_pareto, compare
+from harness.benchmark.views import cases, check_groups, check_pareto, compare, overoptimisation
 from harness.errors import InputError, suggest
 from harness.spec.benchmark import Benchmark, Compare, Execution, MethodEntry, MetricUse, Scorer, Timing, Tune
 from harness.spec.decoding import Decoding
@@ -41,13 +41,15 @@ Found = TypeVar("Found")
 FILE_KEYS: Final = (
     *Head.model_fields, "profile", "profiles", "models", "template", "train", "validation", "evaluate", "reward",
     "reward_model", "recipe", "decoding", "methods", "metrics", "scorer", "timing", "tune", "compare", "cases",
-    "sources", "execution",
+    "overoptimisation", "sources", "execution",
 )  # fmt: skip
 
 #: What an evaluation needs; all of it or, where there is ``timing``, nothing.
 EVALUATION: Final = ("evaluate", "decoding", "metrics")
 #: Tables that show what was evaluated, and those that show training alone.
-EVALUATED_TABLES: Final = frozenset({"scores", "cross-dataset", "fluency", "decoding", "win-rates", "cases", "pareto"})
+EVALUATED_TABLES: Final = frozenset({
+    "scores", "cross-dataset", "fluency", "paid", "overoptimisation", "decoding", "win-rates", "cases", "pareto",
+})  # fmt: skip
 TRAINING_TABLES: Final = ("timing", "signal")
 
 
@@ -151,6 +153,7 @@ class _Resolver:
         compared = self._one("compare", lambda node, _: compare(node, methods, self.context))
         check_groups(self.top, self.context, {"train": train, "validation": validation})
         shown = self._one("cases", lambda node, _: cases(node, evaluate, decoding, self.problems))
+        turning = self._one("overoptimisation", lambda node, _: overoptimisation(node, metrics, self.context))
         if len(self.problems) or not (head and template and train and recipe and scorer and execution):
             return None
         return Benchmark(
@@ -171,6 +174,7 @@ class _Resolver:
             scorer=scorer,
             compare=compared or Compare(),
             cases=shown,
+            overoptimisation=turning,
             timing=timing,
             tune=tuned,
             sources=self.context.resolved_sources,

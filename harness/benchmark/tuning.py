@@ -266,8 +266,9 @@ def _metric(part: FilePart, context: Context, metrics: Sequence[tuple[Node, Metr
         what = f"metric {name} has no such column"
         context.problems.add(at, what, key=key, got=column, expected=expected, did_you_mean=near)
         return None
-    if columns[column].higher_is_better is None or registration.opponents or registration.draws > 1:
-        why = "it compares rows with each other" if registration.opponents else "neither direction is better"
+    others = registration.opponents or registration.models_of
+    if columns[column].higher_is_better is None or others or registration.draws > 1:
+        why = "it compares rows with each other" if others else "neither direction is better"
         if registration.draws > 1:
             why = f"it takes {registration.draws} answers to a prompt, and trials may have fewer"
         context.problems.add(at, f"cannot choose: {why}", key=key, got=f"{name}.{column}")

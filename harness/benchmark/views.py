@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from harness.benchmark.opponents import trained_rows
 from harness.benchmark.sections import check, part_of
 from harness.errors import suggest
-from harness.spec.benchmark import Cases, Compare
+from harness.spec.benchmark import Cases, Compare, Overoptimisation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,11 +76,7 @@ def check_groups(top: FilePart, context: Context, uses: Mapping[str, DataUse | N
 
 def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | None]], context: Context) -> None:
     """Add what is wrong with the columns of the Pareto front: unknown ones, and those without a better direction."""
-    columns: dict[str, bool | None] = {}
-    for _, use in metrics:
-        registration = context.resolved(use) if use is not None else None
-        if use is not None and registration is not None:
-            columns |= {f"{use.use}.{column.name}": column.higher_is_better for column in registration.columns}
+    columns = _columns(metrics, context)
     seen = set()
     for index, element in enumerate(node.elements if node is not None else ()):
         if not isinstance(element.value, str):
@@ -98,3 +94,34 @@ def check_pareto(node: Node | None, metrics: Sequence[tuple[Node, MetricUse | No
         if name in seen:
             context.problems.add(element.place, "is listed twice", key=key, got=element.value)
         seen.add(name)
+
+
+def overoptimisation(
+    node: Node, metrics: Sequence[tuple[Node, MetricUse | None]], context: Context
+) -> Overoptimisation | None:
+    """Return the section ``overoptimisation``, whose columns must be there, and better where there is more reward."""
+    part = part_of(node, "overoptimisation", node.place, context.problems)
+    section = check(Overoptimisation, part, context.problems)
+    columns = _columns(metrics, context)
+    for key in ("gold", "proxy", "kl") if section is not None and all(use for _, use in metrics) else ():
+        name = getattr(section, key)
+        if name not in columns:
+            what, expected = "no metric of this file has such a column", f"one of {', '.join(columns)}"
+            context.problems.add(
+                part.at(key), what, key=part.path(key), got=name, expected=expected if columns else None,
+                did_you_mean=suggest(name, columns),
+            )  # fmt: skip
+        elif key != "kl" and columns[name] is False:
+            what = "less of this column is better, and a reward is better where there is more"
+            context.problems.add(part.at(key), what, key=part.path(key), got=name)
+    return section
+
+
+def _columns(metrics: Sequence[tuple[Node, MetricUse | None]], context: Context) -> dict[str, bool | None]:
+    """Return METRIC.COLUMN of every column with a value an answer, and whether more of it is better."""
+    columns: dict[str, bool | None] = {}
+    for _, use in metrics:
+        registration = context.resolved(use) if use is not None else None
+        if use is not None and registration is not None:
+            columns |= {f"{use.use}.{column.name}": column.higher_is_better for column in registration.columns}
+    return columns

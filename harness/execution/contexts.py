@@ -51,8 +51,10 @@ def _asked(stage: Stage) -> Iterator[tuple[Stage, int, int | None]]:
     elif isinstance(config, GenerateConfig):
         checkpoint = stage.parents["checkpoint"]
         yield _root(checkpoint), config.asking.max_prompt_length, config.decoding.max_new_tokens
-    elif isinstance(config, ModelScoreConfig) and "scorer" in stage.parents:
-        yield _root(stage.parents["scorer"]), config.asking.max_prompt_length, None
+    elif isinstance(config, ModelScoreConfig):
+        for name, parent in stage.parents.items():
+            if name == "scorer" or name.startswith("model:"):
+                yield _root(parent), config.asking.max_prompt_length, None
 
 
 def _root(stage: Stage) -> Stage:

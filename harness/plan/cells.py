@@ -100,6 +100,8 @@ def scores_of(
         parents = {"samples": answers, "rows": answers.parents["rows"]}
         for label in registration.opponents:
             parents[f"opponent:{label}"] = _answers(planner, _opponent(planner, answerer, label), use, decoding)
+        for label in registration.models_of:
+            parents[f"model:{label}"] = _opponent(planner, answerer, label).checkpoint
         if "policy" in registration.needs:
             parents["policy"] = answerer.checkpoint
         if "scorer" in registration.needs:

@@ -96,6 +96,8 @@ class Estimate:
             samples = rows * answered.draws
             length = 2 * _FILLED * float(answered.decoding.max_new_tokens)
             asked = len({"policy", "scorer"} & stage.parents.keys())
+            # both models read the policy's answers and the other's
+            asked += 3 * sum(name.startswith("model:") for name in stage.parents)
             return _STAGE + samples * 2e-4 + asked * (_load(size) + 2.0 * size.parameters * samples * length / _SPEED)
         return _load(size) + rows * 1e-3
 

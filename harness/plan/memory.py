@@ -126,7 +126,8 @@ class MemoryEstimate:
             parts = {"activations": _bytes(loading) * layer + 4 * min(SOFTMAX[self._kind], tokens * shape.vocabulary)}
         else:
             return None
-        return self._ordered({"weights": _bytes(loading) * shape.parameters, **parts})
+        others = sum(name.startswith("model:") for name in stage.parents)  # two models are compared at a time
+        return self._ordered({"weights": _bytes(loading) * shape.parameters * (1 + min(1, others)), **parts})
 
     def _helps(self, stage: Stage, config: TrainConfig, shape: Shape, now: dict[str, int]) -> tuple[str, ...]:
         """Return the settings that save a tenth or more, with what would be left."""

@@ -263,4 +263,11 @@ def _check_metric(what: str, registration: MetricRegistration) -> None:
             expected="a Column in `columns`, or another role, such as role='other'",
         )
     _check_names(what, "opponents", registration.opponents)
+    _check_names(what, "models_of", registration.models_of)
+    if registration.models_of and "policy" not in registration.needs:
+        raise PluginError(
+            f"{what}: the models of other rows are compared with the policy",
+            got=f"models_of {registration.models_of!r} without it",
+            expected="needs=frozenset({'policy'}) beside models_of",
+        )
     _check_names(what, "retryable", registration.retryable)

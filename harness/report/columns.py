@@ -167,6 +167,11 @@ class ComparedColumns:
             return None
         return self._calculated.own(values, groups=self.groups(place.dataset, data.ids), bounds=bounds(described))
 
+    def gained(self, values: Array, dataset: str, row: ResultRow) -> Interval | None:
+        """Return the mean, with its interval, of values (S, N) that were made of a row's, such as differences."""
+        data = row.cells[dataset, self.results.decodings[0]]
+        return self._calculated.own(values, groups=self.groups(dataset, data.ids))
+
     def groups(self, dataset: str, ids: Sequence[str]) -> list[str] | None:
         """Return the group of each prompt; None where prompts are not grouped."""
         if dataset not in self._groups:

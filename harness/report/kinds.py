@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harness.report.budgets import budget_table, budgeted, stepped, steps_table
+from harness.report.overoptimisation import curves_table, optimised, points_table
 from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
 from harness.report.rewards import reward_model_table
-from harness.report.scores import cross_table, decoding_table, fluency_table, scores_table, summary_table
+from harness.report.scores import cross_table, decoding_table, fluency_table, paid_table, scores_table, summary_table
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
 from harness.report.training import signal_table, timing_table
@@ -50,6 +51,9 @@ KINDS: Final = (
     TableKind("scores", lambda results: _scored(results, "in-data"), scores_table),
     TableKind("cross-dataset", lambda results: _scored(results, "cross"), cross_table),
     TableKind("fluency", lambda results: bool(results.metrics("fluency")), fluency_table),
+    TableKind("paid", lambda results: bool(results.metrics("paid")), paid_table),
+    TableKind("overoptimisation", optimised, points_table),
+    TableKind("overoptimisation", optimised, curves_table),
     TableKind("decoding", lambda results: results.evaluated, decoding_table),
     TableKind("seeds", lambda results: len(results.seeds) > 1 and bool(results.metrics("score")), seeds_table),
     TableKind("win-rates", judged, win_table),

@@ -25,7 +25,7 @@ _SPECIAL = {
     "|": r"\textbar{}", "`": r"\textasciigrave{}", "'": r"\textquotesingle{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "↑": r"$\uparrow$",
     "↓": r"$\downarrow$", "→": r"$\rightarrow$", "≥": r"$\geq$", "≤": r"$\leq$", "÷": r"$\div$",
-    "σ": r"$\sigma$", "≈": r"$\approx$", "½": r"$\frac{1}{2}$",
+    "σ": r"$\sigma$", "≈": r"$\approx$", "½": r"$\frac{1}{2}$", "√": r"$\surd$",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from harness.report.table import Heading, Table, TableCell, TableRow
 from harness.report.training import no_training_at_all, step_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.report.columns import ComparedColumn
     from harness.report.results import ResultRow, Results
@@ -96,6 +96,27 @@ def fluency_table(columns: ComparedColumns) -> Table:
     return _answers(columns, "fluency", "Fluency", datasets, "fluency")
 
 
+def paid_table(columns: ComparedColumns) -> Table:
+    """What training has cost the model, on every data set: metrics of that role, and length and fluency beside them."""
+    results = columns.results
+    decoding = results.decodings[0]
+
+    def more(dataset: str) -> list[ComparedColumn]:
+        fluent = [c for metric in results.metrics("fluency") for c in columns.of_metric(metric, dataset, decoding)]
+        lengths = [
+            columns.headline(metric, dataset, decoding, label=_headline_label(metric), group=dataset)
+            for metric in results.metrics("length")
+        ]
+        return [*lengths, *(column for column in fluent if column.heading.shown and not column.place.corpus)]
+
+    datasets = [*results.datasets("in-data"), *results.datasets("cross")]
+    return _answers(columns, "paid", "What was paid", datasets, "paid", more)
+
+
+def _headline_label(metric: RunMetric) -> str:
+    return next(column.label for column in metric.columns if column.name == metric.headline)
+
+
 def decoding_table(columns: ComparedColumns) -> Table:
     """Every row under every decoding, with the entropy of its distribution."""
     results = columns.results
@@ -150,7 +171,15 @@ def _idle(column: ComparedColumn, columns: ComparedColumns) -> bool:
     return column.place.corpus and all(columns.cell(row, column).status == "no value" for row in columns.results.rows)
 
 
-def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence[str], role: str) -> Table:
+def _answers(
+    columns: ComparedColumns,
+    name: str,
+    title: str,
+    datasets: Sequence[str],
+    role: str,
+    more: Callable[[str], list[ComparedColumn]] = lambda _: [],
+) -> Table:
+    """Return a table of the metrics with a role; ``more`` gives what stands behind their columns of a data set."""
     results = columns.results
     decoding = results.decodings[0]
     headings: list[Heading] = []
@@ -161,10 +190,13 @@ def _answers(columns: ComparedColumns, name: str, title: str, datasets: Sequence
             for metric in results.metrics(role)
             for column in columns.of_metric(metric, dataset, results.decoding_of(metric))
         ]
-        of_dataset = [column for column in columns_of_role if not _idle(column, columns)]
+        of_dataset = [column for column in [*columns_of_role, *more(dataset)] if not _idle(column, columns)]
         shown += of_dataset
         headings += columns.headings(of_dataset)
-        headings += beside_headings(dataset, rates=role == "score")
+        beside_them = beside_headings(dataset, rates=role == "score")
+        # a metric of length has the same number, with its difference
+        counted = role == "paid" and results.metrics("length")
+        headings += [heading for heading in beside_them if not (counted and heading.name == f"{dataset}/length")]
     rows = []
     for row in results.rows:
         cells = columns.cells(row, shown)

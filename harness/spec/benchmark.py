@@ -138,8 +138,8 @@ class Execution(Section):
 
 
 TableName: TypeAlias = Literal[
-    "scores", "cross-dataset", "fluency", "decoding", "seeds", "win-rates", "reward-model", "pareto", "budget",
-    "timing", "signal", "claims", "cases", "published",
+    "scores", "cross-dataset", "fluency", "paid", "overoptimisation", "decoding", "seeds", "win-rates",
+    "reward-model", "pareto", "budget", "timing", "signal", "claims", "cases", "published",
 ]  # fmt: skip
 
 
@@ -154,6 +154,22 @@ class Cases(Section):
     """These prompts, by the ids of their rows."""
     decoding: str = mark(DISPLAY)
     """Whose answers: the name of a decoding, the first by default."""
+
+
+class Overoptimisation(Section):
+    """Gold against proxy reward over the distance from the start, and the form that is fitted to them.
+
+    Each column is ``METRIC.COLUMN``, on the first data set under the first decoding.
+    """
+
+    gold: str = mark(DISPLAY)
+    """What is wanted: more of it is better."""
+    proxy: str = mark(DISPLAY)
+    """What was trained on."""
+    kl: str = mark(DISPLAY)
+    """KL(policy || start) in nats an answer, such as ``divergence.answer_kl``; its root is the distance d."""
+    form: Literal["rl", "bon"] = mark(DISPLAY, "rl")
+    """What is fitted (Gao et al. 2023): ``rl`` d (alpha - beta log d), ``bon`` (best-of-n) d (alpha - beta d)."""
 
 
 class Compare(Section):
@@ -198,6 +214,7 @@ class Benchmark(Section):
     pareto: tuple[str, ...] = mark(DISPLAY, ())
     """Two or three columns (METRIC.COLUMN) between which the rows of a sweep trade; ``-`` before one where less is
     better and the column itself does not say so."""
+    overoptimisation: Overoptimisation | None = mark(DISPLAY, None)
     published: str | None = mark(DISPLAY, None)
     """Name of the published figures that tables of this profile put beside the measured ones."""
     sources: dict[str, str] = mark(RUNTIME, {})

@@ -1,15 +1,18 @@
-"""The models that metrics may ask: the fixed scorer and the policy for likelihoods, the reward model for scores."""
+"""The models that metrics may ask: scorer and policy for likelihoods, other rows' for divergences, the reward model."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import torch
 
-from harness.api import Example, Sample
+from harness.api import Divergence, Example, Sample
+from harness.errors import StageError
 from harness.in_parts import Batcher
+from harness.lm.score.divergence import divergence_sums
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.spec.results.score import CutTexts
 from harness.stages.environment import environment
@@ -18,20 +21,24 @@ from harness.stages.judge import load_reward_model
 from harness.stages.setup import borrow_policy, open_parts
 from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
-from harness.text.encode import Answer, EncodingParams, check_room, collate, collate_answers, encode
+from harness.text.encode import Answer, EncodedRow, EncodingParams, check_room, collate, collate_answers, encode
 from harness.text.formats import format_of
 from harness.training.budget import HINT, token_budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from torch import Tensor
+
+    from harness.api import Completions, Prompts
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
     from harness.spec.stages.score import ModelScoreConfig
     from harness.stages.request import StageRequest, Tell
     from harness.store.stages import Store
-    from harness.text.encode import EncodedRow
 
+#: Called with B prompts and completions (B, K, T); returns M sums over the tokens of each, (B, K, M).
+Measure: TypeAlias = "Callable[[Prompts, Completions], Tensor]"
 
 #: A column added here: whether the text of a row was cut.
 _CUT = "cut"
@@ -93,6 +100,66 @@ class ModelServices(SharedServices):
                 losses_of[int(row.id)] = pair_losses
         return losses_of
 
+    def text_nll(self, texts: Sequence[str]) -> Sequence[tuple[float, int]]:
+        """Return nats and tokens of each text under the policy, behind BOS or else behind its own first token."""
+        policy = self._policy("policy")
+        numbers = {text: str(number) for number, text in enumerate(dict.fromkeys(texts))}
+        (before,) = policy.tokeniser.prompts([""])
+        rows = [
+            _fitting(_alone(number, text, ids, max(1, len(before))), policy.positions_limit)
+            for (text, number), ids in zip(numbers.items(), policy.tokeniser.prompts(list(numbers)), strict=True)
+        ]
+        self._count(rows, [numbers[text] for text in texts])
+        predicted = [[row] for row in rows if row.completion is not None and len(row.completion.ids)]
+        sums = self._measure(policy, predicted, _likelihood(policy), "nll of texts")
+        pairs = {text: sums.get(number, [0.0, 0.0]) for text, number in numbers.items()}
+        return [(-nats, int(tokens)) for nats, tokens in (pairs[text] for text in texts)]
+
+    def divergences(self, samples: Sequence[Sample], label: str) -> Sequence[Divergence]:
+        """Return how far the policy is from the model of another row, along each sample's text."""
+        parent = f"model:{label}"
+        if parent not in self._request.parents:
+            raise StageError(
+                f"the metric asked for the model of the row {label!r}",
+                where=self._request.label,
+                expected="that row in `models_of` of its registration",
+            )
+        policy, other = self._policy("policy"), self._policy(parent)
+        if policy.tokeniser.digest != other.tokeniser.digest:
+            raise StageError(
+                f"this row and {label!r} have different tokenizers: their distributions are over different tokens",
+                where=self._request.label,
+                hint="leave the metric out, or the row",
+            )
+        examples = self._examples()
+        asked = [(sample.id, sample.text, sample.finished) for sample in samples]
+        numbers = {each: str(number) for number, each in enumerate(dict.fromkeys(asked))}
+        if not numbers:
+            return []
+        rows = [_asked(number, examples[id_], text) for (id_, text, _), number in numbers.items()]
+        limits = [limit for limit in (policy.positions_limit, other.positions_limit) if limit is not None]
+        encoded = self._encode(policy, rows, eos=True, positions=min(limits, default=None))
+        self._count(encoded, [numbers[each] for each in asked])
+        ended = {number: finished for (_, _, finished), number in numbers.items()}
+        read = [row if ended[row.id] else _without_end(row) for row in encoded]
+        lengths = {row.id: 0 if row.completion is None else len(row.completion.ids) for row in read}
+        names = {number: id_ for (id_, _, _), number in numbers.items()}
+        groups: dict[str, list[EncodedRow]] = {}
+        for row in read:
+            if lengths[row.id]:
+                groups.setdefault(names[row.id], []).append(row)
+        sums = self._measure(
+            policy,
+            groups.values(),
+            lambda prompts, answers: divergence_sums(policy, other, prompts, answers),
+            f"divergence from {label}",
+        )
+        found = []
+        for number in (numbers[each] for each in asked):
+            forward, reverse, entropy = sums.get(number, (0.0, 0.0, 0.0))
+            found.append(Divergence(forward, reverse, entropy, lengths[number]))
+        return found
+
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Return the reward model's score of each text as an answer to its sample's prompt."""
         if self._reward_model is None:
@@ -119,10 +186,16 @@ class ModelServices(SharedServices):
     def _examples(self) -> dict[str, Example]:
         return {e.id: e for e in read(self._store.open("prepare", self._request.parents["rows"].id))}
 
-    def _encode(self, policy: Policy, rows: list[Example], *, eos: bool) -> list[EncodedRow]:
-        """Tokenise rows as they were for the answers; a completion may take all the context that its prompt leaves."""
+    def _encode(
+        self, policy: Policy, rows: list[Example], *, eos: bool, positions: int | None = None
+    ) -> list[EncodedRow]:
+        """Tokenise rows as they were for the answers; a completion may take all the context that its prompt leaves.
+
+        The context has as many ``positions`` as the policy's unless given.
+        """
         longest = self._config.asking.max_prompt_length
-        check_room(policy.positions_limit, longest, where=self._request.label)
+        positions = policy.positions_limit if positions is None else positions
+        check_room(positions, longest, where=self._request.label)
         encoded = encode(
             rows,
             policy.tokeniser,
@@ -130,7 +203,7 @@ class ModelServices(SharedServices):
             EncodingParams(max_prompt=longest, max_completion=sys.maxsize, training=False, train_eos=eos),
             where=self._request.label,
         )
-        return [_fitting(row, policy.positions_limit) for row in encoded.rows]
+        return [_fitting(row, positions) for row in encoded.rows]
 
     def _count(self, encoded: Sequence[EncodedRow], asked: Sequence[str]) -> None:
         """Count the cuts of rows, each as often as its id was ``asked`` for."""
@@ -170,30 +243,69 @@ class ModelServices(SharedServices):
         self._count(encoded, [numbers[pair] for pair in asked])
         for row in encoded:
             groups.setdefault(wanted[int(row.id)][0], []).append(row)
-        ordered = sorted(groups.values(), key=_tokens, reverse=True)
-        scoring = ScoringModule(policy)
+        sums = self._measure(policy, groups.values(), _likelihood(policy), what)
+        return {wanted[int(number)]: (-nats, int(tokens)) for number, (nats, tokens) in sums.items()}
 
-        def compute(part: list[int]) -> list[tuple[list[float], list[int]]]:
+    def _measure(
+        self, policy: Policy, groups: Iterable[list[EncodedRow]], measure: Measure, what: str
+    ) -> dict[str, list[float]]:
+        """Return what ``measure`` gives of each row's completion, by the row's id.
+
+        The rows of a group have one prompt, and share a forward. ``what`` names the measure among finished parts.
+        """
+        ordered = sorted(groups, key=_tokens, reverse=True)
+
+        def compute(part: list[int]) -> list[list[list[float]]]:
             chosen = [ordered[place] for place in part]
             prompts = collate([group[0] for group in chosen], policy.device).prompts
             answers = collate_answers([[row.completion for row in group] for group in chosen], policy.device)
-            with torch.no_grad():
-                logp = score(policy, prompts, answers, dropout=False, module=scoring)
-            return list(zip(logp.values.double().sum(-1).tolist(), logp.mask.sum(-1).tolist(), strict=True))
+            sums: list[list[list[float]]] = measure(prompts, answers).tolist()
+            return sums
 
-        scored = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
+        measured = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
             [_tokens(group) for group in ordered],
             compute,
             keep=self._parts.keep,
-            key=lambda part: [what, eos, [[wanted[int(row.id)] for row in ordered[place]] for place in part]],
+            key=lambda part: [what, [[_ids(row) for row in ordered[place]] for place in part]],
         )
-        for part, each in scored:
-            for place, (total, count) in zip(part, each, strict=True):
-                # a group may have fewer answers than those that it was scored with
-                for row, nats, tokens in zip(ordered[place], total, count, strict=False):
-                    scores[wanted[int(row.id)]] = (-nats, tokens)
-            self._tell(len(scores), len(wanted), "answer", "")
-        return scores
+        found: dict[str, list[float]] = {}
+        total = sum(map(len, ordered))
+        for part, each in measured:
+            for place, sums in zip(part, each, strict=True):
+                # a group may have fewer answers than those that it was measured with
+                found |= {row.id: values for row, values in zip(ordered[place], sums, strict=False)}
+            self._tell(len(found), total, "answer", "")
+        return found
+
+
+def _likelihood(policy: Policy) -> Measure:
+    """Return what gives the log-likelihood of completions in nats, and their tokens: (B, K, 2)."""
+    scoring = ScoringModule(policy)
+
+    def measure(prompts: Prompts, answers: Completions) -> Tensor:
+        with torch.no_grad():
+            logp = score(policy, prompts, answers, dropout=False, module=scoring)
+        return torch.stack((logp.values.double().sum(-1), logp.mask.sum(-1).double()), dim=-1)
+
+    return measure
+
+
+def _alone(name: str, text: str, ids: Sequence[int], first: int) -> EncodedRow:
+    """Return a text as a row of which the ``first`` tokens are given and the others predicted."""
+    prompt, rest = (np.asarray(part, dtype=np.int32) for part in (ids[:first], ids[first:]))
+    return EncodedRow(name, prompt, text, Answer(rest, finished=False))
+
+
+def _without_end(row: EncodedRow) -> EncodedRow:
+    """Return a row of which nothing says that its completion ended."""
+    answer = row.completion
+    if answer is None or not answer.finished:
+        return row
+    return replace(row, completion=Answer(answer.ids[:-1], finished=False))
+
+
+def _ids(row: EncodedRow) -> list[list[int]]:
+    return [row.prompt.tolist(), [] if row.completion is None else row.completion.ids.tolist()]
 
 
 def _asked(name: str, example: Example, answer: str) -> Example:

@@ -13,7 +13,7 @@ from harness.store.environment import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.api import Sample
+    from harness.api import Divergence, Sample
     from harness.plugins.registry import Registry
     from harness.spec.stages.score import ScoreConfig, Scoring
     from harness.stages.request import StageRequest, Tell
@@ -49,6 +49,14 @@ class NoModels(SharedServices):
         raise self._refusal("policy", len(samples))
 
     def prefix_nll(self, samples: Sequence[Sample]) -> Sequence[Sequence[tuple[float, float]]]:
+        """Refuse."""
+        raise self._refusal("policy", len(samples))
+
+    def text_nll(self, texts: Sequence[str]) -> Sequence[tuple[float, int]]:
+        """Refuse."""
+        raise self._refusal("policy", len(texts))
+
+    def divergences(self, samples: Sequence[Sample], label: str) -> Sequence[Divergence]:  # noqa: ARG002  # refused
         """Refuse."""
         raise self._refusal("policy", len(samples))
 

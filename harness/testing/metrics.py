@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.api import Metric, MetricRegistration, Sample
+from harness.api import Divergence, Metric, MetricRegistration, Sample
 from harness.plugins.reading import UndeclaredError, shown_samples
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
 
@@ -31,15 +31,20 @@ class StandInServices:
     retry_before = 0.0
 
     def __init__(
-        self, samples: Sequence[Sample] = (), folder: Path | None = None, needs: Collection[str] | None = None
+        self,
+        samples: Sequence[Sample] = (),
+        folder: Path | None = None,
+        needs: Collection[str] | None = None,
+        models: Collection[str] | None = None,
     ) -> None:
         """Keep the answers that are scored, and where a metric may keep what it must not buy twice.
 
-        ``needs`` are the models that may be asked for; None for all.
+        ``needs`` are the models that may be asked for, ``models`` the rows whose models may be; None for all.
         """
         self._samples = samples
         self._folder = folder
         self._needs = needs
+        self._models = models
 
     def answers_of(self, label: str) -> list[Sample]:
         """Every row answers alike: the words of the answer that is scored, the last one first."""
@@ -75,6 +80,22 @@ class StandInServices:
             else []
             for sample in samples
         ]
+
+    def text_nll(self, texts: Sequence[str]) -> list[tuple[float, int]]:
+        """A nat a vowel and a quarter of one for any other character; one token a word."""
+        self._asked("policy", "text_nll()")
+        return [(sum(1.0 if c in "aeiou" else 0.25 for c in text), len(text.split())) for text in texts]
+
+    def divergences(self, samples: Sequence[Sample], label: str) -> list[Divergence]:
+        """A tenth of a nat a token forward, a fifth in reverse and a whole one of entropy, EOS counted."""
+        self._asked("policy", "divergences()")
+        if self._models is not None and label not in self._models:
+            raise UndeclaredError(
+                f"the metric asks for the model of {label!r}, and its registration does not declare that it does",
+                expected=f"models_of=({label!r},) in its registration",
+            )
+        counts = [len(sample.text.split()) + sample.finished for sample in samples]
+        return [Divergence(0.1 * count, 0.2 * count, 1.0 * count, count) for count in counts]
 
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float]:
         """A tenth a character, less one a character of the prompt."""
@@ -190,7 +211,7 @@ def _score(
 ) -> MetricResult:
     resolved: Any = registry_of(registration).resolved("metric", registration.name, options or {})
     with tempfile.TemporaryDirectory() as folder:
-        result = metric.score(samples, StandInServices(samples, Path(folder), resolved.needs))
+        result = metric.score(samples, StandInServices(samples, Path(folder), resolved.needs, resolved.models_of))
     columns = {column.name for column in resolved.columns}
     if set(result.values) != columns:
         broken(registration, f"it registers the columns {sorted(columns)} and returned {sorted(result.values)}")

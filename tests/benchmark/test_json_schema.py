@@ -41,6 +41,7 @@ FINE = [
     SMALL.replace("[org/tiny]", "[{name: a, config: {model_type: gpt2}, vocab_size: 9}]"),
     SMALL.replace("[tales]", "[{dataset: tales, split: test, language: de, limit: 3, label: x}]"),
     SMALL + "profiles: {p: {train: {limit: 3}, reward: {variant: part}, decoding: {t1: null}, validation: null}}",
+    SMALL + "overoptimisation: {gold: a.b, proxy: a.c, kl: d.e, form: bon}",
     "benchmark: b\nprofile: p\nprofiles: {p: {seeds: [1]}}",
 ]
 

@@ -174,8 +174,8 @@ MISTAKES = [
     ]),
     ("[overlap]", "[overlap, overlap]", ["14:20: metrics.overlap: a second metric is called overlap (the first: line 14)"]),
     ("[overlap]", "[overlap]\ntables: [score]", [
-        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'decoding', 'seeds', 'win-rates', "
-        "'reward-model', 'pareto', 'budget', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
+        ("15:10: tables[0]: is wrong, got \"score\"; expected 'scores', 'cross-dataset', 'fluency', 'paid', 'overoptimisation', "
+        "'decoding', 'seeds', 'win-rates', 'reward-model', 'pareto', 'budget', 'timing', 'signal', 'claims', 'cases' or 'published'; did you mean 'scores'?"),
     ]),
     ("[overlap]", "[overlap]\nexecution: {threads: 0, device: tpu}", [
         "15:22: execution.threads: is wrong, got 0; expected a number greater than 0",
@@ -204,6 +204,14 @@ MISTAKES = [
         ('15:10: pareto[0]: no metric of this file has such a column, got "overlap.overla"; expected one of overlap.overlap, '
         "overlap.plain; did you mean 'overlap.overlap'?"),
         '15:42: pareto[2]: is listed twice, got "+overlap.plain"',
+    ]),
+    ("[overlap]", "[overlap]\noveroptimisation: {gold: overlap.overla, proxy: overlap.plain, form: bno}", [
+        "15:1: overoptimisation.kl: is missing",
+        "15:70: overoptimisation.form: is wrong, got \"bno\"; expected 'rl' or 'bon'; did you mean 'bon'?",
+    ]),
+    ("[overlap]", "[overlap]\noveroptimisation: {gold: overlap.overla, proxy: overlap.plain, kl: overlap.plain}", [
+        ('15:26: overoptimisation.gold: no metric of this file has such a column, got "overlap.overla"; expected one of '
+        "overlap.overlap, overlap.plain; did you mean 'overlap.overlap'?"),
     ]),
 ]  # fmt: skip
 

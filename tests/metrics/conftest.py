@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.api import Sample
+from harness.api import Divergence, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +59,9 @@ class TableServices:
     table: dict[str, tuple[float, int]] = field(default_factory=dict)
     scorer_label: str = "gpt2 (fixed)"
     asked: list[Sample] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    answers: dict[str, list[Sample]] = field(default_factory=dict)
+    apart: dict[tuple[str, str], Divergence] = field(default_factory=dict)
 
     def answer_nll(self, samples: Sequence[Sample]) -> Sequence[tuple[float, int]]:
         """Look up the answers."""
@@ -79,6 +82,20 @@ class TableServices:
             else []
             for s in samples
         ]
+
+    def text_nll(self, texts: Sequence[str]) -> Sequence[tuple[float, int]]:
+        """Look up the texts."""
+        self.texts.extend(texts)
+        return [self.table[text] for text in texts]
+
+    def answers_of(self, label: str) -> Sequence[Sample]:
+        """Return the answers of a row."""
+        return self.answers[label]
+
+    def divergences(self, samples: Sequence[Sample], label: str) -> Sequence[Divergence]:
+        """Look up the texts, of whichever row."""
+        self.asked.extend(samples)
+        return [self.apart[label, sample.text] for sample in samples]
 
     def rewards(self, samples: Sequence[Sample], texts: Sequence[str]) -> Sequence[float]:
         """Look up the texts."""

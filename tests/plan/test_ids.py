@@ -128,6 +128,9 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Benchmark", "tables"): ("timing",),
     ("Benchmark", "published"): "eso-coling-2025",
     ("Benchmark", "pareto"): ("rouge.rougeL", "rouge.rouge1"),
+    ("Overoptimisation", "gold"): "rouge.rouge1",
+    ("Overoptimisation", "proxy"): "rouge.rouge1",
+    ("Overoptimisation", "kl"): "rouge.rouge1",
     ("Cases", "dataset"): "another",
     ("Cases", "ids"): ("1",),
     ("Cases", "decoding"): "another",
@@ -268,6 +271,7 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
         metrics=["rouge", "perplexity", "reference-loss", "reward-model"],
         timing={},
         cases={"count": 2},
+        overoptimisation={"gold": "rouge.rougeL", "proxy": "reward-model.reward", "kl": "reward-model.reward"},
     )
     return planner.load(content)
 

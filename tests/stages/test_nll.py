@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,8 +10,8 @@ import torch
 from stages import configs
 from stages.requests import request, silent
 
-from harness.api import Sample
-from harness.errors import InputError
+from harness.api import Divergence, Sample
+from harness.errors import InputError, StageError
 from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model, Template
@@ -155,3 +156,131 @@ def test_nothing_asked_is_nothing_cut(store: Store, parents: dict[str, Record]) 
     assert asked.cut == CutTexts()
     values: Any = asked.answer_nll([])
     assert list(values) == []
+
+
+def alone(policy: Policy, text: str) -> tuple[float, int]:
+    """Return nats and tokens of as much of a text as fits, without its first token."""
+    (ids,) = policy.tokeniser.completions([text])
+    kept = torch.tensor(ids[:POSITIONS])
+    with torch.no_grad():
+        logp = policy.restrict(policy.model(input_ids=kept[None], use_cache=False).logits[0]).log_softmax(-1)
+    return -float(logp[:-1].gather(1, kept[1:, None]).sum()), len(kept) - 1
+
+
+def test_plain_text_stands_alone(store: Store, parents: dict[str, Record]) -> None:
+    policy = policy_of(parents)
+    long = "the cat sat on the mat and the dog sat on the log " * 3
+    texts = ["the cat sat", " one two three", "the cat sat", "t", "", long]
+    asked = services(store, parents, POSITIONS - 1)
+    found = asked.text_nll(texts)
+    expected = [alone(policy, text) if len(policy.tokeniser.completion(text)) > 1 else (0.0, 0) for text in texts]
+    assert [tokens for _, tokens in found] == [tokens for _, tokens in expected]
+    assert [nats for nats, _ in found] == pytest.approx([nats for nats, _ in expected], abs=1e-9)
+    assert found[5][1] == POSITIONS - 1
+    assert asked.cut == CutTexts(texts=6, cut=1, prompts_cut=0)
+    assert asked.text_nll([]) == []
+
+
+def test_plain_text_stands_behind_bos_where_there_is_one(
+    store: Store, parents: dict[str, Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of(parents)
+    monkeypatch.setattr("harness.text.tokenise.Tokeniser._find_prefix", lambda self: (self.eos_id,))
+    ((nats, tokens),) = services(store, parents, POSITIONS - 1).text_nll(["the cat"])
+    ids = policy.tokeniser.completion("the cat")
+    with torch.no_grad():
+        whole = torch.tensor([[policy.eos_id, *ids]])
+        logp = policy.restrict(policy.model(input_ids=whole, use_cache=False).logits[0]).log_softmax(-1)
+    assert tokens == len(ids)
+    assert nats == pytest.approx(-float(logp[:-1].gather(1, torch.tensor(ids)[:, None]).sum()), abs=1e-9)
+
+
+@pytest.fixture
+def apart(store: Store, parents: dict[str, Record]) -> dict[str, Record]:
+    """The parents, and another model with the same tokenizer as that of the row ``start``."""
+    policy = policy_of(parents)
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": POSITIONS}
+    with store.draft("train", "start") as draft:
+        initialise(Model(name="m", config=config), policy.tokeniser, 1, draft.folder / "checkpoint")
+        return {**parents, "model:start": store.commit(draft, config={}, environment={}, label="start")}
+
+
+def slow_divergence(parents: dict[str, Record], prompt: str, text: str, *, finished: bool) -> list[float]:
+    """Sum over positions of KL(q || p), KL(p || q) and H(p), p the policy's distribution and q the start's."""
+    models = [
+        Policy.load(parents[name].path("checkpoint"), spec=Model(name="m", dtype="float64"))
+        for name in ("policy", "model:start")
+    ]
+    start = models[0].tokeniser.prompt(prompt)
+    answer = [*models[0].tokeniser.completion(text), *([models[0].eos_id] if finished else [])][
+        : POSITIONS - len(start)
+    ]
+    logs = []
+    for model in models:
+        with torch.no_grad():
+            logits = model.restrict(model.model(input_ids=torch.tensor([[*start, *answer]])).logits[0])
+        logs.append(logits[len(start) - 1 : len(start) - 1 + len(answer)].log_softmax(-1))
+    p, q = logs
+    return [
+        float((q.exp() * (q - p)).sum()), float((p.exp() * (p - q)).sum()), -float((p.exp() * p).sum()), len(answer),
+    ]  # fmt: skip
+
+
+def test_divergences_are_those_of_the_whole_distributions(store: Store, apart: dict[str, Record]) -> None:
+    asked = services(store, apart, POSITIONS - 1)
+    long = "the cat sat on the mat and the dog sat on the log " * 3
+    samples = [
+        sample("a", "the cat"),
+        replace(sample("a", "the cat", 1), finished=False),
+        sample("b", "one two"),
+        sample("b", "", 1),  # an EOS alone
+        sample("b", long),
+        sample("a", "the cat", 2),
+    ]
+    found = asked.divergences(samples, "start")
+    for each, one in zip(samples, found, strict=True):
+        expected = slow_divergence(apart, PROMPTS[each.id], each.text, finished=each.finished)
+        assert [one.forward, one.reverse, one.entropy, one.tokens] == pytest.approx(expected, abs=1e-9)
+    assert found[1].tokens == found[0].tokens - 1
+    assert asked.cut == CutTexts(texts=6, cut=1, prompts_cut=0)
+    assert asked.divergences([], "start") == []
+
+
+def test_an_empty_answer_that_was_cut_has_nothing_to_compare(store: Store, apart: dict[str, Record]) -> None:
+    empty = replace(sample("a", ""), finished=False)
+    assert services(store, apart, POSITIONS - 1).divergences([empty], "start") == [Divergence(0.0, 0.0, 0.0, 0)]
+
+
+def test_the_start_is_at_distance_0_from_itself(store: Store, parents: dict[str, Record]) -> None:
+    asked = services(store, {**parents, "model:start": parents["policy"]}, POSITIONS - 1)
+    (found,) = asked.divergences([sample("a", "the cat")], "start")
+    assert (found.forward, found.reverse) == (0.0, 0.0)
+    assert found.entropy > 0
+
+
+def test_a_model_that_was_not_declared_is_not_compared_with(store: Store, parents: dict[str, Record]) -> None:
+    with pytest.raises(StageError, match="asked for the model of the row 'start'") as caught:
+        services(store, parents, POSITIONS - 1).divergences([sample("a", "the cat")], "start")
+    assert "models_of" in str(caught.value)
+
+
+def test_models_with_other_tokens_cannot_be_compared(store: Store, parents: dict[str, Record], tmp_path: Path) -> None:
+    other = train_bpe(TEXTS, 259, tmp_path / "other")
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": POSITIONS}
+    with store.draft("train", "start") as draft:
+        initialise(Model(name="m", config=config), other, 1, draft.folder / "checkpoint")
+        start = store.commit(draft, config={}, environment={}, label="start")
+    asked = services(store, {**parents, "model:start": start}, POSITIONS - 1)
+    with pytest.raises(StageError, match="'start' have different tokenizers"):
+        asked.divergences([sample("a", "the cat")], "start")
+
+
+def test_equal_weights_have_forgotten_equally_much(store: Store, parents: dict[str, Record]) -> None:
+    policy = policy_of(parents)
+    config = {"model_type": "gpt2", "n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": POSITIONS}
+    with store.draft("train", "twin") as draft:
+        initialise(Model(name="m", config=config), policy.tokeniser, 0, draft.folder / "checkpoint")
+        twin = store.commit(draft, config={}, environment={}, label="twin")
+    texts = ["the cat sat on the mat", "one two three four", "the dog"]
+    one = services(store, parents, POSITIONS - 1).text_nll(texts)
+    assert one == services(store, {**parents, "policy": twin}, POSITIONS - 1).text_nll(texts)

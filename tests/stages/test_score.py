@@ -187,7 +187,9 @@ def test_values_may_come_in_anything_that_has_an_order(run: Callable[[Any], Reco
         shutil.rmtree(record.folder.with_name("done"))
 
 
-@pytest.mark.parametrize(("ask", "need"), [("answer_nll", "scorer"), ("reference_nll", "policy")])
+@pytest.mark.parametrize(
+    ("ask", "need"), [("answer_nll", "scorer"), ("reference_nll", "policy"), ("text_nll", "policy")]
+)
 def test_a_metric_gets_no_model_that_it_did_not_register(run: Callable[[Any], Record], ask: str, need: str) -> None:
     class Asking:
         def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:

@@ -161,6 +161,14 @@ class NoServices:
         """Refuse."""
         raise self._refusal(len(samples))
 
+    def text_nll(self, texts: Any) -> Any:
+        """Refuse."""
+        raise self._refusal(len(texts))
+
+    def divergences(self, samples: Any, label: Any) -> Any:  # noqa: ARG002  # refused
+        """Refuse."""
+        raise self._refusal(len(samples))
+
     def rewards(self, samples: Any, texts: Any) -> Any:  # noqa: ARG002  # refused
         """Refuse."""
         raise self._refusal(len(samples))
