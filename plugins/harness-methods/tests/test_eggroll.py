@@ -76,6 +76,13 @@ def test_golden_step_of_the_released_code(group_size: int) -> None:
     assert len(run.drawn) == 4
 
 
+@pytest.mark.parametrize("score", ["paper", "official"])
+def test_equal_rewards_give_exact_zeros(score: Any) -> None:
+    """The mean of three times 0.1 is not 0.1."""
+    assert scores([[0.1]] * 3, 3, score) == [0.0] * 3
+    assert scores([[0.1]] * 3 + [[0.7]] * 3, 3, score) == [0.0] * 6
+
+
 def oracle(table: Table, noise: Sequence[Any], options: EGGROLLOptions) -> tuple[Tensor, int]:
     """Return what is added to the weights at a learning rate of 1, and how many members had a reward.
 

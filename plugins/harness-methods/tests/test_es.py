@@ -71,6 +71,12 @@ def test_golden_gradient_of_openes() -> None:
     assert run.weights.tolist() == pytest.approx((0.041667, -0.270833), abs=5e-7)
 
 
+@pytest.mark.parametrize("shaping", SHAPINGS)
+def test_equal_rewards_give_exact_zeros(shaping: Any) -> None:
+    """The mean of three times 0.1 is not 0.1, and raw rewards would make a step of noise alone."""
+    assert utilities([0.1] * 3, ESOptions(shaping=shaping)) == [0.0] * 3
+
+
 def oracle(
     table: Sequence[Sequence[float | None]], noise: Sequence[Any], options: ESOptions
 ) -> tuple[np.ndarray[Any, Any], bool]:
