@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from harness.api import Batch, MethodRegistration
 
+    Golden = tuple[list[list[float]], list[list[float]]]
+
 #: What dropout does to a log-prob here: nothing random, but what is on and off differs.
 DROPPED = 1.25
 
@@ -340,10 +342,11 @@ def drawn_options(choices: Mapping[str, Sequence[Any]], seed: int) -> dict[str, 
 
 def golden_rows() -> list[list[Row]]:
     """Two prompts with three answers each, of 1 to 4 tokens."""
-    logps = [[-0.5, -1, -0.25], [-2], [-0.3, -0.8]], [[-1.2, -0.1], [-0.9, -0.9, -0.6, -0.2], [-0.4]]
-    old = [[-0.6, -0.9, -0.25], [-2.4], [-0.3, -1.1]], [[-1, -0.1], [-0.8, -1, -0.6, -0.5], [-0.1]]
-    reference = [[-0.7, -1.1, -0.2], [-1.8], [-0.4, -0.7]], [[-1.5, -0.3], [-1, -0.7, -0.6, -0.4], [-0.9]]
+    logps: Golden = [[-0.5, -1, -0.25], [-2], [-0.3, -0.8]], [[-1.2, -0.1], [-0.9, -0.9, -0.6, -0.2], [-0.4]]
+    old: Golden = [[-0.6, -0.9, -0.25], [-2.4], [-0.3, -1.1]], [[-1, -0.1], [-0.8, -1, -0.6, -0.5], [-0.1]]
+    reference: Golden = [[-0.7, -1.1, -0.2], [-1.8], [-0.4, -0.7]], [[-1.5, -0.3], [-1, -0.7, -0.6, -0.4], [-0.9]]
     rewards = [1.0, 0.2, 0.6], [0.5, 0.9, -0.4]
     return [
-        [Row(*row) for row in zip(*group, strict=True)] for group in zip(logps, old, reference, rewards, strict=True)
+        [Row(logps[b][j], old[b][j], reference[b][j], reward) for j, reward in enumerate(group)]
+        for b, group in enumerate(rewards)
     ]

@@ -174,7 +174,7 @@ def main() -> None:
         for settings in every:
             found[name].append([])
             for seed in SEEDS:
-                made = object.__new__(kind)
+                made: Any = object.__new__(kind)
                 made.begin(world(seed), settings)
                 found[name][-1].append(made.learn())
     sys.stdout.write(json.dumps(found))
