@@ -231,7 +231,7 @@ def assert_step(
         assert run.shares[share] == pytest.approx(float(value.detach()), rel=1e-9, abs=1e-9), share
         slopes = torch.autograd.grad(value + scores.nothing, parameters, retain_graph=True)
         for mine, theirs in zip(run.grads[share], slopes, strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+            assert torch.allclose(mine, theirs, rtol=1e-9, atol=1e-9), share
     assert said == {key: pytest.approx(value, rel=1e-9, abs=1e-9) for key, value in wanted.items()}
 
 
@@ -239,7 +239,7 @@ def assert_alike(one: PreferenceRun, other: PreferenceRun, factor: float = 1.0) 
     """Compare losses and gradients of two runs; ``factor`` is other / one."""
     assert other.loss == pytest.approx(factor * one.loss, rel=1e-9, abs=1e-11)
     for mine, theirs in zip(one.gradient(), other.gradient(), strict=True):
-        torch.testing.assert_close(theirs, factor * mine, rtol=1e-9, atol=1e-11)
+        assert torch.allclose(theirs, factor * mine, rtol=1e-9, atol=1e-11)
 
 
 def on_two_ranks(
