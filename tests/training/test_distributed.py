@@ -87,7 +87,8 @@ def test_two_ranks_are_one(pair: Any, alone: Any, name: str) -> None:
         assert mine["learning_rate"] == other["learning_rate"]
         assert mine["tokens"] == other["tokens"]
         assert mine["moved"] == other["moved"]
-        for key in ("loss", "grad_norms", "grad_norms_without", "reward", "samples", "groups", "digests"):
+        assert mine["digests"] == other["digests"]
+        for key in ("loss", "grad_norms", "grad_norms_without", "reward", "samples", "groups"):
             flatten = {k: v for k, v in mine.get(key, {}).items() if not isinstance(v, dict)}
             expected = {k: v for k, v in other.get(key, {}).items() if not isinstance(v, dict)}
             assert flatten == {k: pytest.approx(v, rel=1e-8) for k, v in expected.items()}

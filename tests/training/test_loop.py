@@ -65,7 +65,7 @@ def close(mine: Any, other: Any) -> None:
         for key, value in other.items():
             close(mine[key], value)
     else:
-        assert mine == pytest.approx(other, rel=1e-8)
+        assert mine == (other if isinstance(other, str) else pytest.approx(other, rel=1e-8))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
