@@ -29,7 +29,7 @@ LONGEST = (
     "metrics/win_rate/test_exchanges.py",
     "plugins/test_third_party.py",
     "scaffold",
-    "docs/test_own_pages.py",
+    "docs",
     "distribution",
     "stages/test_reward_statistics.py",
     "lm",

@@ -47,6 +47,8 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 #: Read for the hub as they are imported, and again where a process has other variables of the hub.
 _READ_FOR_THE_HUB = {"huggingface_hub.constants", "datasets.config", "evaluate.config"}
 WORKER = "harness.execution.worker"
+#: Signals whose handling a new process of Python sets itself, or nobody can.
+_AS_PYTHON_HAS_THEM = {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGKILL, signal.SIGSTOP}
 #: Orphans of a process's children become its own.
 _SUBREAPER = 36
 #: File descriptors are moved above this number before they get the ones that they should have.
@@ -179,6 +181,7 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of it
+    os.fsync = lambda _descriptor: None  # who is killed loses nothing by it, and a run does it hundreds of times
     path = _own_path()
     while True:
         message, descriptors = _receive(requests)
@@ -212,6 +215,7 @@ def _modules() -> list[str]:
         "harness.execution.worker",
         "harness.report",
         "nltk.stem.porter",
+        "openai",
         "transformers.models.auto.modeling_auto",
         *(f"transformers.models.{name}.modeling_{name}" for name in transformers),
     ]
@@ -231,7 +235,7 @@ def _become(message: Mapping[str, Any], descriptors: Sequence[int], path: Sequen
         os.dup2(descriptor, number)
         os.close(descriptor)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in {*signal.Signals} - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGINT}:
+    for number in {*signal.Signals} - _AS_PYTHON_HAS_THEM:
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -264,7 +268,12 @@ def _become(message: Mapping[str, Any], descriptors: Sequence[int], path: Sequen
         return _command
     if what == WORKER:
         return importlib.import_module(WORKER).main  # type: ignore[no-any-return]
-    return lambda: runpy.run_module(what, run_name="__main__", alter_sys=True)
+    return functools.partial(_run_module, what)
+
+
+def _run_module(name: str) -> None:
+    """Do as ``python -m`` does."""
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _command() -> Any:

@@ -43,7 +43,7 @@ EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "uneven": (Uneven, {"batch_size": 2, "diagnose_every": 1}),
     "bradley-terry": (reward_model, {"batch_size": 5, "tokens_per_micro_batch": 60}),
     # whitening, mini-batches of which a rank may have no row, several updates a step, a critic of its own
-    "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {}),
+    "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {"last": 2}),
 }
 
 
