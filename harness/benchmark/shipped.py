@@ -46,7 +46,7 @@ def shipped_files() -> dict[str, Path]:
     package = Path(__file__).resolve().parents[1]
     inside = package / "benchmarks"
     folder = inside if inside.is_dir() else package.parent / "benchmarks"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def find_benchmark(asked: Path) -> Path:

@@ -45,7 +45,8 @@ def test_all_load_and_are_built_with_their_defaults() -> None:
         assert isinstance(registration, RewardRegistration)
         assert registration.range is not None
         low, high = registration.range
-        (value,) = reward(prompts=["p"], completions=["a b c"], completion_ids=[[1]], references=[("a b d",)])
+        columns = {"references": [("a b d",)], "answer": ["a b d"]}
+        (value,) = reward(prompts=["p"], completions=["a b c"], completion_ids=[[1]], **columns)
         assert low <= value <= high
 
 

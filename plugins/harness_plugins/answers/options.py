@@ -50,7 +50,7 @@ class AnswerOptions(Options):
         return self
 
     @property
-    def said(self) -> dict[str, object]:
+    def said(self) -> dict[str, Any]:
         """What a signature tells of them."""
         given = {"choices": "/".join(self.choices), "pattern": self.pattern, "tolerance": self.tolerance}
         return {"kind": self.kind, "column": self.column, **{name: value for name, value in given.items() if value}}
