@@ -96,7 +96,7 @@ def test_it_is_listed_with_its_distribution_and_version(harness: Harness) -> Non
         ("dataset", "sums", "0.3.1", "harness_es.sums", "ok"),
         ("metric", "token-f1", "0.3.1", "harness_es.overlap", "ok"),
     ]
-    assert {row["distribution"] for row in rows} == {"harness-es", "posttune-harness"}
+    assert {row["distribution"] for row in rows} >= {"harness-es", "posttune-harness"}
 
 
 def test_its_options_are_shown(harness: Harness) -> None:
