@@ -191,7 +191,7 @@ KINDS = ("rows", "tokenizer", "new-model", "classifier", "score", "generate", "t
 #: For each kind, in a fork of a process that has imported what is not ours, the modules of ours that its roots load.
 LOADED = """
 import json, os, sys
-import torch, transformers
+import torch, transformers.modeling_utils, transformers.tokenization_utils_base
 
 for kind, roots in json.loads(sys.argv[1]).items():
     if os.fork() == 0:
