@@ -131,6 +131,7 @@ def test_the_rows_are_those_of_this_version() -> None:
 def test_padded_answers_are_equally_long() -> None:
     for row in rows(addition(padded=True, slips=0.5), "train"):
         assert len(row.completion or "") == len(row.columns["answer"]) == 3
+        assert len(row.fields["left"]) == len(row.fields["right"]) == 2
         assert int(row.columns["answer"]) == int(row.fields["left"]) + int(row.fields["right"])
 
 

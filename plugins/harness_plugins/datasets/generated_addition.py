@@ -19,7 +19,7 @@ class AdditionOptions(TaskOptions):
     digits: int = Field(2, ge=1, le=9)
     """Most digits of a number."""
     padded: bool = False
-    """Write every answer with ``digits`` + 1 digits, zeros in front, so that all are equally long."""
+    """Write zeros in front of the fields ``left`` and ``right`` and of answers, so that all are equally long."""
     questions: int = Field(10_000, ge=100, le=100_000)
     """How many questions there are in all splits together; all there are (100 ** digits) where that is fewer."""
 

@@ -25,7 +25,7 @@ class Addition(GeneratedTask):
         """Keep the options."""
         super().__init__(options)
         self._largest = 10**options.digits - 1
-        self._width = options.digits + 1 if options.padded else 1
+        self._widths = (options.digits, options.digits + 1) if options.padded else (1, 1)
         self._few = options.questions
         self._digits = options.digits
 
@@ -43,11 +43,16 @@ class Addition(GeneratedTask):
                 yield self._question(*pair)
 
     def _question(self, a: int, b: int) -> Question:
+        width, carried = self._widths
         return Question(
             key=f"{min(a, b)}+{max(a, b)}",
-            fields={"instruction": f"What is {a} + {b}?", "left": str(a), "right": str(b)},
-            right=f"{a + b:0{self._width}d}",
-            wrong=f"{without_carries(a, b):0{self._width}d}",
+            fields={
+                "instruction": f"What is {a} + {b}?",
+                "left": f"{a:0{width}d}",
+                "right": f"{b:0{width}d}",
+            },
+            right=f"{a + b:0{carried}d}",
+            wrong=f"{without_carries(a, b):0{carried}d}",
         )
 
 
