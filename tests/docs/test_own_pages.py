@@ -43,7 +43,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         program, *arguments = shlex.split(line)
         environment = {**environments.CLEAN, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         if "=" in program:
-            environment |= [program.split("=")]
+            name, _, value = program.partition("=")
+            environment[name] = value
             program, *arguments = arguments
         if program == "harness" and "dolly" in arguments:
             arguments += [part for text in (*LITTLE, *more) for part in ("-o", text)]

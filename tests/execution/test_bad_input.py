@@ -182,7 +182,7 @@ def test_a_full_disk_ends_the_run_and_costs_nothing(tmp_path: Path, finished: Be
     bench = Bench(tmp_path)
     bench.results.mkdir()
     kept = tmp_path / "kept"
-    done = {}
+    done: dict[str, subprocess.CompletedProcess[str]] = {}
 
     def run(name: str) -> None:
         done[name] = bench.ended(bench.command("--jobs", "1"), bench.surroundings(), mounts=disk)

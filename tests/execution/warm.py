@@ -181,7 +181,7 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of it
-    os.fsync = lambda _descriptor: None  # who is killed loses nothing by it, and a run does it hundreds of times
+    os.fsync = lambda fd: None  # who is killed loses nothing by it, and a run does it hundreds of times
     path = _own_path()
     while True:
         message, descriptors = _receive(requests)
@@ -395,8 +395,8 @@ def _called_with(others: Sequence[Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     try:
         code = serve(socket.socket(fileno=int(sys.argv[1])))()
-    except SystemExit as ended:
-        code = ended.code
+    except SystemExit as end:
+        code = end.code
     except BaseException:  # noqa: BLE001  # as the interpreter does
         sys.excepthook(*sys.exc_info())
         code = 1
