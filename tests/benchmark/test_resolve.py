@@ -38,7 +38,7 @@ def test_a_small_file_is_filled_in(load: Load) -> None:
     assert found.metrics == (MetricUse(use="overlap", options={"variant": "part"}),)
     assert found.scorer.model == "start"
     assert found.execution.threads == 1
-    assert len(found.tables) == 14
+    assert len(found.tables) == 16
     assert found.cases is None
 
 

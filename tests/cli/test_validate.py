@@ -56,8 +56,8 @@ def test_a_right_file_is_summed_up(file: Path) -> None:
         "  seeds      0, 1\n"
         "  decoding   t1 (temperature 1, 2 draws)\n"
         "  metrics    overlap\n"
-        "  tables     scores, cross-dataset, fluency, decoding, seeds, win-rates, reward-model, pareto, budget, "
-        "timing, signal, claims, cases, published\n"
+        "  tables     scores, cross-dataset, fluency, paid, overoptimisation, decoding, seeds, win-rates, "
+        "reward-model, pareto, budget, timing, signal, claims, cases, published\n"
     )
 
 
