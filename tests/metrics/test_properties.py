@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "accuracy": "accuracy", "bleu": "bleu", "chrf": "chrf", "dialogue": "dialogue", "divergence": "divergence",
     "diversity": "diversity", "evaluate": "evaluate", "exact-match": "exact_match", "exposure-bias": "exposure_bias",
-    "gleu": "gleu", "length": "length", "minimal-pairs": "minimal_pairs", "pass-at-k": "pass_at_k", "perplexity": "perplexity",
-    "reference-loss": "reference_loss", "reward-model": "reward_model", "rouge": "rouge", "text-loss": "text_loss",
-    "win-rate": "win_rate",
+    "gleu": "gleu", "length": "length", "minimal-pairs": "minimal_pairs", "pass-at-k": "pass_at_k",
+    "perplexity": "perplexity", "reference-loss": "reference_loss", "reward-model": "reward_model", "rouge": "rouge",
+    "text-loss": "text_loss", "win-rate": "win_rate",
 }  # fmt: skip
 #: The others have tests of their own: what they give is a module's, or is about pairs of answers, all draws of a
 #: prompt, two models, texts that are no answers, or answers that a column has.
