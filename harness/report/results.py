@@ -129,8 +129,17 @@ class ResultRow:
 
     @cached_property
     def alike(self) -> Sequence[Alike]:
-        """Seeds that are no repetitions of each other: nothing is claimed of such a row."""
-        return alike_seeds(self)
+        """Seeds that are no repetitions of each other: nothing is claimed of such a row.
+
+        Of a row from elsewhere nothing is known of this.
+        """
+        if self.kind == "elsewhere":
+            return ()
+        noises = {
+            place: {seed: summary.noise for seed, summary in cell.summaries.items() if summary.noise is not None}
+            for place, cell in self.cells.items()
+        }
+        return alike_seeds(self.courses, {seed: ended.sha256 for seed, ended in self.weights.items()}, noises)
 
 
 @dataclass

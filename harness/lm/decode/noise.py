@@ -64,10 +64,7 @@ def row_keys(noise: Noise, ids: Sequence[str], candidates: Sequence[int], device
 
 
 def noise_digest(noises: Sequence[Noise]) -> str:
-    """Return 16 hex digits by which draws with the same random numbers are known, whatever their prompts.
-
-    They are of the keys that a row without a name would have, made as those of the rows are.
-    """
+    """Return 16 hex digits that tell random numbers apart whatever the prompts: of a nameless row's keys."""
     keys = [str(int(row_keys(noise, [""], [0], torch.device("cpu")))) for noise in noises]
     return blake2b(" ".join(keys).encode(), digest_size=8).hexdigest()
 

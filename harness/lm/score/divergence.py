@@ -50,10 +50,7 @@ def divergence_sums(policy: Policy, other: Policy, prompts: Prompts, completions
 
 
 def _positions(policy: Policy, prompts: Prompts, completions: Completions) -> tuple[Tensor, Tensor]:
-    """Return what logits are made of, (N, D), or the logits (N, V) themselves, and places in (B, K, T), in their order.
-
-    The two models may pack rows in different ways, so the order is that of the places.
-    """
+    """Return states (N, D), or logits (N, V), and places in (B, K, T), in whose order any packing comes out alike."""
     packed = prepare(policy, prompts, completions)
     apart = backbone.split(policy.model) is not None
     scored = ScoringModule(policy)(packed, dropout=False, output="states" if apart else "logits")

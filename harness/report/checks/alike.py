@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from harness.report.checks.course import Course
-    from harness.report.results import ResultRow
 
 #: Two orders of the same rows coincide by chance at most once in so many runs; where they may more often, as where
 #: there is one row, they prove nothing.
@@ -38,25 +37,30 @@ class Alike:
         return f"seeds {listed(map(str, self.seeds))} are no repetitions of each other: they have {listed(self.same)}"
 
 
-def alike_seeds(row: ResultRow) -> tuple[Alike, ...]:
+def alike_seeds(
+    courses: Mapping[int, Course],
+    weights: Mapping[int, str],
+    noises: Mapping[tuple[str, str], Mapping[int, str]],
+) -> tuple[Alike, ...]:
     """Return the seeds of a row that have the same order of rows, samples, random numbers or weights.
 
     Over the steps that all its seeds took. Random numbers count for themselves: a sampler that a seed never reached
-    draws other texts all the same, where the order of the prompts or the weights differ. Of a row from elsewhere
-    nothing of this is known.
+    draws other texts all the same, where the order of the prompts or the weights differ.
+
+    Args:
+        courses: how each seed trained.
+        weights: sha256 of the weights that each seed ended with.
+        noises: for each data set and decoding, digests of the random numbers that each seed drew its answers with.
     """
-    if row.kind == "elsewhere":
-        return ()
     found: dict[tuple[int, ...], list[str]] = {}
-    for what, keys in _kinds(row):
+    for what, keys in (*_in_training(courses), ("the same weights", weights), *_in_answers(noises)):
         for seeds in _groups(keys):
             found.setdefault(seeds, []).append(what)
     return tuple(Alike(seeds, tuple(same)) for seeds, same in found.items())
 
 
-def _kinds(row: ResultRow) -> Iterable[tuple[str, Mapping[int, Hashable]]]:
+def _in_training(courses: Mapping[int, Course]) -> Iterable[tuple[str, Mapping[int, Hashable]]]:
     """Give what a seed changes with its value for each seed that has one, the causes before their effects."""
-    courses = row.courses
     steps = min((len(course.norms) for course in courses.values()), default=0)
 
     def over(read: Callable[[Course], tuple[str | None, ...]]) -> dict[int, Hashable]:
@@ -67,9 +71,12 @@ def _kinds(row: ResultRow) -> Iterable[tuple[str, Mapping[int, Hashable]]]:
         yield "the same order of training rows", over(lambda course: course.rows)
     yield "the same random numbers to sample with in training", over(lambda course: course.noise)
     yield "the same samples in training", over(_drawn)
-    yield "the same weights", {seed: weights.sha256 for seed, weights in row.weights.items()}
-    for (dataset, decoding), cell in row.cells.items():
-        noise = {seed: summary.noise for seed, summary in cell.summaries.items() if summary.noise is not None}
+
+
+def _in_answers(
+    noises: Mapping[tuple[str, str], Mapping[int, str]],
+) -> Iterable[tuple[str, Mapping[int, Hashable]]]:
+    for (dataset, decoding), noise in noises.items():
         yield f"the same random numbers to answer {dataset} with under {decoding}", noise
 
 
