@@ -189,7 +189,9 @@ def _listing(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     headers = ["id", "kind", "stage", "parents", "status", "tokens", "seconds", "MB", "memory GB"]
-    return tabulate(table, headers=headers, disable_numparse=True, colalign=("left",) * 5 + ("right",) * 4)
+    # tabulate 0.9 cannot align the columns of a table without rows
+    aligned = ("left",) * 5 + ("right",) * 4 if table else None
+    return tabulate(table, headers=headers, disable_numparse=True, colalign=aligned)
 
 
 def _gigabytes(row: dict[str, Any]) -> str:

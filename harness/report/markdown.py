@@ -68,6 +68,7 @@ def _part(part: TablePart) -> str:
         headers=[escaped(label, cell=True) for label in part.labels],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=["right" if letter == "r" else "left" for letter in part.columns],
+        # tabulate 0.9 cannot align the columns of a table without rows
+        colalign=["right" if letter == "r" else "left" for letter in part.columns] if part.rows else None,
     )
     return f"**{escaped(part.group)}**\n\n{text}" if part.group else text

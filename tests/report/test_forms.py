@@ -226,6 +226,12 @@ def test_every_form_shows_every_mark_and_status(full: Leaderboard) -> None:
     assert all("of 3 seeds" in form for form in forms[:2])
 
 
+def test_a_table_without_rows_shows_its_headings() -> None:
+    table = Table("timing", "Timing", (Heading("seconds_per_step", "seconds"),), ())
+    text = markdown.markdown("A benchmark without a method", [], [table])
+    assert re.search(r"^\| *method *\| *seconds *\|$", text, re.MULTILINE), text
+
+
 def test_a_line_that_tables_share_is_printed_once(full: Leaderboard) -> None:
     text = markdown.markdown(full.title, full.notes, full.tables, full.ending)
     lines = [line for line in text.splitlines() if line.startswith("- ")]
