@@ -101,7 +101,7 @@ def merge(base: Node, over: Node, depth: int = 0) -> Node:
     """Return ``base`` with ``over`` laid on it: mappings are merged, anything else is replaced.
 
     A plugin entry that names another plugin (``use``, ``dataset``, or ``parts`` of a reward) replaces the whole entry:
-    the options of the old one would mean nothing.
+    the options of the old one would mean nothing. A key of the recipe that is null is taken away.
     """
     if not (base.is_mapping and over.is_mapping) or (depth == 1 and _other_plugin(base, over)):
         return over
@@ -114,7 +114,15 @@ def merge(base: Node, over: Node, depth: int = 0) -> Node:
         if depth == 0 and name in _NAMED:
             below = as_mapping(below, _NAMED[name])
         items[name] = merge(below, child, depth + 1)
+        if depth == 0 and name == "recipe" and child.is_mapping:
+            items[name] = _without_nulls(items[name], child)
     return replace(base, value=items)
+
+
+def _without_nulls(recipe: Node, over: Node) -> Node:
+    """Return a recipe without the keys that ``over`` makes null: their defaults hold again."""
+    gone = {name for name, node in over.items.items() if node.value is None}
+    return replace(recipe, value={name: node for name, node in recipe.items.items() if name not in gone})
 
 
 def _other_plugin(base: Node, over: Node) -> bool:

@@ -30,12 +30,18 @@ def chain_of(planner: Planner, model: Model, entry: MethodEntry, seed: int) -> t
         segments = supervised_segments(entry.recipe)
     else:
         segments = method_segments(entry, planner.start.recipe)
-        if entry.start == "after" and entry.recipe.budget is None:
-            stages += chain_of(planner, model, planner.start, seed)
+        if entry.start == "after":
+            stages += _supervised_start(planner, model, seed)
     for segment in segments:
         start = stages[-1] if stages else planner.model(model, seed)
         stages.append(_train(planner, model, entry, seed, segment, start))
     return tuple(stages)
+
+
+def _supervised_start(planner: Planner, model: Model, seed: int) -> tuple[Stage, ...]:
+    """Return the stages of the shared row that ``start: after`` goes on from: all but what a budget of its own ends."""
+    stages = chain_of(planner, model, planner.start, seed)
+    return tuple(stage for stage in stages if not (isinstance(stage.config, TrainConfig) and stage.config.budget))
 
 
 def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segment: Segment, start: Stage) -> Stage:

@@ -42,7 +42,9 @@ def supervised_segments(recipe: Recipe) -> tuple[Segment, ...]:
     """Return the stages of the row of the shared method: cut where methods branch off, so that they share the first."""
     cut = _cut(recipe)
     if recipe.budget is not None:
-        own = () if recipe.budget.unit == "sampled_tokens" else (_budgeted(recipe, recipe.budget),)  # it samples none
+        own = (
+            () if recipe.budget.unit == "sampled_tokens" else (_budgeted(recipe, recipe.budget, cut),)
+        )  # it samples none
         return _join(recipe, [(True, _BEGIN, cut)]) + own
     return _join(recipe, [(True, _BEGIN, cut), (True, cut, _end(recipe))])
 
@@ -55,15 +57,17 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
     of a recipe, whenever its method is active. ``start: after`` gives the method a fresh optimiser and a schedule of
     its own behind the whole supervised schedule, whose stages are those of the shared method's row (``shared`` is that
     row's recipe) and are not returned. Under a budget both begin behind the ``epochs`` of the shared start, on a
-    schedule of their own, and ``after`` says that the optimiser is fresh.
+    schedule of their own; ``after`` says that the start is the shared row's, whatever the entry's recipe says of its
+    own, and that the optimiser is fresh.
 
     Raises:
         InputError: a method that would never be active.
     """
     recipe = entry.recipe
     if recipe.budget is not None:
-        start = _join(recipe, [(False, _BEGIN, _cut(recipe))])
-        return (*start, _budgeted(recipe, recipe.budget, fresh=entry.start == "after"))
+        if entry.start == "after":
+            return (_budgeted(recipe, recipe.budget, end_of_start(shared), fresh=True),)
+        return (*_join(recipe, [(False, _BEGIN, _cut(recipe))]), _budgeted(recipe, recipe.budget, _cut(recipe)))
     if entry.start == "after":
         first = _end(shared)
         last = _behind(first, recipe.method_epochs, recipe.max_steps)
@@ -84,10 +88,14 @@ def method_segments(entry: MethodEntry, shared: Recipe) -> tuple[Segment, ...]:
     return _join(recipe, [(False, _BEGIN, begin), (True, begin, end)])
 
 
-def _budgeted(recipe: Recipe, budget: Budget, *, fresh: bool = False) -> Segment:
+def end_of_start(shared: Recipe) -> Position:
+    """Return where ``start: after`` begins: behind the shared row, or behind its ``epochs`` where that has a budget."""
+    return _cut(shared) if shared.budget is not None else _end(shared)
+
+
+def _budgeted(recipe: Recipe, budget: Budget, first: Position, *, fresh: bool = False) -> Segment:
     """Return the segment that a budget ends."""
-    cut = _cut(recipe)
-    return Segment(active=True, first=cut, last=cut, curve=_own(recipe, cut, cut), fresh=fresh, budget=budget)
+    return Segment(active=True, first=first, last=first, curve=_own(recipe, first, first), fresh=fresh, budget=budget)
 
 
 def _end(recipe: Recipe) -> Position:

@@ -8,6 +8,7 @@ from benchmark.invented import SMALL
 
 from harness.benchmark import profiles
 from harness.errors import InputErrors
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +58,12 @@ def test_a_bare_name_merges_as_what_it_is_short_for(load: Load) -> None:
     text = SMALL + "profiles: {p: {train: {limit: 3}, evaluate: [{dataset: tales, label: x}]}, q: {train: made}}\n"
     assert load(text, profile="p").train.model_dump(include={"dataset", "limit"}) == {"dataset": "tales", "limit": 3}
     assert load(text, profile="q").train.dataset == "made"
+
+
+def test_a_key_of_the_recipe_that_a_profile_makes_null_has_its_default_again(load: Load) -> None:
+    text = SMALL + "profiles: {p: {recipe: {epochs: null}}}\n"
+    assert load(text).recipe.epochs == 3
+    assert load(text, profile="p").recipe.epochs == Recipe().epochs == 5
 
 
 def test_a_file_without_profile_runs_as_it_stands(load: Load) -> None:

@@ -48,8 +48,9 @@ def test_the_two_differ_in_the_demonstrations_alone(registry: Registry, profile:
 def test_what_is_measured(registry: Registry, profile: str, tmp_path: Path) -> None:
     found = load(registry, "reasoning", profile)
     assert next(iter(found.decoding.items()))[1].temperature == 0.0
-    assert [entry.use for entry in found.methods][:3] == ["sft", "eso", "rloo"]
-    assert all(entry.start == "branch" for entry in found.methods)
+    used = list(dict.fromkeys(entry.use for entry in found.methods))
+    assert used == ["sft", "eso", "rloo", "grpo", "best-of-n", "parameter-es"]
+    assert len({entry.start for entry in found.methods if entry.label != "sft"}) == 1
     plan = build_plan(found, registry, Store(tmp_path))
     cells = {cell.decoding: set(cell.scores) for row in plan.rows for cell in row.cells}
     assert cells == {"greedy": {"accuracy", "length"}, "t1": {"accuracy", "length", "pass-at-k"}}
@@ -58,6 +59,18 @@ def test_what_is_measured(registry: Registry, profile: str, tmp_path: Path) -> N
         for seed in found.seeds:
             starts = {row.chain[0].key for row in plan.rows if row.seed == seed and row.chain}
             assert len(starts) == 1  # one supervised start for all
+
+
+def test_on_the_pretrained_model_terms_are_equal(registry: Registry, tmp_path: Path) -> None:
+    found = load(registry, "reasoning", "smollm2")
+    plan = build_plan(found, registry, Store(tmp_path))
+    assert found.recipe.budget is not None
+    assert found.recipe.budget.unit == "sampled_tokens"
+    sampled = [entry for entry in found.methods if entry.use != "sft"]
+    assert {entry.recipe.budget for entry in sampled} == {found.recipe.budget}
+    assert {entry.use for entry in sampled if not entry.trials} == {entry.use for entry in sampled if entry.trials}
+    assert {len(entry.trials) for entry in sampled} == {0, 4}
+    assert len({row.chain[0].key for row in plan.rows if row.seed == 0 and row.chain}) == 1
 
 
 def test_a_claim_is_about_rows_and_columns_that_are_there(registry: Registry) -> None:
