@@ -144,6 +144,9 @@ def _overlay(name: str, schema: Json, definitions: Json) -> Json:
     elif name in {"reward", "reward_model"}:
         given = {"anyOf": [{"required": ["use"]}, {"required": ["parts"]}, {"required": ["model"]}]}
         schema = {"if": {"type": "object", "not": given}, "then": {"type": "object"}, "else": schema}
+    elif name == "recipe":
+        keys = definitions["recipe"]["properties"].items()
+        schema = _closed({key: {"anyOf": [value, {"type": "null"}]} for key, value in keys})
     else:
         schema = {key: value for key, value in schema.items() if key != "required"}
     return {"if": {"not": {"type": "null"}}, "then": schema}

@@ -42,9 +42,8 @@ def supervised_segments(recipe: Recipe) -> tuple[Segment, ...]:
     """Return the stages of the row of the shared method: cut where methods branch off, so that they share the first."""
     cut = _cut(recipe)
     if recipe.budget is not None:
-        own = (
-            () if recipe.budget.unit == "sampled_tokens" else (_budgeted(recipe, recipe.budget, cut),)
-        )  # it samples none
+        ends = recipe.budget.unit != "sampled_tokens"  # a supervised row draws none
+        own = (_budgeted(recipe, recipe.budget, cut),) if ends else ()
         return _join(recipe, [(True, _BEGIN, cut)]) + own
     return _join(recipe, [(True, _BEGIN, cut), (True, cut, _end(recipe))])
 

@@ -29,7 +29,7 @@ def resolved(real_registry: Registry) -> dict[str, Benchmark]:
 
 
 def test_quick_is_the_default(real_registry: Registry, resolved: dict[str, Benchmark]) -> None:
-    assert list(resolved) == ["quick", "laptop", "paper"]
+    assert list(resolved) == ["quick", "laptop", "smollm2", "paper"]
     assert load_benchmark(DOLLY, registry=real_registry) == resolved["quick"]
 
 
@@ -46,6 +46,17 @@ def test_every_profile_compares_the_five_methods(profile: str, resolved: dict[st
     assert set(found.tables) >= {"scores", "cross-dataset", "fluency", "decoding", "timing"}
     assert {use.use for use in found.metrics} >= {"rouge", "gleu", "bleu", "diversity", "length"}
     assert len(found.evaluate) == 3
+
+
+def test_on_the_pretrained_model_terms_are_equal(resolved: dict[str, Benchmark]) -> None:
+    found = resolved["smollm2"]
+    assert list(dict.fromkeys(e.use for e in found.methods))[:5] == FIVE
+    assert [use.dataset for use in found.evaluate] == ["dolly", "self-instruct", "vicuna"]
+    assert found.recipe.budget is not None
+    sampled = [entry for entry in found.methods if entry.use != "sft"]
+    assert {entry.recipe.budget for entry in sampled} == {found.recipe.budget}
+    assert {entry.use for entry in sampled if not entry.trials} == {entry.use for entry in sampled if entry.trials}
+    assert {len(entry.trials) for entry in sampled} == {0, 4}
 
 
 def test_quick_needs_nothing_from_outside(real_registry: Registry, resolved: dict[str, Benchmark]) -> None:

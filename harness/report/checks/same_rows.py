@@ -24,6 +24,8 @@ ROUNDING: Final = 1e-4
 _NORMS: Final = 1e-3
 #: Fewer equal steps than this from the beginning are no sign: two methods may draw alike while they have hardly moved.
 _STEPS: Final = 10
+#: Rows that were trained differently may well answer a few prompts alike.
+_PROMPTS: Final = 20
 
 
 def same_rows(results: Results) -> list[str]:
@@ -72,11 +74,10 @@ def _same(results: Results, one: ResultRow, other: ResultRow, seed: int) -> str:
         if weights[0].apart(weights[1]) < ROUNDING:
             return "weights that are equal within rounding"
     courses = one.courses.get(seed), other.courses.get(seed)
-    if courses[0] is not None and courses[1] is not None:
-        return _alike(courses[0], courses[1])
-    if "elsewhere" in {one.kind, other.kind} and _answered_alike(results, one, other, seed):
-        return "equal answers to every prompt"
-    return ""
+    if courses[0] is not None and courses[1] is not None and (how := _alike(courses[0], courses[1])):
+        return how
+    enough = 1 if "elsewhere" in {one.kind, other.kind} else _PROMPTS
+    return "equal answers to every prompt" if _answered_alike(results, one, other, seed, enough) else ""
 
 
 def _alike(one: Course, other: Course) -> str:
@@ -104,12 +105,16 @@ def _same_step(one: Course, other: Course, step: int) -> bool:
     return same and math.isclose(one.norms[step] * other.norms[0], other.norms[step] * one.norms[0], rel_tol=_NORMS)
 
 
-def _answered_alike(results: Results, one: ResultRow, other: ResultRow, seed: int) -> bool:
-    """Return whether two rows gave the same answers wherever both were asked; where scores differ, they did not."""
+def _answered_alike(results: Results, one: ResultRow, other: ResultRow, seed: int, enough: int) -> bool:
+    """Return whether two rows gave the same answers wherever both were asked, to so many prompts at least.
+
+    Where scores differ, they did not.
+    """
     shared = [place for place in one.cells if place in other.cells]
     cells = [(one.cells[place], other.cells[place]) for place in shared]
     shared = [place for place, pair in zip(shared, cells, strict=True) if all(seed in cell.summaries for cell in pair)]
-    if not shared or not all(_scored_alike(one, other, seed, place) for place in shared):
+    asked = max((len(one.cells[place].ids) for place in shared), default=0)
+    if asked < enough or not all(_scored_alike(one, other, seed, place) for place in shared):
         return False
     texts = [[texts_of(results, row, seed, *place) for row in (one, other)] for place in shared]
     return all(first == second and first for first, second in texts)
