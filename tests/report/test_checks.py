@@ -231,13 +231,13 @@ def test_a_copied_checkpoint_is_pointed_out(run: Run) -> None:
     assert document(run).findings == ["eso and drl are the same here: equal weights (seed 1)."]
 
 
-@pytest.mark.parametrize(("examples", "pointed_out"), [(19, False), (20, True)])
-def test_rows_that_answer_enough_prompts_alike_are_pointed_out(run: Run, examples: int, pointed_out: bool) -> None:
+@pytest.mark.parametrize(("examples", "times"), [(19, 0), (20, 1)])
+def test_rows_that_answer_enough_prompts_alike_are_pointed_out(run: Run, examples: int, times: int) -> None:
     run.rows, run.examples = ("base", "sft", "eso", "drl"), examples
-    run.prompts = lambda index: {"prompt": str(index)}
+    run.prompts = lambda index: {"fields": {"prompt": str(index)}}
     run.value = lambda place: plain_value(replace(place, row="eso") if place.row == "drl" else place)
     said = ["eso and drl are the same here: equal answers to every prompt (seeds 0, 1 and 2)."]
-    assert document(run).findings == said * pointed_out
+    assert document(run).findings == said * times
     run.answer = lambda row, _seed, index: f"a sample text{' more' * (row == 'drl' and index == 7)}"
     assert document(run).findings == []
 
