@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from typing import Annotated, Final, TypeAlias
 
@@ -19,6 +20,15 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name:
         raise ValueError("is not a name: up to 64 letters, digits, '.', '_' and '-', a letter or digit first")
     return name
+
+
+def installed(distribution: str) -> bool:
+    """Return whether a distribution is there, by the name that pip calls it."""
+    try:
+        importlib.metadata.distribution(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # ValueError: it is no name at all
+        return False
+    return True
 
 
 def _check_title(title: str) -> str:
@@ -39,6 +49,8 @@ class Head(Section):
     title: Annotated[str, AfterValidator(_check_title)] = mark(DISPLAY, "")
     """One line above the tables."""
     description: str = mark(DISPLAY, "")
+    requires: tuple[str, ...] = mark(DISPLAY, ())
+    """Distributions that offer plugins of the file, as pip calls them: where one is missing, it is named."""
     seeds: tuple[Seed, ...] = mark(RESULT, min_length=1)
     """One run of every row a seed."""
     tables: tuple[TableName, ...] = mark(DISPLAY, _DEFAULTS["tables"].default, min_length=1)

@@ -9,7 +9,7 @@ from harness.benchmark.consistency import FileParts, check_together
 from harness.benchmark.context import Context
 from harness.benchmark.data import data_use, is_model_name, model
 from harness.benchmark.elsewhere import elsewhere, is_elsewhere
-from harness.benchmark.head import Head
+from harness.benchmark.head import Head, installed
 from harness.benchmark.methods import method
 from harness.benchmark.problems import Place, Problems, printable
 from harness.benchmark.reward_model import reward_model
@@ -125,6 +125,8 @@ class _Resolver:
         """Return the benchmark; None where something is wrong, after adding everything that is."""
         self._unknown_keys()
         head = self._head()
+        if head is not None and self._not_installed(head):
+            return None  # what its plugins are called means nothing without them
         sources = self._sources()
         self.context.sources = sources
         models = self._list("models", lambda node, key: model(node, key, self.context, self.top.place))
@@ -210,6 +212,13 @@ class _Resolver:
                         self.problems.add(node.place, "is listed twice", key=name, got=node.value)
                     seen.add((type(node.value), node.value))
         return head
+
+    def _not_installed(self, head: Head) -> bool:
+        missing = [name for name in head.requires if not installed(name)]
+        if missing:
+            what, hint = "this file needs plugins that are not installed", f"pip install {' '.join(missing)}"
+            self.problems.add(self.top.at("requires"), what, key="requires", got=", ".join(missing), hint=hint)
+        return bool(missing)
 
     def _sources(self) -> Mapping[str, Node]:
         part = self._part("sources")

@@ -187,6 +187,7 @@ class Benchmark(Section):
     benchmark: str = mark(DISPLAY)
     title: str = mark(DISPLAY, "")
     description: str = mark(DISPLAY, "")
+    requires: tuple[str, ...] = mark(DISPLAY, ())
     profile: str = mark(DISPLAY)
     seeds: tuple[Seed, ...] = mark(RESULT, min_length=1)
     models: tuple[Model, ...] = mark(RESULT, min_length=1)

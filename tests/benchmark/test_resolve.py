@@ -206,6 +206,15 @@ def test_template_of_one_field_is_cut_there(load: Load, mistakes: Mistakes) -> N
     assert "template.truncate" in mistakes(template('{text: "{a} {b}"}'))[0]
 
 
+def test_a_distribution_that_is_missing_is_named_instead_of_its_plugins(load: Load, mistakes: Mistakes) -> None:
+    text = SMALL + "requires: [pluggy, no-such-harness-plugins]\n"
+    (message,) = mistakes(text.replace("methods: [", "methods: [no-such-method, "))
+    assert "requires: this file needs plugins that are not installed, got" in message
+    assert "no-such-harness-plugins" in message
+    assert "pip install no-such-harness-plugins" in message
+    assert load(SMALL + "requires: [pluggy]\n").requires == ("pluggy",)
+
+
 def test_explicit_null_counts_as_absent_at_the_top(load: Load) -> None:
     assert load(SMALL + "validation: null\ntitle: null\nscorer:\n") == load(SMALL)
 
