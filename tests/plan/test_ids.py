@@ -124,6 +124,7 @@ SPECIAL: dict[tuple[str, str], Any] = {
     ("Benchmark", "title"): "Another title",
     ("Benchmark", "description"): "Another text",
     ("Benchmark", "profile"): "other",
+    ("Benchmark", "requires"): ("another",),
     ("Benchmark", "seeds"): (5,),
     ("Benchmark", "tables"): ("timing",),
     ("Benchmark", "published"): "eso-coling-2025",
