@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from harness import api
 from harness.api.registration import DatasetRegistration, MethodRegistration, MetricRegistration
 from harness.cli import main
 from harness.plugins.loader import load_registry
@@ -80,6 +81,16 @@ def test_every_command_and_option_is_documented() -> None:
                 assert re.search(rf"[`\[ ]{re.escape(name)}[`\] ]", sections[path]), (path, name)
             if isinstance(parameter, click.Option):
                 assert parameter.help, (path, parameter.name)
+
+
+def test_everything_that_a_plugin_may_import_is_documented() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### `(\w+)`\n\n`(.*)`$", text, re.MULTILINE)
+    assert sorted(name for name, _ in sections) == sorted(api.__all__)
+    said = dict(sections)
+    assert said["suggest"] == "suggest(name: str, candidates: Iterable[str]) -> str | None"
+    assert said["Role"] == "Literal['system', 'user', 'assistant']"  # a conversation's, not a metric's
+    assert "| `centred() -> Tensor` | (B, K): value minus the mean of its group; 0 where absent. |" in text
 
 
 def test_every_plugin_option_preset_and_column_is_documented() -> None:
