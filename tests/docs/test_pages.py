@@ -14,6 +14,8 @@ from harness import api
 from harness.api.registration import DatasetRegistration, MethodRegistration, MetricRegistration
 from harness.cli import main
 from harness.plugins.loader import load_registry
+from harness.spec.benchmark import Execution
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SCRIPT = DOCS / "reference_pages.py"
 PAGES: Mapping[str, Callable[[], str]] = runpy.run_path(str(SCRIPT))["PAGES"]
+#: Sections of a benchmark file with the keys that they may have.
+SECTIONS = {"recipe": set(Recipe.model_fields), "execution": set(Execution.model_fields)}
 #: Everything in Markdown that people wrote, results aside.
 WRITTEN = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "results").glob("*.md"), ROOT / "tests" / "README.md"]
@@ -57,6 +61,13 @@ def test_files_that_are_named_exist(page: Path) -> None:
     for name in re.findall(rf"`((?:{roots})/[\w./-]*)`", text):
         if not name.startswith("results/") or (ROOT / name).suffix == ".md":  # what a run writes is not there before
             assert (ROOT / name).exists() or list(ROOT.glob(f"{name}*")), name
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_keys_of_a_benchmark_file_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for section, known in SECTIONS.items():
+        assert set(re.findall(rf"`{section}\.([a-z_]+)", text)) - known == set(), section
 
 
 def tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
