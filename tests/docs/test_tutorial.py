@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PAGE = "tutorial.md"
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
