@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from docs.pages import called, marked_commands, marked_output, quoted_files, text_of
+from docs.pages import DOCS, called, marked_commands, marked_output, quoted_files, text_of
 from execution import warm
 
 from harness import load_results
@@ -45,7 +45,7 @@ def first(folder: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _there(folder: Path, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -57,6 +57,12 @@ def shape(text: str) -> Counter[str]:
     plain = re.sub(r"quick-[0-9a-f]{8}", "RUN", f"{table}\n{places}")
     plain = re.sub(r"[-+]?\d+(\.\d+)?", "N", plain.replace(f"{os.sep}", "/"))
     return Counter(" ".join(line.split()) for line in plain.splitlines())
+
+
+def test_it_installs_as_the_readme_does() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (installed,) = re.findall(r"^<!-- run -->\n```sh\n(.*?)^\.venv/bin/harness", readme, re.DOTALL | re.MULTILINE)
+    assert f"```sh\n{installed}" in text_of(PAGE)
 
 
 def test_the_run_ends_as_the_page_shows(first: str) -> None:
@@ -74,6 +80,7 @@ def test_what_the_page_says_of_the_table_is_in_it(first: str) -> None:
     assert text_of(PAGE).count(re.findall(r"quick-[0-9a-f]{8}", shown)[0]) >= 4
 
 
+@pytest.mark.usefixtures("first")
 def test_numbers_are_there_to_look_further(folder: Path) -> None:
     (run,) = (folder / "results" / "dolly").iterdir()
     scores = load_results(run).scores
@@ -81,6 +88,7 @@ def test_numbers_are_there_to_look_further(folder: Path) -> None:
     assert len(scores) == 3 * 3 * 2 * 24  # rows, seeds, decodings, prompts
 
 
+@pytest.mark.usefixtures("first")
 @pytest.mark.parametrize("mark", ["further", "method", "data"])
 def test_every_other_command_ends_well(mark: str) -> None:
     for line in marked_commands(PAGE, mark):
@@ -89,6 +97,7 @@ def test_every_other_command_ends_well(mark: str) -> None:
         assert done.stdout
 
 
+@pytest.mark.usefixtures("first")
 def test_a_report_has_the_two_places_to_look_at() -> None:
     full = called(marked_commands(PAGE, "further")[0]).stdout
     assert "## Training signal" in full

@@ -95,6 +95,14 @@ def test_the_commands_of_a_page_find_its_plugin(
     assert tried.stdout.startswith("ok: ")
 
 
+def test_the_sum_of_rewards_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.py").write_text(quoted()["short.py"], encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\nreward: (.*)\n```$", TEXTS["plugin-reward.md"], re.MULTILINE)
+    tried = CliRunner().invoke(main, ["validate", "dolly", "--plugin", "short.py", "-o", f"reward={shown}"])
+    assert tried.exit_code == 0, tried.output
+
+
 def test_every_hook_is_a_heading_with_its_arguments() -> None:
     hooks = [
         f"{name}{inspect.signature(function)}".partition(" ->")[0]
