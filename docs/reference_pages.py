@@ -1,19 +1,25 @@
-"""Write the pages that list what the code offers: ``command-line.md`` and ``plugins.md`` beside this file.
+"""Write the pages that list what the code offers: ``command-line.md``, ``plugins.md`` and ``api.md`` beside this file.
 
-Run it after a change of a command, a plugin or its options; a test compares the pages with what this gives::
+Run it after a change of a command, of a plugin or its options, or of ``harness.api``; a test compares the pages with
+what this gives::
 
     python docs/reference_pages.py
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import os
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
+from harness import api
 from harness.api.registration import (
     Column,
     DatasetRegistration,
@@ -52,6 +58,26 @@ Every method, reward, data set and metric of the distribution, with its options 
 Where a method departs from its paper is in [paper-and-code.md](paper-and-code.md); how to add a plugin is in
 [writing-a-plugin.md](writing-a-plugin.md). This page is written by `python docs/reference_pages.py`.
 """
+
+_API_HEAD: Final = """\
+# The plugin API
+
+Everything that `harness.api` offers, the only package of the harness that a plugin may import: signatures, fields, and
+the first sentence of what the code says of each; the docstrings say the rest. B is prompts, K candidates a prompt, T
+tokens, D the model's width. How the parts fit together is in [writing-a-plugin.md](writing-a-plugin.md). This page is
+written by `python docs/reference_pages.py`.
+"""
+
+#: Modules that define what `harness.api` offers, by the heading under which it stands.
+_API_PARTS: Final = {
+    "harness.api.protocols": "What a plugin implements, and what it is given",
+    "harness.api.registration": "Registrations and options",
+    "harness.api.types": "Values",
+    "harness.api.conversation": "Conversations",
+    "harness.api.hookspecs": "Hooks",
+    "harness.api.stateless": "Without state",
+    "harness.errors": "Errors and help for messages",
+}
 
 _HEADINGS: Final[Mapping[Kind, tuple[str, str]]] = {
     "method": (
@@ -261,7 +287,109 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(header), "|" + "---|" * len(header), *map(line, rows)])
 
 
-PAGES: Final = {"command-line.md": command_line, "plugins.md": plugins}
+def api_page() -> str:
+    """Return ``api.md``."""
+    contents, parts = [], []
+    for module, heading in _API_PARTS.items():
+        sections = list(_sections(module))
+        links = ", ".join(f"[`{name}`](#{name.lower()})" for name, _ in sections)
+        contents.append(f"- {heading}: {links}")
+        parts += [f"## {heading}", *("\n\n".join([f"### `{name}`", *text]) for name, text in sections)]
+    return "\n\n".join(part.strip() for part in [_API_HEAD, "\n".join(contents), *parts]) + "\n"
+
+
+def _sections(module: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what a module adds to ``harness.api``, each with its paragraphs, in the order of the module."""
+    loaded = sys.modules[module]
+    source = inspect.getsource(loaded)
+    lines, tree = source.splitlines(), ast.parse(source)
+    offered = {name for name in api.__all__ if getattr(loaded, name, None) == getattr(api, name)}
+    private = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] == "_"}
+    for node in tree.body:
+        match node:
+            case ast.ClassDef() if node.name in offered:
+                names = [ast.unparse(base) for base in node.bases]
+                inherited = [private[name] for name in names if name in private]
+                yield node.name, _class(node, [name for name in names if name not in private], inherited)
+            case ast.FunctionDef() if node.name in offered:
+                yield node.name, [f"`{_signature(node)}`", _first(ast.get_docstring(node))]
+            case (
+                ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=name)], value=value)
+            ) if name in offered:
+                shown = value.value if isinstance(value, ast.Constant) else ast.unparse(value)
+                yield name, [f"`{shown}`", _first(_above(lines, node.lineno))]
+
+
+def _above(lines: Sequence[str], number: int) -> str:
+    """Return the ``#:`` comment that ends above a line, counted from 1."""
+    found: list[str] = []
+    for line in reversed(lines[: number - 1]):
+        if not line.startswith("#:"):
+            break
+        found.insert(0, line.removeprefix("#:").strip())
+    return "\n".join(found)
+
+
+def _class(node: ast.ClassDef, bases: Sequence[str], inherited: Sequence[ast.ClassDef]) -> list[str]:
+    said = [f"`class {node.name}({', '.join(bases)})`" if bases else f"`class {node.name}`"]
+    said.append(_first(ast.get_docstring(node)))
+    rows = [row for each in (*inherited, node) for row in _members(each)]
+    return [*said, _table(["", ""], rows)] if rows else said
+
+
+def _members(node: ast.ClassDef) -> Iterator[list[str]]:
+    """Yield the fields, properties and functions of a class, each with what is said of it."""
+    for place, member in enumerate(node.body):
+        match member:
+            case ast.AnnAssign(target=ast.Name(id=name)) if name[0] != "_":
+                default = "" if member.value is None else f" = {_default(member.value)}"
+                yield [f"`{name}: {ast.unparse(member.annotation)}{default}`", _first(_text(node.body[place + 1 :]))]
+            case ast.FunctionDef() if member.name[0] != "_" or member.name in {"__call__", "__init__"}:
+                known = {ast.unparse(each) for each in member.decorator_list}
+                if "property" in known:
+                    of = ast.unparse(member.returns) if member.returns else "Any"
+                    yield [f"`{member.name}: {of}` (read only)", _first(ast.get_docstring(member))]
+                else:
+                    yield [f"`{_signature(member)}`", _first(ast.get_docstring(member))]
+
+
+def _signature(function: ast.FunctionDef) -> str:
+    """Return name, arguments and result, without ``self`` or ``cls``."""
+    arguments = re.sub(r"^(self|cls)(, )?", "", ast.unparse(function.args))
+    result = (
+        "" if function.returns is None or ast.unparse(function.returns) == "None" else ast.unparse(function.returns)
+    )
+    return f"{function.name}({arguments})" + (f" -> {result}" if result else "")
+
+
+def _default(value: ast.expr) -> str:
+    """Return a field's default; of ``field(default_factory=…)`` what it makes."""
+    match value:
+        case ast.Call(func=ast.Name(id="field"), keywords=[ast.keyword(arg="default_factory", value=made)]):
+            return f"{ast.unparse(made)}()"
+        case _:
+            return ast.unparse(value)
+
+
+def _text(behind: Sequence[ast.stmt]) -> str:
+    """Return the docstring of an attribute, from the statements behind it."""
+    match behind:
+        case [ast.Expr(value=ast.Constant(value=str(text))), *_]:
+            return text
+        case _:
+            return ""
+
+
+def _first(text: str | None) -> str:
+    """Return the first sentence, as Markdown."""
+    paragraph = " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split()).removesuffix(":")
+    sentence = re.split(r"(?<=[.?!]) (?=[A-Z`])", paragraph, maxsplit=1)[0]
+    plain = re.sub(r":\w+:`~?\.?([^`]+)`", r"`\1`", sentence)
+    return plain.replace("``", "`")
+
+
+PAGES: Final = {"command-line.md": command_line, "plugins.md": plugins, "api.md": api_page}
 
 if __name__ == "__main__":
     os.environ["HARNESS_PLUGINS"] = "off"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from click.testing import CliRunner
+from docs.pages import compared
 from execution import warm
 
-from harness.cli import main
 from harness.plugins.loader import load_registry
 from harness_plugins.answers.options import AnswerOptions
 
@@ -24,33 +20,16 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "checkable-tasks.md").rea
 BLOCKS = re.findall(r"^([^\n]*)\n\n```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def output(arguments: list[str], folder: Path) -> tuple[int, str]:
-    """Return exit code and output of a command; a run's workers are forked from a process that has its imports."""
-    if arguments[0] == "run":
-        environment = {**warm.ENVIRONMENT, "COLUMNS": "100"}
-        done = warm.ended([sys.executable, "-m", "harness", *arguments], env=environment, cwd=folder, timeout=300)
-        return done.returncode, done.stdout
-    said = CliRunner().invoke(main, arguments)
-    return said.exit_code, said.output
-
-
 def test_the_commands_say_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    checker = doctest.OutputChecker()
+    warm.fork_workers(monkeypatch)
     ran = []
     for before, language, content in BLOCKS:
         if named := re.search(r"`([\w.]+)`:$", before):
             Path(named[1]).write_text(content, encoding="utf-8")
-        if language != "console":
-            continue
-        for command, expected in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", content, re.MULTILINE):
-            program, *arguments = shlex.split(command, comments=True)
-            assert program == "harness"
-            code, said = output(arguments, tmp_path)
-            assert code == (2 if "error:" in expected else 0), said
-            assert checker.check_output(expected.rstrip("\n") + "\n", said, doctest.ELLIPSIS), f"{command}\n{said}"
-            ran.append(arguments[0])
+        if language == "console":
+            ran += compared(content)
     assert ran == ["validate", "validate", "run", "init", "show"]
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import doctest
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from click.testing import CliRunner
+from docs.pages import compared
 from execution import warm
 
 from harness.api import DatasetRegistration
 from harness.benchmark import load_benchmark
-from harness.cli import main
 from harness.plugins.loader import load_registry
 
 if TYPE_CHECKING:
@@ -24,30 +21,16 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "own-data.md").read_text(
 BLOCKS = re.findall(r"^([^\n]*)\n\n```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
-def commands(block: str) -> list[tuple[str, str]]:
-    """Return each command of a block with what it prints."""
-    return [(command, said) for command, said in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)]
-
-
 def test_the_commands_say_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     warm.fork_workers(monkeypatch)
-    checker = doctest.OutputChecker()
     ran = []
     for before, language, content in BLOCKS:
         if named := re.search(r"`([\w.]+)`:$", before):
             Path(named[1]).write_text(content, encoding="utf-8")
-        if language != "console":
-            continue
-        for command, expected in commands(content):
-            program, *arguments = shlex.split(command, comments=True)
-            assert program == "harness"
-            said = CliRunner().invoke(main, arguments)
-            assert said.exit_code == (2 if "error:" in expected else 0), said.output
-            wanted = re.sub(r"^$", "<BLANKLINE>", expected.rstrip("\n"), flags=re.MULTILINE) + "\n"
-            assert checker.check_output(wanted, said.output, doctest.ELLIPSIS), f"{command}\n{said.output}"
-            ran.append(arguments[0])
+        if language == "console":
+            ran += compared(content)
     assert {"show", "validate", "run"} <= set(ran)
 
 

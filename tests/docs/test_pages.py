@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from harness import api
 from harness.api.registration import DatasetRegistration, MethodRegistration, MetricRegistration
 from harness.cli import main
 from harness.plugins.loader import load_registry
+from harness.spec.benchmark import Execution
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SCRIPT = DOCS / "reference_pages.py"
 PAGES: Mapping[str, Callable[[], str]] = runpy.run_path(str(SCRIPT))["PAGES"]
+#: Sections of a benchmark file with the keys that they may have.
+SECTIONS = {"recipe": set(Recipe.model_fields), "execution": set(Execution.model_fields)}
 #: Everything in Markdown that people wrote, results aside.
 WRITTEN = sorted(
     [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "results").glob("*.md"), ROOT / "tests" / "README.md"]
@@ -58,6 +63,13 @@ def test_files_that_are_named_exist(page: Path) -> None:
             assert (ROOT / name).exists() or list(ROOT.glob(f"{name}*")), name
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_keys_of_a_benchmark_file_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for section, known in SECTIONS.items():
+        assert set(re.findall(rf"`{section}\.([a-z_]+)", text)) - known == set(), section
+
+
 def tree(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
@@ -80,6 +92,16 @@ def test_every_command_and_option_is_documented() -> None:
                 assert re.search(rf"[`\[ ]{re.escape(name)}[`\] ]", sections[path]), (path, name)
             if isinstance(parameter, click.Option):
                 assert parameter.help, (path, parameter.name)
+
+
+def test_everything_that_a_plugin_may_import_is_documented() -> None:
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### `(\w+)`\n\n`(.*)`$", text, re.MULTILINE)
+    assert sorted(name for name, _ in sections) == sorted(api.__all__)
+    said = dict(sections)
+    assert said["suggest"] == "suggest(name: str, candidates: Iterable[str]) -> str | None"
+    assert said["Role"] == "Literal['system', 'user', 'assistant']"  # a conversation's, not a metric's
+    assert "| `centred() -> Tensor` | (B, K): value minus the mean of its group; 0 where absent. |" in text
 
 
 def test_every_plugin_option_preset_and_column_is_documented() -> None:
