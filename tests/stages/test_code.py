@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import shutil
 import subprocess
@@ -57,16 +58,23 @@ def files(folder: Path) -> dict[str, Path]:
     return found
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what is known of sources, empty before these tests: they begin with the same ones."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def copies(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Copy the packages; return the folders that they lie in."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     for package, folder in PACKAGES.items():
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(folder / package, tmp_path / package / package, ignore=ignored)
     return [tmp_path / package for package in PACKAGES]
 
 
+@functools.cache
 def reached() -> Mapping[str, set[str]]:
     """Return what each beginning reaches by another reader of imports, packages on the way included."""
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
@@ -86,25 +94,49 @@ def reached() -> Mapping[str, set[str]]:
     return found
 
 
-def test_each_module_changes_exactly_what_runs_it(copies: list[Path]) -> None:
-    before, expected = digests(copies), reached()
+def change(path: Path) -> bytes:
+    """Add a statement to a module; return its source before."""
+    source = path.read_bytes()
+    path.write_bytes(source + b"\nchanged_for_a_test = 1\n")
+    return source
+
+
+def test_each_beginning_holds_exactly_the_modules_that_it_reaches(copies: list[Path]) -> None:
+    sources = Sources([str(folder) for folder in copies])
+    assert {name: set(sources.closure(begin)) for name, begin in BEGINNINGS.items()} == reached()
+
+
+def test_each_module_changes_what_runs_it(copies: list[Path]) -> None:
+    """Seen where the least runs it: what else runs it holds it in the same way."""
+    folders, before, everything = [str(folder) for folder in copies], digests(copies), reached()
     for folder in copies:
-        package = f"{folder.name}."
         for module, path in files(folder).items():
-            source = path.read_bytes()
-            path.write_bytes(source + b"\nchanged_for_a_test = 1\n")
-            after = digests(copies, package)
-            path.write_bytes(source)
-            changed = {name for name in after if after[name] != before[name]}
-            assert changed == {name for name, seen in expected.items() if module in seen}, module
+            run_by = [name for name, seen in everything.items() if module in seen]
+            if run_by:
+                least = min(run_by, key=lambda name: len(everything[name]))
+                source = change(path)
+                assert Sources(folders).digest(BEGINNINGS[least]) != before[least], module
+                path.write_bytes(source)
     assert digests(copies) == before
+
+
+def test_no_module_changes_what_does_not_run_it(copies: list[Path]) -> None:
+    folders, before, everything = [str(folder) for folder in copies], digests(copies), reached()
+    paths = {module: path for folder in copies for module, path in files(folder).items()}
+    sources = {module: change(path) for module, path in paths.items()}
+    for name, seen in everything.items():
+        for module in seen & paths.keys():
+            paths[module].write_bytes(sources[module])
+        assert Sources(folders).digest(BEGINNINGS[name]) == before[name], name
+        for module in seen & paths.keys():
+            change(paths[module])
 
 
 def test_the_core_is_no_part_of_a_plugin_nor_a_plugin_of_a_stage(copies: list[Path]) -> None:
     before = digests(copies)
     for folder in copies:
         for path in files(folder).values():
-            path.write_bytes(path.read_bytes() + b"\nchanged_for_a_test = 1\n")
+            change(path)
         after = digests(copies)
         changed = {name for name in BEGINNINGS if after[name] != before[name]}
         assert changed == {name for name, begin in BEGINNINGS.items() if begin[0].startswith(f"{folder.name}.")}
