@@ -31,7 +31,10 @@ LONGEST = (
     "scaffold",
     "docs",
     "distribution",
+    "stages/test_code.py",
     "stages/test_reward_statistics.py",
+    "plugins/harness-methods",
+    "training",
     "lm",
     "cli",
 )

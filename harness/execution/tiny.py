@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.api import Example
+from harness.lm import way
 from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model, Template
@@ -63,6 +64,14 @@ def tiny_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
     """Return a policy whose weights are a function of ``seed``; about half of what it samples ends by itself."""
     shared = _made(seed)
     return Policy(copy.deepcopy(shared.model), shared.tokeniser, dtype="float64", dropout=dropout)
+
+
+def tried_policy(seed: int = 0, *, dropout: float = 0.0) -> Policy:
+    """Return a :func:`tiny_policy` that takes the way that was found for the first such one: it is not tried again."""
+    policy = tiny_policy(seed, dropout=dropout)
+    ways = way._ways  # noqa: SLF001  # a copy has the structure of what it is copied from, which others need not have
+    ways[policy.model] = ways.setdefault(_made(seed).model, {})
+    return policy
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.execution.tiny import probe_reward, tiny_plan, tiny_policy, tiny_rows
+from harness.execution.tiny import probe_reward, tiny_plan, tiny_rows, tried_policy
 from harness.training.assignment import Judges, RunContext
 from harness.training.distributed import Ranks
 from harness.training.loop import Segment
@@ -105,7 +105,7 @@ def train_tiny(
             and with the method that this builds.
         labelled: whether the rows are unpaired preferences, with labels, and not paired ones.
     """
-    policy = tiny_policy(dropout=dropout)
+    policy = tried_policy(dropout=dropout)
     rows = tiny_rows(policy, labelled=labelled)
     plan = tiny_plan(steps=steps, learning_rate=learning_rate, tokens=tokens, dropout=dropout)
     log: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def train_tiny(
         def go(policy: Policy, current: Method) -> TinyRun:
             log.clear()
             combined = CombinedReward([Part("probe", reward)])
-            judges = Judges(reward=combined, load_reference=tiny_policy)
+            judges = Judges(reward=combined, load_reference=tried_policy)
             segment = Segment(plan, policy, rows, current, context=context, judges=judges)
             with own_generators(policy.device):
                 segment.begin()
@@ -133,5 +133,5 @@ def train_tiny(
         try:
             go(policy, method)
         except Stopped:
-            return go(tiny_policy(dropout=dropout), interrupted())
+            return go(tried_policy(dropout=dropout), interrupted())
     raise AssertionError("the run was not interrupted")  # it would prove nothing

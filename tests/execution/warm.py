@@ -28,6 +28,7 @@ import site
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -115,14 +116,12 @@ def fork_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 class Warm:
     """The process with its imports done, seen from the tests."""
 
-    def __init__(self, python: str) -> None:
-        """Start it with an interpreter; it imports while others go on."""
+    def __init__(self) -> None:
+        """Start it; it imports while others go on."""
         self._near, far = socket.socketpair()
-        own = python == sys.executable  # an environment of its own sees what is installed there
-        known = {name: value for name, value in ENVIRONMENT.items() if own or not name.startswith("PYTHON")}
         with far:
-            command = [python, str(HERE), str(far.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], env=known)
+            command = [sys.executable, str(HERE), str(far.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], env=ENVIRONMENT)
 
     def start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
         """Start what becomes a child of this process, with these descriptors by their numbers there; return its id."""
@@ -151,9 +150,9 @@ def _adopting() -> Iterator[None]:
 
 
 @functools.cache
-def warm(python: str) -> Warm:
-    """Return the one of this test process with an interpreter."""
-    process = Warm(python)
+def warm() -> Warm:
+    """Return the one of this test process."""
+    process = Warm()
     atexit.register(process.close)
     return process
 
@@ -254,7 +253,7 @@ def _become(message: Mapping[str, Any], descriptors: Sequence[int], path: Sequen
         for name in _READ_FOR_THE_HUB & sys.modules.keys():
             importlib.reload(sys.modules[name])
     sys.path[:] = [*filter(None, message["env"].get("PYTHONPATH", "").split(os.pathsep)), *path]
-    for folder in site.getsitepackages():
+    for folder in _packages(message["python"]):
         site.addsitedir(folder)  # what was installed meanwhile
     importlib.invalidate_caches()
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
@@ -269,6 +268,15 @@ def _become(message: Mapping[str, Any], descriptors: Sequence[int], path: Sequen
     if what == WORKER:
         return importlib.import_module(WORKER).main  # type: ignore[no-any-return]
     return functools.partial(_run_module, what)
+
+
+def _packages(python: str) -> list[str]:
+    """Return where the packages of an interpreter lie, and be it: it sees at least what this one sees."""
+    if python == sys.executable:
+        return site.getsitepackages()
+    base = str(Path(python).parents[1])
+    sys.executable, sys.prefix, sys.exec_prefix = python, base, base
+    return [sysconfig.get_path("purelib", scheme="venv", vars={"base": base, "platbase": base})]
 
 
 def _run_module(name: str) -> None:
@@ -349,7 +357,7 @@ class Forked(subprocess.Popen[Any]):
         super().__init__(command, **more)
 
     def _start(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> int:
-        return warm(message["python"]).start(message, descriptors)
+        return warm().start(message, descriptors)
 
     def _execute_child(self, args: Any, *others: Any) -> None:
         """Stand in for subprocess's own, which gets all that Popen was called with by position."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from execution import warm
 from methods.cases import make
 from methods.trl_oracle import SEEDS, SETTINGS, random_logprobs
 from training.runs import go, plan
@@ -20,10 +19,9 @@ from harness_plugins.methods.dpo.losses import pair_losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(900)  # importing TRL takes a minute where ten others work
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +30,10 @@ def trl(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         pytest.skip("TRL is not installed")
     home = str(tmp_path_factory.mktemp("home"))
     environment = {
-        **os.environ, "PYTHONPATH": str(HERE.parent), "HF_HUB_OFFLINE": "1", "HF_HOME": home, "OMP_NUM_THREADS": "1",
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1", "HF_HOME": home,
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "trl_oracle.py")], capture_output=True, text=True, check=False,
-        env=environment, timeout=800,
-    )  # fmt: skip
+    done = warm.ended([sys.executable, "-m", "methods.trl_oracle"], env=environment, timeout=800)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index('{"version"') :])
     return found

@@ -30,12 +30,12 @@ CASES: list[dict[str, Any]] = [
     {"compat.value_init": "normal"},
     {"critic": "shared", "num_generations": 2, "whiten_rewards": True, "compat.value_init": "normal",
      "compat.end_state": True},
-    {"critic": "detached", "num_mini_batches": 3, "kl_controller": "adaptive", "kl_coef": 0.4, "kl_target": 0.1,
-     "kl_horizon": 20.0, "missing_eos_penalty": 1.0, "compat.missing_eos": "replace",
+    {"critic": "detached", "num_mini_batches": 3, "num_ppo_epochs": 2, "kl_controller": "adaptive", "kl_coef": 0.4,
+     "kl_target": 0.1, "kl_horizon": 20.0, "missing_eos_penalty": 1.0, "compat.missing_eos": "replace",
      "compat.whitening_variance": "biased"},
-    {"num_mini_batches": 2, "num_generations": 3, "kl_estimator": "k3", "missing_eos_penalty": 0.5, "gamma": 0.9,
-     "cliprange": 0.02, "cliprange_value": 0.01, "vf_coef": 1.0, "temperature": 1.3, "value_learning_rate": 0.05,
-     "compat.include_eos_in_logp": False},
+    {"num_mini_batches": 2, "num_ppo_epochs": 2, "num_generations": 3, "kl_estimator": "k3", "missing_eos_penalty": 0.5,
+     "gamma": 0.9, "cliprange": 0.02, "cliprange_value": 0.01, "vf_coef": 1.0, "temperature": 1.3,
+     "value_learning_rate": 0.05, "compat.include_eos_in_logp": False},
     {"critic": "shared", "cliprange_value": None, "lam": 1.0, "num_ppo_epochs": 1, "kl_coef": 1.0,
      "compat.end_state": True},
 ]  # fmt: skip
@@ -187,10 +187,10 @@ def test_an_interrupted_run_goes_on_with_coefficient_and_critic_bit_for_bit(tmp_
     """Over a cut between segments; the check of the contract does the same for a run that is stopped and resumed."""
     raw = {"kl_controller": "adaptive", "kl_target": 0.5, "kl_horizon": 30.0, "num_mini_batches": 2}
     start = make("ppo", **raw)[0]
-    whole = go(plan("ppo"), start, tmp_path / "whole")
-    first = go(plan("ppo", last=1), make("ppo", **raw)[0], tmp_path / "first")
+    whole = go(plan("ppo", last=2, of=2), start, tmp_path / "whole")
+    first = go(plan("ppo", last=1, of=2), make("ppo", **raw)[0], tmp_path / "first")
     method = make("ppo", **raw)[0]
-    what = plan("ppo", first=1, previous=first.folder)
+    what = plan("ppo", first=1, last=2, of=2, previous=first.folder)
     then = go(what, method, tmp_path / "then", policy=first.policy)
     assert same_bits(whole.weights, then.weights)
     one, other = ((tmp_path / name / "modules.safetensors").read_bytes() for name in ("whole", "then"))
@@ -295,7 +295,11 @@ def test_every_step_logs_what_users_of_ppo_look_for() -> None:
 def test_micro_batches_equal_the_whole_batch(tmp_path: Path) -> None:
     """With a critic of its own, and mini-batches."""
     runs = [
-        go(plan("ppo", tokens_per_micro_batch=tokens), make("ppo", num_mini_batches=2)[0], tmp_path / str(tokens))
+        go(
+            plan("ppo", last=1, of=1, tokens_per_micro_batch=tokens),
+            make("ppo", num_mini_batches=2)[0],
+            tmp_path / str(tokens),
+        )
         for tokens in (1, 100_000)
     ]
     assert farthest(runs[0].weights, runs[1].weights) < 1e-9

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from execution import warm
 from scaffold import environments
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     Harness = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,14 +60,8 @@ def harness(outside: Path) -> Harness:
     (folder / "work").mkdir()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [python, "-m", "harness", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder / "work",
-            env={**environments.CLEAN, "OMP_NUM_THREADS": "1"},
-        )
+        clean = {**environments.CLEAN, "OMP_NUM_THREADS": "1"}
+        return warm.ended([str(python), "-m", "harness", *arguments], env=clean, cwd=folder / "work", timeout=600)
 
     return run
 

@@ -110,6 +110,8 @@ class Run:
     """The answer of a row, a seed and an example."""
     change: Callable[[dict[str, Any]], None] = lambda _: None
     """What else is done to the manifest."""
+    kept: bool = False
+    """Whether a stage that is in the store already is left there as it is."""
 
     def write(self) -> Path:
         """Write everything; return the folder of the tables."""
@@ -180,6 +182,8 @@ class Run:
 
     def _train(self, row: str, model: str, seed: int) -> str:
         stage = digest(["train", row, model, seed])
+        if self._has("train", stage):
+            return stage
         log = self.log(row, seed) if self.log else [step(row)]
         store = Store(self.root)
         with store.draft("train", stage) as draft:
@@ -197,6 +201,22 @@ class Run:
         if (row, "generate", str(seed)) in known or (row, "train", str(seed)) in known:
             return {"generate": None, "scores": {metric["use"]: None for metric in self.metrics}}
         stage = digest(["generate", row, model, seed, dataset, decoding])
+        if not self._has("generate", stage):
+            self._generate(stage, row, model, seed, dataset, decoding)
+        return {
+            "generate": stage,
+            "scores": {
+                metric["use"]: None
+                if (row, metric["use"], str(seed)) in known
+                else self._score(row, model, seed, dataset, decoding, metric)
+                for metric in self.metrics
+            },
+        }
+
+    def _has(self, kind: str, stage: str) -> bool:
+        return self.kept and Store(self.root).folder(kind, stage).exists()
+
+    def _generate(self, stage: str, row: str, model: str, seed: int, dataset: str, decoding: str) -> None:
         draws = self.decodings[decoding]["draws"]
         counted = {
             "n": self.examples, "draws": draws, "prompts_cut": 0, "prompts_dropped": 0, "truncated": 1, "empty": 0,
@@ -229,18 +249,11 @@ class Run:
                 environment=self.environment(row, seed),
                 label=f"{model}/{row}/{dataset}",
             )
-        return {
-            "generate": stage,
-            "scores": {
-                metric["use"]: None
-                if (row, metric["use"], str(seed)) in known
-                else self._score(row, model, seed, dataset, decoding, metric)
-                for metric in self.metrics
-            },
-        }
 
     def _score(self, row: str, model: str, seed: int, dataset: str, decoding: str, metric: Mapping[str, Any]) -> str:
         stage = digest(["score", row, model, seed, dataset, decoding, metric["use"]])
+        if self._has("score", stage):
+            return stage
         columns, counts, corpus = {}, {}, {}
         draws = self.decodings[decoding]["draws"]
         for column in metric["columns"]:

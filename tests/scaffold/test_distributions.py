@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from click.testing import CliRunner
+from execution import warm
 from scaffold import environments
 
 from harness.api.registration import Kind
@@ -68,10 +68,10 @@ def test_they_pass_their_own_tests(written: dict[Kind, Path]) -> None:
     folders = [folder for kind, folder in written.items() if kind != "method"]
     roots = os.pathsep.join(map(str, folders))
     path = os.pathsep.join([roots, *(p for p in sys.path if p)])
-    done = subprocess.run(
+    done = warm.ended(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--import-mode=importlib",
          *(str(folder / "tests") for folder in folders)],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}, cwd=written["reward"],
+        env={**os.environ, "PYTHONPATH": path}, cwd=written["reward"], timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
@@ -85,7 +85,7 @@ def test_all_are_installed_and_make_a_row(written: dict[Kind, Path], tmp_path: P
     def harness(*arguments: str) -> str:
         command = [str(python), "-m", "harness", *arguments]
         clean = {**environments.CLEAN, "OMP_NUM_THREADS": "1", "HARNESS_STRICT_PLUGINS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=clean)
+        done = warm.ended(command, cwd=tmp_path, env=clean, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

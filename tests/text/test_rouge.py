@@ -53,7 +53,7 @@ def test_bit_equal_to_rouge_score_on_random_pairs(stemmer: bool) -> None:  # noq
     rng = np.random.default_rng(7)
     # a few common pieces and many rare ones, so that long common subsequences and repeated n-grams occur
     weights = 1.0 / np.arange(1, len(PIECES) + 1)
-    lengths = rng.integers(0, 18, size=(10_000, 2))
+    lengths = rng.integers(0, 18, size=(2_500, 2))
     texts = [
         [" ".join(rng.choice(PIECES, size=n, p=weights / weights.sum())) for n in pair] for pair in lengths.tolist()
     ]

@@ -51,12 +51,13 @@ class Many(Evolution):
 
 
 def test_methods_of_very_different_cost_end_at_the_same_amount(tmp_path: Path) -> None:
-    amount = 20_000
+    amount = 5_000
     few = go(budgeted("sampled_tokens", amount), Evolution(), tmp_path / "few")
     many = go(budgeted("sampled_tokens", amount), Many(), tmp_path / "many")
     for result in (few, many):
         assert result.summary["tokens_generated"] == result.summary["budget"][0]["spent"]
-        assert abs(result.summary["tokens_generated"] / amount - 1) < 0.02
+        most = max(row["tokens"]["generated"] for row in result.log)
+        assert abs(result.summary["tokens_generated"] - amount) < 0.75 * most  # at the step that ends nearest to it
     assert few.summary["steps"] > 3 * many.summary["steps"]
 
 

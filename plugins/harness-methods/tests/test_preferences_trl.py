@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from execution import warm
 from methods.fake_run import EOS
 from preference_run import Given, World, step
 from trl_preferences_oracle import CPO, KTO, ONLINE, SEEDS, case
@@ -20,19 +19,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)  # importing TRL takes a minute where ten others work
 
-HERE = Path(__file__).resolve().parent
-
 
 @pytest.fixture(scope="module")
 def trl(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     if importlib.util.find_spec("trl") is None:
         pytest.skip("TRL is not installed")
     home = str(tmp_path_factory.mktemp("home"))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": home, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "trl_preferences_oracle.py")], capture_output=True, text=True,
-        check=False, env=environment, timeout=800,
-    )  # fmt: skip
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1", "HF_HOME": home,
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    done = warm.ended([sys.executable, "-m", "trl_preferences_oracle"], env=environment, timeout=800)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index('{"version"') :])
     return found

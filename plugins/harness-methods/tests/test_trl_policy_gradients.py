@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import trl_policy_gradients as oracle
+from execution import warm
 from table_run import step
 
 from harness_methods import grpo, rloo
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)  # importing TRL takes a minute where ten others work
 
-HERE = Path(__file__).resolve().parent
 (RLOO,), (GRPO,) = rloo.harness_register_methods(), grpo.harness_register_methods()
 REDUCTIONS = {"grpo": "seq_mean", "dapo": "token_mean", "dr_grpo": "constant", "luspo": "seq_sum", "bnpo": "token_mean"}
 
@@ -37,10 +35,7 @@ def trl(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         **os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "trl_policy_gradients.py")], capture_output=True, text=True,
-        check=False, env=environment, timeout=800,
-    )  # fmt: skip
+    done = warm.ended([sys.executable, "-m", "trl_policy_gradients"], env=environment, timeout=800)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout[done.stdout.index('{"version"') :])
     return found
