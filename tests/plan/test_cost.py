@@ -9,12 +9,20 @@ from plan.files import Planner, small
 from report.synthetic import ENVIRONMENT, summary
 from stages import configs
 
+from harness.plan import build_plan, shapes
 from harness.plan.cost import RunCost
 from harness.plan.estimate import Estimate
 from harness.plan.past import Past
 from harness.plan.rates import USUAL, Rates, measured
-from harness.plan.reckoning import Size, candidates_of, decode_seconds, perturbed, train_seconds
-from harness.plan.shapes import Shapes
+from harness.plan.reckoning import (
+    Size,
+    candidates_of,
+    decode_seconds,
+    generate_seconds,
+    load_seconds,
+    perturbed,
+    train_seconds,
+)
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.train import TrainSummary
 from harness.store.stages import Store
@@ -71,14 +79,13 @@ class TestThePast:
         assert found.pace(sft) == pytest.approx(3.0)
         assert found.pace(drl) == pytest.approx(8.0)  # not seen; it samples, as eso does
         usual, seen = Estimate(plan), Estimate(plan, past=found)
-        assert (seen.seconds(eso) or 0) > 2 * (usual.seconds(eso) or 0)
+        load = load_seconds(usual.size(eso))
+        assert (seen.seconds(eso) or 0) - load == pytest.approx(8 * ((usual.seconds(eso) or 0) - load))
         assert past(Store(tmp_path / "other"), plan).pace(eso) == 1.0
 
     def test_of_answers_is_by_their_number(self, plan: Plan, tmp_path: Path) -> None:
         store, generate = Store(tmp_path), stage(plan, "new/eso/seed 0/test/t1")
         config: Any = generate.config
-        from harness.plan.reckoning import generate_seconds
-
         seconds = 5.0 * generate_seconds(config, 20, Estimate(plan).size(generate))
         counted = {
             "n": 20, "draws": 2, "prompts_cut": 0, "prompts_dropped": 0, "truncated": 0, "empty": 0, "tokens": 9,
@@ -155,8 +162,6 @@ class TestTheWholeRun:
         assert again.work == pytest.approx(none.work)
 
     def test_is_unknown_while_the_rows_are(self, planner: Planner, data: Path, tmp_path: Path) -> None:
-        from harness.plan import build_plan
-
         fresh = build_plan(planner.load(small(data)), planner.registry, Store(tmp_path))
         assert RunCost(fresh, Estimate(fresh), set(), seeds=2, workers=1).of() is None
 
@@ -200,8 +205,6 @@ def test_a_frozen_model_is_not_updated() -> None:
 
 
 def test_the_shape_of_a_model_is_looked_up_once(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.plan import shapes
-
     asked = []
     usual = shapes._shape
     monkeypatch.setattr(shapes, "_shape", lambda stage: asked.append(stage.key) or usual(stage))
@@ -209,4 +212,3 @@ def test_the_shape_of_a_model_is_looked_up_once(plan: Plan, monkeypatch: pytest.
     for one in plan.stages.values():
         estimate.seconds(one)
     assert len(asked) == len(set(asked))
-    assert isinstance(Shapes(), Shapes)
