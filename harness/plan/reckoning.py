@@ -128,7 +128,7 @@ def candidates_of(config: TrainConfig) -> int:
     temperatures = options.get("temperatures")
     if isinstance(temperatures, (list, tuple)):
         return len(temperatures)
-    counts = [options[name] for name in _COUNTS if isinstance(options.get(name), int)]
+    counts = [count for name in _COUNTS if isinstance(count := options.get(name), int)]
     if counts:
         return max(2, *counts)  # one alone is held against a greedy one
     return perturbed(config) or (2 if config.reward is not None else 0)

@@ -18,7 +18,7 @@ from harness.report.claims.over_rows import chance_of, correlation, resampled
 from harness.report.claims.sharpening import Gains, judge_sharpening
 from harness.report.claims.standing import label_of
 from harness.report.results import load_results, read_manifest
-from harness.report.verdicts import claims_text, table
+from harness.report.verdicts import Verdict, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -284,8 +284,6 @@ def test_data_made_by_code_are_enough_and_random_weights_are_not(run: Run) -> No
 
 
 def test_a_margin_on_one_side_is_said_so() -> None:
-    text = claims_text([])
-    assert text.startswith("# What is claimed")
     finding = judge_not_above([measured(0.0)], 0.05)
-    shown = table([type("V", (), {"claim": replace(NOT_ABOVE, why="so"), "finding": finding, "run": ""})()], "Claims")  # type: ignore[list-item]
+    shown = table([Verdict(replace(NOT_ABOVE, why="so"), finding, "")], "Claims")
     assert any("none better by 0.05 (so)" in line for line in shown.caption)

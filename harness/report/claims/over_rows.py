@@ -187,7 +187,7 @@ def correlation(first: Array, second: Array) -> Array:
     centred = [part - part.mean(-1, keepdims=True) for part in ranks]
     size = np.sqrt((centred[0] ** 2).sum(-1) * (centred[1] ** 2).sum(-1))
     both = (centred[0] * centred[1]).sum(-1)
-    return np.divide(both, size, out=np.full(np.shape(size), np.nan), where=size > 0)
+    return np.where(size > 0, both / np.where(size > 0, size, 1.0), np.nan)
 
 
 def _ranks(part: Array) -> Array:
