@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import Asked, benchmark_options, only_option, say_damage
+from harness.cli.run import default_jobs
 
 if TYPE_CHECKING:
     from harness.plan import Plan, Stage
+    from harness.plan.cost import RunCost
     from harness.plan.estimate import Estimate
     from harness.plan.memory import MemoryEstimate
+    from harness.plan.past import Past
+    from harness.plan.rates import Rates
     from harness.plugins.registry import Registry
     from harness.report.planned import Forecast
     from harness.spec.benchmark import Benchmark
@@ -40,20 +44,25 @@ def command(
 
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
-    are rough and for one processor thread. Memory is the estimated peak of a process; for training a line a row says
-    what holds it and which settings would make it less. Last, the minimum detectable effect, the true difference
-    between rows that the run would find four times in five, by the variances of stored results of the same kind or by
-    stated ones, and with more seeds or prompts.
+    are rough: by what stages of the same models in the folder of results took, else reckoned from this machine's speed,
+    which is measured; what is left, on one worker and on as many as harness run would have. Memory is the estimated
+    peak of a process; for training a line a row says what holds it and which settings would make it less. Last, the
+    minimum detectable effect, the true difference between rows that the run would find four times in five, by the
+    variances of stored results of the same kind or by stated ones, and the time that the run would take: as it is, and
+    with more seeds or prompts.
     """
     benchmark, registry = asked.load()
     from harness.execution.contexts import ways
     from harness.execution.keep import required
     from harness.plan import build_plan
+    from harness.plan.cost import RunCost
     from harness.plan.estimate import Estimate
     from harness.plan.memory import MemoryEstimate
+    from harness.plan.past import Past
+    from harness.plan.rates import measured
     from harness.plan.schedules import schedule_remarks
     from harness.plan.selection import selection
-    from harness.report.planned import json_of, text_of
+    from harness.report.planned import json_of, text_of, time_text
     from harness.store.stages import Store
 
     store = Store(asked.results)
@@ -62,8 +71,13 @@ def command(
     among = plan.stages.keys() if chosen is None else chosen.needed(plan)
     shown = [stage for stage in plan.stages.values() if stage.key in among]
     todo = {stage.key for stage in required(plan, store, among=among)}
-    estimate = Estimate(plan)
-    memory = MemoryEstimate(plan, registry, _device(benchmark))
+    device, threads = _device(benchmark), benchmark.execution.threads
+    rates = measured()
+    past = Past(store, plan, rates.of(threads), threads=threads, device=device)
+    estimate = Estimate(plan, rates=rates.of(threads), past=past)
+    workers = default_jobs(benchmark, device, 1)
+    cost = RunCost(plan, estimate, todo, seeds=len(benchmark.seeds), workers=workers)
+    memory = MemoryEstimate(plan, registry, device)
     described = [_describe(stage, plan, todo, estimate, memory) for stage in shown]
     remarks = schedule_remarks(benchmark, **_counted(plan))
     taken = ways(shown, store)
@@ -71,22 +85,35 @@ def command(
     if as_json:
         methods = [entry.model_dump(mode="json") for entry in benchmark.methods]
         whole = {"benchmark": benchmark.benchmark, "profile": benchmark.profile, "methods": methods}
-        told = [json_of(found) for found in _forecasts(benchmark, registry, plan, store)]
-        everything = {**whole, "remarks": remarks, "stages": described, "ways": taken, "detectable": told}
+        told = [json_of(found) for found in _forecasts(benchmark, registry, plan, store, cost)]
+        left = cost.of() if chosen is None else None
+        time: dict[str, Any] = {
+            "work_seconds": left and left.work,
+            "seconds": left and left.wall,
+            "workers": workers,
+            "threads": threads,
+            "operations_per_second": rates.operations,
+            "bytes_per_second": rates.bytes,
+            "stages_of_earlier_runs": dict(past.counted),
+        }
+        everything = {**whole, "remarks": remarks, "stages": described, "time": time, "ways": taken, "detectable": told}
         click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
     click.echo(_methods(benchmark, registry))
     click.echo(_listing(described if every else _grouped(described)))
     unknown = "" if plan.settled else "; ids and sizes shown as ? are known once the data is prepared"
-    click.echo(f"estimated work left on one thread: {_left(described)}{unknown}")
+    together = cost.of() if chosen is None and workers > 1 else None
+    beside = f"; about {time_text(together.wall)} on {workers}" if together and todo else ""
+    click.echo(f"estimated work left on one worker of {_threads(threads)}: {_left(described)}{beside}{unknown}")
+    click.echo(f"times: {_known_by(past, rates, device)}")
     for line in _memory(plan, memory):
         click.echo(line)
     for label, way in taken.items():
         click.echo(f"{label}: {way}")
     for text in remarks:
         click.echo(f"note: {text}")
-    for found in _forecasts(benchmark, registry, plan, store):
+    for found in _forecasts(benchmark, registry, plan, store, cost):
         click.echo(text_of(found))
 
 
@@ -97,13 +124,30 @@ def _left(rows: list[dict[str, Any]]) -> str:
         return "none"
     if None in seconds:
         return "unknown"
-    whole = sum(seconds)
-    return f"{whole / 60:.0f} min" if whole >= 60 else "less than a minute"
+    from harness.report.planned import time_text
+
+    return time_text(sum(seconds))
 
 
-def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Store) -> list[Forecast]:
-    """Return which differences the run could find."""
+def _threads(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def _known_by(past: Past, rates: Rates, device: str) -> str:
+    """Say what the times are from."""
+    models = [f"{count} of {model}" for model, count in past.counted.items()]
+    stages = f"by what stages of earlier runs took ({', '.join(models)}), else " if models else ""
+    speed = f"{rates.operations / 1e9:.0f} GFLOP/s and {rates.bytes / 1e9:.0f} GB/s of a thread, measured"
+    where = "" if device == "cpu" else f", which says nothing of {device}"
+    return f"{stages}reckoned with {speed}{where}"
+
+
+def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Store, cost: RunCost) -> list[Forecast]:
+    """Return which differences the run could find, and in which time."""
     from harness.report.planned import forecasts
+
+    def time_of(dataset: str, seeds: int, more_prompts: float) -> tuple[float, float] | None:
+        return cost.of(dataset, seeds=seeds, more_prompts=more_prompts)
 
     labels = list(dict.fromkeys(row.label for row in plan.rows if row.kind in {"start", "method"}))
     start = next((row.label for row in plan.rows if row.kind == "start"), "")
@@ -111,7 +155,7 @@ def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Stor
     for use in benchmark.evaluate:
         stage = plan.evaluations[str(use.label)]
         prompts[str(use.label)] = plan.row_counts.get(stage.key, use.limit)
-    return forecasts(benchmark, registry, store.root, labels=labels, start=start, prompts=prompts)
+    return forecasts(benchmark, registry, store.root, labels=labels, start=start, prompts=prompts, cost=time_of)
 
 
 def _counted(plan: Plan) -> dict[str, int | None]:

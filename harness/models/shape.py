@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.models.adapter import ADAPTER_CONFIG, adapter_base
 from harness.models.folders import count_numbers, read_json
-from harness.models.gguf import check_installed, is_gguf
+from harness.models.gguf import is_gguf
+from harness.models.gguf_header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,15 +111,8 @@ def _cached(model: Model) -> Path | None:
 
 
 def _of_gguf(file: Path) -> Shape:
-    check_installed()
-    from gguf import GGUFReader
-
-    reader = GGUFReader(file)
-
-    def told(key: str) -> Any:
-        field = reader.get_field(key)
-        return None if field is None else field.contents()
-
+    metadata, numbers = read_header(file)
+    told = metadata.get
     kind = told("general.architecture")
     named = {
         "hidden_size": "embedding_length",
@@ -132,7 +125,6 @@ def _of_gguf(file: Path) -> Shape:
         "vocab_size": "vocab_size",
     }
     config = {name: value for name, key in named.items() if (value := told(f"{kind}.{key}")) is not None}
-    numbers = sum(math.prod(int(size) for size in tensor.shape) for tensor in reader.tensors)
     return shape_of_config(config, numbers)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.plan.estimate import candidates_of
+from harness.plan.reckoning import candidates_of
 from harness.plan.shapes import Shapes
 from harness.spec.recipe import AdapterSettings
 from harness.spec.stages.generate import GenerateConfig

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.models.shape import shape_of, shape_of_config
+from harness.plan.reckoning import Size
 from harness.spec.model import Model
 from harness.spec.stages.existing_model import HubSource, ModelConfig
 from harness.spec.stages.new_model import NewModelConfig, TokenizerConfig
 from harness.spec.stages.rows import RowsConfig
+from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
     from harness.models.shape import Shape
     from harness.plan.graph import Stage
+    from harness.spec.stages.kinds import AnyStageConfig
+
+#: Parameters and layers assumed of a model that is not here yet.
+_UNKNOWN = Size(350_000_000, 24, 50_000)
 
 #: The parents by which a stage comes to the model that it runs.
 _WAYS = ("start", "checkpoint", "samples", "reward_model")
@@ -53,3 +59,12 @@ def _shape(stage: Stage) -> Shape | None:
     source = config.source if isinstance(config, ModelConfig) else None
     revision = source.revision if isinstance(source, HubSource) else None
     return shape_of(Model(name=runtime.name or "", path=runtime.path, base=runtime.base, revision=revision))
+
+
+def size_of(shape: Shape | None, config: AnyStageConfig) -> Size:
+    """Return what a model of a shape, or of none that is known, is to a stage: how much of it is trained."""
+    if shape is None:
+        return _UNKNOWN
+    adapter = config.recipe.adapter if isinstance(config, TrainConfig) else None
+    trained = None if adapter is None else shape.adapter(adapter)
+    return Size(shape.parameters, shape.layers, shape.vocabulary, trained)

@@ -14,6 +14,7 @@ from harness.report.scores import cross_table, decoding_table, fluency_table, pa
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
 from harness.report.training import signal_table, timing_table
+from harness.report.tuning import tuned, tuning_table
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
 
@@ -68,6 +69,7 @@ KINDS: Final = (
     TableKind("budget", stepped, steps_table),
     TableKind("timing", _always, lambda columns: timing_table(columns.results)),
     TableKind(None, _always, lambda columns: signal_table(columns.results)),
+    TableKind(None, tuned, lambda columns: tuning_table(columns.results)),
     TableKind("claims", claimed, lambda columns: claims_table(columns.results)),
     TableKind(None, _always, lambda columns: settings_table(columns.results)),
     TableKind(None, lambda results: bool(results.manifest.published), published_table),

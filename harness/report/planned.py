@@ -14,7 +14,7 @@ from harness.report.results import load_results, read_manifest
 from harness.report.statistics import SEEDS_FOR_CLAIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.api.registration import Column
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from harness.report.results import ResultRow, Results
     from harness.spec.benchmark import Benchmark
     from harness.spec.results.run import RunManifest
+
+    Cost = Callable[[str, int, float], tuple[float, float] | None]
 
 #: What is assumed of a difference where nothing is stored, as standard deviations in shares of the column's range.
 ASSUMED = {"seed": 0.01, "prompt": 0.1, "rest": 0.1}
@@ -37,6 +39,10 @@ class DetectableSize(NamedTuple):
     seeds: int
     prompts: int
     size: float
+    work: float | None = None
+    """Seconds that the run would take then, on one worker; None where that is not known."""
+    wall: float | None = None
+    """And with its workers."""
 
 
 class Forecast(NamedTuple):
@@ -71,6 +77,7 @@ def forecasts(
     labels: Sequence[str],
     start: str,
     prompts: Mapping[str, int | None],
+    cost: Cost = lambda *_: None,
 ) -> list[Forecast]:
     """Return what each data set's headline number could find, under the first decoding.
 
@@ -81,6 +88,7 @@ def forecasts(
         labels: of the trained rows.
         start: label of the supervised start.
         prompts: data set to how many prompts it has, where that is known.
+        cost: of a data set, seeds and prompts relative to those planned: seconds on one worker, and with all.
     """
     score = _headline(benchmark, registry)
     if score is None or len(labels) < 2:
@@ -99,7 +107,12 @@ def forecasts(
             continue
         count = prompts.get(dataset) or variances.prompts
         sizes = [
-            DetectableSize(seeds, many, planned(variances.components, seeds, many, rows=rows, tests=tests))
+            DetectableSize(
+                seeds,
+                many,
+                planned(variances.components, seeds, many, rows=rows, tests=tests),
+                *(cost(dataset, seeds, many / count) or (None, None)),
+            )
             for seeds, many in _plans(len(benchmark.seeds), count)
         ]
         baseline = benchmark.compare.baseline or start
@@ -209,13 +222,27 @@ def text_of(forecast: Forecast) -> str:
 
     def said(size: DetectableSize) -> str:
         what = f"{size.seeds} seed{'s' if size.seeds > 1 else ''} × {size.prompts} prompts"
-        return f"{what}: {'no claim' if math.isnan(size.size) else f'{size.size * column.scale:.2g}'}"
+        took = "" if size.wall is None else f", in {time_text(size.wall)}"
+        return f"{what}: {'no claim' if math.isnan(size.size) else f'{size.size * column.scale:.2g}'}{took}"
 
     against = f"from {forecast.baseline}, adjusted for {forecast.tests} comparison{'s' if forecast.tests > 1 else ''}"
     sizes = "; ".join(map(said, forecast.sizes))
     effect = f"minimum detectable effect (a difference {against}, found four times in five)"
     what = f"{forecast.dataset} {column.label}: {effect} with {sizes}"
     return f"{what}; by {forecast.source}"
+
+
+def time_text(seconds: float) -> str:
+    """Return a time as people say it; an estimate has no more than two digits."""
+    if seconds < 60:
+        return "less than a minute"
+    return (
+        f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.2g} h"
+        if seconds < 36e4
+        else (f"{seconds / 86400:.0f} days")
+    )
 
 
 def json_of(forecast: Forecast) -> dict[str, Any]:
@@ -233,6 +260,8 @@ def json_of(forecast: Forecast) -> dict[str, Any]:
                 "seeds": one.seeds,
                 "prompts": one.prompts,
                 "difference": None if math.isnan(one.size) else one.size * scale,
+                "work_seconds": one.work,
+                "seconds": one.wall,
             }
             for one in forecast.sizes
         ],

@@ -19,6 +19,7 @@ from harness.report.markdown import markdown
 from harness.report.plugins import plugin_lines
 from harness.report.results import Results, load_results
 from harness.report.supervision import supervision_lines
+from harness.report.terms import term_lines
 from harness.report.tuning import trial_lines
 from harness.report.written import Leaderboard, Written
 from harness.spec.results.train import TrainSummary
@@ -195,7 +196,7 @@ def closing_notes(results: Results) -> list[str]:
     """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
     manifest = results.manifest
     lines = [f"Warning, of {', '.join(rows)}: {text}" for text, rows in results.warnings.items()]
-    lines += trial_lines(results)
+    lines += [*trial_lines(results), *([] if manifest.config.tune else term_lines(results))]
     for data in manifest.datasets:
         name = "training rows" if data.role == "train" else data.label
         lines.append(f"{name}: {_provenance(data)}")

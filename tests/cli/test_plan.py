@@ -69,7 +69,10 @@ def test_the_plan_for_people(planner: Planner, data: Path) -> None:
     assert "(3 stages)" in text  # answers and scores are folded into one line each
     assert "new/eso/seed 0/test/t1" not in text
     assert "new/eso/seed 0/test/t1" in plan(planner, content, "--all")
-    assert re.search(r"estimated work left on one thread: (less than a minute|\d+ min)$", text, re.MULTILINE)
+    took = r"(less than a minute|\d+ min)"
+    left = rf"^estimated work left on one worker of 1 thread: {took}(; about {took} on \d+)?$"
+    assert re.search(left, text, re.MULTILINE)
+    assert re.search(r"^times: reckoned with \d+ GFLOP/s and \d+ GB/s of a thread, measured$", text, re.MULTILINE)
 
 
 def test_which_difference_the_run_could_find(planner: Planner, data: Path) -> None:
@@ -79,7 +82,16 @@ def test_which_difference_the_run_could_find(planner: Planner, data: Path) -> No
     effect = "minimum detectable effect (a difference from sft, adjusted for 2 comparisons, found four times in five)"
     assert f"test ROUGE-L: {effect} with 3 se" in text
     assert "by stated variances, since no results of this kind are stored" in text
-    (told,) = json.loads(plan(planner, content, "--json"))["detectable"]
+    assert re.search(r"with 3 seeds × 3 prompts: \d+, in less than a minute; 5 seeds", text)
+    everything = json.loads(plan(planner, content, "--json"))
+    time = everything["time"]
+    assert time["work_seconds"] >= time["seconds"] > 0
+    assert (time["threads"], time["stages_of_earlier_runs"]) == (1, {})
+    (told,) = everything["detectable"]
+    took = [size["work_seconds"] for size in told["sizes"]]
+    assert took[0] == pytest.approx(time["work_seconds"])
+    assert took[0] < took[1] < took[2]  # 3, 5 and 10 seeds
+    assert took[0] < took[3] < took[4]  # twice the prompts, with 3 seeds and with 5
     assert (told["dataset"], told["metric"], told["baseline"], told["comparisons"]) == (
         "test",
         "rouge.rougeL",
@@ -95,7 +107,7 @@ def test_unknown_ids_are_question_marks_and_nothing_is_written(data: Path, tmp_p
     fresh = Planner(tmp_path, load_registry())
     text = plan(fresh, small(data))
     assert " ?  " in text or "\n? " in text
-    assert "estimated work left on one thread: unknown; ids and sizes shown as ? are known once" in text
+    assert "estimated work left on one worker of 1 thread: unknown; ids and sizes shown as ? are known once" in text
     assert not fresh.store.root.exists()
     stages = json.loads(plan(fresh, small(data), "--json"))["stages"]
     assert {stage["id"] is None for stage in stages if stage["kind"] == "train"} == {True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.errors import InputError
 from harness.lm.model.policy import Policy
 from harness.models.gguf import dequantise, is_gguf
+from harness.models.gguf_header import read_header
 from harness.models.shape import shape_of
 from harness.spec.model import Model, Template
 from harness.spec.results.models import PreparedModel
@@ -185,6 +187,23 @@ def test_its_shape_is_read_from_its_head(file: Path, folder: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     assert (shape.layers, shape.width, shape.inner, shape.vocabulary) == (LAYERS, WIDTH, INNER, len(alphabet()) + 4)
+
+
+def test_its_head_is_what_the_package_reads(file: Path) -> None:
+    reader = gguf.GGUFReader(file)
+    told, numbers = read_header(file)
+    assert numbers == sum(math.prod(int(size) for size in tensor.shape) for tensor in reader.tensors)
+    plain = {name: field for name, field in reader.fields.items() if gguf.GGUFValueType.ARRAY not in field.types}
+    assert told == {name: field.contents() for name, field in plain.items() if not name.startswith("GGUF.")}
+
+
+@pytest.mark.parametrize("kept", [3, 8, 30, 200, 900])
+def test_a_head_that_ends_early_has_no_shape(file: Path, tmp_path: Path, kept: int) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"ends early|no GGUF file"):
+        read_header(short)
+    assert shape_of(Model(name="short", path=str(short))) is None
 
 
 def test_a_broken_file_and_a_missing_package(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from report.synthetic import Place
 from harness.api.registration import Column, MetricRegistration
 from harness.report.components import Components, estimated, spread
 from harness.report.detectable import planned
-from harness.report.planned import forecasts, json_of, text_of
+from harness.report.planned import forecasts, json_of, text_of, time_text
 from harness.spec.benchmark import Compare
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def test_is_from_the_variances_of_stored_results(run: Run) -> None:
     assert found.components == pytest.approx(expected)
     assert "small/quick (in-data: 1 differences, 4 seeds, 30 prompts)" in found.source
     assert found.tests == 2
-    assert found.sizes[0] == (3, 200, pytest.approx(planned(expected, 3, 200, rows=3, tests=2)))
+    assert found.sizes[0][:3] == (3, 200, pytest.approx(planned(expected, 3, 200, rows=3, tests=2)))
 
 
 def test_says_what_more_seeds_and_prompts_would_make_of_it(run: Run) -> None:
@@ -73,7 +74,10 @@ def test_says_what_more_seeds_and_prompts_would_make_of_it(run: Run) -> None:
     assert by_plan[10, 200] < by_plan[5, 200] < by_plan[3, 200]
     assert by_plan[3, 400] < by_plan[3, 200]
     told = json_of(found)
-    assert told["sizes"][0] == {"seeds": 3, "prompts": 200, "difference": pytest.approx(100 * by_plan[3, 200])}
+    assert told["sizes"][0] == {
+        "seeds": 3, "prompts": 200, "difference": pytest.approx(100 * by_plan[3, 200]),
+        "work_seconds": None, "seconds": None,
+    }  # fmt: skip
     assert told["sd"] == pytest.approx({"seed": 1.0, "prompt": 10.0, "rest": 10.0})
 
 
@@ -84,6 +88,23 @@ def test_states_the_variances_that_it_assumes(run: Run) -> None:
     effect = "minimum detectable effect (a difference from sft, adjusted for 2 comparisons, found four times in five)"
     assert f"{effect} with 3 seeds × 200" in text
     assert "stated variances, since no results of this kind are stored: standard deviations of 1 (seed)" in text
+
+
+def test_says_what_each_would_cost(run: Run) -> None:
+    (found,) = asked(run, cost=lambda name, seeds, more: (3600.0 * seeds * more, 1800.0 * seeds * more))
+    assert found.sizes[0].work == 3 * 3600.0
+    assert [one.wall for one in found.sizes] == [1800.0 * count for count in (3, 5, 10, 6, 10)]
+    text = text_of(found)
+    assert re.search(r"3 seeds × 200 prompts: [\d.]+, in 1.5 h; 5 seeds × 200 prompts: [\d.]+, in 2.5 h;", text)
+    assert json_of(found)["sizes"][3]["seconds"] == 6 * 1800.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "less than a minute"), (61, "1 min"), (5000, "83 min"), (5401, "1.5 h"), (86400, "24 h"), (864000, "10 days")],
+)
+def test_times_are_said_as_people_say_them(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text
 
 
 def test_of_two_seeds_is_no_claim_and_says_what_three_would_find(run: Run) -> None:

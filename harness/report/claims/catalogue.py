@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. Rows are named by their method: the first row of the run that uses it represents it."""
+    """One claim. Rows are named as :mod:`harness.report.claims.standing` reads it, which says what represents them."""
 
     name: str
     text: str
@@ -23,11 +23,15 @@ class Claim:
     benchmarks: tuple[str, ...]
     """Names of the benchmarks that can say something of it."""
     kind: str
-    """``above``, ``equal``, ``trend``, ``peak``, ``order`` or ``held``."""
+    """``above``, ``not-above``, ``equal``, ``trend``, ``peak``, ``order``, ``held``, ``sharpening``, ``rank`` or
+    ``spread``."""
     row: str = ""
     others: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
-    """METRIC.COLUMN; all of them are needed, and a run that measures none of them says nothing of the claim."""
+    """METRIC.COLUMN; all of them are needed, and a run that measures none of them says nothing of the claim.
+
+    Of a rank correlation the two that go together.
+    """
     better: str = ""
     """``more`` or ``less`` where the claim is about more or less, and not about the column's better direction."""
     option: str = ""
@@ -35,7 +39,7 @@ class Claim:
     at: float = 0.0
     """Where the peak is claimed to be."""
     margin: float = 0.0
-    """Up to which difference two rows count as equal, in the column's own unit."""
+    """Up to which difference two rows count as equal, or one as not above another, in the column's own unit."""
     why: str = ""
     """Why this margin."""
     order: tuple[str, ...] = ()
@@ -44,8 +48,18 @@ class Claim:
     """Method to the number of models that it keeps in memory."""
     made: bool = False
     """Whether it is about data made by code, or models that start from random weights: of these it may then speak."""
+    made_data: bool = False
+    """Whether it is about data made by code alone; of models that start from random weights it then says nothing."""
+    equal_terms: bool = False
+    """Whether it is about methods at one budget and with equally many trials: tuned rows represent them where there are
+    some, and where budgets or trials differ nothing is decided."""
+    models: tuple[str, ...] = ()
+    """Of a spread: a regular expression for the name of the model that is claimed to spread the rows more; the run's
+    other models are compared with it."""
     requires: Mapping[str, Any] = field(default_factory=dict)
     """METRIC.OPTION to the value that it must have for the metric to measure what is claimed."""
+    some: bool = False
+    """Whether ``others`` lists all that there may be: those that the run's file has no row of are not needed."""
     title: str = ""
     """The paper, or what else claims it."""
 

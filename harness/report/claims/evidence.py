@@ -106,11 +106,11 @@ def judge(measured: Sequence[Measured], *, no_claim: str = "") -> Finding:
         measured: every place where the claim can be tested.
         no_claim: why this run may say nothing either way; the differences are shown all the same.
     """
-    return conclude([_cell(part, len(measured), no_claim) for part in measured], no_claim)
+    return conclude([cell_of(part, len(measured), no_claim) for part in measured], no_claim)
 
 
-def _cell(part: Measured, tests: int, no_claim: str) -> ClaimCell:
-    """Return the word for one place, with the interval that it follows from."""
+def cell_of(part: Measured, tests: int, no_claim: str) -> ClaimCell:
+    """Return the word for one of so many places, with the interval that it follows from."""
     measured, counted = part.found(1), 1
     if measured.estimate < 0:
         measured, counted = part.found(tests), tests
@@ -135,8 +135,8 @@ def judge_trend(parts: Sequence[Along], *, no_claim: str = "") -> Finding:
     rises: list[ClaimCell] = []
     back = ""
     for part in parts:
-        steps = [_cell(step, tests, no_claim) for step in part.steps]
-        ends = [_cell(end, tests, no_claim) for end in part.ends] or steps
+        steps = [cell_of(step, tests, no_claim) for step in part.steps]
+        ends = [cell_of(end, tests, no_claim) for end in part.ends] or steps
         cells += steps if ends is steps else [*steps, *ends]
         rises += ends
         rise = min((end.difference.mean for end in ends if end.difference), default=0.0)
@@ -173,6 +173,28 @@ def judge_equal(measured: Sequence[Measured], margin: float, *, no_claim: str = 
     return conclude(cells, no_claim)
 
 
+def judge_not_above(measured: Sequence[Measured], margin: float, *, no_claim: str = "") -> Finding:
+    """Judge a claim that nothing lies above a row, up to a margin.
+
+    Supported: every 95 % confidence interval of the row's difference to another lies above -margin: none is better by
+    as much as that (non-inferiority, an intersection-union test). Contradicted: one lies below 0 as a whole, corrected
+    for all places; that another is better by less than the margin contradicts as well, for it is better.
+    """
+    cells = []
+    for part in measured:
+        alone, together = part.found(1), part.found(len(measured))
+        word: Word = "undecided"
+        if alone.claims and not no_claim:
+            if together.high < 0:
+                word = "contradicted"
+            elif alone.low > -margin:
+                word = "supported"
+        room = alone.estimate + margin
+        needed = more(alone, part, room=room if room > 0 else -alone.estimate) if word == "undecided" else ""
+        cells.append(part.cell(together if word == "contradicted" else alone, word, "" if no_claim else needed))
+    return conclude(cells, no_claim)
+
+
 def conclude(cells: Sequence[ClaimCell], no_claim: str = "") -> Finding:
     """Return the word for the whole claim from those for its places, where there are any."""
     count = len(cells)
@@ -196,7 +218,9 @@ def conclude(cells: Sequence[ClaimCell], no_claim: str = "") -> Finding:
     return Finding("undecided", what, tuple(cells))
 
 
-def more(pair: Difference, measured: Measured, *, tests: int = 1, margin: float = 0.0) -> str:
+def more(
+    pair: Difference, measured: Measured, *, tests: int = 1, margin: float = 0.0, room: float | None = None
+) -> str:
     """Return how many seeds and prompts would decide, if the measured difference and its spread are the true ones.
 
     Args:
@@ -204,20 +228,23 @@ def more(pair: Difference, measured: Measured, *, tests: int = 1, margin: float 
         measured: the same, seed by seed and prompt by prompt.
         tests: how many are corrected for together.
         margin: up to which difference two rows count as equal, where that is what is claimed.
+        room: how far the measured difference is from what would decide, where that is neither 0 nor the margin.
     """
     if pair.seeds < SEEDS_FOR_CLAIMS:
         return f"{SEEDS_FOR_CLAIMS - pair.seeds} more seeds at least"
-    if pair.estimate == 0.0 and not margin:
+    if pair.estimate == 0.0 and not margin and room is None:
         return "no number of seeds or prompts: the measured difference is 0"
     if math.isnan(pair.detectable):
         return f"{pair.note}, and so no claim"
-    room = margin - abs(pair.estimate) if margin else abs(pair.estimate)
+    against = pair.estimate < 0 and not margin and room is None
+    if room is None:
+        room = margin - abs(pair.estimate) if margin else abs(pair.estimate)
     if margin and room <= 0:
         return "the measured difference is larger than the margin: more data may contradict, and cannot support"
     if measured.groups is not None:  # how many prompts a new group would have is not known
         wanted = "more seeds, or more groups of prompts, would decide"
-        return wanted + (" it against the claim" if pair.estimate < 0 and not margin else "")
+        return wanted + (" it against the claim" if against else "")
     present = measured.difference[~np.isnan(measured.difference).all(1)]
     variances = spread(present[:, ~np.isnan(present).any(0)])
     wanted = enough(estimated(variances, pair.seeds, pair.prompts), room, pair.seeds, pair.prompts, tests=tests)
-    return wanted + (" it against the claim" if pair.estimate < 0 and not margin else "")
+    return wanted + (" it against the claim" if against else "")

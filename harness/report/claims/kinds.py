@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,20 +15,22 @@ from harness.report.claims.evidence import (
     conclude,
     judge,
     judge_equal,
+    judge_not_above,
     judge_trend,
 )
-from harness.report.claims.needs import described_column, families, find_row, label_of
-from harness.report.columns import bounds
-from harness.report.groups import groups_of, read_groups
+from harness.report.claims.needs import families, find_row
+from harness.report.claims.over_rows import rank, spread
+from harness.report.claims.places import against, apart, of_model, spots, standing, values
+from harness.report.claims.sharpening import sharpening
 from harness.report.statistics import LEVEL, Interval
 from harness.spec.results.train import TrainStep, TrainSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.api.registration import Column
     from harness.report.claims.catalogue import Claim
     from harness.report.claims.needs import Member, Needs
+    from harness.report.claims.places import Spot
     from harness.report.results import ResultRow, Results
     from harness.report.statistics import Array
     from harness.store.records import Record
@@ -36,30 +38,19 @@ if TYPE_CHECKING:
 _REPLICATES = 2000
 
 
-class Spot(NamedTuple):
-    """One column on one data set."""
-
-    metric: str
-    column: str
-    dataset: str
-    decoding: str
-    described: Column
-    sign: int
-
-    @property
-    def text(self) -> str:
-        """What a sentence calls it."""
-        return f"{self.dataset} {self.described.label}"
-
-
 def above(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
     """One row above every other, on every data set, column and model."""
-    return judge(_against(claim, needs, results), no_claim=no_claim)
+    return judge(against(claim, needs, results), no_claim=no_claim)
 
 
 def equal(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
     """Two rows the same, up to the claim's margin."""
-    return judge_equal(_against(claim, needs, results), claim.margin, no_claim=no_claim)
+    return judge_equal(against(claim, needs, results), claim.margin, no_claim=no_claim)
+
+
+def not_above(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
+    """None of the others above one row, up to the claim's margin."""
+    return judge_not_above(against(claim, needs, results), claim.margin, no_claim=no_claim)
 
 
 def trend(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
@@ -67,7 +58,7 @@ def trend(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
     parts = []
     for where, family in _families(claim, needs, results):
         groups = [list(group) for _, group in itertools.groupby(family, key=lambda member: member[0].value)]
-        for spot in _spots(claim, needs, results):
+        for spot in spots(claim, needs, results):
             steps = [_rise(claim, spot, results, where, low, high) for low, high in itertools.pairwise(groups)]
             ends = _rise(claim, spot, results, where, groups[0], groups[-1]) if len(groups) > 2 else []
             parts.append(Along(tuple(itertools.chain(*steps)), tuple(ends)))
@@ -79,15 +70,15 @@ def peak(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding
     measured, best = [], []
     for where, family in _families(claim, needs, results):
         there = [row for member, row in family if member.value == claim.at]
-        for spot in _spots(claim, needs, results):
+        for spot in spots(claim, needs, results):
             means = {}
             for member, row in family:
-                values = _values(results, spot, row)
-                if values is not None and not np.isnan(values).all():
-                    means[member.value] = spot.sign * float(np.nanmean(values))
+                scores = values(results, spot, row)
+                if scores is not None and not np.isnan(scores).all():
+                    means[member.value] = spot.sign * float(np.nanmean(scores))
                 for top in there if member.value != claim.at else ():
                     text = f"{spot.text} at {claim.at:g} against {member.value:g}{where}"
-                    measured += _measured(text, spot, results, top, row)
+                    measured += apart(text, spot, results, top, row)
             if means:
                 best.append(f"{max(means, key=lambda value: means[value]):g}")
     finding = judge(measured, no_claim=no_claim)
@@ -105,19 +96,19 @@ def order(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findin
     cells, reasons = [], []
     pairs = list(itertools.pairwise(claim.order))
     for model in needs.models:
-        rows = {method: row for method in claim.order if (row := _standing(method, model, results)) is not None}
+        rows = {method: row for method in claim.order if (row := standing(method, model, results)) is not None}
         laps = {method: laps for method, row in rows.items() if (laps := _laps(row, warm)).size}
         short = [
             method for method, row in rows.items() if any(not _steps(record, warm) for record in row.training.values())
         ]
-        reasons += [f"no timed steps of {', '.join(short)}{_of(model, needs)}"] if short else []
+        reasons += [f"no timed steps of {', '.join(short)}{of_model(model, needs)}"] if short else []
         beside = any(r.read(TrainSummary).concurrent for row in rows.values() for r in row.training.values())
         reasons += ["timed while other stages ran on the same machine"] if beside else []
         for fast, slow in pairs:
             if fast in laps and slow in laps:
                 difference = _median_difference(laps[slow], laps[fast], len(pairs) * len(needs.models))
                 word = "supported" if difference.low > 0 else "contradicted" if difference.high < 0 else "undecided"
-                where = f"{slow} − {fast}{_of(model, needs)}"
+                where = f"{slow} − {fast}{of_model(model, needs)}"
                 needed = "more timed steps would decide" if word == "undecided" else ""
                 cells.append(ClaimCell(where, difference, 1.0, 3, "s", word, None, needed))  # type: ignore[arg-type]  # a word
     no_claim = "; ".join(dict.fromkeys([*([no_claim] if no_claim else []), *reasons]))
@@ -129,85 +120,31 @@ def held(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding
     cells = []
     for method, expected in claim.held.items():
         for model in needs.models:
-            row = _standing(method, model, results)
+            row = standing(method, model, results)
             training = row.training.values() if row is not None else ()
             counts = {len(record.read(TrainSummary).models_held) for record in training}
             if row is not None and counts:
                 difference = float(max(counts, key=lambda count: abs(count - expected)) - expected)
                 seen = " or ".join(str(count) for count in sorted(counts))
-                where = f"{row.label} holds {seen}, {expected} claimed{_of(model, needs)}"
+                where = f"{row.label} holds {seen}, {expected} claimed{of_model(model, needs)}"
                 word = "supported" if counts == {expected} else "contradicted"
                 at = Interval(difference, difference, difference)
                 cells.append(ClaimCell(where, at, 1.0, 0, "models", word))  # type: ignore[arg-type]  # a word
     return conclude(cells, no_claim)
 
 
-KINDS = {"above": above, "equal": equal, "trend": trend, "peak": peak, "order": order, "held": held}
-
-
-def _standing(method: str, model: str, results: Results) -> ResultRow | None:
-    """Return the row of a model that represents a method."""
-    label = label_of(method, results.manifest)
-    return None if label is None else find_row(results, model, label)
-
-
-def _of(model: str, needs: Needs) -> str:
-    return f" ({model})" if len(needs.models) > 1 else ""
-
-
-def _spots(claim: Claim, needs: Needs, results: Results) -> list[Spot]:
-    """Return the claim's columns that the run measures, on every data set, under the first decoding."""
-    spots = []
-    for name in needs.columns:
-        described = described_column(name, results.manifest)
-        if described is None:
-            continue
-        use, _, column = name.partition(".")
-        less = claim.better == "less" or (not claim.better and described.higher_is_better is False)
-        spots += [
-            Spot(use, column, dataset, needs.decoding, described, -1 if less else 1) for dataset in needs.datasets
-        ]
-    return spots
-
-
-def _against(claim: Claim, needs: Needs, results: Results) -> list[Measured]:
-    """Return the differences of a claim's row to each other one, in every place where both have values."""
-    measured = []
-    for model in needs.models:
-        row = _standing(claim.row, model, results)
-        for spot in _spots(claim, needs, results):
-            for other in claim.others:
-                rival = _standing(other, model, results)
-                if row is not None and rival is not None:
-                    where = f"{spot.text} against {rival.label}{_of(model, needs)}"
-                    measured += _measured(where, spot, results, row, rival)
-    return measured
-
-
-def _values(results: Results, spot: Spot, row: ResultRow) -> Array | None:
-    data = row.cells.get((spot.dataset, spot.decoding))
-    return data.matrix(spot.metric, spot.column, results.seeds) if data and not row.alike else None
-
-
-def _measured(where: str, spot: Spot, results: Results, row: ResultRow, other: ResultRow) -> list[Measured]:
-    """Return how far one row lies above another; nothing where one of them has no values."""
-    ours, theirs = _values(results, spot, row), _values(results, spot, other)
-    if ours is None or theirs is None:
-        return []
-    apart, described = spot.sign * (ours - theirs), spot.described
-    if np.isnan(apart).all():
-        return []
-    size = float(np.nanmax(np.abs([ours, theirs])))
-    groups = groups_of(results, spot.dataset, _ids(spot, row), read_groups(results, spot.dataset))
-    ends = bounds(described)
-    reach = None if ends is None else (ends[0] - ends[1], ends[1] - ends[0])
-    binary = bool(np.isin(np.stack([ours, theirs])[:, ~np.isnan(apart)], (0.0, 1.0)).all())
-    unit = described.unit
-    return [Measured(where, apart, described.scale, described.digits, unit, size, groups, reach, binary)]
-
-
-def _ids(spot: Spot, row: ResultRow) -> list[str]:
-    return row.cells[spot.dataset, spot.decoding].ids
+KINDS = {
+    "above": above,
+    "not-above": not_above,
+    "equal": equal,
+    "trend": trend,
+    "peak": peak,
+    "order": order,
+    "held": held,
+    "sharpening": sharpening,
+    "rank": rank,
+    "spread": spread,
+}
 
 
 def _families(claim: Claim, needs: Needs, results: Results) -> Iterator[tuple[str, list[tuple[Member, ResultRow]]]]:
@@ -217,7 +154,7 @@ def _families(claim: Claim, needs: Needs, results: Results) -> Iterator[tuple[st
         for family in listed:
             rows = [(member, find_row(results, model, member.label)) for member in family]
             named = f" ({family[0].label} to {family[-1].label})" if len(listed) > 1 else ""
-            yield named + _of(model, needs), [(member, row) for member, row in rows if row is not None]
+            yield named + of_model(model, needs), [(member, row) for member, row in rows if row is not None]
 
 
 def _rise(
@@ -232,7 +169,7 @@ def _rise(
     measured = []
     for (less, below), (more, above_) in itertools.product(low, high):
         text = f"{spot.text} at {claim.option} {more.value:g} against {less.value:g}{where}"
-        measured += _measured(text, spot, results, above_, below)
+        measured += apart(text, spot, results, above_, below)
     return measured
 
 
@@ -249,7 +186,7 @@ def _laps(row: ResultRow, warm: int) -> Array:
 def _median_difference(slow: Array, fast: Array, tests: int) -> Interval:
     """Return the difference of medians with its 95 % confidence interval, at a level that counts all tests below 0."""
     generator = np.random.default_rng([20250121, slow.size, fast.size])
-    drawn = [np.median(generator.choice(values, (_REPLICATES, values.size)), axis=1) for values in (slow, fast)]
+    drawn = [np.median(generator.choice(laps, (_REPLICATES, laps.size)), axis=1) for laps in (slow, fast)]
     differences = drawn[0] - drawn[1]
     centre = float(np.median(slow) - np.median(fast))
     level = LEVEL if centre > 0 else LEVEL / tests

@@ -6,11 +6,13 @@ needed is never read off what has been measured.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.report.absent import NO_VALUE, no_score, no_training
+from harness.report.claims.standing import entries, label_of, methods_of
 from harness.report.results import FAILED
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Value(NamedTuple):
     """Empty where the training itself is what counts."""
     column: str = ""
     """METRIC.COLUMN."""
+    decoding: str = ""
+    """Empty for the first of the file's."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class Needs:
     datasets: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     decoding: str = ""
-    """The first of the file's: the one that tables are about."""
+    """The first of the file's, the one that tables are about; of a claim about sharpening that at temperature 1."""
+    greedy: str = ""
+    """The other one of a claim about sharpening."""
 
     def values(self) -> Iterator[Value]:
         """Give every number that is needed."""
@@ -63,6 +69,8 @@ class Needs:
                     for dataset in self.datasets:
                         for column in self.columns:
                             yield Value(model, row, seed, dataset, column)
+                            if self.greedy:
+                                yield Value(model, row, seed, dataset, column, self.greedy)
 
 
 class Member(NamedTuple):
@@ -72,31 +80,16 @@ class Member(NamedTuple):
     label: str
 
 
-def methods_of(claim: Claim) -> list[str]:
-    """Return the methods that a claim is about."""
-    return list(dict.fromkeys([*([claim.row] if claim.row else []), *claim.others, *claim.order, *claim.held]))
-
-
-def entries(manifest: RunManifest) -> list[tuple[str, str]]:
-    """Return label and method of every row that the run's file names, in its order."""
-    listed = [(entry.label, entry.use) for entry in manifest.config.methods]
-    rows = [(row.label, row.method) for row in manifest.rows if row.method]
-    return list(dict.fromkeys([*listed, *rows]))
-
-
-def label_of(method: str, manifest: RunManifest) -> str | None:
-    """Return the row that represents a method: the first of the file that uses it."""
-    return next((label for label, use in entries(manifest) if use == method), None)
-
-
 def not_run(claim: Claim, manifest: RunManifest) -> str:
     """Return why a run, by its file, has nothing of what a claim is about; empty where it has."""
-    there = {method for _, method in entries(manifest)}
-    absent = [method for method in methods_of(claim) if method not in there]
-    if len(absent) == len(methods_of(claim)) or claim.row in absent:
+    named = methods_of(claim, manifest)
+    absent = [method for method in named if label_of(method, manifest) is None]
+    if named and (len(absent) == len(named) or claim.row in absent):
         return f"the run has no row of {', '.join(absent)}"
     if absent and not claim.row:
         return "the run does not have all of these methods"
+    if claim.some and named == [claim.row]:
+        return f"the run has no row of {' or '.join(claim.others)}"
     if claim.columns:
         if not (manifest.config.evaluate and manifest.decodings and manifest.metrics):
             return "the run scores no answers"
@@ -105,11 +98,33 @@ def not_run(claim: Claim, manifest: RunManifest) -> str:
     if claim.option and not any(families(claim, manifest, model) for model in _models(manifest)):
         at = f", one of them at {claim.at:g}" if claim.kind == "peak" else ""
         return f"the run has no rows of {claim.row} that differ in {claim.option} alone{at}"
+    if claim.kind == "sharpening" and not all(sharpening_decodings(manifest)):
+        return "the run does not answer both at temperature 1 and greedily"
+    if claim.kind == "spread" and not all(split_models(claim, manifest)):
+        return "the run does not have both kinds of models"
     return ""
 
 
 def _models(manifest: RunManifest) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(model.label or model.name) for model in manifest.config.models))
+    return tuple(dict.fromkeys(model.shown for model in manifest.config.models))
+
+
+def sharpening_decodings(manifest: RunManifest) -> tuple[str, str]:
+    """Return the first decoding at temperature 1 from the whole distribution, and the first greedy one; "" for none."""
+    drawn = manifest.decodings.items()
+    whole = (name for name, how in drawn if how.temperature == 1.0 and not how.top_k and how.top_p == 1.0)
+    greedy = (name for name, how in drawn if how.temperature == 0.0)
+    return next(whole, ""), next(greedy, "")
+
+
+def split_models(claim: Claim, manifest: RunManifest) -> tuple[list[str], list[str]]:
+    """Return the models that are claimed to spread the rows more, by the claim's patterns for names, and the others."""
+    wide: dict[str, bool] = {}
+    for model in manifest.config.models:
+        folder = (model.path or "").rstrip("/").rpartition("/")[2]
+        named = " ".join(filter(None, (model.name, model.label, folder)))
+        wide[model.shown] = any(re.search(pattern, named) for pattern in claim.models)
+    return [model for model, is_wide in wide.items() if is_wide], [m for m, is_wide in wide.items() if not is_wide]
 
 
 def needs_of(claim: Claim, manifest: RunManifest) -> Needs:
@@ -117,11 +132,17 @@ def needs_of(claim: Claim, manifest: RunManifest) -> Needs:
     config = manifest.config
     models = _models(manifest)
     if claim.option:
-        labels = [label for label, use in entries(manifest) if use == claim.row]
+        labels = [entry.label for entry in entries(manifest) if entry.method == claim.row]
         rows = {model: tuple(dict.fromkeys(_along(claim, manifest, model, labels))) for model in models}
+    elif claim.kind == "rank":
+        rows = dict.fromkeys(models, tuple(entry.label for entry in entries(manifest)))
     else:
         # a method that the file has no row of is named as such
-        rows = dict.fromkeys(models, tuple(label_of(method, manifest) or method for method in methods_of(claim)))
+        named = [(name, label_of(name, manifest, tuned=claim.equal_terms)) for name in methods_of(claim, manifest)]
+        rows = dict.fromkeys(models, tuple(dict.fromkeys(label or name for name, label in named)))
+    first, greedy = next(iter(manifest.decodings), ""), ""
+    if claim.kind == "sharpening":
+        first, greedy = sharpening_decodings(manifest)
     evaluated = tuple(dict.fromkeys(str(use.label or use.dataset) for use in config.evaluate))
     return Needs(
         models,
@@ -129,7 +150,8 @@ def needs_of(claim: Claim, manifest: RunManifest) -> Needs:
         tuple(int(seed) for seed in config.seeds),
         evaluated if claim.columns else (),
         claim.columns,
-        next(iter(manifest.decodings), "") if claim.columns else "",
+        first if claim.columns else "",
+        greedy,
     )
 
 
@@ -179,7 +201,7 @@ def without(needs: Needs, results: Results) -> str:
     said += [f"rows to compare with {model} (none)" for model in needs.models if not needs.rows[model]]
     lacks = {}
     for value in needs.values():
-        if value.column not in unknown and (reason := why_not(value, needs.decoding, results)):
+        if value.column not in unknown and (reason := why_not(value, value.decoding or needs.decoding, results)):
             lacks[value] = reason
     said += _grouped(lacks, needs, results.manifest)
     more = f" and {len(said) - _NAMED} more" if len(said) > _NAMED else ""
@@ -218,10 +240,11 @@ def _grouped(lacks: Mapping[Value, str], needs: Needs, manifest: RunManifest) ->
         where = ""
         if value.column:
             described = described_column(value.column, manifest)
-            where = f" on {value.dataset} {described.label if described else value.column}"
+            under = f" under {value.decoding}" if value.decoding else ""
+            where = f" on {value.dataset} {described.label if described else value.column}{under}"
         by_seed[value.model, value.row, value.seed][where] = reason
     measured = [column for column in needs.columns if described_column(column, manifest) is not None]
-    whole = max(len(needs.datasets) * len(measured), 1)
+    whole = max(len(needs.datasets) * len(measured) * (2 if needs.greedy else 1), 1)
     seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
     for (model, row, seed), places in by_seed.items():
         who = f"{row} with {model}" if len(needs.models) > 1 else row
