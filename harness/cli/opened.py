@@ -43,7 +43,12 @@ def opened(results: Path, run: Path | None) -> Iterator[Opened]:
 
 def in_folder(results: Path, run: Path | None) -> Opened:
     """Return a run that lies in a folder; of a folder with one run below it, that one."""
-    if run is not None and run.is_dir() and not (run / "manifest.json").is_file() and len(known_runs(run)) == 1:
-        return Opened(run, run / known_runs(run)[0])
+    if run is not None and run.is_dir() and not any((r / "manifest.json").is_file() for r in (results / run, run)):
+        below = known_runs(run)
+        if len(below) == 1:
+            return Opened(run, run / below[0])
+        if below:
+            expected = f"one of {', '.join(str(run / known) for known in below)}"
+            raise InputError("there are several runs: say which", where=str(run), expected=expected)
     folder = find_run(results, run)
     return Opened(folder.parent.parent, folder)

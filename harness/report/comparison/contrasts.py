@@ -181,9 +181,14 @@ class _Pair(NamedTuple):
 
 
 def _contrast(
-    pair: _Pair, key: ColumnKey, metric: RunMetric, described: Column, sides: Sequence[tuple[ComparedColumns, ResultRow]],
-    kinds: Mapping[str, str], prompts: int,
-) -> Contrast:  # fmt: skip
+    pair: _Pair,
+    key: ColumnKey,
+    metric: RunMetric,
+    described: Column,
+    sides: Sequence[tuple[ComparedColumns, ResultRow]],
+    kinds: Mapping[str, str],
+    prompts: int,
+) -> Contrast:
     groups = sides[0][0].groups(key.dataset, pair.ids)
     ends = bounds(described)
     better = -1 if described.higher_is_better is False else 1
