@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.errors import InputError, first_line
+from harness.errors import InputError, StageError, first_line
 from harness.spec.results.train import TrainStep
 from harness.store.records import CONFIG
 
@@ -49,7 +49,7 @@ def check_trackers(names: Iterable[str]) -> None:
         if not any(importlib.util.find_spec(module) for module in MODULES[name]):
             raise InputError(
                 f"the tracker {name!r} is not installed", where="execution.trackers",
-                hint=f"pip install {MODULES[name][0]}, or leave it out: nothing is lost, for all of it is in the results",
+                hint=f"pip install {MODULES[name][0]}, or leave it out: all that it would show is in the results",
             )  # fmt: skip
 
 
@@ -93,19 +93,23 @@ class Trackers:
                     self._thread.submit(self._log, row.name, row.settings, [(row.step, row.numbers)])
 
     def _steps(self, record: Record, label: str) -> None:
-        steps = ((line.step, dict(numbers(line.to_json()))) for line in record.lines(TrainStep))
-        self._log(label, dict(settings(record.json(CONFIG))), steps)
+        try:
+            steps = [(line.step, dict(numbers(line.to_json()))) for line in record.lines(TrainStep)]
+            config = dict(settings(record.json(CONFIG)))
+        except StageError as error:
+            self.warn(f"the steps of {label} are not logged: {error}")
+        else:
+            self._log(label, config, steps)
 
-    def _log(self, run: str, config: Mapping[str, Any], lines: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+    def _log(self, run: str, config: Mapping[str, Any], lines: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Give every tracker one run; one that fails is not asked again."""
-        listed = list(lines)
         for name in list(self._names):
             try:
                 tracker = make(name, self.benchmark, self.folder, run)
                 tracker.start()
                 try:
                     tracker.store_init_configuration(dict(config))
-                    for step, values in listed:
+                    for step, values in lines:
                         if values:
                             tracker.log({_OTHER.sub("_", key): value for key, value in values.items()}, step=step)
                 finally:

@@ -20,7 +20,7 @@ from harness.spec.results.generate import Answer
 from harness.spec.results.kinds import RESULTS
 from harness.spec.results.rows import DataRow
 from harness.store.bundle import pack
-from harness.store.files import dump, replace_text, seal, write_jsonl
+from harness.store.files import dump, seal, write_jsonl, write_text
 from harness.store.manifest import MANIFEST
 from harness.store.records import CONFIG, ENVIRONMENT
 
@@ -61,10 +61,11 @@ def make_bundle(root: Path, folder: Path, target: Path, *, texts: bool = True) -
             assert record is not None  # make_tables refuses what is missing
             _copy(record, staged / "store" / kind / stage, hide, kept)
         run = staged / folder.parent.name / folder.name
+        run.mkdir(parents=True)
         manifest = _manifest(read_manifest(folder), root, texts=texts)
-        replace_text(run / manifest.file, dump(seal(manifest.to_json())))
+        write_text(run / manifest.file, dump(seal(manifest.to_json())))
         if (calculated := tables.files.get("calculated.json")) is not None:
-            replace_text(run / "calculated.json", calculated)
+            write_text(run / "calculated.json", calculated)
         make_tables(staged, run).write()  # of what is in the bundle, so that it holds what can be derived from it
         (run / "calculated.json").unlink(missing_ok=True)
         return pack(staged, target)
@@ -102,7 +103,7 @@ def _copy(record: Record, target: Path, hide: _Numbers | None, kept: Collection[
             (target / name).write_bytes(content)
     pruned = sorted(set(entries) - set(names))
     more = {"redacted": redacted} if redacted else {}
-    replace_text(target / MANIFEST, dump(seal({**record.manifest, "files": entries, "pruned": pruned, **more})))
+    write_text(target / MANIFEST, dump(seal({**record.manifest, "files": entries, "pruned": pruned, **more})))
 
 
 class _Numbers:
