@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import stat
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.errors import InputError
 from harness.store.bundle import pack, unpacked
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def archive(path: Path, files: dict[str, bytes], *, mode: int = stat.S_IFREG | 0o644) -> Path:
