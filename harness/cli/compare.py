@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.opened import opened
+from harness.cli.opened import known_runs, opened
 from harness.cli.options import results_option
-from harness.cli.report import known_runs
 from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.cli.opened import Opened
     from harness.report.comparison.sides import Side
+    from harness.report.comparison.unlike import Unlike
 
 #: Fields that one may compare over: as ``harness.report.comparison.unlike.PASSABLE``, which is not imported for help.
 ANYWAY = ("budget", "device", "model", "training-data")
@@ -82,8 +84,8 @@ def command(
             click.echo(said.text(comparison, full=full))
 
 
-def _refusal(found: list[object], ours: Side, theirs: Side) -> InputError:
-    fields = list(dict.fromkeys(one.field for one in found))  # type: ignore[attr-defined]
+def _refusal(found: Sequence[Unlike], ours: Side, theirs: Side) -> InputError:
+    fields = list(dict.fromkeys(one.field for one in found))
     passable = [field for field in fields if field in ANYWAY]
     hint = None
     if len(passable) == len(fields):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.cli.report import find_run, known_runs
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,3 +51,32 @@ def in_folder(results: Path, run: Path | None) -> Opened:
             raise InputError("there are several runs: say which", where=str(run), expected=expected)
     folder = find_run(results, run)
     return Opened(folder.parent.parent, folder)
+
+
+def known_runs(results: Path) -> list[Path]:
+    """Return every run below the results, as BENCHMARK/PROFILE."""
+    return sorted(
+        path.parent.relative_to(results)
+        for path in results.glob("*/*/manifest.json")
+        if path.parent.parent.name not in {"store", "published"}
+    )
+
+
+def find_run(results: Path, run: Path | None) -> Path:
+    """Return the folder of a run: results, then the benchmark, then its profile.
+
+    Raises:
+        InputError: there is none, or more than one and none was named.
+    """
+    known = known_runs(results)
+    listed = f"one of {', '.join(map(str, known))}" if known else None
+    if run is None:
+        if len(known) == 1:
+            return results / known[0]
+        what = "there are several runs: say which" if known else "no run has left its results there"
+        raise InputError(what, where=str(results), expected=listed)
+    for folder in (results / run, run.resolve()):
+        if (folder / "manifest.json").is_file():
+            return folder
+    what = "there is no such run" if known else "no run has left its results there"
+    raise InputError(what, where=str(results), got=str(run), expected=listed)

@@ -9,8 +9,11 @@ from pathlib import Path
 import click
 
 from harness.cli import terminal
+from harness.cli.opened import find_run, known_runs
 from harness.cli.options import plugin_option, results_option
 from harness.errors import InputError
+
+__all__ = ["command", "find_run", "known_runs"]
 
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
@@ -114,32 +117,3 @@ def command(
 def _ascii(text: str) -> str:
     """Return the same JSON in ASCII: what replaces a quotation mark that a terminal lacks could end a text."""
     return json.dumps(json.loads(text), indent=1)
-
-
-def known_runs(results: Path) -> list[Path]:
-    """Return every run below the results, as BENCHMARK/PROFILE."""
-    return sorted(
-        path.parent.relative_to(results)
-        for path in results.glob("*/*/manifest.json")
-        if path.parent.parent.name not in {"store", "published"}
-    )
-
-
-def find_run(results: Path, run: Path | None) -> Path:
-    """Return the folder of a run: results, then the benchmark, then its profile.
-
-    Raises:
-        InputError: there is none, or more than one and none was named.
-    """
-    known = known_runs(results)
-    listed = f"one of {', '.join(map(str, known))}" if known else None
-    if run is None:
-        if len(known) == 1:
-            return results / known[0]
-        what = "there are several runs: say which" if known else "no run has left its results there"
-        raise InputError(what, where=str(results), expected=listed)
-    for folder in (results / run, run.resolve()):
-        if (folder / "manifest.json").is_file():
-            return folder
-    what = "there is no such run" if known else "no run has left its results there"
-    raise InputError(what, where=str(results), got=str(run), expected=listed)

@@ -55,7 +55,7 @@ def stage_of(root: Path, row: str, kind: str) -> Path:
     cell = next(r for r in manifest_of(root)["rows"] if r["label"] == row)["seeds"]["0"]
     at_t1 = cell["evaluations"]["in-data"]["t1"]
     ids = {"generate": at_t1["generate"], "score": at_t1["scores"]["rouge"], "train": cell["train"][-1]}
-    return root / "store" / kind / ids[kind]
+    return root / "store" / kind / str(ids[kind])
 
 
 def rewrite(file: Path, change: Callable[[Any], object]) -> None:

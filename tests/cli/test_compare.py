@@ -79,7 +79,7 @@ def test_with_two_rows_the_numbers_are_the_tables(place: Path) -> None:
     assert (told["seeds"], told["prompts"]) == (3, 6)
     assert told["table"]["rows"] == 2
     text = call("small/quick:eso", "sft", "--results", run.root).output
-    assert "The run's tables compare the same two rows: their intervals are these." in text
+    assert "The run's tables compare the same two rows: their intervals are these." in " ".join(text.split())
 
 
 def test_with_more_rows_it_says_what_the_table_adjusts_for(place: Path) -> None:
@@ -90,7 +90,8 @@ def test_with_more_rows_it_says_what_the_table_adjusts_for(place: Path) -> None:
     assert told["low"] != pytest.approx(table["low"])
     assert (told["table"]["low"], told["table"]["high"]) == pytest.approx((table["low"], table["high"]), rel=1e-12)
     text = call("small/quick:eso", "sft", "--results", run.root).output
-    assert "The run's tables compare 3 rows: their intervals are adjusted for all their comparisons" in text
+    assert "The run's tables compare 3 rows: their intervals, which stand below, are adjusted" in " ".join(text.split())
+    assert f"  in the run's tables: {table['value']:+.2f} [{table['low']:+.2f}, {table['high']:+.2f}], p " in text
 
 
 def test_the_other_way_round_is_the_same_turned(place: Path) -> None:

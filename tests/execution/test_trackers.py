@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from accelerate import tracking
+from accelerate import tracking  # type: ignore[import-untyped]
 from report.whole import WholeRun
 from stages import configs
 
@@ -47,7 +47,7 @@ def made(run: WholeRun, row: str, seed: int = 0) -> Stage:
     return Stage(label, configs.train_config(row), {}, Runtime(), "", stage, stage, done=True)
 
 
-class Kept(tracking.GeneralTracker):  # type: ignore[misc]
+class Kept(tracking.GeneralTracker):
     """A tracker that keeps what it is told."""
 
     name, requires_logging_directory = "kept", False
@@ -107,7 +107,8 @@ def test_tensorboard_has_every_step_and_the_scores(run: WholeRun) -> None:
     assert steps["reward/by_candidate/0"] == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert {"learning_rate", "grad_norm", "kl", "tokens/generated", "reward/mean", "seconds/sampling"} <= set(steps)
     rouge = load_results(run.root, folder).rows[2].cells["in-data", "t1"].scores["rouge"][0].columns["rougeL"]
-    assert steps["in-data/t1/rouge.rougeL"] == [(10, pytest.approx(float(rouge.mean())))]
+    ((step, value),) = steps["in-data/t1/rouge.rougeL"]
+    assert (step, value) == (10, pytest.approx(float(rouge.mean())))
     assert [path.name for path in (folder / "tensorboard/tiny").iterdir()] == ["eso"]  # nothing else was made
 
 

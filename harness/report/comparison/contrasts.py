@@ -233,7 +233,8 @@ def _mean(values: Array) -> Array:
     """Return the mean over the seeds that have a value (E,); NaN where none has."""
     count = (~np.isnan(values)).sum(0)
     total = np.nansum(values, 0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    means: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return means
 
 
 def _moved(pair: _Pair, by_prompt: Array, most: int) -> tuple[Moved, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Most characters of a prompt or an answer on the terminal.
 _LONG: Final = 240
+_WIDTH: Final = 100
+_ONLY_HERE: Final = ", if no other comparison was looked at: among those of the run's tables it is not"
 
 
 class Texts(NamedTuple):
@@ -86,71 +89,62 @@ def text(said: Comparison, *, full: bool = False) -> str:
     blocks = [f"{said.first.name} minus {said.second.name}"]
     if said.over:
         blocks.append("\n".join(f"compared all the same, over {one}" for one in said.over))
-    blocks += [_table(shown), _reading(said, shown)]
-    for contrast in shown:
-        behind = [*_moved(contrast, said), *_categories(contrast)]
-        if behind:
-            blocks.append("\n".join([f"{_name(contrast)}:", *behind]))
+    blocks += [_table(shown), textwrap.fill(_reading(said, shown), _WIDTH)]
+    blocks += ["\n".join([f"{_name(contrast)}:", *_behind(contrast, said)]) for contrast in shown]
     if said.notes:
         blocks.append("\n".join(["Not the same on both sides:", *(f"  {note}" for note in said.notes)]))
     return "\n\n".join("\n".join(visible(line) for line in block.splitlines()) for block in blocks)
 
 
 def _table(shown: Sequence[Contrast]) -> str:
-    head = (
-        "data",
-        "decoding",
-        "metric",
-        "first",
-        "second",
-        "difference",
-        "95 % interval",
-        "p",
-        "d",
-        "better / worse",
-        "n",
-        "to settle it",
-    )
-    lines = []
-    for contrast in shown:
-        told, place = contrast.difference, contrast.place
-        lines.append((
-            place.dataset, place.decoding, f"{place.metric}.{place.column}",
-            *(_number(mean, contrast) for mean in contrast.means), _number(told.estimate, contrast, sign=True),
-            _interval(told, contrast), "–" if math.isnan(told.p) else _p(told.p),
-            "–" if math.isnan(contrast.effect) else f"{contrast.effect:+.2f}", _shares(contrast),
-            f"{told.seeds} × {told.prompts}", contrast.settled.text,
-        ))  # fmt: skip
-    return tabulate(lines, headers=list(head), disable_numparse=True)
+    head = ["data", "decoding", "metric", "first", "second", "difference", "95 % interval", "p", "d", "n"]
+    lines = [
+        (
+            contrast.place.dataset, contrast.place.decoding, f"{contrast.place.metric}.{contrast.place.column}",
+            *(_number(mean, contrast) for mean in contrast.means),
+            _number(contrast.difference.estimate, contrast, sign=True), _interval(contrast.difference, contrast),
+            _p(contrast.difference.p), "–" if math.isnan(contrast.effect) else f"{contrast.effect:+.2f}",
+            f"{contrast.difference.seeds} × {contrast.difference.prompts}",
+        )
+        for contrast in shown
+    ]  # fmt: skip
+    return tabulate(lines, headers=head, disable_numparse=True)
 
 
 def _reading(said: Comparison, shown: Sequence[Contrast]) -> str:
-    lines = [
-        (
-            "Each interval is for new seeds and new prompts, and holds for its line by itself; a difference is claimed "
-            "where it excludes 0. d: over a prompt's standard deviation. n: seeds × prompts that both rows have."
-        )
-    ]
+    """Say what the numbers are, and what is otherwise in the run's own tables."""
+    told = (
+        "First minus second. Each interval is for new seeds and new prompts and holds for its line by itself; a "
+        "difference is claimed where it excludes 0. d: in standard deviations of a prompt's score. n: seeds × prompts."
+    )
     compared = [contrast for contrast in shown if contrast.in_table is not None]
     if not said.same_run:
-        return " ".join(lines)
+        return told
     if not compared:
-        lines.append("The run's tables compare neither with the other: they compare trained rows with the baseline.")
-    elif compared[0].rows == 2:
-        lines.append("The run's tables compare the same two rows: their intervals are these.")
-    else:
-        count = compared[0].rows
+        return f"{told} The run's tables compare trained rows with the baseline, and so not these two."
+    if compared[0].rows == 2:
+        return f"{told} The run's tables compare the same two rows: their intervals are these."
+    return (
+        f"{told} The run's tables compare {compared[0].rows} rows: their intervals, which stand below, are adjusted "
+        "for all of these comparisons, and borrow a part of the seeds' variance from the other rows."
+    )
+
+
+def _behind(contrast: Contrast, said: Comparison) -> list[str]:
+    """Return what stands behind one line of the table."""
+    lines = []
+    better, worse = contrast.shares
+    if not math.isnan(better):
+        lines.append(f"  the first is better on {100 * better:.0f} % of the prompts, worse on {100 * worse:.0f} %")
+    told = contrast.in_table
+    only_here = told is not None and contrast.difference.claimed and not told.claimed
+    lines.append(f"  to settle it: {contrast.settled.text}{_ONLY_HERE * only_here}")
+    if told is not None and contrast.rows > 2:
         lines.append(
-            f"The run's tables compare {count} rows: their intervals are adjusted for all their comparisons, and share "
-            "what is known of the seeds' variance. There:"
+            f"  in the run's tables: {_number(told.estimate, contrast, sign=True)} {_interval(told, contrast)}"
+            f"{'' if math.isnan(told.p) else f', p {_p(told.p)}'}"
         )
-        lines += [
-            f"  {_name(one)} {_number(one.in_table.estimate, one, sign=True)} {_interval(one.in_table, one)}"
-            for one in compared
-            if one.in_table is not None
-        ]
-        return "\n".join([" ".join(lines[:2]), *lines[2:]])
-    return " ".join(lines)
+    return [*lines, *_moved(contrast, said), *_categories(contrast)]
 
 
 def _moved(contrast: Contrast, said: Comparison) -> list[str]:
@@ -209,12 +203,9 @@ def _interval(told: Difference, contrast: Contrast) -> str:
 
 
 def _p(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _shares(contrast: Contrast) -> str:
-    better, worse = contrast.shares
-    return "–" if math.isnan(better) else f"{100 * better:.0f} % / {100 * worse:.0f} %"
 
 
 def _cut(text: str) -> str:

@@ -95,11 +95,11 @@ def _given(first: Side, second: Side) -> Iterator[Unlike]:
     yield from _parts("model", "", *models)
     sums = [side.start_sums() for side in (first, second)]
     for seed in sorted(sums[0].keys() & sums[1].keys()) if same else ():
-        ours, theirs = sums[0][seed], sums[1][seed]
-        if len(ours) != len(theirs) or any(
-            not math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=_ROUNDING) for a, b in zip(ours, theirs, strict=True)
+        began, other = sums[0][seed], sums[1][seed]
+        if len(began) != len(other) or any(
+            not math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=_ROUNDING) for a, b in zip(began, other, strict=True)
         ):
-            yield Unlike("model", f"weights at the start of seed {seed}", ours[0], theirs[0])
+            yield Unlike("model", f"weights at the start of seed {seed}", began[0], other[0])
             break
     recipes = [side.recipe() for side in (first, second)]
     if None not in recipes:
@@ -108,11 +108,11 @@ def _given(first: Side, second: Side) -> Iterator[Unlike]:
         ]
         if trained[0] != trained[1]:
             yield Unlike("training-data", "", *trained)
-        ours, theirs = ({name: _json(recipe)[name] for name in _BUDGET} for recipe in recipes)
-        for given, side in ((ours, first), (theirs, second)):
+        budgets: list[dict[str, Any]] = [{name: _json(recipe)[name] for name in _BUDGET} for recipe in recipes]
+        for given, side in zip(budgets, (first, second), strict=True):
             described = side.row.described
             given |= {"active": described.active or "last", "trials": described.trials, "at": described.at}
-        yield from _parts("budget", "", ours, theirs)
+        yield from _parts("budget", "", budgets[0], budgets[1])
     devices = [
         ", ".join(sorted({str(made["device"]).partition(":")[0] for made in side.environments() if "device" in made}))
         for side in (first, second)

@@ -73,8 +73,10 @@ def _settings(first: Part, second: Part) -> Iterator[Mismatch]:
         if name in first.manifest.decodings:
             ours, theirs = _json(first.manifest.decodings[name]), _json(decoding)
             yield from _parts("decoding", name, ours, theirs, first, second)
+    asked = _asked(second)
     for place, ours in _asked(first).items():
-        if (theirs := _asked(second).get(place)) is not None:
+        if place in asked:
+            theirs = asked[place]
             where = f"of {place[0]}, {place[1]} under {place[2]}"
             yield from _parts("prompt", where, ours["asking"], theirs["asking"], first, second)
             if ours["code"] != theirs["code"]:
@@ -110,20 +112,20 @@ def _metrics(first: Part, second: Part) -> Iterator[Mismatch]:
 def _asked_of(metric: RunMetric, first: Part, second: Part) -> Iterator[Mismatch]:
     """Yield where a metric asked another model: its scorer, its reward model, an opponent of its answers."""
     for model in (m for m in first.results.models if m in second.results.models):
-        told: list[tuple[str, Any, Any]] = []
+        told: list[tuple[str, Sequence[str]]] = []
         if "scorer" in metric.needs:
-            told.append(("scorer", *(_scorer(part, model) for part in (first, second))))
+            told.append(("scorer", [_scorer(part, model) for part in (first, second)]))
         if "reward_model" in metric.needs:
             ids = [part.manifest.reward_models.get(model) for part in (first, second)]
-            told.append(("reward model", *((str(i.statistics)[:12] if i else "none") for i in ids)))
+            told.append(("reward model", [str(one.statistics)[:12] if one else "none" for one in ids]))
         against = metric.options.get("against")
         for label in against if isinstance(against, list) else ():
             rows = [_row(part, str(label), model) for part in (first, second)]
             if rows[0] and rows[1]:
-                told.append((f"opponent {label}", *(_stages(row) for row in rows)))
-        for what, ours, theirs in told:
+                told.append((f"opponent {label}", [_stages(row) for row in rows]))
+        for what, (ours, theirs) in told:
             if ours != theirs:
-                yield _mismatch("metric", f"{metric.use} {what} of {model}", str(ours), str(theirs), first, second)
+                yield _mismatch("metric", f"{metric.use} {what} of {model}", ours, theirs, first, second)
 
 
 def _scorer(part: Part, model: str) -> str:
