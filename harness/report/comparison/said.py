@@ -175,10 +175,9 @@ def _categories(contrast: Contrast) -> list[str]:
     width = max(len(category.name) for category in contrast.categories)
     for category in contrast.categories:
         told = category.difference
-        note = f"  {told.note}" if told.note else ""
         lines.append(
             f"    {category.name:<{width}}  {_number(told.estimate, contrast, sign=True):>8}  "
-            f"{_interval(told, contrast)}  {category.prompts} prompts{note}"
+            f"{_interval(told, contrast)}  {category.prompts} prompts"
         )
     return lines
 
