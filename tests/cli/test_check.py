@@ -110,7 +110,7 @@ def test_a_number_of_a_table_is_named(root: Path) -> None:
     (found,) = json.loads(result.output)["findings"]
     assert found["kind"] == "differs"
     assert found["where"] == "leaderboard.json, table scores, row eso (tiny), in-data/rouge.rougeL, value"
-    assert found["what"] == f"99.0, derived {told!r}"
+    assert found["what"] == f"99, derived {told:.10g}"
 
 
 def test_a_score_of_a_prompt_is_named(root: Path) -> None:

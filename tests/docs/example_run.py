@@ -63,5 +63,5 @@ def raise_a_value(folder: Path) -> None:
     board = json.loads(path.read_text(encoding="utf-8"))
     for row in board["tables"]["scores"]["rows"]:
         if row["label"] == "drl":
-            row["cells"]["dolly/rouge.rougeL"]["value"] += 10
+            row["cells"]["dolly/rouge.rougeL"]["value"] = 41.5
     path.write_text(dump(board), encoding="utf-8")

@@ -128,7 +128,7 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = "not there" if value is None else repr(value)
+    text = "not there" if value is None else f"{value:.10g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= _LONG else f"{text[: _LONG - 1]}…"
 
 
