@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.opened import find_run
 from harness.cli.options import results_option
-from harness.cli.report import find_run
 from harness.errors import InputError, MachineError, StageError, suggest
 
 if TYPE_CHECKING:

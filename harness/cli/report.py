@@ -9,8 +9,11 @@ from pathlib import Path
 import click
 
 from harness.cli import terminal
+from harness.cli.opened import find_run, known_runs
 from harness.cli.options import plugin_option, results_option
 from harness.errors import InputError
+
+__all__ = ["command", "find_run", "known_runs"]
 
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
@@ -28,8 +31,28 @@ from harness.errors import InputError
 @click.option("--claims", is_flag=True, help="Print what the runs say of the papers' claims, and write nothing.")
 @click.option("--full", is_flag=True, help="Print every table with its notes, as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print leaderboard.json (or the claims) and nothing else.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where the tables of a bundle, or of several runs together, are written; they are only printed without it.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["lm-eval"]),
+    help="Also write results in another harness's form: lm-eval/MODEL-ROW.json in the run's folder, one file a row.",
+)
 def command(
-    runs: tuple[Path, ...], results: Path, publishing: bool, partial: bool, claims: bool, full: bool, as_json: bool
+    runs: tuple[Path, ...],
+    results: Path,
+    publishing: bool,
+    partial: bool,
+    claims: bool,
+    full: bool,
+    as_json: bool,
+    into: Path | None,
+    form: str | None,
 ) -> None:
     """Write the tables of RUN again, from what is stored, and print the headline and what it says.
 
@@ -37,6 +60,9 @@ def command(
     computed again and no model is loaded. Where the store lacks a stage that the run has made, nothing is written
     without --partial; where the folder may not be written to, the tables are printed alone. With --claims several runs
     may be named, and none means all.
+
+    RUN may be a bundle (see harness bundle). Of several runs and bundles one leaderboard is made; rows that were not
+    given the same are refused, and each field is named in which they differ.
     """
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,8 +76,13 @@ def command(
         verdicts = across(results, folders)
         click.echo(_ascii(claims_json(verdicts)) if as_json else claims_text(verdicts))
         return
-    if len(runs) > 1:
-        raise InputError("tables are of one run; several are for --claims", got=" ".join(map(str, runs)))
+    if len(runs) > 1 or any(run.is_file() for run in runs) or into is not None:
+        if publishing or form:
+            raise InputError("is of one run in its own folder", where="--publish" if publishing else "--format")
+        from harness.cli.merging import report_merged
+
+        report_merged(results, runs, into, partial=partial, full=full, as_json=as_json)
+        return
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
     tables = make_tables(root, folder, partial=partial)
@@ -68,6 +99,10 @@ def command(
     unwritten = write_if_allowed(tables)
     if publishing:
         click.echo(f"published in {publish(root, folder, partial=partial)}", err=True)
+    if form:
+        from harness.report.lm_eval import write_rows
+
+        click.echo(f"{len(write_rows(tables.results, folder))} files in {folder / 'lm-eval'}", err=True)
     if as_json:
         click.echo(_ascii(tables.files["leaderboard.json"]))
     elif full:
@@ -82,32 +117,3 @@ def command(
 def _ascii(text: str) -> str:
     """Return the same JSON in ASCII: what replaces a quotation mark that a terminal lacks could end a text."""
     return json.dumps(json.loads(text), indent=1)
-
-
-def known_runs(results: Path) -> list[Path]:
-    """Return every run below the results, as BENCHMARK/PROFILE."""
-    return sorted(
-        path.parent.relative_to(results)
-        for path in results.glob("*/*/manifest.json")
-        if path.parent.parent.name not in {"store", "published"}
-    )
-
-
-def find_run(results: Path, run: Path | None) -> Path:
-    """Return the folder of a run: results, then the benchmark, then its profile.
-
-    Raises:
-        InputError: there is none, or more than one and none was named.
-    """
-    known = known_runs(results)
-    listed = f"one of {', '.join(map(str, known))}" if known else None
-    if run is None:
-        if len(known) == 1:
-            return results / known[0]
-        what = "there are several runs: say which" if known else "no run has left its results there"
-        raise InputError(what, where=str(results), expected=listed)
-    for folder in (results / run, run.resolve()):
-        if (folder / "manifest.json").is_file():
-            return folder
-    what = "there is no such run" if known else "no run has left its results there"
-    raise InputError(what, where=str(results), got=str(run), expected=listed)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from harness.execution.outcome import Outcome
     from harness.execution.runner import RunSettings
+    from harness.execution.trackers import Scores
     from harness.plugins.registry import Registry
     from harness.report.written import Written
     from harness.spec.benchmark import Benchmark
@@ -82,6 +83,7 @@ def command(
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.runner import RunSettings
+    from harness.execution.trackers import Trackers, check_trackers
     from harness.plan import build_plan
     from harness.plan.selection import selection
     from harness.report.brief import brief
@@ -90,6 +92,7 @@ def command(
 
     began = time.monotonic()
     benchmark, registry = asked.load()
+    check_trackers(benchmark.execution.trackers)
     if benchmark.timing is not None and (jobs or 1) > 1:
         what, hint = "what is timed is made one stage at a time", "leave --jobs out"
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
@@ -109,12 +112,13 @@ def command(
     folder = results_folder(asked.results, benchmark)
     console = Console(stderr=True)
     try:
-        with interruptible() as keep:
-            settings = replace(settings, keep=keep)
+        with interruptible() as keep, Trackers(benchmark, folder, store, _warn) as trackers:
+            settings = replace(settings, keep=keep, made=trackers.stage)
             if not quiet:
                 console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
             outcome, tables = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
             unwritten = write_if_allowed(tables)
+            trackers.scores(_scores(tables) if trackers.made else [])
     except Interrupted as error:
         console.print(f"stopped by {error}; what is done is in {store.base}: run again to go on", soft_wrap=True)
         sys.exit(error.exit_code)
@@ -136,6 +140,27 @@ def command(
             click.echo(f"error: {text}", err=True)
     if outcome.failures or tables.document.errors:
         sys.exit(1)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
+
+
+def _scores(tables: Written) -> list[Scores]:
+    """Return what trackers log of each row and seed."""
+    from harness.execution.trackers import Scores, settings
+    from harness.report.tracked import seed_scores
+
+    return [
+        Scores(
+            f"{told.row.model}/{told.row.label}/seed {told.seed}",
+            dict(settings({"row": told.row.label, "method": told.row.method, "options": told.row.described.options})),
+            told.step,
+            told.numbers,
+            told.stages,
+        )
+        for told in seed_scores(tables.results)
+    ]
 
 
 def _run(

@@ -63,6 +63,8 @@ class RunSettings:
     """Whether judges are asked again where a reply held no verdict."""
     keep: Callable[[], bool] = lambda: False
     """Asked all the time: whether what is being made is to keep its state now."""
+    made: Callable[[Stage], object] = lambda _: None
+    """Told of each stage that was made."""
     among: Callable[[Plan], Collection[str]] | None = None
     """Returns the keys of the stages of a plan that are asked for, with all their parents; None asks for all."""
 
@@ -248,6 +250,7 @@ class _Runner:
             self.finished.add(stage.key)
             self.again.discard(stage.key)
             self.watcher.ended(worker.number, stage, seconds)
+            self.settings.made(stage)
             if self._settles_ids(stage):
                 self._replan()
             return

@@ -8,10 +8,10 @@ weights of a model), the content's digest takes the parent's place. Until that c
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.store.combined import combined
 from harness.store.identity import digest
 
 if TYPE_CHECKING:
@@ -67,19 +67,13 @@ def stage_key(config: str, parents: Mapping[str, Stage], among: Sequence[Sequenc
     ``among`` are the keys of the chains that the request is still to be chosen from.
     """
     keys = {name: parent.key for name, parent in parents.items()}
-    return _combined(config, keys | ({"chosen among": digest(among)} if among else {}))
+    return combined(config, keys | ({"chosen among": digest(among)} if among else {}))
 
 
 def stage_id(config: str, parents: Mapping[str, Stage]) -> str | None:
     """Return the sha256 of a configuration's digest and parents' contents; None while a parent's content is unknown."""
     contents = {name: parent.content for name, parent in parents.items() if parent.content is not None}
-    return _combined(config, contents) if len(contents) == len(parents) else None
-
-
-def _combined(config: str, parents: Mapping[str, str]) -> str:
-    """Return the sha256 of a configuration's digest and of one for each parent; a plan asks for thousands."""
-    named = "".join(f"{len(name)}:{name}={value};" for name, value in sorted(parents.items()))
-    return hashlib.sha256(f"{config};{named}".encode()).hexdigest()
+    return combined(config, contents) if len(contents) == len(parents) else None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
         The folder written.
     """
     manifest = read_manifest(folder)
-    paths = sorted({*_paths(manifest.to_json()), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
+    paths = _known_paths(manifest, root)
     results = load_results(root, folder, partial=partial)
     public = replace(results, manifest=_without_messages(manifest), warnings={})
     document = build(public, Calculated(folder))
@@ -49,6 +49,16 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     target = root / "published" / folder.parent.name / folder.name
     Written(files, document, results, target).write()
     return target
+
+
+def public_manifest(manifest: RunManifest, root: Path) -> RunManifest:
+    """Return a manifest without messages, of whose paths the last parts remain."""
+    paths = _known_paths(manifest, root)
+    return type(manifest).model_validate(_clean(_without_messages(manifest).to_json(), paths))
+
+
+def _known_paths(manifest: RunManifest, root: Path) -> list[str]:
+    return sorted({*_paths(manifest.to_json()), str(root.resolve()), str(Path.home())}, key=len, reverse=True)
 
 
 def _paths(value: Any, key: str = "") -> Iterator[str]:

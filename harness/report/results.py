@@ -209,8 +209,15 @@ class Results:
         return list(self.manifest.config.seeds)
 
 
-def load_results(root: Path, folder: Path, *, manifest: RunManifest | None = None, partial: bool = False) -> Results:
-    """Read a run's manifest, unless it is given, and what it names from the store below ``root``.
+def load_results(
+    root: Path,
+    folder: Path,
+    *,
+    manifest: RunManifest | None = None,
+    partial: bool = False,
+    store: Store | None = None,
+) -> Results:
+    """Read a run's manifest, unless it is given, and what it names from the store below ``root``, or from another.
 
     What the store does not have is left out and noted; with ``partial`` so is what is damaged, or was
     written by another release.
@@ -220,7 +227,7 @@ def load_results(root: Path, folder: Path, *, manifest: RunManifest | None = Non
         StageError: rows that must not be compared, or a damaged file.
     """
     manifest = read_manifest(folder) if manifest is None else manifest
-    loader = _Loader(Shelf(Store(root), partial=partial))
+    loader = _Loader(Shelf(store or Store(root), partial=partial))
     everything = [loader.row(described) for described in manifest.rows]
     rows = [row for row in everything if row.kind != "point"]
     for data in manifest.datasets:

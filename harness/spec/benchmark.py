@@ -123,6 +123,9 @@ class Tune(Section):
     """The seeds that trials are trained with."""
 
 
+Tracker: TypeAlias = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+
+
 class Execution(Section):
     """How the work is run; nothing here changes a result beyond rounding."""
 
@@ -135,6 +138,8 @@ class Execution(Section):
     rank_timeout_minutes: float = mark(RUNTIME, 10.0, ge=0.1, allow_inf_nan=False)
     """Minutes without a heartbeat after which a process of a stage counts as stalled, and the stage as failed; ranks
     wait three times as long for one another."""
+    trackers: tuple[Tracker, ...] = mark(RUNTIME, ())
+    """Where the steps of training and, in the end, the scores are logged too, by accelerate's trackers."""
 
 
 TableName: TypeAlias = Literal[

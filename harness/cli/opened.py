@@ -1,0 +1,82 @@
+"""What a command's RUN means: a run below --results, a folder, or a bundle, which is unpacked meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Opened(NamedTuple):
+    """A run whose records can be read."""
+
+    root: Path
+    """Where its store lies."""
+    folder: Path
+    """Where its tables lie."""
+
+
+@contextlib.contextmanager
+def opened(results: Path, run: Path | None) -> Iterator[Opened]:
+    """Open a run: ``BENCHMARK/PROFILE`` below the results, a folder, or a bundle.
+
+    Raises:
+        InputError: there is none.
+    """
+    if run is None or not run.is_file():
+        yield in_folder(results, run)
+        return
+    from harness.store.bundle import unpacked
+
+    with unpacked(run) as root:
+        known = known_runs(root)
+        if len(known) != 1:
+            raise InputError("a bundle holds one run", where=str(run), got=len(known), hint="see harness bundle")
+        yield Opened(root, root / known[0])
+
+
+def in_folder(results: Path, run: Path | None) -> Opened:
+    """Return a run that lies in a folder; of a folder with one run below it, that one."""
+    if run is not None and run.is_dir() and not any((r / "manifest.json").is_file() for r in (results / run, run)):
+        below = known_runs(run)
+        if len(below) == 1:
+            return Opened(run, run / below[0])
+        if below:
+            expected = f"one of {', '.join(str(run / known) for known in below)}"
+            raise InputError("there are several runs: say which", where=str(run), expected=expected)
+    folder = find_run(results, run)
+    return Opened(folder.parent.parent, folder)
+
+
+def known_runs(results: Path) -> list[Path]:
+    """Return every run below the results, as BENCHMARK/PROFILE."""
+    return sorted(
+        path.parent.relative_to(results)
+        for path in results.glob("*/*/manifest.json")
+        if path.parent.parent.name not in {"store", "published"}
+    )
+
+
+def find_run(results: Path, run: Path | None) -> Path:
+    """Return the folder of a run: results, then the benchmark, then its profile.
+
+    Raises:
+        InputError: there is none, or more than one and none was named.
+    """
+    known = known_runs(results)
+    listed = f"one of {', '.join(map(str, known))}" if known else None
+    if run is None:
+        if len(known) == 1:
+            return results / known[0]
+        what = "there are several runs: say which" if known else "no run has left its results there"
+        raise InputError(what, where=str(results), expected=listed)
+    for folder in (results / run, run.resolve()):
+        if (folder / "manifest.json").is_file():
+            return folder
+    what = "there is no such run" if known else "no run has left its results there"
+    raise InputError(what, where=str(results), got=str(run), expected=listed)

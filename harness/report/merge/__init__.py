@@ -1,0 +1,1 @@
+"""Several runs in one leaderboard, as far as their rows were given the same."""
