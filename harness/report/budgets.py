@@ -94,8 +94,9 @@ def _table(columns: ComparedColumns, name: str, title: str, places: Sequence[Pla
         if view.evaluated:
             dataset = [*results.datasets("in-data"), *results.datasets("cross")][0]
             shown = [
-                there.headline(metric, dataset, results.decoding_of(metric), label=_label(metric))
+                there.headline(metric, dataset, decoding, label=_label(metric), group=there.group(dataset, decoding))
                 for metric in results.metrics("score")
+                for decoding in [results.decoding_of(metric)]
             ]
         headings |= {heading.name: heading for heading in there.headings(shown)}
         for row in view.rows:

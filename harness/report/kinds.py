@@ -10,9 +10,18 @@ from harness.report.overoptimisation import curves_table, optimised, points_tabl
 from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
 from harness.report.rewards import reward_model_table
-from harness.report.scores import cross_table, decoding_table, fluency_table, paid_table, scores_table, summary_table
+from harness.report.scores import (
+    cross_table,
+    decoding_table,
+    fluency_table,
+    paid_table,
+    ranked,
+    scores_table,
+    summary_table,
+)
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
+from harness.report.table import in_order
 from harness.report.training import signal_table, timing_table
 from harness.report.verdicts import claimed, claims_table
 from harness.report.wins import judged, strengths_table, win_table
@@ -75,8 +84,13 @@ KINDS: Final = (
 
 
 def tables_of(columns: ComparedColumns) -> list[Table]:
-    """Return the tables that a run asks for and those that every run has, as far as there is anything to show."""
+    """Return the tables that a run asks for and those that every run has, as far as there is anything to show.
+
+    All have the rows in one order.
+    """
     results = columns.results
     asked = {None, *results.manifest.tables}
     made = (kind.make(columns) for kind in KINDS if kind.asked_as in asked and kind.shows(results))
-    return [table for table in made if table is not None]
+    rows = ranked(columns) if results.evaluated else results.rows
+    places = {(row.model, row.label): place for place, row in enumerate(rows)}
+    return [in_order(table, places) for table in made if table is not None]
