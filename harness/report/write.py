@@ -100,7 +100,7 @@ def document_files(document: Leaderboard) -> dict[str, str]:
         "leaderboard.html": html.page(document.title, document.notes, document.tables, ending),
         "leaderboard.csv": csv_text(document.tables),
         "leaderboard.json": json_text(document.head, document.tables),
-        "leaderboard.tex": latex(document.tables),
+        "leaderboard.tex": latex(document.tables, prefix=f"{document.head['benchmark']}-{document.head['profile']}"),
         "leaderboard.md": text,
     }
 
