@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.report.across import across_table, several_sets
 from harness.report.budgets import budget_table, budgeted, stepped, steps_table
 from harness.report.overoptimisation import curves_table, optimised, points_table
 from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
+from harness.report.rankings import ranked_apart, ranks_table
 from harness.report.rewards import reward_model_table
 from harness.report.scores import (
     cross_table,
@@ -59,6 +61,8 @@ KINDS: Final = (
     TableKind(None, lambda results: results.evaluated, summary_table),
     TableKind("scores", lambda results: _scored(results, "in-data"), scores_table),
     TableKind("cross-dataset", lambda results: _scored(results, "cross"), cross_table),
+    TableKind(None, several_sets, across_table),
+    TableKind(None, ranked_apart, ranks_table),
     TableKind("fluency", lambda results: bool(results.metrics("fluency")), fluency_table),
     TableKind("paid", lambda results: bool(results.metrics("paid")), paid_table),
     TableKind("overoptimisation", optimised, points_table),

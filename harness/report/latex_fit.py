@@ -23,6 +23,8 @@ _SHORT: Final = 9
 _NAME, _TEXT, _HEADING = 0.32, 0.4, 0.2
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _MARKS: Final = (r"\dag", r"\ddag", r"\S", r"\P", r"\|", r"\ast")
+#: How often a mark is repeated before numbers take its place.
+_TIMES: Final = 2
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Notes:
         """Return the mark of a text."""
         if text not in self.words:
             count = len(self.words)
-            self.words[text] = _MARKS[count % len(_MARKS)] * (count // len(_MARKS) + 1)
+            times, which = divmod(count, len(_MARKS))
+            self.words[text] = _MARKS[which] * (times + 1) if times < _TIMES else f"({count + 1})"
         return f"${self.words[text]}$"
 
 

@@ -35,6 +35,8 @@ class Heading:
     """Whether people read the numbers without ±, because the difference from a baseline is beside them."""
     foldable: bool = False
     """Whether people read it in the caption, once, where it is the same in every row."""
+    ends: bool = False
+    """Whether people read both ends of an interval, in brackets, and not ±."""
     dataset: str = ""
     decoding: str = ""
     metric: str = ""
@@ -111,7 +113,10 @@ def shown(cell: TableCell, heading: Heading) -> str:
     if cell.difference is not None:
         return _difference(cell.difference, heading, cell.of)
     text = f"{cell.value * heading.scale:.{heading.digits}f}"
-    if cell.interval is not None and cell.interval.known and not heading.bare:
+    if cell.interval is not None and cell.interval.known and heading.ends:
+        low, high = (f"{end * heading.scale:.{heading.digits}f}" for end in (cell.interval.low, cell.interval.high))
+        text += f" [{low}, {high}]"
+    elif cell.interval is not None and cell.interval.known and not heading.bare:
         text += f" ± {cell.interval.reach * heading.scale:.{heading.digits}f}"
     elif len(cell.by_seed) > 1 and not heading.bare:
         text += f" ({', '.join(f'{value * heading.scale:.{heading.digits}f}' for value in cell.by_seed)})"
