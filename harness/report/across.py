@@ -40,22 +40,15 @@ def across_table(columns: ComparedColumns) -> Table:
     results = columns.results
     shown = [column for column in summary_columns(columns) if column.place.decoding == results.decodings[0]]
     first = shown[0]
-    about = {"decoding": first.place.decoding, "metric": first.heading.metric}
-    better = first.heading.higher_is_better
-    label = first.described.label + (f" ({first.described.unit})" if first.described.unit else "")
-    headings = [
-        Heading(
-            IQM, f"{label}, interquartile mean", "", first.heading.digits, first.heading.scale, better, ends=True,
-            **about, statistic="interquartile mean",
-        ),
-    ]  # fmt: skip
+    decoding, metric, heading = first.place.decoding, first.heading.metric, first.heading
+    better = heading.higher_is_better
+    label = f"{first.described.label}{f' ({first.described.unit})' if first.described.unit else ''}, interquartile mean"
+    middle = Heading(IQM, label, "", heading.digits, heading.scale, better, ends=True)
+    headings = [middle.about(decoding=decoding, metric=metric, statistic="interquartile mean")]
     if results.baseline:
-        headings.append(
-            Heading(
-                ABOVE, f"P(above {results.baseline}) %", "", 0, 100.0, True, ends=True, **about,
-                statistic="probability of improvement", baseline=results.baseline,
-            )
-        )  # fmt: skip
+        chance = Heading(ABOVE, f"P(above {results.baseline}) %", "", 0, 100.0, True, ends=True)
+        said = "probability of improvement"
+        headings.append(chance.about(decoding=decoding, metric=metric, statistic=said, baseline=results.baseline))
     rows = []
     for row in results.rows:
         ours = sampled_row(columns, row, shown)

@@ -194,8 +194,7 @@ class _Writer:
         yield rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"
         yield from body
         yield r"\end{tabular}" + "}" * tight
-        said = self._said()
-        fits = self._height(part, page) + said <= LAYOUTS[self.layout].height
+        fits = self._height(part, page) + self._said() <= LAYOUTS[self.layout].height
         yield from below if fits else []
         yield r"\end{table}"
         yield from [] if fits else below

@@ -117,8 +117,8 @@ def _is_plain(character: str) -> bool:
     """Return whether every engine sets the character with the fonts that it begins with."""
     if character.isascii() or character in _LETTERS:
         return True
-    base, *accents = unicodedata.normalize("NFD", character)
-    return "\u00c0" <= character <= "\u017f" and base.isascii() and len(accents) == 1 and accents[0] in _ACCENTS
+    apart = unicodedata.normalize("NFD", character)
+    return "\u00c0" <= character <= "\u017f" and len(apart) == 2 and apart[0].isascii() and apart[1] in _ACCENTS
 
 
 def _width(character: str) -> float:

@@ -186,13 +186,14 @@ def _caption(table: PaperTable, runs: Mapping[str, Sequence[_Run]]) -> list[str]
 def _headings(number: int, column: PaperColumn, runs: Mapping[str, Sequence[_Run]]) -> list[Heading]:
     described = next((known for run in runs.get(column.benchmark, ()) if (known := _described(run, column))), None)
     digits, scale = (described.digits, described.scale) if described else (_DIGITS, 1.0)
-    about = {"dataset": column.dataset or column.benchmark, "metric": column.column}
     group, _, label = column.label.partition(", ")
-    printed = Heading(
-        f"{number}/paper", f"{label}, paper", group, column.digits, **about, statistic=f"{column.statistic}, printed"
-    )
-    here = Heading(f"{number}/here", f"{label}, here", group, digits, scale, **about, statistic=column.statistic)
-    return [printed, here]
+    printed = Heading(f"{number}/paper", f"{label}, paper", group, column.digits)
+    here = Heading(f"{number}/here", f"{label}, here", group, digits, scale)
+    dataset, statistic = column.dataset or column.benchmark, column.statistic
+    return [
+        printed.about(dataset=dataset, metric=column.column, statistic=f"{statistic}, printed"),
+        here.about(dataset=dataset, metric=column.column, statistic=statistic),
+    ]
 
 
 def _cells(

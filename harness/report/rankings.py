@@ -74,7 +74,15 @@ def _stands(columns: ComparedColumns, first: ComparedColumn) -> Iterator[_Stand]
     results = columns.results
     sizes = {model: parameters(results, model) for model in results.models}
     places, several = shares(results), len(results.models) > 1
-    about = {"dataset": first.place.dataset, "decoding": first.place.decoding, "metric": first.heading.metric}
+
+    def heading(name: str, label: str, group: str = "") -> Heading:
+        return Heading(name, label, group, 0, ends=True).about(
+            dataset=first.place.dataset,
+            decoding=first.place.decoding,
+            metric=first.heading.metric,
+            statistic="rank",
+        )
+
     for model in sorted(results.models, key=lambda name: sizes[name]):
         said = f"{model} ({sizes[model] / 1e6:.1f}M)" if sizes[model] else model
         for place in places:
@@ -82,16 +90,15 @@ def _stands(columns: ComparedColumns, first: ComparedColumn) -> Iterator[_Stand]
             budget = f"{place.budget.amount:,.12g} {place.budget.unit.replace('_', ' ')}"
             name = f"{model}/{budget}/{place.point.name}"
             label = f"{place.point.name} of {budget}"
-            heading = Heading(name, label, said if several else "", 0, ends=True, **about, statistic="rank")
-            yield _Stand(heading, columns.seen_through(view), model)
+            yield _Stand(heading(name, label, said if several else ""), columns.seen_through(view), model)
         if not places:
-            yield _Stand(Heading(model, said, "", 0, ends=True, **about, statistic="rank"), columns, model)
+            yield _Stand(heading(model, said), columns, model)
 
 
 def _ranks(stand: _Stand, first: ComparedColumn) -> dict[str, TableCell]:
     """Return the rank of each row that has a number there; with an interval where every one of them has replicates."""
     rows = [row for row in stand.columns.results.rows if row.model == stand.model and row.trained]
-    found = {row.label: drawn for row in rows if (drawn := sampled_row(stand.columns, row, [first]))}
+    found = {row.label: one for row in rows if (one := sampled_row(stand.columns, row, [first]))}
     if not found:
         return {}
     sign = -1.0 if first.heading.higher_is_better is False else 1.0
@@ -99,9 +106,9 @@ def _ranks(stand: _Stand, first: ComparedColumn) -> dict[str, TableCell]:
     intervals: list[Interval | None] = [None] * len(found)
     if all(one.draws is not None for one in found.values()):
         wider = np.max([one.wider for one in found.values()], axis=0)  # the same for all: what they share must cancel
-        drawn = ranks(sign * np.stack([one.moved(wider).mean((1, 2)) for one in found.values()], axis=1))
+        replicates = ranks(sign * np.stack([one.moved(wider).mean((1, 2)) for one in found.values()], axis=1))
         for index, place in enumerate(places):
-            low, high = ends(drawn[:, index])
+            low, high = ends(replicates[:, index])
             intervals[index] = Interval(place, min(math.floor(low), place), max(math.ceil(high), place))
     return {
         label: TableCell(float(place), interval, seeds=len(found[label].means))

@@ -46,6 +46,12 @@ class Heading:
     baseline: str = ""
     """What it is a difference from."""
 
+    def about(
+        self, *, dataset: str = "", decoding: str = "", metric: str = "", statistic: str = "", baseline: str = ""
+    ) -> Heading:
+        """Return the column with what programs are told that it measures."""
+        return replace(self, dataset=dataset, decoding=decoding, metric=metric, statistic=statistic, baseline=baseline)
+
 
 @dataclass(frozen=True)
 class TableCell:

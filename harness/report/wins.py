@@ -303,8 +303,8 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
     for use, dataset in places:
         label = f"{dataset} ({use})" if several else dataset
         said = columns.group(label, decoding)
-        about = {"dataset": dataset, "decoding": decoding, "metric": f"{use}.strength"}
-        headings.append(Heading(label, said, "", 2, 1.0, True, **about))
+        heading = Heading(label, said, "", 2, 1.0, True)
+        headings.append(heading.about(dataset=dataset, decoding=decoding, metric=f"{use}.strength"))
         for model in results.models:
             games: dict[Pair, Array] = {}
             for against in listed:
