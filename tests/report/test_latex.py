@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import shutil
@@ -224,8 +225,8 @@ def _cell(told: dict[str, Any]) -> TableCell:
     interval = Interval(told["value"], told["low"], told["high"]) if "low" in told else None
     difference = None
     if "claimed" in told:
-        ends = (told["low"], told["high"]) if "low" in told else ()
-        difference = Difference(told["value"], *ends, claims=told["claimed"], note=told.get("note", ""))
+        low, high = (told.get(end, math.nan) for end in ("low", "high"))
+        difference = Difference(told["value"], low, high, claims=told["claimed"], note=told.get("note", ""))
     return TableCell(
         told.get("value"), interval, told.get("letters", told.get("ties", "")), status=told.get("status", ""),
         seeds=told.get("seeds", 0), of=3, difference=difference,
