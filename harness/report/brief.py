@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.errors import reason
+from harness.report.decodings import in_sentence
 from harness.report.differences import TWO_SEEDS
 from harness.report.findings import Contrast, View, verdict
 from harness.report.grid import visible
@@ -102,10 +103,7 @@ def _where(column: ComparedColumn, results: Results) -> str:
     decodings = results.manifest.decodings
     if len(decodings) == 1 or dataset != (results.datasets("in-data") or results.datasets("cross"))[0]:
         return dataset
-    temperature = decodings[decoding].temperature
-    if sum(other.temperature == temperature for other in decodings.values()) > 1:
-        return f"{dataset} under {decoding}"
-    return f"{dataset} when greedy" if temperature == 0 else f"{dataset} at T = {temperature:g}"
+    return f"{dataset} {in_sentence(decodings, decoding)}"
 
 
 def fitted(table: Table, width: int, show: Callable[[str], str] = str) -> str:

@@ -62,7 +62,7 @@ def stepped(results: Results) -> bool:
 def budget_table(columns: ComparedColumns) -> Table:
     """Rows that share a budget, after equal shares of it and at its end."""
     results = columns.results
-    places = [place for place in _places(results) if place.point.share is not None]
+    places = shares(results)
     units = list(dict.fromkeys(f"{place.budget.amount:,.12g} {_words(place.budget)}" for place in places))
     caption = [
         (
@@ -88,14 +88,15 @@ def _table(columns: ComparedColumns, name: str, title: str, places: Sequence[Pla
     rows: list[TableRow] = []
     several = len({place.budget for place in places}) > 1
     for place in places:
-        view = replace(results, rows=list(_rows(results, place)), points=[])
+        view = replace(results, rows=list(rows_at(results, place)), points=[])
         there = columns.seen_through(view)
         shown = []
         if view.evaluated:
             dataset = [*results.datasets("in-data"), *results.datasets("cross")][0]
             shown = [
-                there.headline(metric, dataset, results.decoding_of(metric), label=_label(metric))
+                there.headline(metric, dataset, decoding, label=_label(metric), group=there.group(dataset, decoding))
                 for metric in results.metrics("score")
+                for decoding in [results.decoding_of(metric)]
             ]
         headings |= {heading.name: heading for heading in there.headings(shown)}
         for row in view.rows:
@@ -110,6 +111,11 @@ def _table(columns: ComparedColumns, name: str, title: str, places: Sequence[Pla
     return Table(name, title, (*headings.values(), *_COSTS), tuple(rows), tuple(lines))
 
 
+def shares(results: Results) -> list[Place]:
+    """Return every share of every budget at which rows are evaluated, the whole behind the others."""
+    return [place for place in _places(results) if place.point.share is not None]
+
+
 def _places(results: Results) -> Iterator[Place]:
     """Yield every place of every budget, shares first, the whole behind the other shares."""
     budgets = dict.fromkeys(budget for row in results.rows if (budget := budget_of(row, results)) is not None)
@@ -120,7 +126,7 @@ def _places(results: Results) -> Iterator[Place]:
         yield from (Place(budget, point) for point in points if point.step is not None)
 
 
-def _rows(results: Results, place: Place) -> Iterator[ResultRow]:
+def rows_at(results: Results, place: Place) -> Iterator[ResultRow]:
     """Yield the rows with a budget as they are at one place of it, each under its own label."""
     there = {(row.model, row.described.of, row.described.at): row for row in results.points}
     for row in results.rows:

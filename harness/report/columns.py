@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.report.checks.unvaried import unvaried
+from harness.report.decodings import decoding_name
 from harness.report.differences import cut
 from harness.report.groups import groups_of, read_groups
+from harness.report.proportions import TOO_FEW
 from harness.report.results import NOT_EVALUATED, NOT_RUN, NOT_SCORED
 from harness.report.statistics import mean
 from harness.report.table import Heading, TableCell
@@ -76,7 +78,7 @@ class ComparedColumns:
         for described, corpus in listed:
             place = ColumnKey(dataset, decoding, metric.use, described.name, corpus)
             name = f"{dataset}/{'corpus ' if corpus else ''}{place.metric}.{place.column}"
-            heading = _heading(described, name, described.label, dataset)
+            heading = self._heading(described, name, described.label, self.group(dataset, decoding), place)
             columns.append(self._column(place, described, heading))
         return columns
 
@@ -87,7 +89,7 @@ class ComparedColumns:
         described = next(column for column in metric.columns if column.name == metric.headline)
         place = ColumnKey(dataset, decoding, metric.use, described.name)
         name = f"{dataset}/{decoding}/{place.metric}.{place.column}"
-        heading = _heading(replace(described, shown=True), name, label, group)
+        heading = self._heading(replace(described, shown=True), name, label, group, place)
         return self._column(place, described, heading)
 
     def _column(self, place: ColumnKey, described: Column, heading: Heading) -> ComparedColumn:
@@ -102,8 +104,46 @@ class ComparedColumns:
         if not any(baseline in pair for comparison in comparisons.values() for pair in comparison.pairs):
             return ComparedColumn(place, described, heading, comparisons, said)
         label = f"Δ {baseline}" if heading.group else f"{heading.label} Δ {baseline}"
-        beside = replace(heading, name=f"{heading.name} Δ", label=label, higher_is_better=None)
+        beside = replace(
+            heading,
+            name=f"{heading.name} Δ",
+            label=label,
+            higher_is_better=None,
+            statistic="difference",
+            baseline=baseline,
+        )
         return ComparedColumn(place, described, replace(heading, bare=True), comparisons, said, beside)
+
+    def _heading(self, described: Column, name: str, label: str, group: str, place: ColumnKey) -> Heading:
+        unit = f" ({described.unit})" if described.unit else ""
+        return Heading(
+            name,
+            label + unit,
+            group,
+            described.digits,
+            described.scale,
+            described.higher_is_better,
+            described.shown,
+            dataset=place.dataset,
+            decoding=place.decoding,
+            metric=f"{'corpus ' if place.corpus else ''}{place.metric}.{place.column}",
+            statistic="mean",
+        )
+
+    def group(self, dataset: str, decoding: str) -> str:
+        """Return what stands over the columns of a data set: its name, and how the answers were decoded."""
+        return f"{dataset}, {decoding_name(self.results.manifest.decodings, decoding)}"
+
+    def beside_headings(self, dataset: str, decoding: str, *, rates: bool) -> list[Heading]:
+        """Return the columns beside every score."""
+        group = self.group(dataset, decoding)
+        listed = [
+            Heading(f"{dataset}/n", "prompts", group, 0, foldable=True),
+            Heading(f"{dataset}/length", "tokens", group, 1),
+            Heading(f"{dataset}/truncated", "cut %", group, 1, 100.0, shown=rates, foldable=True),
+            Heading(f"{dataset}/empty", "empty %", group, 1, 100.0, shown=rates, foldable=True),
+        ]
+        return [replace(h, dataset=dataset, decoding=decoding, metric=h.name.rpartition("/")[2]) for h in listed]
 
     def every_pair(self, column: ComparedColumn) -> Mapping[str, Compared]:
         """Return the comparison of all pairs of rows, by model: what letters and the Pareto front are made of."""
@@ -158,7 +198,16 @@ class ComparedColumns:
             return TableCell(interval.mean, missing=missing, seeds=seeds, of=of, fault=UNVARIED * (not row.alike))
         comparison = column.comparisons.get(row.model)
         letters = comparison.letters.get(row.label, "") if comparison else ""
-        return TableCell(interval.mean, interval, letters, missing, seeds=seeds, of=of)
+        by_seed = self._by_seed(data, place) if seeds == TOO_FEW else ()
+        return TableCell(interval.mean, interval, letters, missing, seeds=seeds, of=of, by_seed=by_seed)
+
+    def _by_seed(self, data: CellData, place: ColumnKey) -> tuple[float, ...]:
+        """Return the mean of each seed that has one."""
+        if place.corpus:
+            return tuple(data.corpus(place.metric, place.column).tolist())
+        values = data.matrix(place.metric, place.column, self.results.seeds)
+        means = [mean(of_seed) for of_seed in values] if values is not None else []
+        return tuple(value for value in means if value is not None)
 
     def own(self, data: CellData, place: ColumnKey, described: Column) -> Interval | None:
         """Return a row's mean in a column with its own interval, within the column's range."""
@@ -250,19 +299,6 @@ def within(interval: Interval, ends: tuple[float, float] | None) -> Interval:
     return replace(interval, low=low, high=high)
 
 
-def _heading(described: Column, name: str, label: str, group: str) -> Heading:
-    unit = f" ({described.unit})" if described.unit else ""
-    return Heading(
-        name,
-        label + unit,
-        group,
-        described.digits,
-        described.scale,
-        described.higher_is_better,
-        described.shown,
-    )
-
-
 def marks(row: ResultRow) -> tuple[str, ...]:
     """Return what follows a row's name in every table."""
     listed = inactive_mark(row) if row.kind != "elsewhere" else ("trained elsewhere, budget unknown",)
@@ -272,22 +308,12 @@ def marks(row: ResultRow) -> tuple[str, ...]:
     return listed
 
 
-def beside_headings(dataset: str, *, rates: bool) -> list[Heading]:
-    """Return the columns beside every score."""
-    return [
-        Heading(f"{dataset}/n", "prompts", dataset, 0, foldable=True),
-        Heading(f"{dataset}/length", "tokens", dataset, 1),
-        Heading(f"{dataset}/truncated", "cut %", dataset, 1, 100.0, shown=rates, foldable=True),
-        Heading(f"{dataset}/empty", "empty %", dataset, 1, 100.0, shown=rates, foldable=True),
-    ]
-
-
 def beside(row: ResultRow, dataset: str, decoding: str) -> dict[str, TableCell]:
     """Return how many prompts there are, how long the answers are, how many are cut or empty."""
     data = row.cells.get((dataset, decoding))
     if data is None or not data.summaries:
         status = _why(row, data, "answers")
-        return {heading.name: TableCell(status=status) for heading in beside_headings(dataset, rates=True)}
+        return {f"{dataset}/{name}": TableCell(status=status) for name in ("n", "length", "truncated", "empty")}
     answers = max(data.answers, 1)
     return {
         f"{dataset}/n": TableCell(float(next(iter(data.summaries.values())).n)),

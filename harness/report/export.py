@@ -11,11 +11,21 @@ from harness.report.table import Heading, Table, TableRow, plain
 from harness.store.files import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 NUMBERS = (
     "value", "low", "high", "letters", "missing", "seeds", "status",
     "claimed", "p", "detectable", "prompts", "by_seed", "note",
+)  # fmt: skip
+
+#: What is said of the column that a number stands in.
+ABOUT = ("dataset", "decoding", "metric", "statistic", "baseline")
+
+#: The columns of ``leaderboard.csv``.
+COLUMNS = (
+    "table", "dataset", "decoding", "metric", "statistic", "baseline", "model", "row", "value", "lower", "upper",
+    "seeds", "text", "marks", "letters", "missing", "status", "claimed", "p", "detectable", "prompts", "by_seed",
+    "note", "column",
 )  # fmt: skip
 
 #: What makes a spreadsheet calculate, or hides that it does.
@@ -23,22 +33,38 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'", "＝", "＋", "－", "＠
 
 
 def csv_text(tables: Sequence[Table]) -> str:
-    """Return all tables in long form: one line a number.
+    """Return all tables in tidy form: one line a number, one column for each thing that is said of it.
 
-    A text that a spreadsheet might calculate has a ``'`` before it, and so has one that begins with ``'``: whoever
-    reads the file takes the first one away.
+    A number stands under ``value``, a text under ``text``. What measures no answers has its own column's name as its
+    metric, and no data set or decoding. A text that a spreadsheet might calculate has a ``'`` before it, and so has one
+    that begins with ``'``: whoever reads the file takes the first one away.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["table", "model", "row", "marks", "group", "column", *NUMBERS])
+    writer.writerow(COLUMNS)
     for table in tables:
         for row in table.rows:
             for heading in table.headings:
                 if heading.name in row.cells:
-                    cell = plain(row.cells[heading.name], heading)
-                    place = [table.name, row.model, row.label, ", ".join(row.marks), heading.group, heading.name]
-                    writer.writerow([field(value) for value in (*place, *(cell.get(name, "") for name in NUMBERS))])
+                    writer.writerow([field(value) for value in _line(table, row, heading)])
     return stream.getvalue()
+
+
+def _line(table: Table, row: TableRow, heading: Heading) -> Iterator[object]:
+    cell = plain(row.cells[heading.name], heading)
+    value = cell.get("value", "")
+    told = {
+        **_about(heading), **cell, "table": table.name, "model": row.model, "row": row.label,
+        "marks": ", ".join(row.marks), "column": heading.name, "lower": cell.get("low"), "upper": cell.get("high"),
+        "value": "" if isinstance(value, str) else value, "text": value if isinstance(value, str) else "",
+    }  # fmt: skip
+    return (told.get(name) if told.get(name) is not None else "" for name in COLUMNS)
+
+
+def _about(heading: Heading) -> dict[str, str]:
+    """Return what a column measures: one name for each thing."""
+    told = {name: getattr(heading, name) for name in ABOUT}
+    return {**told, "metric": heading.metric or heading.name}
 
 
 def json_value(head: Mapping[str, Any], tables: Sequence[Table]) -> dict[str, Any]:
@@ -66,6 +92,7 @@ def _column(heading: Heading) -> dict[str, Any]:
         "name": heading.name,
         "label": heading.label,
         "group": heading.group,
+        **{name: said for name, said in _about(heading).items() if said},
         "higher_is_better": heading.higher_is_better,
     }
 

@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import InputError
-from harness.report.export import NUMBERS
+from harness.report.export import ABOUT, NUMBERS
 from harness.report.results import read_manifest
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.spec.results.rows import DataRow
@@ -34,7 +34,7 @@ _PLACE: Final = ("model", "row", "seed", "dataset", "decoding")
 #: The columns that say what a stage's time was spent on.
 _STAGE: Final = ("model", "row", "seed", "kind", "segment", "dataset", "decoding")
 #: The columns that say which number of which table it is.
-_CELL: Final = ("table", "model", "row", "group", "column", "higher_is_better")
+_CELL: Final = ("table", "model", "row", "group", "column", *ABOUT, "higher_is_better")
 #: The columns that every step of training has.
 _STEP: Final = (
     "step", "epoch", "learning_rate", "grad_norm", "tokens.generated", "tokens.trained", "micro_batches",
@@ -45,6 +45,11 @@ _STEP: Final = (
 class _Column(BaseModel):
     name: str
     group: str = ""
+    dataset: str = ""
+    decoding: str = ""
+    metric: str = ""
+    statistic: str = ""
+    baseline: str = ""
     higher_is_better: bool | None = None
 
 
@@ -72,8 +77,9 @@ def numbers(run: Path | str) -> pd.DataFrame:
         run: the run's folder, such as ``results/dolly/quick``, or a published one.
 
     Returns:
-        ``table``, ``model``, ``row``, ``group``, ``column``, ``higher_is_better``, ``value`` (in the unit that the
-        table shows), and what else is known of a cell: ``low``, ``high``, ``letters``, ``seeds``, ``missing``, ….
+        ``table``, ``model``, ``row``, ``group``, ``column``, ``dataset``, ``decoding``, ``metric``, ``statistic``
+        (``mean``, ``difference``, …), ``baseline`` (of a difference), ``higher_is_better``, ``value`` (in the unit that
+        the table shows), and what else is known of a cell: ``low``, ``high``, ``letters``, ``seeds``, ``missing``, ….
 
     Raises:
         InputError: there are no tables, or the file is not one that a report wrote.
@@ -91,7 +97,8 @@ def _cells(path: Path) -> Iterator[dict[str, Any]]:
                     raise _not_a_leaderboard(
                         path, f"tables.{table}", f"a cell of the column {name!r}, which is not there"
                     )
-                place = (table, row.model, row.label, about.group, name, about.higher_is_better)
+                said = [getattr(about, each) for each in ABOUT]
+                place = (table, row.model, row.label, about.group, name, *said, about.higher_is_better)
                 yield {**dict(zip(_CELL, place, strict=True)), **cell}
 
 

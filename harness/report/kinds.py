@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from harness.report.across import across_table, several_sets
 from harness.report.budgets import budget_table, budgeted, stepped, steps_table
 from harness.report.overoptimisation import curves_table, optimised, points_table
 from harness.report.pareto import pareto_table, traded
 from harness.report.published import published_table
+from harness.report.rankings import ranked_apart, ranks_table
 from harness.report.rewards import reward_model_table
-from harness.report.scores import cross_table, decoding_table, fluency_table, paid_table, scores_table, summary_table
+from harness.report.scores import (
+    cross_table,
+    decoding_table,
+    fluency_table,
+    paid_table,
+    ranked,
+    scores_table,
+    summary_table,
+)
 from harness.report.seeds import seeds_table
 from harness.report.settings import settings_table
+from harness.report.table import in_order
 from harness.report.training import signal_table, timing_table
 from harness.report.tuning import tuned, tuning_table
 from harness.report.verdicts import claimed, claims_table
@@ -51,6 +62,8 @@ KINDS: Final = (
     TableKind(None, lambda results: results.evaluated, summary_table),
     TableKind("scores", lambda results: _scored(results, "in-data"), scores_table),
     TableKind("cross-dataset", lambda results: _scored(results, "cross"), cross_table),
+    TableKind(None, several_sets, across_table),
+    TableKind(None, ranked_apart, ranks_table),
     TableKind("fluency", lambda results: bool(results.metrics("fluency")), fluency_table),
     TableKind("paid", lambda results: bool(results.metrics("paid")), paid_table),
     TableKind("overoptimisation", optimised, points_table),
@@ -77,8 +90,13 @@ KINDS: Final = (
 
 
 def tables_of(columns: ComparedColumns) -> list[Table]:
-    """Return the tables that a run asks for and those that every run has, as far as there is anything to show."""
+    """Return the tables that a run asks for and those that every run has, as far as there is anything to show.
+
+    All have the rows in one order.
+    """
     results = columns.results
     asked = {None, *results.manifest.tables}
     made = (kind.make(columns) for kind in KINDS if kind.asked_as in asked and kind.shows(results))
-    return [table for table in made if table is not None]
+    rows = ranked(columns) if results.evaluated else results.rows
+    places = {(row.model, row.label): place for place, row in enumerate(rows)}
+    return [in_order(table, places) for table in made if table is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -12,7 +13,7 @@ from harness.report.grid import TablePart, parts, visible
 from harness.report.table import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.report.table import Table
 
@@ -26,7 +27,13 @@ _MARKUP = re.compile(
 )
 
 
-def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], ending: Sequence[str] = ()) -> str:
+def markdown(
+    title: str,
+    notes: Sequence[str],
+    tables: Sequence[Table],
+    ending: Sequence[str] = (),
+    setup: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Return every table, wide ones cut by data set.
 
     What several captions say alike is said once, after the first table, which is what most people read.
@@ -40,6 +47,8 @@ def markdown(title: str, notes: Sequence[str], tables: Sequence[Table], ending: 
         blocks.append(_items([line for line in table.caption if line not in shared]))
         if index == 0 and shared:
             blocks += ["## How to read the tables", _items(shared)]
+    if setup:
+        blocks += ["## Setup", "\n".join(f"- **{escaped(name)}**: {escaped(said)}" for name, said in setup.items())]
     if ending:
         blocks += ["## What was run", _items(ending)]
     return "\n\n".join(block for block in blocks if block) + "\n"

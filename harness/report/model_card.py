@@ -11,6 +11,8 @@ from harness.report import captions
 from harness.report.calculated import Calculated
 from harness.report.columns import ColumnKey, ComparedColumns
 from harness.report.markdown import escaped
+from harness.report.plugins import plugin_lines
+from harness.report.run_setup import version_lines
 from harness.report.write import closing_notes, opening_notes
 from harness.spec.results.train import TrainSummary
 
@@ -179,7 +181,8 @@ def _training(results: Results, row: ResultRow, seed: int) -> Iterator[str]:
 def _provenance(results: Results) -> list[str]:
     datasets = {data.dataset: data.licence for data in results.manifest.datasets}
     licences = [f"{name}: licence {licence}" for name, licence in datasets.items()]
-    return list(dict.fromkeys([*opening_notes(results), *licences, *closing_notes(results)]))
+    made = [*plugin_lines(results), *version_lines(results)]
+    return list(dict.fromkeys([*opening_notes(results), *licences, *closing_notes(results), *made]))
 
 
 def _use_adapter(base: PreparedModel) -> str:

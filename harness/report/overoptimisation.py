@@ -86,7 +86,8 @@ def points_table(columns: ComparedColumns) -> Table:
         caption.append(
             f"No row of {', '.join(lost)} is at distance 0: {section.kl} has to be measured from one of the rows."
         )
-    return Table("overoptimisation", "Gold against proxy", tuple(headings), tuple(rows), tuple(caption))
+    where = columns.group(_dataset(results), results.decodings[0])
+    return Table("overoptimisation", f"Gold against proxy, on {where}", tuple(headings), tuple(rows), tuple(caption))
 
 
 def curves_table(columns: ComparedColumns) -> Table | None:

@@ -73,7 +73,9 @@ def pareto_table(columns: ComparedColumns) -> Table:
         *pareto_lines(results),
     ]
     kept = tuple(heading for heading in headings if heading.name in used)
-    return Table("pareto", f"Pareto front, on {dataset}", kept, tuple(rows), tuple(caption))
+    return Table(
+        "pareto", f"Pareto front, on {columns.group(dataset, results.decodings[0])}", kept, tuple(rows), tuple(caption)
+    )
 
 
 def _column(name: str, columns: ComparedColumns, dataset: str) -> ComparedColumn | None:

@@ -25,7 +25,7 @@ from harness.store.records import CONFIG, ENVIRONMENT
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.report.checks.alike import Alike
@@ -156,6 +156,8 @@ class Results:
     """Where its stages lie."""
     warnings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What stages warned of, to the labels of the rows (or the data) that it concerns."""
+    created: Collection[str] = ()
+    """When its stages were made, in ISO 8601."""
     points: list[ResultRow] = field(default_factory=list)
     """Rows at points of their budgets before the end; they are part of no comparison."""
 
@@ -238,7 +240,8 @@ def load_results(
         for text, concerned in loader.warnings.items()
     }
     points = [row for row in everything if row.kind == "point"]
-    results = Results(manifest, rows, loader.signatures, loader.made(), loader.shelf, warnings, points)
+    told = (loader.signatures, loader.made(), loader.shelf, warnings, loader.created)
+    results = Results(manifest, rows, *told, points)
     _refuse_mixtures(results)
     return results
 
@@ -281,6 +284,7 @@ class _Loader:
         self.asked: dict[tuple[str, str, str | None], str] = {}
         self.environments: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.warnings: dict[str, dict[tuple[str, str], None]] = {}
+        self.created: set[str] = set()
 
     def listen(self, label: str, record: Record | None, model: str = "") -> None:
         """Note what a stage of a row, or of data, warned of."""
@@ -334,6 +338,8 @@ class _Loader:
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Find a stage and note the environment it was made under."""
         record = self.shelf.find(kind, stage)
+        if record is not None:
+            self.created.add(str(record.manifest["created"]))
         if record is not None and kind != "score":
             key = kind, record.digest(ENVIRONMENT)
             if key not in self.environments:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from harness.report import captions
 from harness.report.absent import no_answers, of_all
 from harness.report.calls import claim_lines
-from harness.report.columns import ComparedColumns, beside, beside_headings, marks, seeds_cell
+from harness.report.columns import ComparedColumns, beside, marks, seeds_cell
+from harness.report.decodings import decoding_name
 from harness.report.table import Heading, Table, TableCell, TableRow
 from harness.report.training import no_training_at_all, step_seconds
 
@@ -25,11 +26,11 @@ def summary_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     metric = _first_metric(results)
     datasets = [*results.datasets("in-data"), *results.datasets("cross")]
     first, *others = results.decodings
-    shown = [columns.headline(metric, name, first, label=name) for name in datasets]
+    places = [(name, first) for name in datasets]
     if others and results.datasets("in-data"):
         other = next((name for name in others if results.manifest.decodings[name].temperature == 0), others[0])
-        shown.append(columns.headline(metric, datasets[0], other, label=f"{datasets[0]} {other}"))
-    return shown
+        places.append((datasets[0], other))
+    return [columns.headline(metric, *place, label=columns.group(*place)) for place in places]
 
 
 def summary_table(columns: ComparedColumns) -> Table:
@@ -37,10 +38,10 @@ def summary_table(columns: ComparedColumns) -> Table:
     results = columns.results
     datasets = [*results.datasets("in-data"), *results.datasets("cross")]
     first, shown = results.decodings[0], summary_columns(columns)
-    extra = beside_headings(datasets[0], rates=True)[1:3]
+    extra = columns.beside_headings(datasets[0], first, rates=True)[1:3]
     headings = columns.headings(shown) + extra + [Heading("step", "s/step", "", 3)]
     rows = []
-    for row in _ranked(columns, shown[0]):
+    for row in ranked(columns):
         cells = columns.cells(row, shown)
         nearby = beside(row, datasets[0], first)
         cells |= {heading.name: nearby[heading.name] for heading in extra}
@@ -49,7 +50,10 @@ def summary_table(columns: ComparedColumns) -> Table:
         cells["step"] = TableCell(seconds, status="" if has_seconds else no_training_at_all(row, results))
         rows.append(TableRow(row.label, row.model, cells, marks(row)))
     caption = [
-        f"Rows in the order of their means on {datasets[0]}; {_order_says(shown[0])}.",
+        (
+            f"Rows of every table in the order of their means on {shown[0].heading.label}, model by model; "
+            f"{_order_says(shown[0])}."
+        ),
         *claim_lines(shown, results),
         *captions.sharpening_lines(columns, decoding_columns(columns)),
         *captions.elsewhere_lines(results),
@@ -67,9 +71,10 @@ def _order_says(column: ComparedColumn) -> str:
     return "those that share a letter are not told apart" if letters else "the order is not a claim"
 
 
-def _ranked(columns: ComparedColumns, column: ComparedColumn) -> list[ResultRow]:
-    """Return each model's rows by their means, best first, those without a number last."""
+def ranked(columns: ComparedColumns) -> list[ResultRow]:
+    """Return each model's rows by their means in the headline column, best first, those without a number last."""
     results = columns.results
+    column = summary_columns(columns)[0]
     sign = 1 if column.heading.higher_is_better is False else -1
 
     def place(row: ResultRow) -> tuple[int, bool, float]:
@@ -104,7 +109,9 @@ def paid_table(columns: ComparedColumns) -> Table:
     def more(dataset: str) -> list[ComparedColumn]:
         fluent = [c for metric in results.metrics("fluency") for c in columns.of_metric(metric, dataset, decoding)]
         lengths = [
-            columns.headline(metric, dataset, decoding, label=_headline_label(metric), group=dataset)
+            columns.headline(
+                metric, dataset, decoding, label=_headline_label(metric), group=columns.group(dataset, decoding)
+            )
             for metric in results.metrics("length")
         ]
         return [*lengths, *(column for column in fluent if column.heading.shown and not column.place.corpus)]
@@ -123,7 +130,17 @@ def decoding_table(columns: ComparedColumns) -> Table:
     shown = decoding_columns(columns)
     dataset = shown[0].place.dataset
     headings = columns.headings(shown)
-    headings += [Heading(f"{dataset}/{name}/entropy", name, "entropy") for name in results.decodings]
+    headings += [
+        Heading(
+            f"{dataset}/{name}/entropy",
+            decoding_name(results.manifest.decodings, name),
+            "entropy",
+            dataset=dataset,
+            decoding=name,
+            metric="entropy",
+        )
+        for name in results.decodings
+    ]
     rows = []
     for row in results.rows:
         cells = columns.cells(row, shown)
@@ -158,7 +175,8 @@ def decoding_columns(columns: ComparedColumns) -> list[ComparedColumn]:
     dataset = (results.datasets("in-data") or results.datasets("cross"))[0]
     described = next(column for column in metric.columns if column.name == metric.headline)
     group = described.label
-    return [columns.headline(metric, dataset, name, label=name, group=group) for name in results.decodings]
+    names = {name: decoding_name(results.manifest.decodings, name) for name in results.decodings}
+    return [columns.headline(metric, dataset, name, label=said, group=group) for name, said in names.items()]
 
 
 def _first_metric(results: Results) -> RunMetric:
@@ -193,7 +211,7 @@ def _answers(
         of_dataset = [column for column in [*columns_of_role, *more(dataset)] if not _idle(column, columns)]
         shown += of_dataset
         headings += columns.headings(of_dataset)
-        beside_them = beside_headings(dataset, rates=role == "score")
+        beside_them = columns.beside_headings(dataset, decoding, rates=role == "score")
         # a metric of length has the same number, with its difference
         counted = role == "paid" and results.metrics("length")
         headings += [heading for heading in beside_them if not (counted and heading.name == f"{dataset}/length")]

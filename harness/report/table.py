@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.report.differences import ONE_SEED, TWO_SEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from harness.report.differences import Difference
     from harness.report.statistics import Interval
@@ -34,6 +35,22 @@ class Heading:
     """Whether people read the numbers without ±, because the difference from a baseline is beside them."""
     foldable: bool = False
     """Whether people read it in the caption, once, where it is the same in every row."""
+    ends: bool = False
+    """Whether people read both ends of an interval, in brackets, and not ±."""
+    dataset: str = ""
+    decoding: str = ""
+    metric: str = ""
+    """Whose answers were measured by what, as ``METRIC.COLUMN``; empty where the column is about no answers."""
+    statistic: str = ""
+    """What was made of the values: ``mean``, ``difference``, ``sd``, ``seed 0``; empty where it needs no name."""
+    baseline: str = ""
+    """What it is a difference from."""
+
+    def about(
+        self, *, dataset: str = "", decoding: str = "", metric: str = "", statistic: str = "", baseline: str = ""
+    ) -> Heading:
+        """Return the column with what programs are told that it measures."""
+        return replace(self, dataset=dataset, decoding=decoding, metric=metric, statistic=statistic, baseline=baseline)
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,8 @@ class TableCell:
     """What is wrong with the number."""
     difference: Difference | None = None
     """What the number is, if it is the difference of the row from the baseline."""
+    by_seed: tuple[float, ...] = ()
+    """The mean of each seed, where these are too few for an interval."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +106,9 @@ class Table:
 def shown(cell: TableCell, heading: Heading) -> str:
     """Return a cell as text: mean ± the distance to the further end of its interval, letters, seeds if some lack.
 
-    An interval that leans would look more certain on one side than it is, if half its width were shown. A difference is
-    shown with both ends, in brackets; with two seeds both seeds' differences are in parentheses.
+    Two seeds have no interval, and both are shown, unless a difference beside says it. An interval that leans would
+    look more certain on one side than it is, if half its width were shown. A difference is shown with both ends, in
+    brackets; with two seeds both seeds' differences are in parentheses.
     """
     if cell.status:
         return cell.status
@@ -99,8 +119,13 @@ def shown(cell: TableCell, heading: Heading) -> str:
     if cell.difference is not None:
         return _difference(cell.difference, heading, cell.of)
     text = f"{cell.value * heading.scale:.{heading.digits}f}"
-    if cell.interval is not None and cell.interval.known and not heading.bare:
+    if cell.interval is not None and cell.interval.known and heading.ends:
+        low, high = (f"{end * heading.scale:.{heading.digits}f}" for end in (cell.interval.low, cell.interval.high))
+        text += f" [{low}, {high}]"
+    elif cell.interval is not None and cell.interval.known and not heading.bare:
         text += f" ± {cell.interval.reach * heading.scale:.{heading.digits}f}"
+    elif len(cell.by_seed) > 1 and not heading.bare:
+        text += f" ({', '.join(f'{value * heading.scale:.{heading.digits}f}' for value in cell.by_seed)})"
     if cell.letters:
         text += f" {cell.letters}"
     if 0 < cell.seeds < cell.of:
@@ -124,6 +149,31 @@ def _difference(difference: Difference, heading: Heading, of: int) -> str:
     return f"{text} {difference.note}" if difference.note else text
 
 
+def stands_out(cell: TableCell, column: Collection[TableCell]) -> bool:
+    """Return whether a number is set in bold: a claimed difference, or a best row where not all share its letter."""
+    if cell.difference is not None:
+        return cell.difference.claimed
+    lettered = [other for other in column if other.letters]
+    return _best(cell) and not all(_best(other) for other in lettered)
+
+
+def _best(cell: TableCell) -> bool:
+    return re.search(r"a(?!\d)", cell.letters) is not None  # and not the a1 that follows z
+
+
+def in_order(table: Table, places: Mapping[tuple[str, str], int]) -> Table:
+    """Return the table with its rows in the places that their models and labels have, any others below them.
+
+    A table whose rows go on from each other (points of a curve, shares of a budget) keeps its own order.
+    """
+    names = [(row.model, row.label) for row in table.rows]
+    known = [name for name in names if name in places]
+    if names[: len(known)] != known or len(set(known)) < len(known):
+        return table
+    first = sorted(table.rows[: len(known)], key=lambda row: places[row.model, row.label])
+    return replace(table, rows=(*first, *table.rows[len(known) :]))
+
+
 def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
     """Return a cell for programs, scaled as it is shown; what is not known is absent, never null."""
     values: dict[str, Any] = {}
@@ -140,6 +190,8 @@ def plain(cell: TableCell, heading: Heading) -> dict[str, Any]:
         values["letters"] = cell.letters
     if cell.difference is not None:
         values |= _parts(cell.difference, heading)
+    if cell.by_seed:
+        values["by_seed"] = [value * heading.scale for value in cell.by_seed]
     if cell.missing:
         values["missing"] = cell.missing
     if cell.seeds:
@@ -171,7 +223,7 @@ def folded(table: Table) -> Table:
         texts = {shown(cell, heading) for cell in cells}
         numbers = heading.foldable and heading.shown and not any(cell.status for cell in cells)
         if numbers and len(texts) == 1 and len(table.rows) > 1:
-            same[heading.name] = f"{heading.group} {heading.label} {texts.pop()}".strip()
+            same[heading.name] = f"{heading.dataset or heading.group} {heading.label} {texts.pop()}".strip()
     if not same:
         return table
     headings = tuple(replace(h, shown=h.shown and h.name not in same) for h in table.headings)

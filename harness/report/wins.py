@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.report import captions
 from harness.report.calls import claim_lines
-from harness.report.columns import ComparedColumns, beside, beside_headings, marks
+from harness.report.columns import ComparedColumns, beside, marks
 from harness.report.groups import group_column
 from harness.report.proportions import EMPTY, WIN, favours, length_controlled, win_rate
 from harness.report.rewards import accuracy_cell, trained_on_it
@@ -58,7 +58,7 @@ def win_table(columns: ComparedColumns) -> Table:
     nearby = {dataset: _nearby(columns, dataset, decoding) for dataset in datasets}
     for dataset in datasets:
         headings += [column.heading for column in nearby[dataset]]
-        headings += [heading for heading in beside_headings(dataset, rates=False) if heading.shown]
+        headings += [heading for heading in columns.beside_headings(dataset, decoding, rates=False) if heading.shown]
     depends = {model: _depends(results, model) for model in results.models}
     if any(depends.values()):
         headings.append(Heading("reward-model", "reward model's accuracy %", "", 1, 100.0, foldable=True))
@@ -108,13 +108,12 @@ def _listed(columns: ComparedColumns, decoding: str) -> list[Against]:
 
 
 def _headings(against: Against) -> list[Heading]:
-    group = f"{against.dataset} against {against.opponent}"
-    name = against.name
+    heading, name = against.column.heading, against.name
+    group = f"{heading.group}, against {against.opponent}"
     beside = against.column.beside
     delta = [replace(beside, name=f"{name}/win Δ", group=group, digits=1)] if beside else []
-    return [
+    listed = [
         Heading(f"{name}/win", "wins %", group, 1, 100.0, True),
-        *delta,
         Heading(f"{name}/wilson", "wins % (Wilson)", group, 1, 100.0, True, shown=False),
         Heading(f"{name}/controlled", "at equal length %", group, 1, 100.0, True),
         Heading(f"{name}/slope", "length slope", group, 2, shown=False),
@@ -122,6 +121,16 @@ def _headings(against: Against) -> list[Heading]:
         Heading(f"{name}/first", "first wins %", group, 1, 100.0),
         Heading(f"{name}/missing", "no verdict", group, 0),
     ]
+    first, *others = [
+        replace(
+            h,
+            dataset=heading.dataset,
+            decoding=heading.decoding,
+            metric=f"{against.metric.use}.{h.name.rpartition('/')[2]}:{against.opponent}",
+        )
+        for h in listed
+    ]
+    return [first, *delta, *others]
 
 
 def _nearby(columns: ComparedColumns, dataset: str, decoding: str) -> list[ComparedColumn]:
@@ -293,7 +302,9 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
     several = len(results.metrics("judge")) > 1
     for use, dataset in places:
         label = f"{dataset} ({use})" if several else dataset
-        headings.append(Heading(label, label, "", 2, 1.0, True))
+        said = columns.group(label, decoding)
+        heading = Heading(label, said, "", 2, 1.0, True)
+        headings.append(heading.about(dataset=dataset, decoding=decoding, metric=f"{use}.strength"))
         for model in results.models:
             games: dict[Pair, Array] = {}
             for against in listed:
@@ -322,8 +333,8 @@ def strengths_table(columns: ComparedColumns) -> Table | None:
         (
             "Bradley–Terry: one strength a player such that σ(difference) is the chance to win, fitted to all "
             "verdicts by maximum likelihood, a tie as half a win; logits, their mean 0. ± from a bootstrap over "
-            "prompts and seeds, unless prompts are grouped. Rows are in the file's order: overlapping intervals rank "
-            "nobody; the differences of the win rates say who is told apart."
+            "prompts and seeds, unless prompts are grouped. The order of rows is no claim, and overlapping intervals "
+            "rank nobody; the differences of the win rates say who is told apart."
         ),
     )
     return Table("strengths", "Bradley–Terry strengths", tuple(headings), tuple(rows), caption)

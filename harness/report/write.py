@@ -16,8 +16,8 @@ from harness.report.export import csv_text, json_text
 from harness.report.kinds import tables_of
 from harness.report.latex import latex
 from harness.report.markdown import markdown
-from harness.report.plugins import plugin_lines
 from harness.report.results import Results, load_results
+from harness.report.run_setup import model_text, setup_block
 from harness.report.supervision import supervision_lines
 from harness.report.terms import term_lines
 from harness.report.tuning import trial_lines
@@ -25,11 +25,9 @@ from harness.report.written import Leaderboard, Written
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.report.checks.checked import Checked
-    from harness.spec.model import Model
     from harness.spec.results.run import RunData, RunFailure, RunManifest
     from harness.spec.results.train import RowsUsed
 
@@ -97,12 +95,13 @@ def refuse_missing(results: Results, root: Path, folder: Path) -> None:
 
 def document_files(document: Leaderboard) -> dict[str, str]:
     """Return every form of a leaderboard by its name."""
-    text = markdown(document.title, document.notes, document.tables, document.ending)
+    text = markdown(document.title, document.notes, document.tables, document.ending, document.setup)
+    ending = [*(f"{name}: {said}" for name, said in document.setup.items()), *document.ending]
     return {
-        "leaderboard.html": html.page(document.title, document.notes, document.tables, document.ending),
+        "leaderboard.html": html.page(document.title, document.notes, document.tables, ending),
         "leaderboard.csv": csv_text(document.tables),
         "leaderboard.json": json_text(document.head, document.tables),
-        "leaderboard.tex": latex(document.tables),
+        "leaderboard.tex": latex(document.tables, prefix=f"{document.head['benchmark']}-{document.head['profile']}"),
         "leaderboard.md": text,
     }
 
@@ -118,9 +117,16 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     head: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     head["failures"] = [_failure(failure) for failure in manifest.failures]
     head["checks"] = found._asdict()
-    head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
-    title = f"{manifest.title or manifest.benchmark} ({manifest.profile})"
-    return Leaderboard(title, notes, tables, ending, head, sentences(columns), *found)
+    setup = setup_block(results)
+    head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending], "setup": setup}
+    return Leaderboard(_title(manifest), notes, tables, ending, head, sentences(columns), *found, setup)
+
+
+def _title(manifest: RunManifest) -> str:
+    """Return the title with the profile, and how many settings differ from it: no table without them looks the same."""
+    changed = len(manifest.config.overrides)
+    said = f", {changed} override{'s' if changed > 1 else ''}" if changed else ""
+    return f"{manifest.title or manifest.benchmark} ({manifest.profile}{said})"
 
 
 def _found(found: Checked) -> list[str]:
@@ -131,7 +137,7 @@ def opening_notes(results: Results) -> list[str]:
     """Say in a few lines what was compared, and what is missing."""
     manifest = results.manifest
     models = ", ".join(
-        "; ".join([_model(model, manifest.config.sources), *manifest.model_notes.get(model.shown, ())])
+        "; ".join([model_text(model, manifest.config.sources), *manifest.model_notes.get(model.shown, ())])
         for model in manifest.config.models
     )
     train = next(data for data in manifest.datasets if data.role == "train")
@@ -141,6 +147,8 @@ def opening_notes(results: Results) -> list[str]:
     trained = any(row.training for row in results.rows)
     how = f"trained on {data}{used}" if trained else "nothing was trained"
     notes = [f"{models}; {how}; {seeds}.", *supervision_lines(results)]
+    if manifest.config.overrides:
+        notes.append(f"Set otherwise than in the file: {', '.join(manifest.config.overrides)}.")
     generated = sorted({data.dataset for data in manifest.datasets if data.generated})
     if generated:
         notes.append(
@@ -181,19 +189,8 @@ def _message(failure: RunFailure) -> str:
     return f": {failure.message}" if failure.message else ""
 
 
-def _model(model: Model, sources: Mapping[str, str]) -> str:
-    label = model.shown
-    if model.config:
-        return f"{label} (new, random weights)"
-    path = model.path or sources.get(model.name)
-    folder = path.rstrip("/").rpartition("/")[2] if path else ""
-    named = folder or model.name
-    revision = f" at {model.revision}" if model.revision and not folder else ""
-    return f"{label} ({named}{revision})" if named != label or revision else label
-
-
 def closing_notes(results: Results) -> list[str]:
-    """Say what exactly was run: settings, how often each method was tried, data, metrics, machine."""
+    """Say what exactly was run: how often each method was tried, data, metrics, the way through each model."""
     manifest = results.manifest
     lines = [f"Warning, of {', '.join(rows)}: {text}" for text, rows in results.warnings.items()]
     lines += [*trial_lines(results), *([] if manifest.config.tune else term_lines(results))]
@@ -203,7 +200,7 @@ def closing_notes(results: Results) -> list[str]:
     for model, signatures in results.signatures.items():
         who = f" ({model})" if len(results.signatures) > 1 else ""
         lines += [f"{metric}{who}: {signature}" for metric, signature in signatures.items()]
-    return [*lines, *_ways(results), *plugin_lines(results), *_environments(results)]
+    return [*lines, *_ways(results)]
 
 
 def _ways(results: Results) -> list[str]:
@@ -224,39 +221,3 @@ def _provenance(data: RunData) -> str:
     if data.sha256:
         origin += f", rows with sha256 {data.sha256[:16]}"
     return "; ".join([origin, *(source.notes if source else ())]) + "."
-
-
-#: What a kind of stage does, in a sentence.
-_KINDS = {"train": "to train", "generate": "to answer"}
-
-
-def _environments(results: Results) -> list[str]:
-    """Say what the stages were made with, and where that was not the same for all."""
-    if not results.environments:
-        return [f"posttune-harness {results.manifest.harness}."]
-    kinds = {kind: [_flat(environment) for environment in listed] for kind, listed in results.environments.items()}
-    names = dict.fromkeys(name for listed in kinds.values() for flat in listed for name in flat)
-    same, mixed = [], []
-    for name in names:
-        values = {
-            kind: list(dict.fromkeys(flat.get(name, "absent") for flat in listed)) for kind, listed in kinds.items()
-        }
-        distinct = list(dict.fromkeys(value for versions in values.values() for value in versions))
-        if any(len(versions) > 1 for versions in values.values()):
-            mixed.append(f"{name} {' and '.join(distinct)}")
-        elif len(distinct) == 1:
-            same.append(f"{name} {distinct[0]}")
-        else:  # all rows alike, though training and answering are not
-            same.append(
-                f"{name} {' and '.join(f'{versions[0]} {_KINDS.get(kind, kind)}' for kind, versions in values.items())}"
-            )
-    lines = [f"Made with {', '.join(same)}."] if same else []
-    if mixed:
-        lines.append(f"Not all stages were made alike: {'; '.join(mixed)}. A part of any difference may be this one's.")
-    return lines
-
-
-def _flat(environment: Mapping[str, Any]) -> dict[str, str]:
-    libraries = environment.get("libraries", {})
-    others = {name: str(value) for name, value in environment.items() if name != "libraries"}
-    return {**others, **{name: version for name, version in libraries.items() if version != "absent"}}

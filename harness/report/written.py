@@ -27,6 +27,8 @@ class Leaderboard(NamedTuple):
     """What makes numbers of some rows worthless, in sentences; see :mod:`harness.report.checks`."""
     findings: list[str]
     """What else the checks found."""
+    setup: dict[str, str]
+    """What the run was, by the name of each part: see :func:`harness.report.run_setup.setup_block`."""
 
 
 class Written(NamedTuple):

@@ -145,8 +145,8 @@ def test_two_processes_that_train_are_no_difference_between_rows(run: Run) -> No
                         environment={**ENVIRONMENT, "ranks": 2},
                         label=row,
                     )
-    ending = build(load_results(run.root, folder)).ending
-    assert ending[-1] == (
+    setup = build(load_results(run.root, folder)).setup
+    assert setup["Versions"] == (
         "Made with threads 1, device cpu, ranks 2 to train and 1 to answer, python 3.11, torch 2.13.0."
     )
 

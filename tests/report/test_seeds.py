@@ -48,7 +48,7 @@ def test_the_deviation_says_what_it_is(run: Run) -> None:
     assert table.title == "Seeds, on in-data"
     assert "sd: their standard deviation (n - 1), not a confidence interval" in table.caption[0]
     assert [heading.label for heading in table.headings] == ["mean", "sd", "seed 0", "seed 1", "seed 2"]
-    assert {heading.group for heading in table.headings} == {"ROUGE-L"}
+    assert {heading.group for heading in table.headings} == {"ROUGE-L, T = 1"}
 
 
 def test_a_missing_seed_is_said_and_left_out(run: Run) -> None:
