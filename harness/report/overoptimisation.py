@@ -171,7 +171,9 @@ def way_of(columns: ComparedColumns, model: str) -> Way:
                 points.append(Point(row, _method(row, rows), distances[row.label], present))
     methods = list(dict.fromkeys(point.method for point in points))
     points.sort(key=lambda point: (methods.index(point.method), distance_of(point.kl)))
-    grouped = columns.groups(dataset_of(results), start.cells[dataset_of(results), results.decodings[0]].ids) is not None
+    grouped = (
+        columns.groups(dataset_of(results), start.cells[dataset_of(results), results.decodings[0]].ids) is not None
+    )
     curves = {
         method: {
             name: _fit([p for p in points if p.method == method], name, section, grouped=grouped) for name in _REWARDS

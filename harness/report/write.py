@@ -16,6 +16,7 @@ from harness.report.export import csv_text, json_text
 from harness.report.kinds import tables_of
 from harness.report.latex import latex
 from harness.report.markdown import markdown
+from harness.report.pictures.every import picture_files, pictures_of
 from harness.report.plugins import plugin_lines
 from harness.report.results import Results, load_results
 from harness.report.supervision import supervision_lines
@@ -98,7 +99,10 @@ def document_files(document: Leaderboard) -> dict[str, str]:
     """Return every form of a leaderboard by its name."""
     text = markdown(document.title, document.notes, document.tables, document.ending)
     return {
-        "leaderboard.html": html.page(document.title, document.notes, document.tables, document.ending),
+        **picture_files(document.pictures),
+        "leaderboard.html": html.page(
+            document.title, document.notes, document.tables, document.ending, document.pictures
+        ),
         "leaderboard.csv": csv_text(document.tables),
         "leaderboard.json": json_text(document.head, document.tables),
         "leaderboard.tex": latex(document.tables),
@@ -119,7 +123,8 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     head["checks"] = found._asdict()
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending]}
     title = f"{manifest.title or manifest.benchmark} ({manifest.profile})"
-    return Leaderboard(title, notes, tables, ending, head, sentences(columns), *found)
+    pictures = tuple(pictures_of(columns))
+    return Leaderboard(title, notes, tables, ending, head, sentences(columns), *found, pictures)
 
 
 def _found(found: Checked) -> list[str]:

@@ -9,6 +9,7 @@ from harness.store.files import replace_text
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.report.pictures.every import Picture
     from harness.report.results import Results
     from harness.report.table import Table
 
@@ -27,6 +28,8 @@ class Leaderboard(NamedTuple):
     """What makes numbers of some rows worthless, in sentences; see :mod:`harness.report.checks`."""
     findings: list[str]
     """What else the checks found."""
+    pictures: tuple[Picture, ...] = ()
+    """What there is to be seen; a page shows them, and each is a file with its numbers beside it."""
 
 
 class Written(NamedTuple):

@@ -124,7 +124,8 @@ def ablation(source: Source) -> Figure | None:
         return None
     if beside:
         keys["published"] = Key("published", _PRINTED, "open")
-    keys["seed"] = Key("one seed", INK, "seed")
+    if len(results.seeds) > 1:
+        keys["seed"] = Key("one seed", INK, "seed")
     caption = (
         f"{label} on {column.place.dataset} ({column.place.decoding}) of rows that differ in one option and in nothing "
         f"else, with {source.spread_words()}."

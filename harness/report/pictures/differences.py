@@ -84,7 +84,8 @@ def differences(source: Source) -> Figure | None:
         notes[f"{count}: nothing is claimed, and no interval is drawn."] = None
         how = "With fewer than three seeds there is no interval, and nothing is claimed."
     caption = f"How far each row lies from {results.baseline} on the same prompts with the same seeds. {how}"
-    keys.append(Key("one seed", INK, "seed"))
+    if len(results.seeds) > 1:
+        keys.append(Key("one seed", INK, "seed"))
     frame = Frame(_COLUMNS, tuple(lines))
     title = f"Difference to {results.baseline}"
     return Figure("differences", title, caption, tuple(panels), tuple(keys), tuple(notes), frame)

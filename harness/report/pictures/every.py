@@ -20,11 +20,13 @@ from harness.report.pictures.source import Source
 from harness.report.pictures.svg import Theme, svg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from harness.report.columns import ComparedColumns
     from harness.report.pictures.figure import Figure
 
+#: Where they lie beside a leaderboard.
+FOLDER: Final = "pictures"
 #: Every picture that a run may have, in the order of the page, with what it takes.
 NEEDS: Final[Mapping[str, str]] = {
     "differences": "a baseline, another row that was trained, and a metric that is a score",
@@ -85,6 +87,15 @@ def _number(value: str | float) -> object:
     if isinstance(value, str):
         return field(value)
     return f"{value:.8g}"
+
+
+def picture_files(pictures: Iterable[Picture]) -> dict[str, str]:
+    """Return the files of pictures that lie beside a leaderboard, by their names."""
+    return {
+        f"{FOLDER}/{picture.name}.{form}": text
+        for picture in pictures
+        for form, text in (("svg", picture.svg()), ("csv", picture.csv))
+    }
 
 
 def pictures_of(columns: ComparedColumns, only: Collection[str] | None = None) -> list[Picture]:

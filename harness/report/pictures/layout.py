@@ -107,7 +107,10 @@ class _Placed:
             top += above
         start = self.left + margin
         low, high = self._across()
-        self.x = Scale(low, high, start, max(right, start + 20), panel.x.log)
+        self.start, self.stop = start, max(right, start + 20)
+        inset = max((abs(part.aside) for part in panel.parts if isinstance(part, (Dots, Span))), default=0.0)
+        inset = min(inset, 0.2 * (self.stop - start))
+        self.x = Scale(low, high, start + inset, self.stop - inset, panel.x.log)
         self.y = Scale(self.y.low, self.y.high, self.y.start + top, self.y.end + top, panel.y.log)
         self.bottom = top + height
         self._vertical(marks, top)
@@ -130,7 +133,7 @@ class _Placed:
         axis = self.panel.y
         names = [name for number, name in enumerate(axis.names) if number not in axis.heads]
         widest = max(map(text_width, [*names, *marks]), default=0.0)
-        return min(widest, 0.36 * self.width) + 10 + (16 if axis.label else 0)
+        return min(widest, 0.36 * self.width) + 11 + (16 if axis.label else 0)
 
     def _slanted(self, room: float) -> tuple[float, float]:
         """Return the right end of a plot below names, and how high these are; turned where they are too wide."""
@@ -141,14 +144,14 @@ class _Placed:
         if max(widest, default=0.0) <= slot - 4:
             return end, 14.0
         turn = math.radians(_SLANT)
-        return end - max(0.0, widest[-1] * math.cos(turn) - slot / 2), max(widest) * math.sin(turn) + 12
+        return end - max(0.0, widest[-1] * math.cos(turn) - slot / 2), max(widest) * math.sin(turn) + 16
 
     def _vertical(self, marks: Sequence[tuple[float, str]], top: float) -> None:
         """Draw the texts at the left and the lines that go from them."""
-        axis, start = self.panel.y, self.x.start
+        axis, start = self.panel.y, self.start
         for value, text in marks:
             at = self.y(value)
-            self.items.append(_line((start, at), (self.x.end, at), "grid"))
+            self.items.append(_line((start, at), (self.stop, at), "grid"))
             self.items.append(Text((start - 6, at + _DOWN), text, "end", "soft"))
         for number, name in enumerate(axis.names):
             at = self.y(number) + _DOWN
@@ -177,7 +180,7 @@ class _Placed:
                 self.items.append(Text((shifted, self.bottom + 15), text, "middle", "soft"))
                 reached = at + half + 6
         if not self.panel.y.names:
-            self.items.append(_line((self.x.start, self.bottom), (self.x.end, self.bottom), "soft"))
+            self.items.append(_line((self.start, self.bottom), (self.stop, self.bottom), "soft"))
         return below + self._axis_label(axis, below)
 
     def _axis_label(self, axis: Axis, below: float) -> float:
@@ -226,7 +229,7 @@ class _Placed:
         elif isinstance(part, Rule):
             look, width = part.look or PLAIN, 1.2
             at = self.x(part.at) if part.vertical else self.y(part.at)
-            first, last = ((at, self.y.start), (at, self.y.end)), ((self.x.start, at), (self.x.end, at))
+            first, last = ((at, self.y.start), (at, self.y.end)), ((self.start, at), (self.stop, at))
             yield Shape(first if part.vertical else last, stroke=look.colour, width=width, dash=look.dash)
         elif isinstance(part, Slope):
             low, high = max(self.x.low, self.y.low), min(self.x.high, self.y.high)
