@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 @click.option("--width", type=click.Choice(["column", "page"]), default="page", show_default=True,
               help="As wide as a column of a paper (3.2 inches), or as its page (6.75).")  # fmt: skip
 @click.option("--dark", is_flag=True, help="In colours for a dark background.")
-@click.option(
-    "--partial", is_flag=True, help="Draw what is there though some of what it comes from is not in the store."
-)
+@click.option("--partial", is_flag=True, help="Draw what is there, though some is not in the store.")
 def command(
     run: Path | None,
     results: Path,

@@ -145,6 +145,7 @@ def _section(results: Results) -> Overoptimisation:
 
 
 def dataset_of(results: Results) -> str:
+    """Return the data set on which gold and proxy are compared: the first."""
     return (results.datasets("in-data") or results.datasets("cross"))[0]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.store.records import Record
 
 #: Points of a curve: steps that lie closer are one point, their mean.
-POINTS: Final = 100
+POINTS: Final = 60
 _TRAINING: Final = {
     "reward": "Reward of the samples",
     "loss": "Loss, all shares together",

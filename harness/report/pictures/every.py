@@ -98,6 +98,11 @@ def picture_files(pictures: Iterable[Picture]) -> dict[str, str]:
     }
 
 
+def file_names() -> set[str]:
+    """Return every name that a file of :func:`picture_files` may have."""
+    return {f"{FOLDER}/{name}.{form}" for name in NEEDS for form in ("svg", "csv")}
+
+
 def pictures_of(columns: ComparedColumns, only: Collection[str] | None = None) -> list[Picture]:
     """Return every picture that a run has something for, or those of some names, from its store alone."""
     wanted = NEEDS if only is None else only

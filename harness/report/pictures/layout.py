@@ -43,9 +43,10 @@ def lay_out(figure: Figure, width: float = PAGE) -> Drawing:
             items += placed.items
             heights.append(placed.height)
         top += max(heights) + 14
+    top -= 12
     for note in figure.notes:
         for line in wrapped(note, width - 4):
-            items.append(Text((2, top + 6), line, colour="soft"))
+            items.append(Text((2, top + 12), line, colour="soft"))
             top += _LINE
     return Drawing(width, math.ceil(top + 2), tuple(items))
 
