@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 @click.command("plot", short_help="Write the pictures of a run as SVG, PDF or PNG, each with its numbers.")
 @click.argument("run", metavar="[RUN]", type=click.Path(path_type=Path), required=False)
 @results_option
-@click.option("--format", "forms", type=click.Choice(["svg", "pdf", "png"]), multiple=True, default=("svg",),
-              show_default=True, help="Which files; may be repeated. PDF and PNG take matplotlib (the extra plot).")  # fmt: skip
+@click.option(
+    "--format",
+    "forms",
+    type=click.Choice(["svg", "pdf", "png"]),
+    multiple=True,
+    default=("svg",),
+    show_default=True,
+    help="Which files; may be repeated. PDF and PNG need matplotlib (the extra plot).",
+)
 @click.option("--only", "names", metavar="NAME,…", multiple=True, help="Only the pictures of these names.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
               help="Where they are written; figures/ in the run's folder by default.")  # fmt: skip

@@ -54,7 +54,7 @@ def private(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_private_gets_out(private: Run) -> None:

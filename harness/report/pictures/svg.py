@@ -57,8 +57,9 @@ STYLE: Final = f""".picture {{ {_properties(LIGHT)} }}
 def svg(drawing: Drawing, *, name: str, title: str, caption: str, theme: Theme = "both") -> str:
     """Return a drawing as one element; ``name`` makes the ids of its title and description its own."""
     size = f"{drawing.width:g}", f"{drawing.height:g}"
+    space = "" if theme == "page" else ' xmlns="http://www.w3.org/2000/svg"'
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" width="{size[0]}" height="{size[1]}" '
+        f'<svg{space} class="picture" width="{size[0]}" height="{size[1]}" '
         f'viewBox="0 0 {size[0]} {size[1]}" role="img" aria-labelledby="{_said(name)}-title {_said(name)}-desc">'
     )
     lines = [

@@ -1,6 +1,8 @@
-"""Colours, dashes and markers: those of Okabe and Ito (2008), darkened on white until 3:1 stands out, lighter on black.
+"""Colours, dashes and markers of rows.
 
-No two rows differ by colour alone: seven colours, six markers and five dashes turn at different paces.
+The colours go by the hues of Okabe and Ito (2008), each as light or dark as it takes to stand out against the paper (3:1)
+and from each other for all kinds of colour vision; the tests simulate these. No two rows differ by colour alone: six
+colours, five markers and four dashes turn at different paces.
 """
 
 from __future__ import annotations
@@ -17,20 +19,18 @@ if TYPE_CHECKING:
 
 LIGHT: Final[Mapping[str, str]] = {
     "ink": "#1c2128", "soft": "#59636e", "grid": "#dfe3e8", "paper": "#ffffff",
-    "baseline": "#6b7280", "untrained": "#8d96a1", "heat": "#0072b2",
-    "blue": "#0072b2", "orange": "#b97700", "green": "#008a64", "red": "#d55e00", "pink": "#b85c94", "sky": "#2f93cf",
-    "olive": "#857b00",
+    "baseline": "#858a93", "untrained": "#8d96a1", "heat": "#0072b2",
+    "blue": "#0069d9", "orange": "#c98500", "green": "#00a066", "red": "#b23c00", "pink": "#b020a0", "sky": "#00405a",
 }  # fmt: skip
 DARK: Final[Mapping[str, str]] = {
     "ink": "#e4e8ec", "soft": "#9aa4af", "grid": "#30373f", "paper": "#14181d",
-    "baseline": "#a3acb6", "untrained": "#7c8691", "heat": "#4fa8de",
-    "blue": "#3f9fdc", "orange": "#e69f00", "green": "#2bbd92", "red": "#f0803c", "pink": "#dd92bd", "sky": "#8fd0f5",
-    "olive": "#d9ce4a",
+    "baseline": "#969ba2", "untrained": "#7c8691", "heat": "#4fa8de",
+    "blue": "#2aa0f0", "orange": "#d99a20", "green": "#1fd9a0", "red": "#d0603c", "pink": "#d85fc0", "sky": "#a8dcff",
 }  # fmt: skip
-SERIES: Final = ("blue", "orange", "green", "red", "pink", "sky", "olive")
-MARKERS: Final[tuple[Marker, ...]] = ("square", "triangle", "diamond", "down", "pentagon", "star")
+SERIES: Final = ("blue", "orange", "green", "red", "pink", "sky")
+MARKERS: Final[tuple[Marker, ...]] = ("square", "triangle", "diamond", "down", "pentagon")
 #: Lengths of strokes and of what is left out between them, in pixels.
-DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (6, 2.5), (2, 2), (7, 2, 2, 2), (4, 1.5, 1, 1.5, 1, 1.5))
+DASHES: Final[tuple[tuple[float, ...], ...]] = ((), (6, 2.5), (2, 2), (7, 2, 2, 2))
 
 BASELINE: Final = Look("baseline", "circle")
 UNTRAINED: Final = Look("untrained", "cross", 2)
