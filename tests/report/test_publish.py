@@ -22,6 +22,9 @@ ROW = "the canary row of a data set"
 HOST = "canary-host-17"
 MODEL = "/home/canary/models/gpt2-7m"
 FILES = {f"leaderboard.{form}" for form in ("md", "html", "csv", "json", "tex")} | {"manifest.json"}
+FILES |= {
+    f"{name}.{form}" for name in ("differences", "cost", "training", "divergence", "phases") for form in ("svg", "csv")
+}
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Colours, dashes and markers of rows.
 
-The colours go by the hues of Okabe and Ito (2008), each as light or dark as it takes to stand out against the paper (3:1)
-and from each other for all kinds of colour vision; the tests simulate these. No two rows differ by colour alone: six
-colours, five markers and four dashes turn at different paces.
+The colours go by the hues of Okabe and Ito (2008), each as light or dark as it takes to stand out against the paper
+(3:1) and from each other for all kinds of colour vision; the tests simulate these. No two rows differ by colour alone:
+six colours, five markers and four dashes turn at different paces.
 """
 
 from __future__ import annotations
