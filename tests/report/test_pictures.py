@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from report.synthetic import GREEDY, JUDGE, METRICS, ROUGE_L, T1, Place, Run, step, summary
+from report.synthetic import GREEDY, JUDGE, METRICS, ROUGE_L, T1, Place, Run, in_memory, step, summary
 
 from harness.report.calculated import Calculated
 from harness.report.columns import ComparedColumns
@@ -39,16 +39,6 @@ def noisy(place: Place) -> float:
     return float(level + 0.1 * math.sin(place.example) + 0.02 * generator.normal() + 0.005 * place.seed)
 
 
-@pytest.fixture
-def several(run: Run) -> Run:
-    """Return a run with rows that differ, two decodings and a second data set."""
-    run.rows, run.examples, run.value = tuple(LEVELS), 24, noisy
-    run.decodings = {"t1": T1, "greedy": GREEDY}
-    run.datasets = {"in-data": "in-data", "other": "cross"}
-    run.tables = ("scores", "cross-dataset", "decoding", "timing", "seeds")
-    return run
-
-
 class Seen:
     """The pictures of a run beside its tables."""
 
@@ -72,13 +62,43 @@ class Seen:
             yield from (part for part in panel.parts if isinstance(part, kind))
 
 
+KINDS = ("open", "closed", "odd")
+TOKENS = {"sft": 0, "eso": 900, "drl": 400, "rrhf": 100}
+
+
+def several(run: Run) -> Run:
+    """Make a run one with rows that differ, two decodings, a second data set, categories and logs."""
+    run.rows, run.examples, run.value, run.log = tuple(LEVELS), 24, noisy, logged
+    run.decodings = {"t1": T1, "greedy": GREEDY}
+    run.datasets = {"in-data": "in-data", "other": "cross"}
+    run.tables = ("scores", "cross-dataset", "decoding", "timing", "seeds")
+    run.prompts = lambda i: {"fields": {}, "columns": {"source": f"{i}", "category": KINDS[i % 3]}}
+    run.trained = lambda row, seed: {
+        "tokens_generated": TOKENS[row], "seconds": dict.fromkeys(PHASES, 1.0 + seed + len(row)),
+    }  # fmt: skip
+    return run
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[Seen]:
+    """Return the pictures and tables of a run that most tests read."""
+    with in_memory() as folder:
+        yield Seen(several(Run(folder)))
+
+
+@pytest.fixture
+def small(run: Run) -> Run:
+    """Return a run to change, with as little as a picture takes."""
+    run.rows, run.examples, run.value = ("sft", "eso", "drl"), 8, noisy
+    return run
+
+
 def number(text: str) -> float:
     return float(text) if text else math.nan
 
 
 class TestDifferences:
-    def test_have_the_intervals_of_the_tables(self, several: Run) -> None:
-        seen = Seen(several)
+    def test_have_the_intervals_of_the_tables(self, seen: Seen) -> None:
         table = seen.cells("decoding")
         lines = [line for line in seen.lines("differences") if line["dataset"] == "in-data" and not line["seed"]]
         assert len(lines) == 2 * 3
@@ -91,8 +111,7 @@ class TestDifferences:
             assert any(span == pytest.approx(ends[1:]) for span in spans)
         assert {line["claimed"] for line in lines} == {"yes", "no"}
 
-    def test_have_a_ring_a_seed(self, several: Run) -> None:
-        seen = Seen(several)
+    def test_have_a_ring_a_seed(self, seen: Seen) -> None:
         cell = seen.cells("decoding")["eso"]["in-data/t1/rouge.rougeL Δ"]
         rings = [dots.xs for dots in seen.parts("differences", Dots) if dots.form == "seed"]
         assert len(rings) == 3 * 3  # rows by two decodings of the first data set and one of the other
@@ -102,54 +121,47 @@ class TestDifferences:
         assert [seed for seed, _ in by_seed] == ["", "0", "1", "2"]
         assert [value for _, value in by_seed[1:]] == pytest.approx(cell["by_seed"])
 
-    def test_are_full_exactly_where_they_are_claimed(self, several: Run) -> None:
-        seen = Seen(several)
+    def test_are_full_exactly_where_they_are_claimed(self, seen: Seen) -> None:
         claimed = [line["claimed"] for line in seen.lines("differences") if not line["seed"]]
         forms = [dots.form for dots in seen.parts("differences", Dots) if dots.form != "seed"]
         assert forms == ["full" if one == "yes" else "open" for one in claimed]
 
     @pytest.mark.parametrize(("seeds", "word"), [((0,), "One seed"), ((0, 1), "Two seeds")])
-    def test_claim_nothing_with_fewer_than_three_seeds(self, several: Run, seeds: tuple[int, ...], word: str) -> None:
-        several.seeds = seeds
-        seen = Seen(several)
+    def test_claim_nothing_with_fewer_than_three_seeds(self, small: Run, seeds: tuple[int, ...], word: str) -> None:
+        small.seeds = seeds
+        seen = Seen(small)
         assert list(seen.parts("differences", Span)) == []
         assert seen.pictures["differences"].figure.notes == (f"{word}: nothing is claimed, and no interval is drawn.",)
         assert {line["low"] for line in seen.lines("differences")} == {""}
         assert {dots.form for dots in seen.parts("differences", Dots)} <= {"open", "seed"}
         assert "nothing is claimed" in seen.pictures["differences"].svg()
 
-    def test_say_why_a_row_has_none(self, several: Run) -> None:
-        several.unfinished = {("eso", "train", str(seed)) for seed in several.seeds}
-        seen = Seen(several)
+    def test_say_why_a_row_has_none(self, small: Run) -> None:
+        small.unfinished = {("eso", "train", str(seed)) for seed in small.seeds}
+        seen = Seen(small)
         assert {note.text for note in seen.parts("differences", Note)} == {"failed"}
         assert {line["note"] for line in seen.lines("differences") if line["row"] == "eso"} == {"failed"}
 
-    def test_are_of_the_seeds_that_both_rows_have(self, several: Run) -> None:
-        several.seeds = (3, 4, 5, 6)
-        several.unfinished = {("eso", "train", "4")}
-        lines = [line for line in Seen(several).lines("differences") if line["row"] == "eso" and line["seed"]]
+    def test_are_of_the_seeds_that_both_rows_have(self, small: Run) -> None:
+        small.seeds = (3, 4, 5, 6)
+        small.unfinished = {("eso", "train", "4")}
+        lines = [line for line in Seen(small).lines("differences") if line["row"] == "eso" and line["seed"]]
         assert {line["seed"] for line in lines} == {"3", "5", "6"}
 
     def test_need_something_to_compare_with(self, run: Run) -> None:
         run.rows = ("sft",)
         assert "differences" not in Seen(run).pictures
 
-    def test_of_many_rows_are_left_out_with_a_word(self, run: Run) -> None:
-        run.rows, run.examples, run.seeds = ("sft", *(f"row{number}" for number in range(70))), 3, (0,)
-        run.metrics, run.log = METRICS, lambda row, _: [step(row)]
-        seen = Seen(run)
-        assert len(seen.pictures["differences"].figure.panels[0].y.names) == 60
-        assert "11 more differences are in the data" in seen.pictures["differences"].figure.notes[0]
-        assert len({line["row"] for line in seen.lines("differences")}) == 70
+    def test_of_many_rows_are_left_out_with_a_word(self, small: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("harness.report.pictures.differences._MOST", 2)
+        seen = Seen(small)
+        assert seen.pictures["differences"].figure.panels[0].y.names == ("in-data, t1", "eso")
+        assert "1 more differences are in the data" in seen.pictures["differences"].figure.notes[0]
+        assert {line["row"] for line in seen.lines("differences")} == {"eso", "drl"}
 
 
 class TestCost:
-    def test_is_that_of_the_tables(self, several: Run) -> None:
-        tokens = {"sft": 0, "eso": 900, "drl": 400, "rrhf": 100}
-        several.trained = lambda row, seed: {
-            "tokens_generated": tokens[row], "seconds": dict.fromkeys(PHASES, 1.0 + seed + len(row)),
-        }  # fmt: skip
-        seen = Seen(several)
+    def test_is_that_of_the_tables(self, seen: Seen) -> None:
         scores, timing = seen.cells("decoding"), seen.cells("timing")
         for line in seen.lines("cost"):
             cell = scores[line["row"]][f"in-data/{line['decoding']}/rouge.rougeL"]
@@ -162,12 +174,11 @@ class TestCost:
             (row, name) for row in LEVELS for name in ("t1", "greedy")
         }
 
-    def test_is_nothing_for_the_untrained_model(self, several: Run) -> None:
-        base = [line for line in Seen(several).lines("cost") if line["row"] == "base"]
+    def test_is_nothing_for_the_untrained_model(self, seen: Seen) -> None:
+        base = [line for line in seen.lines("cost") if line["row"] == "base"]
         assert {(line["seconds"], line["tokens_sampled"]) for line in base} == {("0", "0")}
 
-    def test_phases_are_those_of_the_table(self, several: Run) -> None:
-        seen = Seen(several)
+    def test_phases_are_those_of_the_table(self, seen: Seen) -> None:
         table = seen.cells("timing")
         lines = seen.lines("phases")
         assert {line["phase"] for line in lines} == {"total", *PHASES}
@@ -188,14 +199,12 @@ def logged(row: str, seed: int, steps: int = 7) -> list[dict[str, Any]]:
 
 
 class TestCurves:
-    def test_are_medians_and_ranges_over_seeds(self, several: Run) -> None:
-        several.log = logged
-        seen = Seen(several)
+    def test_are_medians_and_ranges_over_seeds(self, seen: Seen) -> None:
         lines = [line for line in seen.lines("training") if line["row"] == "eso"]
         rewards = [line for line in lines if line["quantity"] == "reward"]
         assert [number(line["step"]) for line in rewards] == list(range(1, 8))
         for place, line in enumerate(rewards):
-            expected = [-1.0 + 0.1 * place + 0.2 * seed for seed in several.seeds]
+            expected = [-1.0 + 0.1 * place + 0.2 * seed for seed in (0, 1, 2)]
             shown = number(line["median"]), number(line["low"]), number(line["high"])
             assert shown == pytest.approx((np.median(expected), min(expected), max(expected)))
         losses = [number(line["median"]) for line in lines if line["quantity"] == "loss"]
@@ -204,20 +213,19 @@ class TestCurves:
         kl = [number(line["median"]) for line in seen.lines("divergence") if line["row"] == "eso"]
         assert kl == pytest.approx([0.1 * place + 0.01 for place in range(7)])
 
-    def test_have_no_band_with_one_seed(self, several: Run) -> None:
-        several.log, several.seeds = logged, (0,)
-        seen = Seen(several)
+    def test_have_no_band_with_one_seed(self, small: Run) -> None:
+        small.log, small.seeds = logged, (0,)
+        seen = Seen(small)
         assert list(seen.parts("training", Band)) == []
         assert list(seen.parts("training", Line)) != []
 
-    def test_what_samples_nothing_has_no_curve_of_samples(self, several: Run) -> None:
-        several.log = logged
-        lines = Seen(several).lines("training")
+    def test_what_samples_nothing_has_no_curve_of_samples(self, seen: Seen) -> None:
+        lines = seen.lines("training")
         assert {line["quantity"] for line in lines if line["row"] == "sft"} == {"loss"}
 
-    def test_long_ones_are_thinned(self, several: Run) -> None:
-        several.rows, several.log = ("sft", "eso"), lambda row, seed: logged(row, seed, 1000)
-        seen = Seen(several)
+    def test_long_ones_are_thinned(self, small: Run) -> None:
+        small.rows, small.seeds, small.log = ("eso",), (0,), lambda row, seed: logged(row, seed, 1000)
+        seen = Seen(small)
         picture = seen.pictures["training"]
         assert max(len(line.xs) for line in seen.parts("training", Line)) == POINTS
         assert len(picture.svg()) < 40_000
@@ -391,41 +399,33 @@ def csv_of(picture: Picture, without: str) -> list[dict[str, str]]:
 
 
 class TestCategories:
-    def test_are_means_over_their_prompts(self, several: Run) -> None:
-        kinds = ("open", "closed", "odd")
-        several.prompts = lambda i: {"fields": {}, "columns": {"source": f"{i}", "category": kinds[i % 3]}}
-        seen = Seen(several)
+    def test_are_means_over_their_prompts(self, seen: Seen) -> None:
         lines = [line for line in seen.lines("categories") if line["dataset"] == "in-data"]
         assert {(line["category"], line["prompts"]) for line in lines} == {
-            *((kind, "8") for kind in kinds), ("all prompts", "24"),
+            *((kind, "8") for kind in KINDS), ("all prompts", "24"),
         }  # fmt: skip
         for line in lines:
-            chosen = [i for i in range(24) if line["category"] in {kinds[i % 3], "all prompts"}]
-            places = [
-                Place(line["row"], "tiny", s, "in-data", "t1", "rougeL", i) for s in several.seeds for i in chosen
-            ]
+            chosen = [i for i in range(24) if line["category"] in {KINDS[i % 3], "all prompts"}]
+            places = [Place(line["row"], "tiny", s, "in-data", "t1", "rougeL", i) for s in (0, 1, 2) for i in chosen]
             assert number(line["score"]) == pytest.approx(100 * np.mean([noisy(place) for place in places]))
             if line["category"] == "all prompts":
                 table = seen.cells("scores")[line["row"]]["in-data/rouge.rougeL"]
                 assert number(line["score"]) == pytest.approx(table["value"])
 
     @pytest.mark.parametrize("columns", [{}, {"category": "one"}, {"answer": "{i}"}, {"score": 1}])
-    def test_are_left_out_where_prompts_have_none(self, several: Run, columns: Mapping[str, Any]) -> None:
-        several.prompts = lambda i: {
+    def test_are_left_out_where_prompts_have_none(self, small: Run, columns: Mapping[str, Any]) -> None:
+        small.prompts = lambda i: {
             "fields": {}, "columns": {name: value if value != "{i}" else str(i) for name, value in columns.items()},
         }  # fmt: skip
-        assert "categories" not in Seen(several).pictures
+        assert "categories" not in Seen(small).pictures
 
 
 class TestAll:
-    def test_a_run_has_what_it_has_data_for(self, several: Run) -> None:
-        seen = Seen(several)
-        assert list(seen.pictures) == ["differences", "cost", "training", "divergence", "phases"]
-        assert list(NEEDS)[:5] == list(seen.pictures)
+    def test_a_run_has_what_it_has_data_for(self, seen: Seen) -> None:
+        assert list(seen.pictures) == ["differences", "cost", "training", "divergence", "phases", "categories"]
+        assert set(seen.pictures) < set(NEEDS)
 
-    def test_a_row_looks_the_same_in_all_of_them(self, several: Run) -> None:
-        several.log = logged
-        seen = Seen(several)
+    def test_a_row_looks_the_same_in_all_of_them(self, seen: Seen) -> None:
         looks: dict[str, set[Any]] = {}
         for picture in seen.pictures.values():
             for key in picture.figure.keys:
@@ -435,13 +435,13 @@ class TestAll:
         assert {len(found) for found in looks.values()} == {1}
         assert next(iter(looks["sft"])).colour == "baseline"
 
-    def test_only_what_is_asked_for_is_made(self, several: Run) -> None:
-        columns = ComparedColumns(load_results(several.root, several.write()), CALCULATED)
+    def test_only_what_is_asked_for_is_made(self, small: Run) -> None:
+        columns = ComparedColumns(load_results(small.root, small.write()), CALCULATED)
         assert [picture.name for picture in pictures_of(columns, ["cost", "wins"])] == ["cost"]
 
-    def test_several_models_have_panels_of_their_own(self, several: Run) -> None:
-        several.models, several.log = ("tiny", "large"), logged
-        seen = Seen(several)
+    def test_several_models_have_panels_of_their_own(self, small: Run) -> None:
+        small.models, small.log = ("tiny", "large"), logged
+        seen = Seen(small)
         titles = [panel.title for panel in seen.pictures["training"].figure.panels]
         assert "Reward of the samples (tiny)" in titles
         assert "Reward of the samples (large)" in titles
@@ -451,26 +451,26 @@ class TestAll:
         run.datasets, run.metrics = {}, []
         assert set(Seen(run).pictures) == {"training", "divergence", "phases"}
 
-    def test_whatever_is_missing_leaves_the_rest(self, several: Run) -> None:
-        several.unfinished = {("drl", "rouge", "1"), ("rrhf", "generate", "0"), ("sft", "train", "2")}
-        seen = Seen(several)
-        assert {line["row"] for line in seen.lines("differences")} == {"eso", "drl", "rrhf"}
+    def test_whatever_is_missing_leaves_the_rest(self, small: Run) -> None:
+        small.unfinished = {("drl", "rouge", "1"), ("eso", "generate", "0"), ("sft", "train", "2")}
+        seen = Seen(small)
+        assert {line["row"] for line in seen.lines("differences")} == {"eso", "drl"}
         for picture in seen.pictures.values():
             assert "nan" not in picture.svg().lower().replace("finance", "")
 
     @pytest.mark.parametrize("level", [-3.0, 0.0, 1e-9, 1e12])
-    def test_numbers_of_any_size_can_be_drawn(self, several: Run, level: float) -> None:
-        several.value = lambda _: level
-        several.trained = lambda row, _: {**summary(row), "tokens_generated": 0}
-        for picture in Seen(several).pictures.values():
+    def test_numbers_of_any_size_can_be_drawn(self, small: Run, level: float) -> None:
+        small.value = lambda _: level
+        small.trained = lambda row, _: {**summary(row), "tokens_generated": 0}
+        for picture in Seen(small).pictures.values():
             assert "nan" not in picture.svg()
             assert "inf" not in picture.csv
 
-    def test_the_same_bytes_come_twice(self, several: Run) -> None:
-        several.log = logged
-        first, second = ({name: (one.svg(), one.csv) for name, one in Seen(several).pictures.items()} for _ in range(2))
+    def test_the_same_bytes_come_twice(self, small: Run) -> None:
+        small.log = logged
+        first, second = ({name: (one.svg(), one.csv) for name, one in Seen(small).pictures.items()} for _ in range(2))
         assert first == second
 
-    def test_a_leaderboard_has_them(self, several: Run) -> None:
-        document = build(load_results(several.root, several.write()), CALCULATED)
+    def test_a_leaderboard_has_them(self, small: Run) -> None:
+        document = build(load_results(small.root, small.write()), CALCULATED)
         assert [picture.name for picture in document.pictures] == list(NEEDS)[:5]
