@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import unicodedata
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Drawing:
     items: tuple[Item, ...]
 
 
+@functools.lru_cache(maxsize=4096)
 def text_width(text: str, *, bold: bool = False) -> float:
     """Return about how wide a text is in pixels, in a sans serif font of its usual size."""
     wide = 0.0
@@ -88,16 +90,16 @@ def text_width(text: str, *, bold: bool = False) -> float:
     return wide * SIZE * (1.08 if bold else 1.0)
 
 
-def fitted(text: str, width: float) -> str:
+def fitted(text: str, width: float, *, bold: bool = False) -> str:
     """Return a text, cut in its middle where it is wider than that: ends of labels say what differs."""
-    if text_width(text) <= width:
+    if text_width(text, bold=bold) <= width:
         return text
     keep = len(text)
     while keep > 2:
         keep -= max(1, (keep - 2) // 12)
         first = (keep + 1) // 2
         cut = f"{text[:first]}…{text[len(text) - (keep - first) :]}"
-        if text_width(cut) <= width:
+        if text_width(cut, bold=bold) <= width:
             return cut
     return "…"
 
@@ -110,7 +112,7 @@ def wrapped(text: str, width: float, *, bold: bool = False) -> list[str]:
         if lines and text_width(joint, bold=bold) <= width:
             lines[-1] = joint
         else:
-            lines.append(fitted(word, width))
+            lines.append(fitted(word, width, bold=bold))
     return lines
 
 

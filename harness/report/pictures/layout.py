@@ -144,8 +144,10 @@ class _Placed:
         end = self.left + self.width - 6
         if max(widest, default=0.0) <= slot - 4:
             return end, 14.0
-        turn = math.radians(_SLANT)
-        return end - max(0.0, widest[-1] * math.cos(turn) - slot / 2), max(widest) * math.sin(turn) + 16
+        turn, half = math.radians(_SLANT), 0.5 / len(names)
+        # the last name begins in the middle of its slot, which narrows with what is kept for it
+        beyond = (widest[-1] * math.cos(turn) + 8 - room * half) / (1 - half)
+        return end - max(0.0, beyond), max(widest) * math.sin(turn) + 16
 
     def _vertical(self, marks: Sequence[tuple[float, str]], top: float) -> None:
         """Draw the texts at the left and the lines that go from them."""
@@ -157,7 +159,7 @@ class _Placed:
         for number, name in enumerate(axis.names):
             at = self.y(number) + _DOWN
             if number in axis.heads:
-                self.items.append(Text((self.left + 2, at), fitted(name, self.width - 4), bold=True, tip=name))
+                self.items.append(Text((self.left + 2, at), fitted(name, self.width - 4, bold=True), bold=True))
             else:
                 text = fitted(name, start - self.left - 10)
                 self.items.append(Text((start - 6, at), text, "end", tip=name if text != name else ""))
@@ -244,7 +246,7 @@ class _Placed:
             yield from self._cell(part)
         else:
             x, y = self._at(part.x, part.y)
-            yield Text((x + 6, y + _DOWN), part.text)
+            yield Text((x + 6, y + _DOWN), fitted(part.text, self.left + self.width - x - 6), colour="soft")
 
     def _line(self, part: Line, before: int) -> Iterator[Item]:
         runs: list[list[tuple[float, float]]] = [[]]
@@ -297,7 +299,8 @@ class _Placed:
         corners = ((x - half, y - tall), (x + half, y - tall), (x + half, y + tall), (x - half, y + tall))
         if part.share >= 0:
             yield Shape(corners, fill="heat", opacity=0.06 + 0.5 * min(part.share, 1.0), closed=True, tip=part.tip)
-        yield Text((x, y + _DOWN), fitted(part.text, slot), "middle")
+        if text_width(part.text) <= slot:
+            yield Text((x, y + _DOWN), part.text, "middle")
 
 
 def _line(start: tuple[float, float], end: tuple[float, float], colour: str) -> Shape:
