@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from report.test_forms import HOSTILE, NASTY
 
@@ -118,6 +118,7 @@ def test_nothing_is_cut_and_no_texts_overlap(text: str, width: float, rows: int)
 
 
 @given(numbers=st.lists(NUMBER, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=30)
 def test_any_numbers_are_drawn_within_the_picture(numbers: list[float]) -> None:
     drawing = lay_out(figure(numbers=numbers))
     for item in drawing.items:
@@ -178,11 +179,11 @@ class TestScales:
 
 
 class TestTexts:
-    @given(text=st.text(max_size=200), width=st.floats(20, 400))
+    @given(text=st.text(max_size=60), width=st.floats(20, 400))
     def test_fit_where_they_are_to_stand(self, text: str, width: float) -> None:
         assert text_width(fitted(text, width)) <= width
 
-    @given(text=st.text(max_size=200))
+    @given(text=st.text(max_size=60))
     def test_keep_their_words_when_they_are_wrapped(self, text: str) -> None:
         assert " ".join(wrapped(text, 1e9)) == " ".join(text.split())
 
@@ -209,6 +210,7 @@ def parsed(text: str) -> ET.Element:
 
 class TestSvg:
     @given(text=HOSTILE)
+    @settings(deadline=None, max_examples=30)
     def test_any_text_is_a_text(self, text: str) -> None:
         plain, hostile = (parsed(Picture(figure(word)).svg()) for word in ("eso", text))
         assert [e.tag for e in hostile if e.tag.endswith("title")] == [e.tag for e in plain if e.tag.endswith("title")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_name_that_is_none_is_corrected(written: Run) -> None:
 
 
 def test_what_is_not_stored_is_asked_for(written: Run) -> None:
-    (written.root / "store" / "score").rename(written.root / "score")
+    (written.root / "store" / "score").rename(written.root.parent / "score")
     refused = plot(written)
     assert "stages behind these numbers are not in the store" in refused.output
     assert not (written.root / "small" / "quick" / "figures").exists()
@@ -93,7 +94,8 @@ def test_without_matplotlib_svg_is_left(written: Run, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = plot(written, "--format", "svg", "--format", "pdf", "--output", str(tmp_path / "a"))
     assert result.exit_code != 0
-    assert result.output.count("\n") == 1
+    assert result.output.startswith("error: PDF is drawn by matplotlib, which cannot be imported")
+    assert "Traceback" not in result.output
     assert "pip install 'posttune-harness[plot]'; --format svg needs nothing" in result.output
     assert not (tmp_path / "a").exists()
     assert plot(written, "--output", str(tmp_path / "a")).exit_code == 0
@@ -102,23 +104,18 @@ def test_without_matplotlib_svg_is_left(written: Run, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("form", ["pdf", "png"])
 def test_a_form_for_papers_is_the_same_whenever_it_is_made(form: Form) -> None:
     pytest.importorskip("matplotlib")
-    drawing = lay_out(figure("a $\\frac{x}$ 方 _^{"), COLUMN)
+    some = figure("a $\\frac{x}$ _^{")
+    drawing = lay_out(replace(some, panels=some.panels[:1]), COLUMN)
     first, second = (paper(drawing, form, title="T $x$") for _ in range(2))
     assert first == second
-    assert first.startswith(b"%PDF-" if form == "pdf" else b"\x89PNG")
-    assert first != paper(drawing, form, title="T $x$", dark=True)
-
-
-def test_text_stays_text_in_a_pdf() -> None:
-    pytest.importorskip("matplotlib")
-    drawing = lay_out(figure("eso"), COLUMN)
-    content = paper(drawing, "pdf", title="T")
-    streams = [part.partition(b"stream\n")[2] for part in content.split(b"endstream")]
-    inflated = b"".join(zlib.decompress(part) for part in streams if part.startswith(b"x\x9c"))
-    assert b"(eso)" in inflated
-    width, height = (round(size / PIXELS_AN_INCH * 72) for size in (drawing.width, drawing.height))
-    assert f"/MediaBox [ 0 0 {width}".encode() in content.replace(b"[0 0", b"[ 0 0")
-    assert height > 0
+    if form == "png":
+        assert first.startswith(b"\x89PNG")
+        return
+    width, height = (size / PIXELS_AN_INCH * 72 for size in (drawing.width, drawing.height))
+    box = re.search(rb"/MediaBox \[\s*0 0 ([\d.]+) ([\d.]+)", first)
+    assert box is not None
+    assert (float(box[1]), float(box[2])) == pytest.approx((width, height))
+    assert b"/ToUnicode" in first  # text, which can be searched and copied
 
 
 def test_no_paper_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,13 +139,14 @@ def test_a_report_writes_them_beside_the_page(written: Run) -> None:
     assert 'href="pictures/differences.csv"' in page
 
 
-def test_names_of_categories_are_not_published(written: Run) -> None:
-    written.prompts = lambda i: {"fields": {}, "columns": {"category": f"secret {i % 2}"}}
-    written.examples = 8
-    folder = written.write()
-    write_tables(written.root, folder)
+def test_names_of_categories_are_not_published(run: Run) -> None:
+    run.rows = ("sft", "eso")
+    run.prompts = lambda i: {"fields": {}, "columns": {"category": f"secret {i % 2}"}}
+    run.examples = 8
+    folder = run.write()
+    write_tables(run.root, folder)
     assert "secret 1 (4)" in (folder / "pictures" / "categories.svg").read_text(encoding="utf-8")
-    public = publish(written.root, folder)
+    public = publish(run.root, folder)
     assert (public / "pictures" / "differences.svg").is_file()
     for path in public.rglob("*.*"):
         assert "secret 1" not in path.read_text(encoding="utf-8"), path
