@@ -329,7 +329,7 @@ class TestAblation:
 
     def test_lists_are_known_by_their_lengths(self, run: Run) -> None:
         seen = self.sweep(run, {f"eso[{k}]": {"temperatures": [1.0] * k} for k in (4, 8, 2)}, "ablation-k")
-        assert seen.pictures["ablation"].figure.panels[0].x.at == (2, 4, 8)
+        assert seen.pictures["ablation"].figure.panels[0].x.at == (2.0, 4.0, 8.0)
         assert {line["setting"] for line in seen.lines("ablation") if line["model"] == "published"} == {"4", "8"}
 
     def test_words_stand_in_a_row(self, run: Run) -> None:

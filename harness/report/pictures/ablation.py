@@ -90,7 +90,9 @@ def ablation(source: Source) -> Figure | None:
     results, metric = source.results, source.metrics[0]
     column = source.headline(metric, source.datasets[0], results.decoding_of(metric))
     label, unit = column.described.label, f" ({column.described.unit})" if column.described.unit else ""
-    panels, lines, keys = [], [], {}
+    panels: list[Panel] = []
+    lines: list[tuple[str | float | None, ...]] = []
+    keys: dict[str, Key] = {}
     every = sweeps(results)
     printed = [one for one in figures_of(results) if one.beside.get("column") == f"{metric.use}.{metric.headline}"]
     beside = False

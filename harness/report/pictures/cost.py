@@ -62,12 +62,12 @@ def cost(source: Source) -> Figure | None:
         labels += [row.label for row, _, _ in scores]
         for name, title in (("seconds", "seconds of its own training"), ("sampled", "tokens sampled in training")):
             parts: list[Part] = []
-            spent = {row.label: getattr(costs[row.model, row.label], name) for row, _, _ in scores}
-            asides = _asides(spent)
+            along = {row.label: float(getattr(costs[row.model, row.label], name)) for row, _, _ in scores}
+            asides = _asides(along)
             for row, column, found in scores:
                 first = column is shown[0]
                 aside = asides[row.label] + (0 if len(shown) == 1 else -2.5 if first else 2.5)
-                parts += _point(source.looks[row.label], first, spent[row.label], found, row.label, aside)
+                parts += _point(source.looks[row.label], first, along[row.label], found, row.label, aside)
             head = f"{label} over {title}{source.several(model)}"
             panels.append(Panel(head, Axis(title, zero=True), Axis(), tuple(parts)))
         lines += [_line(row, column, found, costs[row.model, row.label]) for row, column, found in scores]

@@ -228,8 +228,7 @@ def _rewards(source: Source, way: Way) -> Panel:
             if found.known:
                 parts.append(Span((at, found.low), (at, found.high), looks[point.method], thick=False))
             tip = f"{point.row.label}, {name}: {found.mean:.4g}"
-            form = "full" if name == "gold" else "open"
-            parts.append(Dots((at,), (found.mean,), looks[point.method], form, (tip,)))
+            parts.append(Dots((at,), (found.mean,), looks[point.method], "full" if name == "gold" else "open", (tip,)))
     axis = Axis("√KL (nats an answer)", zero=True)
     return Panel(f"Reward gained{source.several(way.model)}", axis, Axis(), tuple(parts))
 

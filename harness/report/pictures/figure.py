@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 Marker: TypeAlias = Literal["circle", "square", "triangle", "diamond", "down", "pentagon", "star", "cross"]
 #: A name of :data:`harness.report.pictures.theme.LIGHT`.
@@ -189,6 +189,6 @@ class Figure:
     """How many panels stand beside each other on a page."""
 
 
-def joined(xs: Sequence[float]) -> Numbers:
+def joined(xs: Iterable[float]) -> Numbers:
     """Return numbers as a figure keeps them: of Python's own, so that they are written alike everywhere."""
     return tuple(map(float, xs))

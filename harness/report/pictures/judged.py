@@ -12,6 +12,7 @@ from harness.report.wins import judged
 
 if TYPE_CHECKING:
     from harness.report.columns import ComparedColumn
+    from harness.report.pictures.figure import Part
     from harness.report.pictures.source import Source
     from harness.spec.results.run import RunMetric
 
@@ -56,7 +57,8 @@ def _matrix(
 ) -> tuple[list[Panel], list[tuple[str | float | None, ...]], tuple[str, ...]]:
     """Return the panel of one judge and data set (none where nothing was judged), its numbers and what to note."""
     rows, notes = first_of([row for row in source.results.rows if row.model == model], _MOST, "Win rates")
-    cells, lines = [], []
+    cells: list[Part] = []
+    lines: list[tuple[str | float | None, ...]] = []
     for y, row in enumerate(rows):
         for x, (opponent, column) in enumerate(against):
             found = source.score(row, column)
@@ -100,7 +102,12 @@ def reward_model(source: Source) -> Figure | None:
             tips.append(f"{100 * part.predicted:.0f} → {100 * part.observed:.0f} %, {part.pairs} pairs")
             lines.append((model, part.predicted, part.observed, low, high, part.pairs))
         xs, ys = tuple(100 * part.predicted for part in bins), tuple(100 * part.observed for part in bins)
-        parts = (Slope(), *spans, Line(xs, ys, _MODEL, marked=False), Dots(xs, ys, _MODEL, "full", tuple(tips)))
+        parts: tuple[Part, ...] = (
+            Slope(),
+            *spans,
+            Line(xs, ys, _MODEL, marked=False),
+            Dots(xs, ys, _MODEL, "full", tuple(tips)),
+        )
         title = f"Calibration error {error:.3f}{source.several(model)}, {len(pairs.margins)} pairs"
         across, up = Axis("how sure it was (%)", at=(50.0, 60.0, 70.0, 80.0, 90.0, 100.0)), Axis("right (%)")
         panels.append(Panel(title, across, up, parts))

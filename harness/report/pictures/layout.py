@@ -239,8 +239,8 @@ class _Placed:
             yield Shape((self._at(low, low), self._at(high, high)), stroke="soft", dash=2)
         elif isinstance(part, Bar):
             half, at = 0.34 * _ROW, self.y(part.y)
-            first, last = self.x(part.start), self.x(part.end)
-            corners = ((first, at - half), (last, at - half), (last, at + half), (first, at + half))
+            near, far = self.x(part.start), self.x(part.end)
+            corners = ((near, at - half), (far, at - half), (far, at + half), (near, at + half))
             yield Shape(corners, fill=part.colour, closed=True, tip=part.tip)
         elif isinstance(part, Cell):
             yield from self._cell(part)
