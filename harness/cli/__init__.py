@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "compare": ("harness.cli.compare", "Compare two rows, of one run or of two, prompt by prompt."),
     "bundle": ("harness.cli.bundle", "Pack a run's records into one file, without weights."),
     "check": ("harness.cli.check", "Derive every figure of a run or a bundle again, and say what differs."),
+    "plot": ("harness.cli.plot", "Write the pictures of a run as SVG, PDF or PNG, each with its numbers."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),
     "export": ("harness.cli.export", "Write a trained checkpoint as a Hugging Face folder with a model card."),
     "prepare": ("harness.cli.prepare", "Fetch all that a benchmark needs, for a machine without network."),

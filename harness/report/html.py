@@ -11,10 +11,13 @@ from markupsafe import Markup
 
 from harness.report.grid import LONG, is_text, visible
 from harness.report.markdown import shared_lines
+from harness.report.pictures.svg import STYLE
 from harness.report.table import Heading, Table, TableCell, folded, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from harness.report.pictures.every import Picture
 
 #: A row that no row is better than: letter a, and not the a1 that follows z.
 _BEST = re.compile(r"a(?!\d)")
@@ -42,6 +45,14 @@ class _HtmlRow(NamedTuple):
     cells: list[_Cell]
 
 
+class _Drawn(NamedTuple):
+    name: str
+    title: str
+    caption: str
+    wide: Markup
+    narrow: Markup
+
+
 class _View(NamedTuple):
     title: str
     names: list[str]
@@ -51,8 +62,14 @@ class _View(NamedTuple):
     caption: list[str]
 
 
-def page(title: str, notes: Sequence[str], tables: Sequence[Table], ending: Sequence[str] = ()) -> str:
-    """Return every table, uncut: wide ones scroll under their header."""
+def page(
+    title: str,
+    notes: Sequence[str],
+    tables: Sequence[Table],
+    ending: Sequence[str] = (),
+    pictures: Sequence[Picture] = (),
+) -> str:
+    """Return every table, uncut: wide ones scroll under their header; the pictures stand below the first."""
     tables = [folded(table) for table in tables]
     shared = shared_lines(tables)
     return render(
@@ -62,7 +79,15 @@ def page(title: str, notes: Sequence[str], tables: Sequence[Table], ending: Sequ
         views=[_view(table, shared) for table in tables],
         shared=shared,
         ending=list(ending),
+        pictures=[_drawn(picture) for picture in pictures],
+        picture_style=Markup(STYLE),  # noqa: S704  # no text of a run is in it
     )
+
+
+def _drawn(picture: Picture) -> _Drawn:
+    """Return a picture for screens and for phones; its writer has escaped every text."""
+    wide, narrow = (Markup(picture.svg("page", column=column)) for column in (False, True))  # noqa: S704
+    return _Drawn(picture.name, picture.title, picture.caption, wide, narrow)
 
 
 def render(name: str, **values: Any) -> str:

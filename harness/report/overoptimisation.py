@@ -59,7 +59,7 @@ def points_table(columns: ComparedColumns) -> Table:
         headings += [Heading(name, "gained", name, 3, 1.0, True), Heading(f"{name} fit", "fitted", name, 3)]
     rows, lost = [], []
     for model in results.models:
-        way = _way(columns, model)
+        way = way_of(columns, model)
         if way.start is None:
             lost.append(model)
             continue
@@ -70,7 +70,7 @@ def points_table(columns: ComparedColumns) -> Table:
             cells = {"distance": TableCell(distance), "curve": TableCell(point.method)}
             for name, values in point.gained.items():
                 curve = way.curves[point.method][name]
-                cells[name] = _cell(columns.gained(values, _dataset(results), point.row))
+                cells[name] = _cell(columns.gained(values, dataset_of(results), point.row))
                 cells[f"{name} fit"] = TableCell(curve.at(distance) if curve else None)
             rows.append(TableRow(point.row.label, model, cells, marks(point.row)))
     caption = [
@@ -78,7 +78,7 @@ def points_table(columns: ComparedColumns) -> Table:
             f"Gained: {section.proxy} (proxy) and {section.gold} (gold), less the start's on the same prompts with the "
             f"same seeds. √KL: the root of the mean of {section.kl}, in nats an answer."
         ),
-        *captions.data_lines(results, [_dataset(results)]),
+        *captions.data_lines(results, [dataset_of(results)]),
         *captions.decoding_lines(results, [results.decodings[0]]),
         *captions.interval_lines(results),
     ]
@@ -96,7 +96,7 @@ def curves_table(columns: ComparedColumns) -> Table | None:
     headings += [Heading(f"{name} {part}", label, name, 3) for name in _REWARDS for part, label in _PARTS.items()]
     rows = []
     for model in columns.results.models:
-        way = _way(columns, model)
+        way = way_of(columns, model)
         for method, curves in way.curves.items():
             count = sum(point.method == method for point in way.points)
             rows.append(TableRow(method, model, {"points": TableCell(float(count)), **_fit_cells(curves)}))
@@ -145,11 +145,12 @@ def _section(results: Results) -> Overoptimisation:
     return section
 
 
-def _dataset(results: Results) -> str:
+def dataset_of(results: Results) -> str:
+    """Return the data set on which gold and proxy are compared: the first."""
     return (results.datasets("in-data") or results.datasets("cross"))[0]
 
 
-def _way(columns: ComparedColumns, model: str) -> Way:
+def way_of(columns: ComparedColumns, model: str) -> Way:
     """Return the points of a model, method by method and nearest first, with what is fitted to them.
 
     They are the rows that were trained here and have all three columns. The start is the row whose distance is 0 for
@@ -172,7 +173,9 @@ def _way(columns: ComparedColumns, model: str) -> Way:
                 points.append(Point(row, _method(row, rows), distances[row.label], present))
     methods = list(dict.fromkeys(point.method for point in points))
     points.sort(key=lambda point: (methods.index(point.method), distance_of(point.kl)))
-    grouped = columns.groups(_dataset(results), start.cells[_dataset(results), results.decodings[0]].ids) is not None
+    grouped = (
+        columns.groups(dataset_of(results), start.cells[dataset_of(results), results.decodings[0]].ids) is not None
+    )
     curves = {
         method: {
             name: _fit([p for p in points if p.method == method], name, section, grouped=grouped) for name in _REWARDS
@@ -190,7 +193,7 @@ def _fit(points: Sequence[Point], name: str, section: Overoptimisation, *, group
 
 def _values(results: Results, row: ResultRow, column: str) -> Array | None:
     use, _, name = column.partition(".")
-    data = row.cells.get((_dataset(results), results.decodings[0]))
+    data = row.cells.get((dataset_of(results), results.decodings[0]))
     values = data.matrix(use, name, results.seeds) if data is not None else None
     return None if values is None or np.isnan(values).all() else values
 

@@ -39,9 +39,13 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     results = load_results(root, folder, partial=partial)
     public = replace(results, manifest=_without_messages(manifest), warnings={})
     document = build(public, Calculated(folder))
+    generated = all(data.generated for data in manifest.datasets)
+    if not generated:  # names of categories are text of the data
+        shown = tuple(picture for picture in document.pictures if picture.name != "categories")
+        document = document._replace(pictures=shown)
     files = document_files(Leaderboard(*(_clean(part, paths) for part in document)))
     studies = case_studies(results) if "cases" in manifest.tables else None
-    if studies is not None and all(data.generated for data in manifest.datasets):
+    if studies is not None and generated:
         files |= case_files(_clean(studies, paths))
     if not partial:
         refuse_missing(results, root, folder)

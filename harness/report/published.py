@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from harness.api.registration import Column
     from harness.report.columns import ComparedColumns
-    from harness.report.results import ResultRow
+    from harness.report.results import ResultRow, Results
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def published_table(columns: ComparedColumns) -> Table:
     manifest = columns.results.manifest
     assert manifest.published is not None  # else no such table is asked for
     data = _read(manifest.published)
-    benchmark = manifest.benchmark
-    figures = [Figure(**figure) for figure in data["figures"] if figure["benchmark"] in {"", benchmark}]
+    figures = figures_of(columns.results)
     headings = (
         Heading("printed", "published"),
         Heading("measured", "measured here"),
@@ -77,6 +76,19 @@ def published_table(columns: ComparedColumns) -> Table:
         )
     title = f"Published figures: {data['title']}"
     return Table("published", title, headings, tuple(rows), tuple(notes), names=("figure", "paper"))
+
+
+def figures_of(results: Results) -> list[Figure]:
+    """Return the figures of the paper that a run names, as far as they are of its benchmark; none where it names none.
+
+    Raises:
+        InputError: there are no figures of this name.
+    """
+    manifest = results.manifest
+    if manifest.published is None:
+        return []
+    listed = _read(manifest.published)["figures"]
+    return [Figure(**figure) for figure in listed if figure["benchmark"] in {"", manifest.benchmark}]
 
 
 def _read(name: str) -> dict[str, Any]:

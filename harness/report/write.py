@@ -16,6 +16,7 @@ from harness.report.export import csv_text, json_text
 from harness.report.kinds import tables_of
 from harness.report.latex import latex
 from harness.report.markdown import markdown
+from harness.report.pictures.every import picture_files, pictures_of
 from harness.report.results import Results, load_results
 from harness.report.run_setup import model_text, setup_block
 from harness.report.supervision import supervision_lines
@@ -98,7 +99,8 @@ def document_files(document: Leaderboard) -> dict[str, str]:
     text = markdown(document.title, document.notes, document.tables, document.ending, document.setup)
     ending = [*(f"{name}: {said}" for name, said in document.setup.items()), *document.ending]
     return {
-        "leaderboard.html": html.page(document.title, document.notes, document.tables, ending),
+        **picture_files(document.pictures),
+        "leaderboard.html": html.page(document.title, document.notes, document.tables, ending, document.pictures),
         "leaderboard.csv": csv_text(document.tables),
         "leaderboard.json": json_text(document.head, document.tables),
         "leaderboard.tex": latex(document.tables, prefix=f"{document.head['benchmark']}-{document.head['profile']}"),
@@ -119,7 +121,9 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     head["checks"] = found._asdict()
     setup = setup_block(results)
     head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending], "setup": setup}
-    return Leaderboard(_title(manifest), notes, tables, ending, head, sentences(columns), *found, setup)
+    return Leaderboard(
+        _title(manifest), notes, tables, ending, head, sentences(columns), *found, setup, tuple(pictures_of(columns))
+    )
 
 
 def _title(manifest: RunManifest) -> str:

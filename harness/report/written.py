@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.store.files import replace_text
+from harness.report.pictures.every import file_names
+from harness.store.files import machine_errors, replace_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.report.pictures.every import Picture
     from harness.report.results import Results
     from harness.report.table import Table
 
@@ -29,6 +31,8 @@ class Leaderboard(NamedTuple):
     """What else the checks found."""
     setup: dict[str, str]
     """What the run was, by the name of each part: see :func:`harness.report.run_setup.setup_block`."""
+    pictures: tuple[Picture, ...] = ()
+    """What there is to be seen; a page shows them, and each is a file with its numbers beside it."""
 
 
 class Written(NamedTuple):
@@ -47,6 +51,12 @@ class Written(NamedTuple):
         return self.files["leaderboard.md"]
 
     def write(self) -> None:
-        """Write every file; each is there as a whole, the old one or the new one."""
+        """Write every file; each is there as a whole, the old one or the new one.
+
+        A picture that the run has nothing for any more is removed: it would show other numbers than the tables.
+        """
         for name, text in self.files.items():
             replace_text(self.folder / name, text)
+        for name in file_names() - set(self.files):
+            with machine_errors(self.folder / name):
+                (self.folder / name).unlink(missing_ok=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages import configs
@@ -19,8 +22,7 @@ from harness.store.identity import digest
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
 ENVIRONMENT = {"threads": 1, "device": "cpu", "ranks": 1, "python": "3.11", "libraries": {"torch": "2.13.0"}}
 ROUGE_L = {
@@ -40,6 +42,14 @@ JUDGE: dict[str, Any] = {
 }  # fmt: skip
 T1 = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 24, "draws": 2}
 GREEDY = {**T1, "temperature": 0.0, "draws": 1}
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """Give a new folder, in memory where there is a place for it: a store syncs every file."""
+    memory = Path("/dev/shm")  # noqa: S108  # a folder of one's own in it
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @dataclass(frozen=True)

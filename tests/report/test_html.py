@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from report.test_drawing import figure
 from report.test_forms import HOSTILE, NASTY, small
 
 from harness.report import html
 from harness.report.differences import Difference
 from harness.report.grid import visible
+from harness.report.pictures.every import Picture
 from harness.report.results import load_results
 from harness.report.statistics import Interval
 from harness.report.table import Heading, Table, TableCell, TableRow, folded, shown
@@ -31,9 +33,12 @@ CHROMIUM = next(
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "nav", "a", "section", "div", "table",
     "thead", "tbody", "tr", "th", "td", "span", "ul", "li", "details", "summary",
+    "figure", "h3", "figcaption", "svg", "desc", "path", "circle", "text",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "href", "id", "class", "tabindex", "colspan", "scope", "open",
+    "width", "height", "viewbox", "role", "aria-labelledby", "x", "y", "text-anchor", "transform", "cx", "cy", "r", "d",
+    "fill", "fill-opacity", "stroke-width", "stroke-dasharray",
 }  # fmt: skip
 
 
@@ -81,7 +86,7 @@ def checked(text: str) -> Page:
     assert page.tags <= TAGS
     for name, value in page.attributes:
         assert name in ATTRIBUTES
-        assert name != "href" or re.fullmatch(r"#(t\d+|run)", value or "")
+        assert name != "href" or re.fullmatch(r"#(t\d+|run|pictures)|pictures/every\.(svg|csv)", value or "")
     return page
 
 
@@ -92,7 +97,7 @@ def one_line(text: str) -> str:
 @given(text=HOSTILE)
 def test_any_text_reads_back_as_it_was(text: str) -> None:
     table = small(label=text, value=text, mark=text, model=text, caption=f"c {text}")
-    page = checked(html.page(f"T {text}", [f"n {text}"], [table], [f"e {text}"]))
+    page = checked(html.page(f"T {text}", [f"n {text}"], [table], [f"e {text}"], [Picture(figure(text))]))
     for expected in (text, f"T {text}", f"c {text}", f"n {text}", f"e {text}"):
         assert one_line(expected) in page.said
 
@@ -101,13 +106,14 @@ def test_any_text_reads_back_as_it_was(text: str) -> None:
     "text", [*NASTY, "</style><script>x</script>", "]]>", "{{ 7 * 7 }}", "{% include 'x' %}", "<!--"]
 )
 def test_nasty_texts_are_texts(text: str) -> None:
-    page = checked(html.page(text, [text], [small(label=text, value=text, mark=text, caption=text)], [text]))
+    table = small(label=text, value=text, mark=text, caption=text)
+    page = checked(html.page(text, [text], [table], [text], [Picture(figure(text))]))
     assert one_line(text) in page.said
     assert "49" not in page.said
 
 
 def test_nothing_comes_from_elsewhere() -> None:
-    text = html.page("T", [], [small()])
+    text = html.page("T", [], [small()], [], [Picture(figure())])
     assert "default-src 'none'; style-src 'unsafe-inline'" in text
     assert not re.search(r"url\(|@import|src=|https?:|<script|<link|<img|<iframe| on\w+=", text)
 

@@ -22,6 +22,9 @@ ROW = "the canary row of a data set"
 HOST = "canary-host-17"
 MODEL = "/home/canary/models/gpt2-7m"
 FILES = {f"leaderboard.{form}" for form in ("md", "html", "csv", "json", "tex")} | {"manifest.json"}
+FILES |= {
+    f"{name}.{form}" for name in ("differences", "cost", "training", "divergence", "phases") for form in ("svg", "csv")
+}
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def private(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def everything(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nothing_private_gets_out(private: Run) -> None:

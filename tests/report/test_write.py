@@ -16,6 +16,8 @@ from harness.report.write import write_tables
 from harness.spec.benchmark import TableName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from report.synthetic import Run
 
 SCRIPT = """
@@ -51,22 +53,26 @@ def test_every_table_that_a_file_may_ask_for_can_be_made() -> None:
     assert {kind.asked_as for kind in KINDS} - {None} == named
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
     folder = run.write()
     text = write_tables(run.root, folder)
     assert (folder / "leaderboard.md").read_text(encoding="utf-8") == text
     assert sorted(path.name for path in folder.iterdir()) == [
         "calculated.json", "leaderboard.csv", "leaderboard.html", "leaderboard.json", "leaderboard.md",
-        "leaderboard.tex", "manifest.json", "scores.csv",
+        "leaderboard.tex", "manifest.json", "pictures", "scores.csv",
     ]  # fmt: skip
 
 
 def test_writing_again_gives_the_same_bytes(run: Run) -> None:
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
 
 
 def test_names_of_any_text_are_written(run: Run) -> None:
@@ -88,11 +94,11 @@ def test_a_folder_that_cannot_be_written_is_one_message(run: Run) -> None:
 def test_a_stage_that_is_gone_is_said_in_the_cell_where_that_is_wanted(run: Run) -> None:
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     (run.root / "store" / "score").rename(run.root / "score")
     with pytest.raises(InputError, match="9 of the 24 stages behind these numbers are not in the store"):
         write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
     assert "not stored" in write_tables(run.root, folder, partial=True)
 
 
@@ -109,7 +115,7 @@ def test_a_table_that_cannot_be_made_leaves_the_others_as_they_are(run: Run, mon
     run.tables = ("scores", "cases")
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     assert "cases.md" in before
 
     def fail(*_: object) -> str:
@@ -122,4 +128,4 @@ def test_a_table_that_cannot_be_made_leaves_the_others_as_they_are(run: Run, mon
     manifest = (folder / "manifest.json").read_bytes()
     with pytest.raises(StageError, match="no page"):
         write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {**before, "manifest.json": manifest}
+    assert contents(folder) == {**before, "manifest.json": manifest}
