@@ -86,7 +86,7 @@ def points_table(columns: ComparedColumns) -> Table:
         caption.append(
             f"No row of {', '.join(lost)} is at distance 0: {section.kl} has to be measured from one of the rows."
         )
-    where = columns.group(_dataset(results), results.decodings[0])
+    where = columns.group(dataset_of(results), results.decodings[0])
     return Table("overoptimisation", f"Gold against proxy, on {where}", tuple(headings), tuple(rows), tuple(caption))
 
 
