@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from report.test_drawing import figure
 from report.test_forms import HOSTILE, NASTY, small
 
@@ -95,6 +95,7 @@ def one_line(text: str) -> str:
 
 
 @given(text=HOSTILE)
+@settings(deadline=None)
 def test_any_text_reads_back_as_it_was(text: str) -> None:
     table = small(label=text, value=text, mark=text, model=text, caption=f"c {text}")
     page = checked(html.page(f"T {text}", [f"n {text}"], [table], [f"e {text}"], [Picture(figure(text))]))
