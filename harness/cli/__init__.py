@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "plan": ("harness.cli.plan", "Show the stages of a benchmark, what is done already and what the rest costs."),
     "status": ("harness.cli.status", "Show how far a run has come."),
     "report": ("harness.cli.report", "Write the tables of a run again, from what is stored."),
+    "view": ("harness.cli.view", "Open the page of a run, or the one over all results."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),
     "export": ("harness.cli.export", "Write a trained checkpoint as a Hugging Face folder with a model card."),
     "prepare": ("harness.cli.prepare", "Fetch all that a benchmark needs, for a machine without network."),

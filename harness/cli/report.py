@@ -41,6 +41,7 @@ def command(
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from harness.report.brief import brief
+    from harness.report.page.index import known_runs
     from harness.report.publish import publish
     from harness.report.verdicts import across, claims_json, claims_text
     from harness.report.write import make_tables, write_if_allowed
@@ -84,21 +85,14 @@ def _ascii(text: str) -> str:
     return json.dumps(json.loads(text), indent=1)
 
 
-def known_runs(results: Path) -> list[Path]:
-    """Return every run below the results, as BENCHMARK/PROFILE."""
-    return sorted(
-        path.parent.relative_to(results)
-        for path in results.glob("*/*/manifest.json")
-        if path.parent.parent.name not in {"store", "published"}
-    )
-
-
 def find_run(results: Path, run: Path | None) -> Path:
     """Return the folder of a run: results, then the benchmark, then its profile.
 
     Raises:
         InputError: there is none, or more than one and none was named.
     """
+    from harness.report.page.index import known_runs
+
     known = known_runs(results)
     listed = f"one of {', '.join(map(str, known))}" if known else None
     if run is None:

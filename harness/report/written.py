@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.store.files import replace_text
+from harness.store.files import machine_errors, replace_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,15 @@ class Written(NamedTuple):
         return self.files["leaderboard.md"]
 
     def write(self) -> None:
-        """Write every file; each is there as a whole, the old one or the new one."""
+        """Write every file; each is there as a whole, the old one or the new one.
+
+        Pages of answers that the new ones have taken the place of are removed.
+        """
         for name, text in self.files.items():
             replace_text(self.folder / name, text)
+        below = {(self.folder / name).parent for name in self.files} - {self.folder}
+        written = {self.folder / name for name in self.files}
+        with machine_errors(self.folder):
+            for path in (path for folder in below for path in folder.iterdir()):
+                if path not in written and path.suffix in {".html", ".js"}:
+                    path.unlink()
