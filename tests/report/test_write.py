@@ -16,6 +16,8 @@ from harness.report.write import write_tables
 from harness.spec.benchmark import TableName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from report.synthetic import Run
 
 SCRIPT = """
@@ -64,9 +66,9 @@ def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
 def test_writing_again_gives_the_same_bytes(run: Run) -> None:
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
 
 
 def test_names_of_any_text_are_written(run: Run) -> None:
@@ -88,12 +90,17 @@ def test_a_folder_that_cannot_be_written_is_one_message(run: Run) -> None:
 def test_a_stage_that_is_gone_is_said_in_the_cell_where_that_is_wanted(run: Run) -> None:
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     (run.root / "store" / "score").rename(run.root / "score")
     with pytest.raises(InputError, match="9 of the 24 stages behind these numbers are not in the store"):
         write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
     assert "not stored" in write_tables(run.root, folder, partial=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_what_failed_in_the_run_is_not_missed(run: Run) -> None:
@@ -109,17 +116,17 @@ def test_a_table_that_cannot_be_made_leaves_the_others_as_they_are(run: Run, mon
     run.tables = ("scores", "cases")
     folder = run.write()
     write_tables(run.root, folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     assert "cases.md" in before
 
-    def fail(*_: object) -> str:
+    def fail(*_: object, **__: object) -> str:
         raise StageError("no page")
 
-    monkeypatch.setattr("harness.report.html.page", fail)
+    monkeypatch.setattr("harness.report.write.page", fail)
     run.answer = lambda _row, _seed, _index: "another answer"
     shutil.rmtree(run.root / "store")
     run.write()
     manifest = (folder / "manifest.json").read_bytes()
     with pytest.raises(StageError, match="no page"):
         write_tables(run.root, folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {**before, "manifest.json": manifest}
+    assert contents(folder) == {**before, "manifest.json": manifest}

@@ -292,7 +292,7 @@ def _table(
             values = [value for of in ids if not np.isnan(value := by_prompt.get(of, np.nan))]
             cells[name] = TableCell(float(np.mean(values))) if values else TableCell()
         rows.append(TableRow(kind, "", cells))
-    title = f"{_label(column)} by category"
+    title = f"{_label(column)} by category: {place[0]}, {place[1]}"
     table = Table("categories", title, tuple(headings), tuple(rows), names=("category", "model"))
     links: dict[str, str] = {}
     for page in pages:
