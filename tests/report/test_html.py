@@ -43,6 +43,8 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: set[str] = set()
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        """Every tag with the names of its attributes."""
         self.attributes: list[tuple[str, str | None]] = []
         self.texts: list[str] = [""]
         self.comments: list[str] = []
@@ -52,6 +54,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
         self.attributes += attrs
         if tag != "meta":
             self.open.append(tag)
