@@ -18,31 +18,37 @@ def command(run: Path | None, results: Path, printing: bool) -> None:
     """Open the page of RUN in a browser; without RUN, the page over all results, or that of the only run.
 
     RUN is BENCHMARK/PROFILE below --results, the folder of a run (a published one too), or a folder of results. Pages
-    are files: they are opened from disk, and `harness report RUN` makes them again.
+    are files that open from disk; `harness report RUN` makes them again.
     """
     from harness.cli.report import find_run
-    from harness.report.page.index import INDEX, known_runs, write_index
+    from harness.report.page.index import known_runs
 
-    folder = run if run is not None and known_runs(run) else results
-    if (run is None or folder is run) and len(known_runs(folder)) != 1:
-        if not known_runs(folder):
-            raise InputError("no run has left its results there", where=str(folder))
-        try:
-            page = write_index(folder)
-        except StorageError as error:
-            page = folder / INDEX
-            if not error.read_only or not page.is_file():
-                raise
+    if run is not None and known_runs(run):
+        results, run = run, None
+    only = known_runs(results) if run is None else []
+    if run is None and len(only) != 1:
+        page = _index(results)
     else:
-        page = find_run(folder, None if folder is run else run) / "leaderboard.html"
+        page = find_run(results, run) / "leaderboard.html"
         if not page.is_file():
             raise InputError("the run has no page yet", where=str(page), hint=f"harness report {page.parent} makes it")
     click.echo(page)
-    if not printing and not _open(page):
-        click.echo("warning: no browser could be started: open the file named above", err=True)
+    if not printing:
+        import webbrowser
+
+        if not webbrowser.open(page.resolve().as_uri()):
+            click.echo("warning: no browser could be started: open the file named above", err=True)
 
 
-def _open(page: Path) -> bool:
-    import webbrowser
+def _index(results: Path) -> Path:
+    """Write the page over all results, or return the one that is there where nothing may be written."""
+    from harness.report.page.index import INDEX, known_runs, write_index
 
-    return webbrowser.open(page.resolve().as_uri())
+    if not known_runs(results) and not known_runs(results / "published"):
+        raise InputError("no run has left its results there", where=str(results))
+    try:
+        return write_index(results)
+    except StorageError as error:
+        if not error.read_only or not (results / INDEX).is_file():
+            raise
+        return results / INDEX

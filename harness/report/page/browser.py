@@ -200,7 +200,7 @@ def _pages(base: str, prompts: Iterator[Prompt], full: int) -> list[_Page]:
     size = full
     for prompt in prompts:
         texts = [prompt.id, *(text for card in prompt.cards for text in (card.name, card.scores))]
-        parts = [part.text for part in (*prompt.asked, *prompt.given, *prompt.cards)]
+        parts = [*(part.text for part in (*prompt.asked, *prompt.given)), *(card.text for card in prompt.cards)]
         own = sum(map(_bytes, texts)) + sum(_bytes(text) + _MARKUP for text in parts)
         if size + own > full:
             pages.append(_Page(f"{base}-{len(pages) + 1}", []))
