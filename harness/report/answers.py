@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 #: What a row of the data may hold beside its prompt, as people call it.
 _GIVEN = (("completion", "reference"), ("chosen", "chosen"), ("rejected", "rejected"))
-#: Columns of data that say what kind of prompt it is, the first that a data set has.
-_CATEGORIES = ("category", "task", "subset", "topic", "kind")
-#: Most categories of a data set: of more, a column is no list of kinds.
-_MOST = 60
+#: Columns of the rows that say of what kind a prompt is, in this order, before any other that might.
+_NAMES = ("category", "task", "subject", "topic", "type", "source", "subset")
+#: A column with more values is none of categories, nor is one with fewer prompts to a value.
+_MOST, _FEWEST = 24, 3
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,18 @@ def answers_of(
 
 
 def categories(rows: Sequence[DataRow]) -> dict[str, str]:
-    """Return the category of each prompt by its id, where the data have some; else nothing."""
-    for column in _CATEGORIES:
-        found = {row.id: value for row in rows if isinstance(value := row.columns.get(column), str) and value}
-        if 1 < len(set(found.values())) <= _MOST:
-            return found
+    """Return the category of each prompt by its id; nothing where the rows have none.
+
+    The category is the first column of text with 2 to 24 values, each of three prompts on average or more; one called
+    ``category``, ``task`` or the like goes before others.
+    """
+    columns: dict[str, dict[str, str]] = {}
+    for row in rows:
+        for name, value in row.columns.items():
+            if isinstance(value, str) and value:
+                columns.setdefault(name, {})[row.id] = value
+    for name in [*(name for name in _NAMES if name in columns), *(name for name in columns if name not in _NAMES)]:
+        kinds = len(set(columns[name].values()))
+        if len(columns[name]) == len(rows) and 2 <= kinds <= _MOST and len(rows) >= _FEWEST * kinds:
+            return columns[name]
     return {}

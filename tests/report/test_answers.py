@@ -95,14 +95,20 @@ def test_prompts_without_categories_keep_their_order(asked: Run) -> None:
     assert re.findall(r"<h3>(\d+)</h3>", text) == [str(index) for index in range(70)]
 
 
-def test_a_category_is_a_word_that_several_prompts_share() -> None:
-    def row(name: str, **columns: Any) -> DataRow:
-        return DataRow(id=name, fields={}, columns=columns)
+def test_a_category_is_a_text_that_several_prompts_share() -> None:
+    def found(**columns: str) -> dict[str, str]:
+        """Return the categories of nine prompts; a column is a text with a letter for each, or nothing."""
+        rows = [
+            DataRow(id=str(n), fields={}, columns={name: of[n].strip() or None for name, of in columns.items()})
+            for n in range(9)
+        ]
+        return categories(rows)
 
-    assert categories([row("1", category="a", task="x"), row("2", category="b", task="y")]) == {"1": "a", "2": "b"}
-    assert categories([row("1", category="a", task="x"), row("2", category="a", task="y")]) == {"1": "x", "2": "y"}
-    assert categories([row("1", answer="x"), row("2", answer="y")]) == {}
-    assert categories([row("1", category=3), row("2", category=None)]) == {}
+    kinds = dict(zip("012345678", "aaabbbccc", strict=True))
+    assert found(words="xyxyxyxyx", category="aaabbbccc") == kinds
+    assert found(category="aaaaaaaaa", words="aaabbbccc") == kinds
+    assert found(category="aaabbbcc ", words="aaabbbccc") == kinds
+    assert found(category="abcdefghi") == found(category="aaaaaaaaa") == found() == {}
 
 
 def test_pages_are_parted_before_they_are_too_large(asked: Run) -> None:

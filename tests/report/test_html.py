@@ -14,7 +14,7 @@ from report.test_forms import HOSTILE, NASTY, small
 
 from harness.report.differences import Difference
 from harness.report.grid import visible
-from harness.report.page.leaderboard import page
+from harness.report.page.leaderboard import FORMS, Beside, page
 from harness.report.page.render import render
 from harness.report.results import load_results
 from harness.report.statistics import Interval
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "nav", "a", "section", "div", "table",
     "thead", "tbody", "tr", "th", "td", "span", "ul", "li", "details", "summary", "main", "script", "pre",
+    "dl", "dt", "dd", "figure", "figcaption", "svg", "h3",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "http-equiv", "content", "name", "href", "id", "class", "tabindex", "colspan", "scope", "role",
     "aria-label", "hidden", "data-first", "data-key", "download",
 }  # fmt: skip
 LINKS = re.compile(
-    r"#[a-z0-9-]+|\.\./\.\./index\.html|(leaderboard|scores|manifest|cases)\.[a-z]+|answers/index\.html|pictures/[\w%]+\.csv"
+    r"#[a-z0-9-]+|\.\./\.\./index\.html|(leaderboard|scores|manifest|cases)\.[a-z]+|answers/index\.html|pictures/[\w-]+\.(csv|svg)"
 )
 
 
@@ -160,3 +161,41 @@ def test_a_claimed_difference_is_set_apart() -> None:
     text = page("T", [], [Table("t", "T", (Heading("x", "x"),), rows)])
     assert re.findall(r'<td class="(\w*)" data-key', text) == ["best", "", ""]
     assert '+0.20<span class="pm"> [+0.10, +0.30]</span>' in text
+
+
+class Square:
+    """A picture."""
+
+    name, title, caption = "square", "A <square>", "It is & stays square."
+
+    def svg(self, theme: str, *, column: bool) -> str:
+        return f'<svg class="picture" id="{theme}-{column}"></svg>'
+
+
+STYLE = """.picture { --p: 1; }
+@media (prefers-color-scheme: dark) {
+  .picture { --p: 2; }
+}
+@media print {
+  .picture { --p: 3; }
+}
+"""
+
+
+def test_pictures_stand_below_the_first_table_in_both_widths() -> None:
+    downloads = Beside(downloads=FORMS)
+    text = page("T", [], [small(), small()], pictures=[Square()], picture_style=STYLE, beside=downloads)
+    found = checked(text)
+    assert '<svg class="picture" id="page-False"></svg><svg class="picture" id="page-True"></svg>' in text
+    assert {"A <square>", "It is & stays square."} <= found.said
+    assert text.index('id="scores"') < text.index('id="picture-square"') < text.index('id="scores-2"')
+    assert text.count('href="pictures/square.csv"') == text.count('href="pictures/square.svg"') == 2
+    assert ':root[data-theme="dark"] .picture { --p: 2; }' in text
+    assert ':root:not([data-theme="light"]) .picture { --p: 2; }' in text
+    assert ":root[data-theme] .picture, :root:not(#x) .picture { --p: 3; }" in text
+
+
+def test_the_setup_is_a_list_of_names_and_words() -> None:
+    found = checked(page("T", [], [small()], setup={"Budget": "1 epoch", "<b>": "</dd>"}))
+    assert {"Budget", "1 epoch", "<b>", "</dd>"} <= found.said
+    assert "dl" not in checked(page("T", [], [small()])).tags

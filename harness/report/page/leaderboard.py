@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from markupsafe import Markup
 
@@ -12,7 +14,7 @@ from harness.report.page.view import split, views
 from harness.report.table import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from harness.report.table import Table
 
@@ -32,9 +34,8 @@ class Drawn(Protocol):
     def caption(self) -> str:
         """How it is read."""
 
-    @property
-    def svg(self) -> str:
-        """One ``svg`` element, whose texts are escaped: it becomes a part of the page as it is."""
+    def svg(self, theme: Literal["page"], *, column: bool) -> str:
+        """Return one ``svg`` element, as wide as a page or as a phone; its texts are escaped, for it is not changed."""
 
 
 class File(NamedTuple):
@@ -75,7 +76,9 @@ def page(
     ending: Sequence[str] = (),
     *,
     verdict: Sequence[str] = (),
+    setup: Mapping[str, str] = MappingProxyType({}),
     pictures: Sequence[Drawn] = (),
+    picture_style: str = "",
     beside: Beside = NOTHING,
 ) -> str:
     """Return every table, uncut: wide ones scroll under their header.
@@ -86,7 +89,9 @@ def page(
         tables: in the order in which they are read; pictures follow the first.
         ending: what exactly was run.
         verdict: what the run says, in a sentence or two.
-        pictures: each with its data beside the page, in ``pictures/NAME.csv``.
+        setup: what the run was, by the name of each part.
+        pictures: each with its files beside the page, ``pictures/NAME.svg`` and ``pictures/NAME.csv``.
+        picture_style: the style sheet that they share; no text of a run is in it.
         beside: what the page leads to.
     """
     tables = [folded(table) for table in tables]
@@ -101,7 +106,9 @@ def page(
         explained=explained,
         ending=list(ending),
         verdict=list(verdict),
-        pictures=[_Picture(each.name, each.title, each.caption, Markup(each.svg)) for each in pictures],  # noqa: S704
+        setup=dict(setup),
+        pictures=[_picture(each) for each in pictures],
+        picture_style=Markup(_switched(picture_style)),  # noqa: S704  # see above
         beside=beside,
         root="",
     )
@@ -111,4 +118,21 @@ class _Picture(NamedTuple):
     name: str
     title: str
     caption: str
-    svg: Markup
+    wide: Markup
+    narrow: Markup
+
+
+def _picture(drawn: Drawn) -> _Picture:
+    wide, narrow = (Markup(drawn.svg("page", column=column)) for column in (False, True))  # noqa: S704  # see Drawn.svg
+    return _Picture(drawn.name, drawn.title, drawn.caption, wide, narrow)
+
+
+def _switched(style: str) -> str:
+    """Let rules that follow what the system prefers follow the page's own button too, and paper neither."""
+    dark = re.compile(r"@media \(prefers-color-scheme: dark\) \{\s*(\.picture \{[^}]*\})\s*\}")
+    paper = re.compile(r"@media print \{\s*\.picture (\{[^}]*\})\s*\}")
+    style = dark.sub(
+        r':root[data-theme="dark"] \1\n@media (prefers-color-scheme: dark) { :root:not([data-theme="light"]) \1 }',
+        style,
+    )
+    return paper.sub(r"@media print { .picture, :root[data-theme] .picture, :root:not(#x) .picture \1 }", style)

@@ -103,16 +103,21 @@ function improve(wrapper) {
   };
   const boxes = make("fieldset", {}, make("legend", {}, "Columns"));
   const chosen = [];
-  let begin = 0;
   const groupOf = groups.flatMap((group, number) => Array(spans[number]).fill(group.textContent));
+  const several = new Set(groupOf.filter(Boolean)).size > 1;
+  const nameOf = (column) => {
+    // of a difference, the heading does not say what differs: the column before it does
+    const [before, title] = [titles[column - 1] || "", titles[column]].map((text) => text.replace(/ [↑↓]$/, ""));
+    const whole = title.startsWith("Δ") ? `${before} ${title}` : title;
+    return several && groupOf[column] ? `${groupOf[column]}: ${whole}` : whole;
+  };
   heads.forEach((head, column) => {
     if (head.classList.contains("name")) return;
     const box = make("input", { type: "checkbox" });
     box.checked = true;
     box.addEventListener("change", () => show(column, box.checked));
     chosen.push([box, column]);
-    const name = groupOf[column] ? `${groupOf[column]}: ${titles[column]}` : titles[column];
-    boxes.append(make("label", {}, box, name));
+    boxes.append(make("label", {}, box, nameOf(column)));
   });
   const reset = make("button", { type: "button", class: "button" }, "Show all");
   reset.addEventListener("click", () => {
