@@ -22,7 +22,7 @@ BINARY = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
 #: Seconds that any answer of the browser may take.
-PATIENCE = 60.0
+PATIENCE = 120.0
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "Escape": 27}
 
 
@@ -204,7 +204,7 @@ class Browser:
         """Return what axe-core finds wrong with the page."""
         if not self.js("typeof axe === 'object'"):
             self.call("Runtime.evaluate", expression=axe)
-        found = self.js("axe.run(document).then((found) => found.violations)")
+        found = self.js("axe.run(document, {resultTypes: ['violations']}).then((found) => found.violations)")
         return [f"{each['id']}: {[node['target'] for node in each['nodes']][:4]}" for each in found]
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
