@@ -38,6 +38,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "bundle": ("harness.cli.bundle", "Pack a run's records into one file, without weights."),
     "check": ("harness.cli.check", "Derive every figure of a run or a bundle again, and say what differs."),
     "plot": ("harness.cli.plot", "Write the pictures of a run as SVG, PDF or PNG, each with its numbers."),
+    "view": ("harness.cli.view", "Open the page of a run, or the one over all results."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),
     "export": ("harness.cli.export", "Write a trained checkpoint as a Hugging Face folder with a model card."),
     "prepare": ("harness.cli.prepare", "Fetch all that a benchmark needs, for a machine without network."),

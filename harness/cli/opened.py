@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import InputError
+from harness.report.page.index import known_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +52,6 @@ def in_folder(results: Path, run: Path | None) -> Opened:
             raise InputError("there are several runs: say which", where=str(run), expected=expected)
     folder = find_run(results, run)
     return Opened(folder.parent.parent, folder)
-
-
-def known_runs(results: Path) -> list[Path]:
-    """Return every run below the results, as BENCHMARK/PROFILE."""
-    return sorted(
-        path.parent.relative_to(results)
-        for path in results.glob("*/*/manifest.json")
-        if path.parent.parent.name not in {"store", "published"}
-    )
 
 
 def find_run(results: Path, run: Path | None) -> Path:

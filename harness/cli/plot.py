@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from harness.cli.opened import find_run
 from harness.cli.options import results_option
-from harness.cli.report import find_run
 from harness.errors import InputError, suggest
 
 if TYPE_CHECKING:

@@ -18,8 +18,6 @@ from harness.errors import InputError
 if TYPE_CHECKING:
     from harness.report.latex import LayoutName
 
-__all__ = ["command", "find_run", "known_runs"]
-
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
 @click.argument("runs", metavar="[RUN]...", type=click.Path(path_type=Path), nargs=-1)

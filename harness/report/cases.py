@@ -7,31 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.report import captions
-from harness.report.html import render, visible_lines
+from harness.report.answers import Passage, answers_of, asked, given, name_of
 from harness.report.markdown import escaped
-from harness.report.results import FAILED, NOT_EVALUATED, NOT_RUN, NOT_STORED
-from harness.spec.results.generate import Answer
+from harness.report.page.render import render, visible_lines
 from harness.spec.results.rows import DataRow
 from harness.store.files import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness.report.results import ResultRow, Results
-    from harness.spec.benchmark import Cases
-
-#: What a row of the data may hold beside its prompt, as people call it.
-_GIVEN = (("completion", "reference"), ("chosen", "chosen"), ("rejected", "rejected"))
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A text with its name: a field of the prompt, or an answer."""
-
-    name: str
-    text: str
-    answered: bool = True
-    """Whether ``text`` is an answer; else it says why there is none."""
+    from harness.report.results import Results
 
 
 @dataclass(frozen=True)
@@ -70,12 +53,14 @@ def case_studies(results: Results) -> CaseStudies | None:
     chosen = list(wanted.ids) or list(rows)[: wanted.count]
     notes = [f"No row of {wanted.dataset} has the id {name}." for name in chosen if name not in rows]
     there = [name for name in chosen if name in rows]
-    answers = {_name(row, results): _answers(row, results, wanted, there) for row in results.rows}
+    answers = {
+        name_of(row, results): answers_of(row, results, wanted.dataset, wanted.decoding, there) for row in results.rows
+    }
     cases = [
         Case(
             name,
-            tuple(Passage(field, text) for field, text in rows[name].fields.items() if text),
-            (*_given(rows[name]), *(Passage(label, *by_prompt[name]) for label, by_prompt in answers.items())),
+            asked(rows[name]),
+            (*given(rows[name]), *(Passage(label, *by_prompt[name]) for label, by_prompt in answers.items())),
         )
         for name in there
     ]
@@ -85,41 +70,6 @@ def case_studies(results: Results) -> CaseStudies | None:
         f"Answers of seed {results.seeds[0]}; of several draws the first. The file chose the prompts, not the answers."
     )
     return CaseStudies(title, tuple(notes), tuple(cases))
-
-
-def _name(row: ResultRow, results: Results) -> str:
-    return f"{row.label} ({row.model})" if len(results.models) > 1 else row.label
-
-
-def _given(row: DataRow) -> list[Passage]:
-    """Return the data set's own answers, each text once; an undesirable completion is none."""
-    passages: dict[str, Passage] = {}
-    for key, name in _GIVEN[::-1]:
-        answer: str | None = getattr(row, key)
-        if answer and not (key == "completion" and row.label is False):
-            passages[answer] = Passage(name, answer)
-    for number, text in enumerate(row.references, start=1):
-        passages.setdefault(text, Passage(f"reference {number}", text))
-    order = [name for _, name in _GIVEN]
-    return sorted(
-        passages.values(), key=lambda passage: order.index(passage.name) if passage.name in order else len(order)
-    )
-
-
-def _answers(row: ResultRow, results: Results, wanted: Cases, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
-    """Return a row's answer to each prompt, or why there is none."""
-    seed = row.described.seeds.get(results.seeds[0])
-    if seed is None:
-        return dict.fromkeys(ids, (NOT_RUN, False))
-    stages = seed.evaluations.get(wanted.dataset, {}).get(wanted.decoding)
-    if stages is None:
-        return dict.fromkeys(ids, (NOT_EVALUATED, False))
-    stage = stages.generate
-    record = results.find("generate", stage)
-    if record is None:
-        return dict.fromkeys(ids, (NOT_STORED if stage else FAILED, False))
-    texts = {answer.id: answer.text for answer in record.lines(Answer) if answer.draw == 0}
-    return {name: (texts[name], True) if name in texts else ("the prompt did not fit", False) for name in ids}
 
 
 def case_files(studies: CaseStudies) -> dict[str, str]:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.calculated import Calculated
 from harness.report.cases import case_files, case_studies
+from harness.report.page.cite import citation
+from harness.report.page.index import write_index
+from harness.report.page.leaderboard import CASES, FORMS, MANIFEST, Beside
 from harness.report.results import load_results, read_manifest
 from harness.report.write import build, document_files, refuse_missing
 from harness.report.written import Leaderboard, Written
@@ -41,17 +44,22 @@ def publish(root: Path, folder: Path, *, partial: bool = False) -> Path:
     document = build(public, Calculated(folder))
     generated = all(data.generated for data in manifest.datasets)
     if not generated:  # names of categories are text of the data
-        shown = tuple(picture for picture in document.pictures if picture.name != "categories")
-        document = document._replace(pictures=shown)
-    files = document_files(Leaderboard(*(_clean(part, paths) for part in document)))
+        kept = tuple(picture for picture in document.pictures if picture.name != "categories")
+        document = document._replace(pictures=kept)
+    told = seal(_clean(_without_messages(manifest).to_json(), paths))
     studies = case_studies(results) if "cases" in manifest.tables else None
-    if studies is not None and generated:
+    shown = studies is not None and generated
+    cited = _clean(citation(manifest, str(told["sha256"])), paths)
+    beside = Beside([CASES] * shown, (*FORMS, MANIFEST), cited)
+    files = document_files(Leaderboard(*(_clean(part, paths) for part in document)), beside)
+    if shown:
         files |= case_files(_clean(studies, paths))
     if not partial:
         refuse_missing(results, root, folder)
-    files[manifest.file] = dump(seal(_clean(_without_messages(manifest).to_json(), paths)))
+    files[manifest.file] = dump(told)
     target = root / "published" / folder.parent.name / folder.name
     Written(files, document, results, target).write()
+    write_index(root / "published")
     return target
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, StorageError
-from harness.report import captions, html
+from harness.report import captions
 from harness.report.brief import sentences
 from harness.report.by_prompt import scores_csv
 from harness.report.calculated import NAME, Calculated
@@ -16,7 +16,12 @@ from harness.report.export import csv_text, json_text
 from harness.report.kinds import tables_of
 from harness.report.latex import latex
 from harness.report.markdown import markdown
+from harness.report.page.browser import FOLDER, answer_files
+from harness.report.page.cite import citation
+from harness.report.page.index import write_index
+from harness.report.page.leaderboard import CASES, FORMS, MANIFEST, NOTHING, SCORES, Beside, File, page
 from harness.report.pictures.every import picture_files, pictures_of
+from harness.report.pictures.svg import STYLE
 from harness.report.results import Results, load_results
 from harness.report.run_setup import model_text, setup_block
 from harness.report.supervision import supervision_lines
@@ -24,6 +29,7 @@ from harness.report.terms import term_lines
 from harness.report.tuning import trial_lines
 from harness.report.written import Leaderboard, Written
 from harness.spec.results.train import TrainSummary
+from harness.store.files import seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,19 +58,33 @@ def make_tables(root: Path, folder: Path, *, manifest: RunManifest | None = None
     studies = case_studies(results) if "cases" in results.manifest.tables else None
     calculated = Calculated(folder)
     document = build(results, calculated)
-    files = document_files(document)
+    answers = answer_files(results, document.title)
+    scores = scores_csv(results)
+    files = document_files(document, _beside(results, cases=studies is not None, answers=bool(answers)))
     if not partial:  # what only some tables ask for
         refuse_missing(results, root, folder)
     kept = calculated.text()
     cases = {} if studies is None else case_files(studies)
-    files["scores.csv"] = scores_csv(results)
-    return Written(cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
+    files[SCORES.name] = scores
+    return Written(answers | cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
+
+
+def _beside(results: Results, *, cases: bool, answers: bool) -> Beside:
+    """Return what the page of a run leads to."""
+    pages = [CASES] * cases + [File(f"{FOLDER}/index.html", "Every prompt's answers")] * answers
+    return Beside(pages, (*FORMS, SCORES, MANIFEST), citation(results.manifest, sealed(results.manifest)))
+
+
+def sealed(manifest: RunManifest) -> str:
+    """Return the sha256 that a manifest is written with."""
+    return str(seal(manifest.to_json())["sha256"])
 
 
 def write_if_allowed(tables: Written) -> StorageError | None:
     """Write tables; return what the system said where nothing may be written there."""
     try:
         tables.write()
+        write_index(tables.folder.parent.parent)
     except StorageError as error:
         if not error.read_only:
             raise
@@ -94,13 +114,22 @@ def refuse_missing(results: Results, root: Path, folder: Path) -> None:
         )
 
 
-def document_files(document: Leaderboard) -> dict[str, str]:
-    """Return every form of a leaderboard by its name."""
+def document_files(document: Leaderboard, beside: Beside = NOTHING) -> dict[str, str]:
+    """Return every form of a leaderboard by its name; ``beside`` is what its page leads to."""
     text = markdown(document.title, document.notes, document.tables, document.ending, document.setup)
-    ending = [*(f"{name}: {said}" for name, said in document.setup.items()), *document.ending]
     return {
         **picture_files(document.pictures),
-        "leaderboard.html": html.page(document.title, document.notes, document.tables, ending, document.pictures),
+        "leaderboard.html": page(
+            document.title,
+            document.notes,
+            document.tables,
+            document.ending,
+            verdict=document.verdict,
+            setup=document.setup,
+            pictures=document.pictures,
+            picture_style=STYLE,
+            beside=beside,
+        ),
         "leaderboard.csv": csv_text(document.tables),
         "leaderboard.json": json_text(document.head, document.tables),
         "leaderboard.tex": latex(document.tables, prefix=f"{document.head['benchmark']}-{document.head['profile']}"),
@@ -119,11 +148,11 @@ def build(results: Results, calculated: Calculated | None = None) -> Leaderboard
     head: dict[str, Any] = {name: getattr(manifest, name) for name in names}
     head["failures"] = [_failure(failure) for failure in manifest.failures]
     head["checks"] = found._asdict()
-    setup = setup_block(results)
-    head |= {"seeds": results.seeds, "signatures": results.signatures, "notes": [*notes, *ending], "setup": setup}
-    return Leaderboard(
-        _title(manifest), notes, tables, ending, head, sentences(columns), *found, setup, tuple(pictures_of(columns))
-    )
+    setup, verdict = setup_block(results), sentences(columns)
+    head |= {"verdict": verdict, "seeds": results.seeds, "signatures": results.signatures}
+    head |= {"notes": [*notes, *ending], "setup": setup}
+    pictures = tuple(pictures_of(columns))
+    return Leaderboard(_title(manifest), notes, tables, ending, head, verdict, *found, setup, pictures)
 
 
 def _title(manifest: RunManifest) -> str:

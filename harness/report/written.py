@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness.report.page.browser import FOLDER
 from harness.report.pictures.every import file_names
 from harness.store.files import machine_errors, replace_text
 
@@ -53,10 +54,16 @@ class Written(NamedTuple):
     def write(self) -> None:
         """Write every file; each is there as a whole, the old one or the new one.
 
-        A picture that the run has nothing for any more is removed: it would show other numbers than the tables.
+        A picture that the run has nothing for any more is removed, since it would show other numbers than the tables;
+        and so are pages of answers that the new ones have taken the place of.
         """
         for name, text in self.files.items():
             replace_text(self.folder / name, text)
         for name in file_names() - set(self.files):
             with machine_errors(self.folder / name):
                 (self.folder / name).unlink(missing_ok=True)
+        written = {self.folder / name for name in self.files}
+        with machine_errors(self.folder):
+            for path in (self.folder / FOLDER).glob("*"):
+                if path not in written and path.suffix in {".html", ".js"}:
+                    path.unlink()

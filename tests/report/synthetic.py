@@ -88,6 +88,8 @@ class Run:
     tables: tuple[str, ...] = ("scores",)
     examples: int = 12
     value: Callable[[Place], float | None] = plain_value
+    own: Callable[[Place, int], float] | None = None
+    """The value of each draw, where scores of single answers are wanted."""
     corpus: Callable[[Place], float | None] = lambda _: 0.5
     unfinished: set[tuple[str, ...]] = field(default_factory=set)
     """Stages without a result: (row, "train", seed), (row, "generate", seed) or (row, metric, seed)."""
@@ -281,7 +283,7 @@ class Run:
         ids = self.ids(row, seed) if self.ids else [str(index) for index in range(self.examples)]
         store = Store(self.root)
         with store.draft("score", stage) as draft:
-            draft.write_lines(AnswerValues, [])
+            draft.write_lines(AnswerValues, self._own(row, model, seed, dataset, decoding, metric))
             draft.write(ScoreMeans(ids=ids, columns=columns))
             draft.write(
                 ScoreSummary(
@@ -298,6 +300,17 @@ class Run:
                 draft, config=config, environment=ENVIRONMENT, label=f"{model}/{row}/{dataset}/{metric['use']}"
             )
         return stage
+
+    def _own(
+        self, row: str, model: str, seed: int, dataset: str, decoding: str, metric: Mapping[str, Any]
+    ) -> Iterator[AnswerValues]:
+        if self.own is None:
+            return
+        for index in range(self.examples):
+            places = [Place(row, model, seed, dataset, decoding, column["name"], index) for column in metric["columns"]]
+            for draw in range(self.decodings[decoding]["draws"]):
+                values = {place.column: self.own(place, draw) for place in places}
+                yield AnswerValues(id=str(index), draw=draw, values=values)
 
     def _manifest(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         train = {"label": "tales", "role": "train", **_data("train")}

@@ -130,22 +130,12 @@ def test_hostile_answers_are_texts(run: Run, text: str) -> None:
     assert found["cases"][0]["answers"][-1]["text"] == text
     page = Page((folder / "cases.html").read_text(encoding="utf-8"))
     assert page.tags <= {
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "header",
-        "h1",
-        "p",
-        "section",
-        "h2",
-        "h3",
-        "div",
-        "pre",
-    }
-    assert {name for name, _ in page.attributes} <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+        "html", "head", "meta", "title", "style", "script", "body", "header", "main", "h1", "p", "section", "h2", "h3",
+        "div", "pre", "a",
+    }  # fmt: skip
+    assert {name for name, _ in page.attributes} <= {
+        "lang", "charset", "http-equiv", "content", "name", "class", "href", "id",
+    }  # fmt: skip
     tokens = MarkdownIt("commonmark").parse((folder / "cases.md").read_text(encoding="utf-8"))
     assert {token.type for token in tokens} <= {
         "heading_open", "heading_close", "inline", "paragraph_open", "paragraph_close", "fence",

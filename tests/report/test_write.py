@@ -53,10 +53,6 @@ def test_every_table_that_a_file_may_ask_for_can_be_made() -> None:
     assert {kind.asked_as for kind in KINDS} - {None} == named
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_every_form_is_written_and_the_markdown_returned(run: Run) -> None:
     folder = run.write()
     text = write_tables(run.root, folder)
@@ -102,6 +98,11 @@ def test_a_stage_that_is_gone_is_said_in_the_cell_where_that_is_wanted(run: Run)
     assert "not stored" in write_tables(run.root, folder, partial=True)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_what_failed_in_the_run_is_not_missed(run: Run) -> None:
     run.unfinished = {("eso", "train", "0"), ("sft", "rouge", "1")}
     assert "failed" in write_tables(run.root, run.write())
@@ -118,10 +119,10 @@ def test_a_table_that_cannot_be_made_leaves_the_others_as_they_are(run: Run, mon
     before = contents(folder)
     assert "cases.md" in before
 
-    def fail(*_: object) -> str:
+    def fail(*_: object, **__: object) -> str:
         raise StageError("no page")
 
-    monkeypatch.setattr("harness.report.html.page", fail)
+    monkeypatch.setattr("harness.report.write.page", fail)
     run.answer = lambda _row, _seed, _index: "another answer"
     shutil.rmtree(run.root / "store")
     run.write()
