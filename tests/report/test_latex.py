@@ -165,7 +165,7 @@ class TestSelection:
         assert "row 0" not in one
         columns = latex(self.TABLES, selection=Selection(columns=("rouge.*",)))
         assert r"row 0 & 1.00 & 2.00 \\" in columns
-        assert latex(self.TABLES, selection=Selection(columns=("y",))).count(" & ") == 3 * 1 + 1
+        assert latex(self.TABLES, selection=Selection(columns=("y",))).count(" & ") == 3
 
     def test_of_what_is_nowhere_is_an_error(self) -> None:
         for selection in (Selection(rows=("row 7",)), Selection(columns=("ROUGE-1",)), Selection(tables=("scoers",))):
