@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.opened import known_runs, opened
+from harness.cli.opened import opened
 from harness.cli.options import results_option
 from harness.errors import InputError, suggest
+from harness.report.page.index import known_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import terminal
-from harness.cli.opened import find_run, known_runs
+from harness.cli.opened import find_run
 from harness.cli.options import plugin_option, results_option
 from harness.errors import InputError
+from harness.report.page.index import known_runs
 
 if TYPE_CHECKING:
     from harness.report.latex import LayoutName

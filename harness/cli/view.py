@@ -20,7 +20,8 @@ def command(run: Path | None, results: Path, printing: bool) -> None:
     RUN is BENCHMARK/PROFILE below --results, the folder of a run (a published one too), or a folder of results. Pages
     are files that open from disk; `harness report RUN` makes them again.
     """
-    from harness.cli.opened import find_run, known_runs
+    from harness.cli.opened import find_run
+    from harness.report.page.index import known_runs
 
     if run is not None and known_runs(run):
         results, run = run, None

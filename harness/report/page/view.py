@@ -8,15 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.report.grid import LONG, is_text
-from harness.report.table import Heading, TableCell, shown
+from harness.report.table import Heading, TableCell, shown, stands_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.report.table import Table, TableRow
 
-#: A row that no row is better than: letter a, and not the a1 that follows z.
-_BEST = re.compile(r"a(?!\d)")
 #: A caption that stands open under its table is at most this many characters long; longer ones are folded.
 _SHORT: Final = 130
 #: Lines that are never folded begin with one of these.
@@ -110,10 +108,18 @@ def view(
     groups, begins = _groups(headings)
     texts = {heading.name for heading in headings for row in table.rows if is_text(row.cells.get(heading.name))}
 
+    columns = {heading.name: [row.cells.get(heading.name, TableCell()) for row in table.rows] for heading in headings}
+
+    def css(cell: TableCell, index: int) -> list[str]:
+        name = headings[index].name
+        best = ["best"] * stands_out(cell, columns[name])
+        return ["first"] * (index in begins) + ["text"] * (name in texts) + best
+
     def row(of: TableRow) -> Row:
         cells = [
-            _cell(of.cells.get(heading.name), heading, first=index in begins, text=heading.name in texts)
+            _cell(cell, heading, css(cell, index))
             for index, heading in enumerate(headings)
+            for cell in [of.cells.get(heading.name, TableCell())]
         ]
         return Row([of.label, *([of.model] * models)], list(of.marks), cells, links.get(of.label, ""))
 
@@ -156,18 +162,14 @@ def _text(heading: Heading) -> str:
     return f"{heading.label}{arrow}"
 
 
-def _cell(cell: TableCell | None, heading: Heading, *, first: bool, text: bool) -> Cell:
-    cell = cell or TableCell()
+def _cell(cell: TableCell, heading: Heading, css: list[str]) -> Cell:
     said = shown(cell, heading)
-    css = ["first"] * first + ["text"] * text
     key = ""
     if cell.status:
         css += ["status"] + ["plain"] * (cell.status in _NO_FAULT)
     elif isinstance(cell.value, str):
         css += ["wide"] * (len(said) > LONG)
         return Cell(said, "", " ".join(css), "")
-    elif _BEST.search(cell.letters) or (cell.difference is not None and cell.difference.claimed):
-        css.append("best")
     if isinstance(cell.value, float) and math.isfinite(cell.value):
         key = f"{cell.value:.7g}"
     number, space, rest = said.partition(" " if cell.difference is not None else " ± ")

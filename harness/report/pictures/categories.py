@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from harness.report.answers import categories as categories_in
 from harness.report.pictures.figure import Axis, Cell, Figure, Frame, Panel
 from harness.report.pictures.source import first_of
 from harness.report.statistics import mean
@@ -17,37 +18,17 @@ if TYPE_CHECKING:
     from harness.report.pictures.source import Source
     from harness.report.results import ResultRow, Results
 
-#: Columns of the rows that say of what kind a prompt is, in this order, before any other that might.
-_NAMES: Final = ("category", "task", "subject", "topic", "type", "source", "subset")
-#: A column with more values is none of categories, nor is one with fewer prompts to a value.
-_MOST, _FEWEST = 24, 3
 _MOST_ROWS: Final = 16
 _ALL: Final = "all prompts"
 
 
 def categories_of(results: Results, dataset: str) -> Mapping[str, str] | None:
-    """Return the category of each prompt by its id; None where the rows of a data set have none, or are not stored.
-
-    The category is the first column of text with 2 to 24 values, each of three prompts on average or more; one called
-    ``category``, ``task`` or the like goes before others.
-    """
+    """Return the category of each prompt by its id; None where the rows of a data set have none, or are not stored."""
     described = next(data for data in results.manifest.datasets if data.label == dataset and data.role != "train")
     record = results.find("prepare", described.stage)
     if record is None:
         return None
-    columns: dict[str, dict[str, str]] = {}
-    count = 0
-    for row in record.lines(DataRow):
-        count += 1
-        for name, value in row.columns.items():
-            if isinstance(value, str) and value:
-                columns.setdefault(name, {})[row.id] = value
-    ordered = [name for name in _NAMES if name in columns] + [name for name in columns if name not in _NAMES]
-    for name in ordered:
-        values = set(columns[name].values())
-        if len(columns[name]) == count and 2 <= len(values) <= _MOST and count >= _FEWEST * len(values):
-            return columns[name]
-    return None
+    return categories_in(list(record.lines(DataRow))) or None
 
 
 def categories(source: Source) -> Figure | None:
