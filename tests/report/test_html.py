@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +102,7 @@ def one_line(text: str) -> str:
 @settings(deadline=None)
 def test_any_text_reads_back_as_it_was(text: str) -> None:
     table = small(label=text, value=text, mark=text, model=text, caption=f"c {text}")
-    shown = {"pictures": [Picture(figure(text))], "picture_style": STYLE}
+    shown: dict[str, Any] = {"pictures": [Picture(figure(text))], "picture_style": STYLE}
     found = checked(page(f"T {text}", [f"n {text}"], [table], [f"e {text}"], **shown))
     for expected in (text, f"T {text}", f"c {text}", f"n {text}", f"e {text}"):
         assert one_line(expected) in found.said
@@ -113,7 +113,7 @@ def test_any_text_reads_back_as_it_was(text: str) -> None:
 )
 def test_nasty_texts_are_texts(text: str) -> None:
     table = small(label=text, value=text, mark=text, caption=text)
-    shown = {"pictures": [Picture(figure(text))], "picture_style": STYLE}
+    shown: dict[str, Any] = {"pictures": [Picture(figure(text))], "picture_style": STYLE}
     found = checked(page(text, [text], [table], [text], **shown))
     assert one_line(text) in found.said
     assert "49" not in found.said
