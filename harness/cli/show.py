@@ -61,10 +61,13 @@ def data(
     many rows there are, which were left out, and how long they are. Special tokens stand between « and »: text that
     merely reads like one does not. Of a model nothing but the tokenizer is read; that of a new model is trained first.
 
-    FILE may also be data of your own, such as a .csv: the columns that it has, what its rows would be, and the lines
-    of a benchmark file that read it.
+    FILE may be the name of a benchmark that ships, or data of your own, such as a .csv: the columns that it has, what
+    its rows would be, and the lines of a benchmark file that read it.
     """
-    if asked.file.suffix not in _BENCHMARKS:
+    from harness.benchmark.shipped import shipped_files
+
+    ships = asked.file.name in shipped_files() and not asked.file.exists()
+    if asked.file.suffix not in _BENCHMARKS and not ships:
         _first_look(asked.application.registry, asked.file, count, as_json=as_json)
         return
     benchmark, registry = asked.load()

@@ -56,6 +56,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "own.yaml"
 
 
+def test_a_benchmark_that_ships_is_shown_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.cli.show._chosen_use", lambda benchmark, use: pytest.fail(benchmark.benchmark))
+    with pytest.raises(pytest.fail.Exception, match="dolly"):
+        CliRunner().invoke(main, ["show", "data", "dolly"], catch_exceptions=False)
+
+
 def test_rows_are_shown_as_they_are_tokenised(file: Path, tmp_path: Path) -> None:
     found = seen(file, "-n", 60, "--results", tmp_path / "results")
     texts = {row["fate"]: row for row in found["shown"]}
