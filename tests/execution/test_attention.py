@@ -56,7 +56,7 @@ def test_training_answers_references_rewards_and_scores(tmp_path: Path) -> None:
         "new-model", "train", "reference-logprobs", "reward-statistics", "generate", "score-by-model",
     }  # fmt: skip
     board = json.loads(run.board("json").read_text(encoding="utf-8"))
-    assert [row["label"] for row in board["tables"]["scores"]["rows"]] == ["base", "sft", "dpo", "ppo"]
+    assert {row["label"] for row in board["tables"]["scores"]["rows"]} == {"base", "sft", "dpo", "ppo"}
 
 
 def test_the_usual_attention_is_refused_with_the_one_there_is(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_table_at_equal_tokens_and_one_at_equal_steps_come_from_one_run(bench:
     assert {row["cells"]["steps"]["value"] for row in steps.values()} == {2.0}
     assert steps["six at step 2"]["cells"]["sampled"]["value"] > 2 * steps["two at step 2"]["cells"]["sampled"]["value"]
     whole = table(bench, "scores")
-    assert list(whole) == ["base", "sft", "two", "six"]
+    assert set(whole) == {"base", "sft", "two", "six"}
     (name,) = [name for name in whole["two"]["cells"] if name.endswith("rouge.rougeL")]
     (there,) = [name for name in budget["two at 100 %"]["cells"] if name.endswith("rouge.rougeL")]
     assert budget["two at 100 %"]["cells"][there]["value"] == whole["two"]["cells"][name]["value"]

@@ -51,7 +51,7 @@ def test_what_was_trained_elsewhere_is_scored_alike_and_compared_with_nothing(
     bench = copied(methods=listed)
     bench.run()
     scores = rows(bench, "scores")
-    assert list(scores) == ["base", "sft", "eso", "someones-model", "theirs"]
+    assert set(scores) == {"base", "sft", "eso", "someones-model", "theirs"}
     (name,) = [name for name in scores["eso"]["cells"] if name.endswith("rouge.rougeL")]
     # the same weights under the same seed, and the same texts: the same numbers
     for label in ("someones-model", "theirs"):

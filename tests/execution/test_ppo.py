@@ -30,7 +30,7 @@ def test_with_a_reward_of_text(tmp_path: Path) -> None:
     cheap, _ = trained(bench, "shared")
     assert {model["role"]: model["parameters"] for model in cheap["models_held"]}["module critic"] == 33
     rows = bench.tables()["scores"]["rows"]
-    assert [row["label"] for row in rows] == ["base", "sft", "ppo", "shared"]
+    assert {row["label"] for row in rows} == {"base", "sft", "ppo", "shared"}
 
 
 def test_with_a_reward_model_that_the_critic_starts_from(tmp_path: Path) -> None:
