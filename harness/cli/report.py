@@ -106,16 +106,18 @@ def command(  # one argument an option
     from harness.report.verdicts import across, claims_json, claims_text
     from harness.report.write import make_tables, write_if_allowed
 
-    several = [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
+    def asked() -> list[Path]:
+        return [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
+
     if claims:
-        verdicts = across(results, several)
+        verdicts = across(results, asked())
         click.echo(_ascii(claims_json(verdicts)) if as_json else claims_text(verdicts))
         return
     selection = Selection(_listed(rows), _listed(columns), tables, digits)
     if any(part not in {None, ()} for part in selection) and not as_latex:
         raise InputError("--table, --rows, --columns and --digits are of LaTeX", expected="--latex")
     if paper is not None:
-        pages = paper_tables(paper, results, several)
+        pages = paper_tables(paper, results, asked())
         if as_latex:
             click.echo(latex(pages.tables, layout=layout, prefix=paper, selection=selection))
         else:

@@ -60,7 +60,7 @@ def make_tables(root: Path, folder: Path, *, manifest: RunManifest | None = None
     document = build(results, calculated)
     answers = answer_files(results, document.title)
     scores = scores_csv(results)
-    files = document_files(document, _beside(results, cases=studies is not None, answers=bool(answers)))
+    files = document_files(document, beside_of(results, cases=studies is not None, answers=bool(answers)))
     if not partial:  # what only some tables ask for
         refuse_missing(results, root, folder)
     kept = calculated.text()
@@ -69,7 +69,7 @@ def make_tables(root: Path, folder: Path, *, manifest: RunManifest | None = None
     return Written(answers | cases | files | ({} if kept is None else {NAME: kept}), document, results, folder)
 
 
-def _beside(results: Results, *, cases: bool, answers: bool) -> Beside:
+def beside_of(results: Results, *, cases: bool, answers: bool) -> Beside:
     """Return what the page of a run leads to."""
     pages = [CASES] * cases + [File(f"{FOLDER}/index.html", "Every prompt's answers")] * answers
     return Beside(pages, (*FORMS, SCORES, MANIFEST), citation(results.manifest, sealed(results.manifest)))

@@ -37,13 +37,13 @@ def test_they_are_listed_with_titles_and_profiles() -> None:
     lines = harness("benchmarks").stdout.splitlines()
     assert [line.split()[0] for line in lines[2:]] == NAMES
     dolly = next(line for line in lines if line.startswith("dolly "))
-    assert "quick, laptop, paper" in dolly
+    assert "quick, laptop, smollm2, paper" in dolly
     assert dolly.endswith("Instruction following on Dolly and cross-dataset generalisation")
     listed = json.loads(harness("benchmarks", "--json").stdout)
     assert [one["name"] for one in listed] == NAMES
     (found,) = [one for one in listed if one["name"] == "dolly"]
     assert [(one["name"], one["default"]) for one in found["profiles"]] == [
-        ("quick", True), ("laptop", False), ("paper", False),
+        ("quick", True), ("laptop", False), ("smollm2", False), ("paper", False),
     ]  # fmt: skip
     assert found["profiles"][0]["title"] == "Instruction following on generated data, from random weights"
     assert Path(found["path"]).is_file()

@@ -234,9 +234,9 @@ def test_tables_are_printed_where_nothing_may_be_written(run: Run, monkeypatch: 
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Let the system refuse to write text: who runs the tests may be root, whom no permission stops."""
+    """Let the system refuse to write: who runs the tests may be root, whom no permission stops."""
 
     def refuse(path: Path, *_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "write_bytes", refuse)

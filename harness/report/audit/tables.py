@@ -12,8 +12,9 @@ from harness.errors import HarnessError
 from harness.report.audit.records import ROUNDING
 from harness.report.by_prompt import scores_csv
 from harness.report.calculated import Calculated
+from harness.report.page.browser import FOLDER
 from harness.report.results import load_results
-from harness.report.write import build, document_files
+from harness.report.write import beside_of, build, document_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,9 @@ def check_tables(root: Path, folder: Path, audit: Audit) -> None:
     except HarnessError as error:
         audit.add("differs", str(folder.name), f"its tables cannot be made: {error}")
         return
-    derived = {**document_files(document), "scores.csv": scores_csv(results)}
+    answers = (folder / FOLDER).is_dir()
+    beside = beside_of(results, cases="cases" in results.manifest.tables, answers=answers)
+    derived = {**document_files(document, beside), "scores.csv": scores_csv(results)}
     there = [name for name in derived if (folder / name).is_file()]
     for name in there:
         try:
