@@ -517,9 +517,6 @@ class TestTheTables:
         result = CliRunner().invoke(main, ["report", "--claims", "--json", "--results", str(sized.root)])
         assert len(json.loads(result.stdout)["claims"]) == len(read_claims())
         assert sorted(path.name for path in folder.iterdir()) == before
-        refused = CliRunner().invoke(main, ["report", "small/quick", "small/quick", "--results", str(sized.root)])
-        assert refused.exit_code == 2
-        assert "several are for --claims" in refused.stderr
 
 
 def test_zeros_against_ones_are_claimed_as_in_the_tables(sized: Run) -> None:

@@ -632,7 +632,8 @@ class TestWhatWasRun:
     def test_says_what_was_not_made_alike(self, run: Run) -> None:
         run.environment = lambda row, _seed: {"threads": 1, "libraries": {"torch": "2.12" if row == "eso" else "2.13"}}
         assert document(run).setup["Versions"] == (
-            "Not all stages were made alike: torch 2.13 and 2.12. A part of any difference may be this one's."
+            "Made with threads 1. Not all stages were made alike: torch 2.13 and 2.12. "
+            "A part of any difference may be this one's."
         )
 
     def test_says_how_many_training_rows_were_used(self, run: Run) -> None:
