@@ -15,8 +15,10 @@ from harness.plugins.loader import load_registry
 from harness.store.stages import Store
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "benchmarks").glob("*.yaml"))
-#: What a benchmark of no paper has instead.
+_PRETRAINED = ["quick", "laptop", "smollm2", "paper"]
+#: What is not ``quick``, ``laptop`` and ``paper``: benchmarks that a pretrained model runs too, and those of no paper.
 PROFILES = {
+    **dict.fromkeys(["dolly", "hh", "ablation-k"], _PRETRAINED),
     "reasoning": ["quick", "smollm2"],
     "reasoning-clean": ["quick", "smollm2", "smollm2-bits", "smollm2-gcd"],
 }
