@@ -246,6 +246,7 @@ def _note(rows: list[TrainStep]) -> str:
     if not rows:
         return ""
     last = rows[-1]
-    losses = ", ".join(f"{name} {value:.3f}" for name, value in last.loss.items())
-    reward = None if last.reward is None else last.reward.mean
-    return losses if reward is None else f"{losses}, reward {reward:.3f}"
+    said = dict(last.loss)
+    if last.reward is not None and last.reward.mean is not None:
+        said["reward"] = last.reward.mean
+    return ", ".join(f"{name} {value:.3f}" for name, value in said.items())
