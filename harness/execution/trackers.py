@@ -136,7 +136,7 @@ class Scores:
 def make(name: str, benchmark: Benchmark, folder: Path, run: str) -> Any:
     """Return accelerate's tracker of a name, for a run of its own; it is not started."""
     from accelerate.state import PartialState  # type: ignore[import-untyped]  # it has no types
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS  # type: ignore[import-untyped]
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS  # type: ignore[import-untyped]  # likewise
 
     PartialState(cpu=True)  # a tracker asks it for the main process; this one computes nothing
     project, group = f"posttune-{benchmark.benchmark}", f"{benchmark.benchmark}/{benchmark.profile}"

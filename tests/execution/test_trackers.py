@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from accelerate import tracking  # type: ignore[import-untyped]
+from accelerate import tracking  # type: ignore[import-untyped]  # it has no types
 from report.whole import WholeRun
 from stages import configs
 

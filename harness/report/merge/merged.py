@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from harness.errors import StageError
 from harness.report.by_prompt import scores_csv
@@ -14,13 +14,15 @@ from harness.report.written import Written
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.spec.benchmark import Benchmark, MethodEntry
     from harness.spec.results.run import RunManifest, RunRow
     from harness.store.damage import Damage
     from harness.store.records import Record
+
+_T = TypeVar("_T")
 
 
 class Source(NamedTuple):
@@ -111,18 +113,25 @@ def merged_manifest(parts: Sequence[Part]) -> RunManifest:
         "config": _config(parts, tuple(methods.values())),
         "rows": tuple(rows.values()),
         "datasets": _by([data for p in parts for data in p.manifest.datasets], lambda d: (d.label, d.role)),
-        "decodings": {name: d for part in reversed(parts) for name, d in part.manifest.decodings.items()},
+        "decodings": _first_of(part.manifest.decodings for part in parts),
         "metrics": _by([metric for part in parts for metric in part.manifest.metrics], lambda metric: metric.use),
-        "reward_models": {n: ids for part in reversed(parts) for n, ids in part.manifest.reward_models.items()},
-        "model_notes": {n: told for part in reversed(parts) for n, told in part.manifest.model_notes.items()},
+        "reward_models": _first_of(part.manifest.reward_models for part in parts),
+        "model_notes": _first_of(part.manifest.model_notes for part in parts),
         "plugins": _by([maker for p in parts for maker in p.manifest.plugins], lambda m: (m.kind, m.name, m.version)),
         "failures": tuple(failure for part in parts for failure in part.manifest.failures),
         "tables": tuple(name for name in first.tables if name not in {"cases", "claims", "published"}),
         "published": None,
     }
-    order = first.decodings
-    update["decodings"] = {**order, **{n: d for n, d in update["decodings"].items() if n not in order}}  # type: ignore[attr-defined]
     return first.model_copy(update=update)
+
+
+def _first_of(mappings: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    """Put mappings together: of two with one key the earlier counts."""
+    joined: dict[str, _T] = {}
+    for mapping in mappings:
+        for name, value in mapping.items():
+            joined.setdefault(name, value)
+    return joined
 
 
 def _config(parts: Sequence[Part], methods: tuple[MethodEntry, ...]) -> Benchmark:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as stats
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from harness.report import timing
 from harness.report.pictures.figure import Axis, Bar, Dots, Figure, Frame, Key, Look, Note, Panel, Span
@@ -67,7 +67,8 @@ def cost(source: Source) -> Figure | None:
             for row, column, found in scores:
                 first = column is shown[0]
                 aside = asides[row.label] + (0 if len(shown) == 1 else -2.5 if first else 2.5)
-                parts += _point(source.looks[row.label], first, along[row.label], found, row.label, aside)
+                fill: Literal["full", "open"] = "full" if first else "open"
+                parts += _point(source.looks[row.label], fill, along[row.label], found, row.label, aside)
             head = f"{label} over {title}{source.several(model)}"
             panels.append(Panel(head, Axis(title, zero=True), Axis(), tuple(parts)))
         lines += [_line(row, column, found, costs[row.model, row.label]) for row, column, found in scores]
@@ -120,12 +121,12 @@ def _asides(spent: Mapping[str, float]) -> dict[str, float]:
     return {label: 12.0 * (place - (len(group) - 1) / 2) for group in groups for place, label in enumerate(group)}
 
 
-def _point(look: Look, full: bool, at: float, found: Score, label: str, aside: float) -> list[Part]:  # noqa: FBT001
+def _point(look: Look, fill: Literal["full", "open"], at: float, found: Score, label: str, aside: float) -> list[Part]:
     tip = f"{label}: {found.value:.4g}"
     parts: list[Part] = []
     if not math.isnan(found.low):
         parts.append(Span((at, found.low), (at, found.high), look, thick=False, aside=aside))
-    parts.append(Dots((at,), (found.value,), look, "full" if full else "open", (tip,), aside))
+    parts.append(Dots((at,), (found.value,), look, fill, (tip,), aside))
     return parts
 
 
