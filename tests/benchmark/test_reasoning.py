@@ -53,7 +53,7 @@ def test_what_is_measured(registry: Registry, profile: str, tmp_path: Path) -> N
     assert len({entry.start for entry in found.methods if entry.label != "sft"}) == 1
     plan = build_plan(found, registry, Store(tmp_path))
     cells = {cell.decoding: set(cell.scores) for row in plan.rows for cell in row.cells}
-    once = {"divergence", "minimal-pairs"} if profile == "smollm2" else set()  # of no decoding
+    once = {"divergence", "minimal-pairs", "text-loss"} if profile == "smollm2" else set()  # of no decoding
     assert cells == {"greedy": {"accuracy", "length"} | once, "t1": {"accuracy", "length", "pass-at-k"}}
     if profile == "quick":
         assert len(found.seeds) == 5

@@ -10,6 +10,7 @@ from harness.testing import check_metric
 from harness_plugins.metrics import minimal_pairs as metric
 from harness_plugins.metrics.minimal_pairs import MinimalPairs, MinimalPairsOptions
 from harness_plugins.text.paradigms import PARADIGMS, VERSION, minimal_pairs
+from harness_plugins.text.share import of_share
 
 
 def test_pairs_begin_alike_and_differ_in_one_word() -> None:
@@ -64,6 +65,17 @@ def test_the_share_of_pairs_that_it_prefers(samples: Any, services: Any) -> None
     assert len(services.texts) == 12  # once an example
 
 
+def test_of_a_share_of_the_prompts(samples: Any, services: Any) -> None:
+    made = samples([("x", [])] * 20)
+    asked = of_share(made, 0.4)
+    pairs = [pair for sample in asked for pair in minimal_pairs(sample.id, 2)]
+    services.table = {text: (5.0, 4) for pair in pairs for text in (pair.right, pair.wrong)}
+    result = MinimalPairs(MinimalPairsOptions(pairs=2, share=0.4)).score(made, services)
+    assert result.values["grammatical"] == [0.5 if sample in asked else None for sample in made]
+    assert result.corpus == dict.fromkeys({pair.paradigm for pair in pairs}, 0.5)
+    assert "|share:0.4|" in result.signature
+
+
 def test_it_keeps_the_contract() -> None:
     (registration,) = metric.harness_register_metrics()
-    check_metric(registration, {"pairs": 13})
+    check_metric(registration, {"pairs": 13, "share": 0.5})

@@ -14,6 +14,7 @@ from harness.testing import check_metric
 from harness_plugins.metrics import text_loss
 from harness_plugins.metrics.text_loss import TextLoss, TextLossOptions
 from harness_plugins.text.passages import generated_passages, passages_of
+from harness_plugins.text.share import of_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,18 @@ def test_loss_a_token_once_an_example(samples: Any, services: Any, novel: Path) 
     assert f"text:file {hashlib.sha256(novel.read_bytes()).hexdigest()[:16]}, 3 words|" in result.signature
 
 
+def test_loss_of_a_share_of_the_prompts(samples: Any, services: Any) -> None:
+    made = samples([("x", [])] * 20)
+    asked = of_share(made, 0.4)
+    passages = generated_passages("generated-summaries", [sample.id for sample in asked])
+    services.table = dict.fromkeys(passages, (6.0, 3))
+    result = TextLoss(TextLossOptions(share=0.4)).score(made, services)
+    assert result.values["text_loss"] == [2.0 if sample in asked else None for sample in made]
+    assert result.corpus == {"text_loss": 2.0}
+    assert services.texts == passages
+    assert result.signature.split("|posttune")[0].endswith("|share:0.4")
+
+
 def test_the_content_of_the_file_is_part_of_the_options(novel: Path) -> None:
     options = TextLossOptions(file=str(novel))
     assert options.sha256 == hashlib.sha256(novel.read_bytes()).hexdigest()
@@ -96,6 +109,7 @@ def test_it_keeps_the_contract(novel: Path) -> None:
     (registration,) = text_loss.harness_register_metrics()
     check_metric(registration)
     check_metric(registration, {"file": str(novel), "words": 2})
+    check_metric(registration, {"share": 0.5})
 
 
 def _sample() -> Any:

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import Field
+
 from harness.api import Column, MetricRegistration, MetricResult, Options, StageError, hookimpl
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class DivergenceOptions(Options):
     to: str = "base"
     """Label of the row whose model is the start: ``base`` (the untrained model) or a row that is trained, such as
     ``sft`` where methods start after it."""
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the prompts that is asked about, chosen by their ids; the others' values are missing."""
 
 
 class DivergenceMetric:
@@ -48,37 +52,47 @@ class DivergenceMetric:
     reverse, which RLHF's penalty bounds and whose root is the distance d of Gao et al. 2023 (arXiv:2210.10760).
     Truncated answers count as far as they go. Under another decoding the terms are the same along other texts.
 
-    Costs: two forwards (policy and start) over the row's own answers, two over the start's; no backward. The start's
+    Costs: two forwards (policy and start) over the row's own answers, two over the start's; no backward, which on a CPU
+    can be more than making the answers: ``share`` bounds it. The start's
     own row needs one each, and its divergences are exactly 0.
     """
 
     def __init__(self, options: DivergenceOptions) -> None:
-        """Keep the row's label."""
+        """Keep the row's label, and which share of the prompts is asked about."""
         self._to = options.to
+        self._share = options.share
 
     def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
         """Return ``forward_kl``, ``reverse_kl``, ``entropy`` and ``answer_kl``; missing without a token.
 
         Over the list: the first three with every token weighing the same.
         """
+        from harness_plugins.text.share import among_all, of_share
         from harness_plugins.text.signature import signature
 
-        sums = {"own": list(services.divergences(samples, self._to)) if samples else []}
-        sums["theirs"] = list(services.divergences(services.answers_of(self._to), self._to)) if samples else []
+        asked = of_share(samples, self._share)
+        theirs = of_share(services.answers_of(self._to), self._share) if samples else []
+        sums = {"own": list(services.divergences(asked, self._to)) if samples else []}
+        sums["theirs"] = list(services.divergences(theirs, self._to)) if samples else []
         values: dict[str, list[float | None]] = {}
         corpus: dict[str, float] = {}
         for name, (whose, nats) in _PER_TOKEN.items():
-            for sample, each in zip(samples, sums[whose], strict=True):
+            for sample, each in zip(asked, sums[whose], strict=True):
                 if not math.isfinite(nats(each)):
                     where = f"metric 'divergence', example {sample.id!r}"
                     raise StageError(f"{name} is not finite", where=where, got=str(nats(each)))
-            values[name] = [nats(each) / each.tokens if each.tokens else None for each in sums[whose]]
+            means = [nats(each) / each.tokens if each.tokens else None for each in sums[whose]]
+            values[name] = among_all(means, asked, samples)
             tokens = sum(each.tokens for each in sums[whose])
             if tokens:
                 corpus[name] = math.fsum(map(nats, sums[whose])) / tokens
-        values["answer_kl"] = [each.reverse if each.tokens else None for each in sums["own"]]
+        whole = [each.reverse if each.tokens else None for each in sums["own"]]
+        values["answer_kl"] = among_all(whole, asked, samples)
+        said = {} if self._share == 1.0 else {"share": self._share}
         return MetricResult(
-            values=values, corpus=corpus, signature=signature("divergence", to=self._to, given="prompt", eos="counted")
+            values=values,
+            corpus=corpus,
+            signature=signature("divergence", to=self._to, given="prompt", eos="counted", **said),
         )
 
 

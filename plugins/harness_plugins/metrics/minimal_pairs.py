@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from harness.api import Column, MetricRegistration, MetricResult, Options, StageError, hookimpl
 from harness_plugins.text.paradigms import PARADIGMS
@@ -21,6 +21,8 @@ class MinimalPairsOptions(Options):
 
     pairs: PositiveInt = len(PARADIGMS)
     """Pairs of sentences for each evaluated prompt, the paradigms by turns."""
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the prompts that is asked about, chosen by their ids; the others' values are missing."""
 
 
 class MinimalPairs:
@@ -37,8 +39,9 @@ class MinimalPairs:
     """
 
     def __init__(self, options: MinimalPairsOptions) -> None:
-        """Keep how many."""
+        """Keep how many, and for which share of the prompts."""
         self._pairs = options.pairs
+        self._share = options.share
 
     def score(self, samples: Sequence[Sample], services: MetricServices) -> MetricResult:
         """Return ``grammatical`` in [0, 1] and ``margin``, mean log p(right) - log p(wrong) in nats a pair.
@@ -46,9 +49,11 @@ class MinimalPairs:
         Over the list: the share of each paradigm.
         """
         from harness_plugins.text.paradigms import VERSION, minimal_pairs
+        from harness_plugins.text.share import of_share
         from harness_plugins.text.signature import signature
 
-        drawn = {sample.id: minimal_pairs(sample.id, self._pairs) for sample in samples}
+        asked = of_share(samples, self._share)
+        drawn = {sample.id: minimal_pairs(sample.id, self._pairs) for sample in asked}
         listed = [pair for pairs in drawn.values() for pair in pairs]
         texts = [text for pair in listed for text in (pair.right, pair.wrong)]
         nats = [loss for loss, _ in services.text_nll(texts)] if texts else []
@@ -64,13 +69,14 @@ class MinimalPairs:
             mine = [share for share, pair in zip(won, listed, strict=True) if pair.paradigm == paradigm]
             if mine:
                 corpus[paradigm] = math.fsum(mine) / len(mine)
+        said = {} if self._share == 1.0 else {"share": self._share}
         return MetricResult(
             values={
-                "grammatical": [shares[sample.id] for sample in samples],
-                "margin": [means[sample.id] for sample in samples],
+                "grammatical": [shares.get(sample.id) for sample in samples],
+                "margin": [means.get(sample.id) for sample in samples],
             },
             corpus=corpus,
-            signature=signature("minimal-pairs", generator=VERSION, pairs=self._pairs),
+            signature=signature("minimal-pairs", generator=VERSION, pairs=self._pairs, **said),
         )
 
 

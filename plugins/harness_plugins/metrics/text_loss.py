@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from harness.api import Column, InputError, MetricRegistration, MetricResult, Options, hookimpl
 
@@ -26,6 +26,8 @@ class TextLossOptions(Options):
     """Path of a text file in UTF-8, relative to the working directory: passages are drawn from it."""
     words: PositiveInt = 48
     """Words of a passage of a file, parted by white space; a passage begins where a sentence or a line does."""
+    share: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the prompts that is asked about, chosen by their ids; the others' values are missing."""
     sha256: str | None = None
     """Of the file; filled in where None, checked where given."""
 
@@ -77,9 +79,11 @@ class TextLoss:
         Over the list: ``text_loss`` with every token of every passage weighing the same.
         """
         from harness_plugins.text.likelihood import over_all, per_token
+        from harness_plugins.text.share import of_share
         from harness_plugins.text.signature import signature
 
-        ids = list(dict.fromkeys(sample.id for sample in samples))
+        options = self._options
+        ids = list(dict.fromkeys(sample.id for sample in of_share(samples, options.share)))
         passages = self._passages(ids) if ids else []
         pairs = dict(zip(ids, services.text_nll(passages), strict=True)) if ids else {}
         losses = {
@@ -87,12 +91,12 @@ class TextLoss:
             for name, (nll, tokens) in pairs.items()
         }
         mean = over_all(pairs.values())
-        options = self._options
         said = f"file {options.sha256[:16]}, {options.words} words" if options.sha256 else options.text
+        asked = {} if options.share == 1.0 else {"share": options.share}
         return MetricResult(
-            values={"text_loss": [losses[sample.id] for sample in samples]},
+            values={"text_loss": [losses.get(sample.id) for sample in samples]},
             corpus={} if mean is None else {"text_loss": mean},
-            signature=signature("text-loss", text=said, given="nothing"),
+            signature=signature("text-loss", text=said, given="nothing", **asked),
         )
 
     def _passages(self, ids: Sequence[str]) -> list[str]:
