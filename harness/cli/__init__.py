@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "compare": ("harness.cli.compare", "Compare two rows, of one run or of two, prompt by prompt."),
     "bundle": ("harness.cli.bundle", "Pack a run's records into one file, without weights."),
     "check": ("harness.cli.check", "Derive every figure of a run or a bundle again, and say what differs."),
+    "latex": ("harness.cli.latex", "Print the tables of a run as LaTeX that fits a column or a page."),
     "plot": ("harness.cli.plot", "Write the pictures of a run as SVG, PDF or PNG, each with its numbers."),
     "view": ("harness.cli.view", "Open the page of a run, or the one over all results."),
     "validate": ("harness.cli.validate", "Check a benchmark file and show every mistake in it."),

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
+
 from harness.errors import InputError
 from harness.report.page.index import known_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from harness.report.written import Written
 
 
 class Opened(NamedTuple):
@@ -72,3 +76,22 @@ def find_run(results: Path, run: Path | None) -> Path:
             return folder
     what = "there is no such run" if known else "no run has left its results there"
     raise InputError(what, where=str(results), got=str(run), expected=listed)
+
+
+def asked(results: Path, runs: Sequence[Path]) -> list[Path]:
+    """Return the folders of the runs that were named, of every run where none was."""
+    return [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
+
+
+def warn_of_what_lacks(made: Written) -> None:
+    """Say on standard error what tables were made without."""
+    for damage in made.results.shelf.damaged.values():
+        click.echo(f"warning: left out, damaged: {damage}", err=True)
+    shelf = made.results.shelf
+    if shelf.other_format:
+        first = next(iter(shelf.other_format.values()))
+        other = f"{len(shelf.other_format)} of {len(shelf.asked)} stages were written by another release ({first})"
+        click.echo(f"warning: left out: {other}", err=True)
+    if shelf.missing:
+        lacking = f"{len(shelf.missing)} of {len(shelf.asked)} stages are not in the store"
+        click.echo(f"warning: left out: {lacking}", err=True)

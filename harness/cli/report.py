@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli import terminal
-from harness.cli.opened import find_run
+from harness.cli.opened import asked, find_run, warn_of_what_lacks
 from harness.cli.options import plugin_option, results_option
 from harness.errors import InputError
-from harness.report.page.index import known_runs
-
-if TYPE_CHECKING:
-    from harness.report.latex import LayoutName
 
 
 @click.command(short_help="Write the tables of a run again, from what is stored.")
@@ -47,22 +41,6 @@ if TYPE_CHECKING:
     type=click.Choice(["lm-eval"]),
     help="Also write results in another harness's form: lm-eval/MODEL-ROW.json in the run's folder, one file a row.",
 )
-@click.option("--latex", "as_latex", is_flag=True, help="Print the tables as LaTeX and nothing else.")
-@click.option(
-    "--layout",
-    type=click.Choice(["paper", "long", "wide"]),
-    default="long",
-    show_default=True,
-    help="What LaTeX's tables fit: a column of a two-column paper, a page, a page that is turned.",
-)
-@click.option("--table", "tables", multiple=True, metavar="NAME", help="Of LaTeX, this table; may be repeated.")
-@click.option("--rows", metavar="LABEL,…", help="Of LaTeX's tables, these rows; * stands for anything.")
-@click.option(
-    "--columns",
-    metavar="NAME,…",
-    help="Of LaTeX's tables, the columns of this label, metric (rouge.rougeL) or data set; * stands for anything.",
-)
-@click.option("--digits", type=click.IntRange(0, 9), help="Digits behind the point in LaTeX's tables.")
 @click.option(
     "--paper",
     metavar="NAME",
@@ -78,12 +56,6 @@ def command(  # one argument an option
     as_json: bool,
     into: Path | None,
     form: str | None,
-    as_latex: bool,
-    layout: LayoutName,
-    tables: tuple[str, ...],
-    rows: str | None,
-    columns: str | None,
-    digits: int | None,
     paper: str | None,
 ) -> None:
     """Write the tables of RUN again, from what is stored, and print the headline and what it says.
@@ -99,33 +71,23 @@ def command(  # one argument an option
     # many small products of matrices, for which threads would wait longer for each other than they calculate
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from harness.report.brief import brief
-    from harness.report.latex import Selection, latex
     from harness.report.markdown import markdown
     from harness.report.paper import paper_tables
     from harness.report.publish import publish
     from harness.report.verdicts import across, claims_json, claims_text
     from harness.report.write import make_tables, write_if_allowed
 
-    def asked() -> list[Path]:
-        return [find_run(results, run) for run in runs] or [results / run for run in known_runs(results)]
-
     if claims:
-        verdicts = across(results, asked())
+        verdicts = across(results, asked(results, runs))
         click.echo(_ascii(claims_json(verdicts)) if as_json else claims_text(verdicts))
         return
-    selection = Selection(_listed(rows), _listed(columns), tables, digits)
-    if any(part not in {None, ()} for part in selection) and not as_latex:
-        raise InputError("--table, --rows, --columns and --digits are of LaTeX", expected="--latex")
     if paper is not None:
-        pages = paper_tables(paper, results, asked())
-        if as_latex:
-            click.echo(latex(pages.tables, layout=layout, prefix=paper, selection=selection))
-        else:
-            click.echo(markdown(pages.title, pages.notes, pages.tables))
+        pages = paper_tables(paper, results, asked(results, runs))
+        click.echo(markdown(pages.title, pages.notes, pages.tables))
         return
     if len(runs) > 1 or any(run.is_file() for run in runs) or into is not None:
-        alone = {"--publish": publishing, "--format": form, "--latex": as_latex}
-        if given := next((name for name, asked in alone.items() if asked), None):
+        alone = {"--publish": publishing, "--format": form}
+        if given := next((name for name, set_ in alone.items() if set_), None):
             raise InputError("is of one run in its own folder", where=given)
         from harness.cli.merging import report_merged
 
@@ -134,16 +96,7 @@ def command(  # one argument an option
     folder = find_run(results, runs[0] if runs else None)
     root = folder.parent.parent
     made = make_tables(root, folder, partial=partial)
-    for damage in made.results.shelf.damaged.values():
-        click.echo(f"warning: left out, damaged: {damage}", err=True)
-    shelf = made.results.shelf
-    if shelf.other_format:
-        first = next(iter(shelf.other_format.values()))
-        other = f"{len(shelf.other_format)} of {len(shelf.asked)} stages were written by another release ({first})"
-        click.echo(f"warning: left out: {other}", err=True)
-    if shelf.missing:
-        lacking = f"{len(shelf.missing)} of {len(shelf.asked)} stages are not in the store"
-        click.echo(f"warning: left out: {lacking}", err=True)
+    warn_of_what_lacks(made)
     unwritten = write_if_allowed(made)
     if publishing:
         click.echo(f"published in {publish(root, folder, partial=partial)}", err=True)
@@ -153,10 +106,6 @@ def command(  # one argument an option
         click.echo(f"{len(write_rows(made.results, folder))} files in {folder / 'lm-eval'}", err=True)
     if as_json:
         click.echo(_ascii(made.files["leaderboard.json"]))
-    elif as_latex:
-        head = made.document.head
-        prefix = f"{head['benchmark']}-{head['profile']}"
-        click.echo(latex(made.document.tables, layout=layout, prefix=prefix, selection=selection))
     elif full:
         click.echo(made.text)
     else:
@@ -164,12 +113,6 @@ def command(  # one argument an option
         click.echo(f"all tables here: harness report {folder} --full")
     if unwritten is not None:
         click.echo(f"warning: the tables are printed and not written: {unwritten}", err=True)
-
-
-def _listed(text: str | None) -> tuple[str, ...]:
-    """Return the parts of a list; a comma within brackets belongs to a name, such as ``eso[coef=0.1,k=4]``."""
-    parts = re.split(r",(?![^\[]*\])", text or "")
-    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _ascii(text: str) -> str:

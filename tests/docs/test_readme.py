@@ -42,7 +42,8 @@ def test_both_commands_and_tox_install_one_torch() -> None:
 
 
 def test_every_command_is_in_the_table() -> None:
-    assert set(re.findall(r"^\| `harness (\w+)", README, re.MULTILINE)) == set(COMMANDS)
+    first_cells = re.findall(r"^\| (`harness [^|]+)", README, re.MULTILINE)
+    assert {name for cell in first_cells for name in re.findall(r"`harness (\w+)", cell)} == set(COMMANDS)
 
 
 def test_the_sketch_shows_every_part_of_the_core() -> None:

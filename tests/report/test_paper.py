@@ -118,6 +118,6 @@ def test_one_command_prints_them(run: Run) -> None:
     assert done.output.count("\n## Table ") == 6
     assert "## Figure 2" in done.output
     assert "| SFT " in done.output
-    done = CliRunner().invoke(main, [*arguments, "--latex", "--layout", "paper", "--table", "table-6"])
+    done = CliRunner().invoke(main, ["latex", *arguments[1:], "--layout", "paper", "--table", "table-6"])
     assert r"\label{tab:eso-coling-2025-table-6}" in done.output
     assert "figure-2" not in done.output
