@@ -46,13 +46,16 @@ def command(
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
     are rough: by what stages of the same models in the folder of results took, else reckoned from this machine's speed,
     which is measured; what is left, on one worker and on as many as harness run would have. Memory is the estimated
-    peak of a process; for training a line a row says what holds it and which settings would make it less. Last, the
+    peak of a process; for training a line a row says what holds it and which settings would make it less. Of the disk a
+    line says what the run takes at its worst moment and in the end: weights go when nothing reads them any more, as far
+    as recipe.keep lets them. Last, the
     minimum detectable effect, the true difference between rows that the run would find four times in five, by the
     variances of stored results of the same kind or by stated ones, and the time that the run would take: as it is, and
     with more seeds or prompts.
     """
     benchmark, registry = asked.load()
     from harness.execution.contexts import ways
+    from harness.execution.footprint import footprint, free_bytes, gigabytes
     from harness.execution.keep import required
     from harness.plan import build_plan
     from harness.plan.cost import RunCost
@@ -79,6 +82,8 @@ def command(
     cost = RunCost(plan, estimate, todo, seeds=len(benchmark.seeds), workers=workers)
     memory = MemoryEstimate(plan, registry, device)
     described = [_describe(stage, plan, todo, estimate, memory) for stage in shown]
+    disk = footprint(plan, todo, benchmark, store, size=estimate.disk, jobs=workers)
+    free = free_bytes(store.root)
     remarks = schedule_remarks(benchmark, **_counted(plan))
     taken = ways(shown, store)
     say_damage(plan)
@@ -96,7 +101,9 @@ def command(
             "bytes_per_second": rates.bytes,
             "stages_of_earlier_runs": dict(past.counted),
         }
-        everything = {**whole, "remarks": remarks, "stages": described, "time": time, "ways": taken, "detectable": told}
+        space = {"most_bytes": disk.most, "left_bytes": disk.left, "free_bytes": free}
+        everything = {**whole, "remarks": remarks, "stages": described, "time": time, "disk": space, "ways": taken,
+                      "detectable": told}  # fmt: skip
         click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
@@ -107,6 +114,9 @@ def command(
     beside = f"; about {time_text(together.wall)} on {workers}" if together and todo else ""
     click.echo(f"estimated work left on one worker of {_threads(threads)}: {_left(described)}{beside}{unknown}")
     click.echo(f"times: {_known_by(past, rates, device)}")
+    if todo:
+        kept = f"{gigabytes(disk.left)} in the end (recipe.keep: {benchmark.recipe.keep})"
+        click.echo(f"disk: up to {gigabytes(disk.most)} at a time, {kept}; {gigabytes(free)} are free")
     for line in _memory(plan, memory):
         click.echo(line)
     for label, way in taken.items():

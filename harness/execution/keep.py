@@ -1,4 +1,4 @@
-"""Which stages must be made, which of them were there before, and which checkpoints stay."""
+"""Which stages must be made, and which of them were there before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from harness.plan import Plan, Stage
-    from harness.spec.benchmark import Benchmark
     from harness.store.stages import Store
 
 #: The kinds of stages that may have let files go.
@@ -63,11 +62,11 @@ def _holds(stage: Stage, names: Iterable[str], store: Store) -> bool:
     names, record = set(names), store.find(stage.kind, stage.id or "")
     if record is None or not all(record.holds(name) for name in names):
         return False
-    below = _base(stage) if CHECKPOINT in names else None
+    below = base_of(stage) if CHECKPOINT in names else None
     return below is None or _holds(below, {CHECKPOINT} if below.kind in _MAY_LACK else (), store)
 
 
-def _base(stage: Stage) -> Stage | None:
+def base_of(stage: Stage) -> Stage | None:
     """Return the stage whose weights an adapter goes on, None where all weights were trained."""
     adapter = stage.config.recipe.adapter if isinstance(stage.config, TrainConfig) else None
     if adapter is None:
@@ -76,17 +75,6 @@ def _base(stage: Stage) -> Stage | None:
     while isinstance(below.config, TrainConfig) and below.config.recipe.adapter == adapter:
         below = below.parents["start"]
     return below
-
-
-def _with_bases(plan: Plan, keys: set[str]) -> set[str]:
-    """Return the keys of some stages and of all whose weights theirs go on."""
-    whole = set(keys)
-    for key in keys:
-        below = _base(plan.stages[key])
-        while below is not None:
-            whole.add(below.key)
-            below = _base(below)
-    return whole
 
 
 def made_before(plan: Plan, needed: Iterable[Stage], store: Store) -> dict[str, str]:
@@ -137,36 +125,3 @@ def quarantine(damage: Damage, store: Store) -> None:
             where=str(damage.folder),
             hint="it needs permission to write there, or another --results DIR",
         )
-
-
-def prune(plan: Plan, benchmark: Benchmark, store: Store) -> None:
-    """Prune what ``recipe.keep`` does not ask for, once every stage is done.
-
-    ``all`` keeps everything, the points of a budget too. ``final`` keeps the checkpoints that rows end with, those at
-    which methods start (with their optimiser, so that another method can start there too) and reward models. ``none``
-    keeps no weights and no stored log-probs. Weights at which a clock ended a budget stay under each of them: they
-    cannot be made again alike, and later answers must be those of the same training as earlier ones.
-    """
-    policy = benchmark.recipe.keep
-    if policy == "all":
-        return
-    ends = {row.checkpoint.key for row in plan.rows}
-    rewards = {stages.model.key for stages in plan.reward_models.values()}
-    starts = {row.chain[-1].parents["start"].key for row in plan.rows if row.chain}
-    kept = _with_bases(plan, ends | starts | rewards)
-    for stage in plan.stages.values():
-        if stage.kind not in {"train", "precompute"} or stage.id is None:
-            continue
-        gone: tuple[str, ...] = ()
-        if stage.kind == "precompute":
-            gone = (LOGPROBS,) if policy == "none" else ()
-        elif policy == "none" or stage.key not in kept:
-            gone = (CHECKPOINT, OPTIMIZER, MODULES, POINTS)
-        elif stage.key in rewards:
-            gone = (OPTIMIZER,)  # its head is one of its modules
-        elif stage.key not in starts:
-            gone = (OPTIMIZER, MODULES, POINTS)
-        if gone and isinstance(stage.config, TrainConfig) and stage.config.ended_by_clock:
-            gone = (OPTIMIZER,)
-        if gone:
-            store.prune(stage.kind, stage.id, gone)

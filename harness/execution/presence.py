@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def present(store: Store) -> Iterator[None]:
-    """Leave a mark in the store while the block runs."""
+def present(store: Store) -> Iterator[Path]:
+    """Leave a mark in the store while the block runs, and return its path."""
     mark = _folder(store) / f"{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
     with contextlib.ExitStack() as stack:
         with machine_errors(mark):
             mark.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(owned(mark))
-        yield
+        yield mark
 
 
-def others(store: Store) -> bool:
-    """Return whether another run has left its mark and has not ended; marks that were left behind are removed."""
+def others(store: Store, own: Path | None) -> bool:
+    """Return whether another run has left its mark and has not ended; marks that were left behind are removed.
+
+    Args:
+        store: of the runs.
+        own: the mark of the run that asks, where it has one.
+    """
     found = False
     for mark in sorted(_folder(store).glob(f"*{SUFFIX}")):
+        if mark == own:
+            continue
         with abandoned(mark) as left:
             if left:
                 with contextlib.suppress(OSError):  # a folder that may not be written to

@@ -10,14 +10,17 @@ from harness.errors import StageError, StorageError
 from harness.execution.columns import DataColumns
 from harness.execution.concerned import rows_of, without_result
 from harness.execution.contexts import check_contexts
+from harness.execution.footprint import lack_of_disk
 from harness.execution.interrupt import EARLY, Interrupted
-from harness.execution.keep import made_before, prune, quarantine, required
+from harness.execution.keep import made_before, quarantine, required
+from harness.execution.order import Order
 from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
 from harness.execution.rehearsal import inspect_in
+from harness.execution.release import Releases
 from harness.execution.unparsed import unparsed
 from harness.execution.watcher import NO_WORKER
 from harness.plan import Plan, Stage, build_plan
@@ -29,6 +32,7 @@ from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from pathlib import Path
 
     from harness.execution.pool import Event
     from harness.execution.watcher import Watcher
@@ -36,9 +40,6 @@ if TYPE_CHECKING:
     from harness.spec.benchmark import Benchmark
     from harness.spec.stages.kinds import AnyStageConfig
     from harness.store.stages import Store
-
-#: Which kinds go first when several stages are ready: what others wait for.
-_PRIORITY = {"prepare": 0, "train": 1, "precompute": 1, "generate": 2, "score": 3}
 
 #: How often a stage is tried again after a damaged file of a parent was found and the parent rebuilt.
 _REPAIRS = 2
@@ -102,6 +103,8 @@ class _Runner:
         self.warned: set[str] = set()
         self.said = 0
         self.made = 0
+        self.releases = Releases(benchmark, store)
+        self.mark: Path | None = None
         self.clearing = False
         """Whether what is damaged is moved out of the way as soon as it is seen."""
         self.overlap_checked = False
@@ -113,13 +116,14 @@ class _Runner:
         if self.needed:
             preflight(self.needed, self.registry)
             self._check_writable()
+            if lack := lack_of_disk(self.plan, self.needed, self.benchmark, self.store, self.settings.jobs):
+                self.watcher.noted(lack)
             self.store.sweep()
             self.clearing = True
             self._clear_away()
-            with present(self.store):
+            with present(self.store) as self.mark:
                 self._make()
-        if not self.failures and not self.left_out and not others(self.store):
-            self._prune()
+        self._release()
         told = frozenset(self.warned)
         outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths, told, self.left_out)
         raise_if_nothing_worked(outcome, said=self.said)
@@ -185,22 +189,17 @@ class _Runner:
 
     def _ready(self, running: set[str]) -> list[Stage]:
         # what is wrong with any data is said before anything is trained
-        waiting = any(
-            isinstance(stage.config, RowsConfig)
-            for stage in self.needed
-            if stage.key not in self.finished and stage.key not in self.failures
-        )
+        left = [s for s in self.needed if s.key not in self.finished and s.key not in self.failures]
+        waiting = any(isinstance(stage.config, RowsConfig) for stage in left)
         ready = [
             stage
-            for stage in self.needed
-            if stage.key not in self.finished
-            and stage.key not in self.failures
-            and stage.key not in running
+            for stage in left
+            if stage.key not in running
             and stage.id is not None
             and not (waiting and stage.kind == "train")
             and all(parent.key in self.finished for parent in stage.parents.values())
         ]
-        return sorted(ready, key=lambda stage: _PRIORITY[stage.kind])
+        return sorted(ready, key=self.order)
 
     def _request(self, stage: Stage) -> StageRequest[AnyStageConfig]:
         assert stage.id is not None
@@ -253,6 +252,8 @@ class _Runner:
             self.settings.made(stage)
             if self._settles_ids(stage):
                 self._replan()
+            self.releases.made(stage)
+            self._release()
             return
         if event.kind not in _GONE and worker.ranks > 1 and stage.kind == "train":
             pool.replace(worker)
@@ -341,9 +342,12 @@ class _Runner:
             if (stage.kind, stage.id) == (damage.kind, damage.id):
                 self.rebuilt[stage.key] = Rebuilt(stage.kind, stage.label, f"{damage.file} {damage.details}")
 
-    def _prune(self) -> None:
+    def _release(self) -> None:
+        """Let the weights go that nothing will read any more; another run on this store may still read them."""
+        if others(self.store, self.mark):
+            return
         try:
-            prune(self.plan, self.benchmark, self.store)
+            self.releases.release(self.finished - self.left_out)
         except StorageError as error:
             if self.made or not error.read_only:
                 raise
@@ -351,6 +355,8 @@ class _Runner:
     def _mark_needed(self) -> None:
         among = None if self.settings.among is None else self.settings.among(self.plan)
         self.needed = required(self.plan, self.store, self.again, among=among)
+        self.order = Order(self.plan)
+        self.releases.planned(self.plan)
         self.finished = self.plan.stages.keys() - {stage.key for stage in self.needed}
         if among is not None:
             self.left_out = frozenset(key for key, one in self.plan.stages.items() if not (one.done or key in among))

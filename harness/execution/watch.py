@@ -180,6 +180,10 @@ class Lines:
         """Say what a stage warned of, and which rows it concerns."""
         self._say(f"warning: {', '.join(rows)}: {text}")
 
+    def noted(self, text: str) -> None:
+        """Say a warning that concerns the whole run."""
+        self._insist(f"warning: {text}")
+
     def found(self, stage: Stage) -> None:
         """Count what another run has made."""
         self._finished(stage)

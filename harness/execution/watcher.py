@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def warned(self, stage: Stage, rows: Sequence[str], text: str) -> None:
         """Say what a stage warned of, and which rows it concerns; called once a text."""
 
+    def noted(self, text: str) -> None:
+        """Say a warning that concerns the whole run."""
+
     def found(self, stage: Stage) -> None:
         """Say that another run has made a stage meanwhile."""
 

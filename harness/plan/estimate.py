@@ -99,7 +99,9 @@ class Estimate:
         if isinstance(config, TrainConfig):
             size, shape = self.size(stage), self._shapes.of(stage)
             adapter = config.recipe.adapter
-            return 12 * (size.parameters if adapter is None or shape is None else shape.adapter(adapter))
+            points = 0 if config.budget is None else len(list(config.budget.points))
+            trained = size.parameters if adapter is None or shape is None else shape.adapter(adapter)
+            return (12 + 4 * points) * trained
         made = isinstance(config, ModelConfig) and isinstance(config.source, (GgufSource, AdapterSource))
         if made or isinstance(config, NewModelConfig):
             return self.size(stage).parameters * 4

@@ -58,12 +58,7 @@ def run(
         read(rows),
         policy.tokeniser,
         config.template,
-        EncodingParams(
-            max_prompt=config.recipe.max_prompt_length,
-            max_completion=config.recipe.max_completion_length,
-            training=True,
-            train_eos=config.recipe.train_eos,
-        ),
+        EncodingParams.of_training(config.recipe),
         positions=policy.positions_limit,
         where=rows.label,
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from harness.api.types import Example
     from harness.spec.model import Template
+    from harness.spec.recipe import RowLimits
     from harness.text.formats import Format
     from harness.text.tokenise import Tokeniser
 
@@ -100,6 +101,16 @@ class EncodingParams:
     """What happens to a long prompt at evaluation."""
     train_eos: bool = True
     """Whether EOS ends each answer."""
+
+    @classmethod
+    def of_training(cls, limits: RowLimits) -> EncodingParams:
+        """Return what a recipe says of the rows that are trained on."""
+        return cls(
+            max_prompt=limits.max_prompt_length,
+            max_completion=limits.max_completion_length,
+            training=True,
+            train_eos=limits.train_eos,
+        )
 
 
 def encode(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.benchmark import load_benchmark
+from harness.execution.release import Releases
 from harness.plan import build_plan
 from harness.spec.stages.rows import RowsConfig
 from harness.stages.request import StageRequest
@@ -50,6 +51,13 @@ def write_rows(folder: Path, *, train: int = 4, test: int = 3) -> Path:
         rows = [{"prompt": f"What is {split} {n}?", "completion": f"It is {n} of {split}."} for n in range(count)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
+
+
+def release(plan: Plan, benchmark: Benchmark, store: Store) -> None:
+    """Let everything go that a finished benchmark does not keep."""
+    releases = Releases(benchmark, store)
+    releases.planned(plan)
+    releases.release(plan.stages.keys())
 
 
 def asked(stage: Stage) -> Any:

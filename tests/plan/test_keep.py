@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import Planner, small
+from plan.files import Planner, release, small
 
-from harness.execution.keep import prune, required
+from harness.execution.keep import required
+from harness.execution.order import Order
+from harness.execution.release import Releases
 from harness.spec.stages.rows import RowsConfig
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def test_what_a_clock_ended_is_never_trained_again_for_more_data(
     benchmark = own.load(content)
     plan = own.plan(benchmark)
     assert required(plan, own.store) == []
-    prune(plan, benchmark, own.store)
+    release(plan, benchmark, own.store)
     trained = own_part(plan, "eso")
     record = own.store.open("train", trained.id or "")
     assert not record.holds("optimizer.safetensors")
@@ -59,3 +61,62 @@ def test_what_a_clock_ended_is_never_trained_again_for_more_data(
     needed = required(own.plan(own.load({**content, "evaluate": [*content["evaluate"], more]})), own.store)
     assert {stage.label.split("/")[1] for stage in needed if stage.kind == "generate"} >= {"eso", "eso at 50 %"}
     assert (trained.key in {stage.key for stage in needed}) == again
+
+
+@pytest.mark.parametrize("keep", ["final", "none"])
+def test_weights_go_when_everything_that_reads_them_is_done(
+    planner: Planner, data: Path, tmp_path: Path, keep: str
+) -> None:
+    own = Planner(tmp_path, planner.registry)
+    recipe = {"epochs": 3, "batch_size": 2, "max_prompt_length": 48, "max_completion_length": 24, "keep": keep}
+    benchmark = own.load(small(data, seeds=[0], recipe=recipe))
+    plan = own.plan(benchmark)
+    releases = Releases(benchmark, own.store)
+    releases.planned(plan)
+    chains = {row.label: row.chain for row in plan.rows}
+    start, eso = chains["eso"][0], chains["eso"][-1]
+    done = {stage.key for stage in plan.stages.values() if stage.kind == "prepare"} | {start.key}
+    assert list(releases.due(done)) == []
+    done |= {stage.key for row in plan.rows for stage in row.chain}
+    assert list(releases.due(done)) == ([("train", start.id)] if keep == "none" else [])  # methods start there
+    mine = [cell for row in plan.rows if row.label == "eso" for cell in row.cells]
+    done |= {cell.generate.key for cell in mine}
+    done |= {score.key for cell in mine for score in cell.scores.values()}
+    assert ("train", eso.id) in set(releases.due(done))
+    assert ("train", chains["sft"][-1].id) not in set(releases.due(done))
+    finished(own.store, plan)
+    releases.release(done)
+    record = own.store.open("train", eso.id or "")
+    assert record.holds("checkpoint/model.safetensors") == (keep == "final")
+    assert not record.holds("optimizer.safetensors")
+    assert own.store.open("train", chains["sft"][-1].id or "").holds("optimizer.safetensors")
+    assert list(releases.due(done)) == []  # once
+    releases.made(eso)
+    assert list(releases.due(done)) == [("train", eso.id)]  # but again after it was made again
+
+
+def test_trials_keep_their_weights_until_one_is_chosen(planner: Planner, data: Path, tmp_path: Path) -> None:
+    own = Planner(tmp_path, planner.registry)
+    tune = {"options": {"methods.eso.coef": [0.1, 0.2]}, "metric": "rouge.rougeL", "seeds": [0]}
+    content = small(data, validation={"dataset": "files", "path": str(data), "split": "validation"}, tune=tune)
+    content["recipe"] |= {"keep": "none"}
+    benchmark = own.load(content)
+    plan = own.plan(benchmark)
+    releases = Releases(benchmark, own.store)
+    releases.planned(plan)
+    (tuned,) = plan.tuned.values()
+    trained = {score.parents["samples"].parents["checkpoint"].id for trial in tuned.trials for score in trial.scores}
+    assert len(trained) == 2
+    last = {score.key for score in tuned.trials[-1].scores}
+    assert trained.isdisjoint(id_ for _, id_ in releases.due(plan.stages.keys() - last))
+    assert trained <= {id_ for _, id_ in releases.due(plan.stages.keys())}
+
+
+def test_what_is_trained_is_evaluated_before_more_is_trained(planner: Planner, data: Path) -> None:
+    plan = planner.plan(planner.load(small(data)))
+    order = Order(plan)
+    start = next(row.chain[0] for row in plan.rows if row.label == "eso")
+    places = {stage.key: order(stage) for stage in plan.stages.values()}
+    evaluating = {places[stage.key] for stage in plan.stages.values() if stage.kind in {"generate", "score"}}
+    ends = {places[row.chain[-1].key] for row in plan.rows if row.chain}
+    assert places[start.key] < min(evaluating) <= max(evaluating) < min(ends)

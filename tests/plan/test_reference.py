@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plan.files import TINY_MODEL, Planner, small
+from plan.files import TINY_MODEL, Planner, release, small
 
-from harness.execution.keep import prune, required
+from harness.execution.keep import required
 from harness.plan.estimate import Estimate
 from harness.spec.results.files import LOGPROBS
 from harness.spec.stages.rows import RowsConfig
@@ -157,13 +157,13 @@ def test_what_is_stored_is_kept_unless_nothing_is_and_made_again_where_it_is_rea
             put(own.store, stage, "model.json")
     benchmark, plan = plan_of("final")
     assert required(plan, own.store) == []
-    prune(plan, benchmark, own.store)
+    release(plan, benchmark, own.store)
     (stage,) = beforehand(plan)
     record = own.store.find("precompute", stage.id or "")
     assert record is not None
     assert record.holds(LOGPROBS)
     benchmark, plan = plan_of("none")
-    prune(plan, benchmark, own.store)
+    release(plan, benchmark, own.store)
     record = own.store.find("precompute", stage.id or "")
     assert record is not None
     assert not record.holds(LOGPROBS)
