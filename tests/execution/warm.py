@@ -202,10 +202,15 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
 
 def _do_once() -> None:
     """Do what every command does again, and alike, for as long as it is not cached: nothing of it is about a run."""
+    from harness.execution.tiny import tiny_policy
     from harness.plugins.loader import load_registry
     from harness.report.page.render import _environment
+    from harness.stages.entries import ENTRIES, code_digest
 
     load_registry(environment={})
+    for kind in ENTRIES:
+        code_digest(kind)
+    tiny_policy()
     templates = _environment()
     for name in templates.list_templates(extensions=["html"]):
         templates.get_template(name)
