@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((n for n, name in enumerate(LONGEST) if path == name or path.startswith(f"{name}/")), len(LONGEST))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what was imported: it is called where memory runs out, and looks at everything."""
+    gc.collect()
+    gc.freeze()
 
 
 def _outside(variable: str, name: str) -> Path:
