@@ -43,7 +43,12 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep pytest-xdist from beginning with the files of most tests: the longest have few, and would be left last."""
+    """Keep pytest-xdist from beginning with the files of most tests: the longest have few, and would be left last.
+
+    And wait for no disk: a store of a table asks for it hundreds of times, and no test cuts the power. That stages ask
+    before they show is tested by what they call (``tests/store/test_crash.py``), and cold processes wait.
+    """
+    os.fsync = lambda fd: None
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
