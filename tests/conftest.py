@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +43,12 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep pytest-xdist from beginning with the files of most tests: the longest have few, and would be left last."""
+    """Keep pytest-xdist from beginning with the files of most tests: the longest have few, and would be left last.
+
+    And wait for no disk: a store of a table asks for it hundreds of times, and no test cuts the power. That stages ask
+    before they show is tested by what they call (``tests/store/test_crash.py``), and cold processes wait.
+    """
+    os.fsync = lambda fd: None
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
@@ -56,11 +63,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what was imported: it is called where memory runs out, and looks at everything."""
+    gc.collect()
+    gc.freeze()
+
+
 def _outside(variable: str, name: str) -> Path:
     folder = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
     if not folder.is_dir():
         pytest.skip(f"no real {name} here: set {variable} to a folder that holds them")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_checked_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no process for each check of a plugin that ships: what their modules import is seen of all in one.
+
+    (``tests/cli/test_plugins.py``; that the check sees it is tested in ``tests/testing/test_registrations.py``.)
+    """
+    registrations = sys.modules.get("harness.testing.registrations")
+    if registrations is not None and request.path.name != "test_registrations.py":
+        monkeypatch.setattr(registrations, "_check_imports", lambda _registration: None)
 
 
 @pytest.fixture

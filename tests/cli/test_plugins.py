@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
+from execution import warm
+from execution.bench import PATIENCE
 from pydantic import Field, PositiveInt
 
 from harness.api import Options, RewardRegistration
@@ -64,13 +66,10 @@ def harness(tmp_path: Path) -> Harness:
 
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "harness", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**clean, "PYTHONPATH": str(tmp_path), **environment},
+    def run(*arguments: str, cold: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "harness", *arguments]
+        return warm.ended(
+            command, env={**clean, "PYTHONPATH": str(tmp_path), **environment}, cold=cold, timeout=PATIENCE
         )
 
     return run
@@ -82,7 +81,7 @@ def ours(text: str) -> list[dict[str, Any]]:
 
 
 def test_the_list_as_json(harness: Harness) -> None:
-    result = harness("plugins", "--json")
+    result = harness("plugins", "--json", cold=True)
     assert (result.returncode, result.stderr) == (0, "")
     good = {
         "entry_point": "guest",

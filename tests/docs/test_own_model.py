@@ -50,6 +50,7 @@ def ended(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(line)
     assert words[0] == "harness"
     where = [] if words[1] == "validate" else ["--results", str(folder / "results")]
+    where += ["--jobs", "1"] if words[1] == "run" else []
     command = [sys.executable, "-m", "harness", *words[1:], *where]
     return Bench(folder).ended(command, Bench(folder).surroundings())
 

@@ -34,7 +34,17 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
         words = shlex.split(line)
         assert words[:2] == ["harness", "run"]
         over = [part for setting in LITTLE for part in ("-o", setting)]
-        command = [sys.executable, "-m", "harness", *words[1:], *over, "--results", str(folder / "results")]
+        command = [
+            sys.executable,
+            "-m",
+            "harness",
+            *words[1:],
+            *over,
+            "--results",
+            str(folder / "results"),
+            "--jobs",
+            "1",
+        ]
         done = bench.ended(command, bench.surroundings())
         assert done.returncode == 0, done.stderr
         printed.append(done.stderr + done.stdout)

@@ -99,6 +99,7 @@ def test_the_same_again_takes_all_of_it_from_the_store(done: Bench) -> None:
     assert done.digests() == before
 
 
+@pytest.mark.long
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     models = [{**tiny()["models"][0], "dtype": "float64"}]
     one, two = (bench(tmp_path / name, PPO, models=models) for name in ("one", "two"))

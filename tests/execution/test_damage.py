@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
-DAMAGES = 255
-
 
 def cut(content: bytes, chance: random.Random) -> bytes:
     return content[: chance.randrange(len(content))]
@@ -81,14 +79,15 @@ def put(path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
 
 
-def test_255_damages_are_named_and_left_where_they_are(copied: Callable[..., Bench]) -> None:
+@pytest.mark.parametrize("damages", [60, pytest.param(255, marks=pytest.mark.long)])
+def test_damages_are_named_and_left_where_they_are(copied: Callable[..., Bench], damages: int) -> None:
     bench = copied()
     chance, store = random.Random(255), bench.store.base
     stages = [record.folder for kind in KINDS for record in bench.store.records(kind)]
     inside = {stage: sorted(path for path in stage.rglob("*") if path.is_file()) for stage in stages}
     whole = {path: path.read_bytes() for paths in inside.values() for path in paths}
     assert about(bench, "status", "--verify").exit_code == 0
-    left, seen = DAMAGES, set()
+    left, seen = damages, set()
     while left:
         wrong: dict[Path, bytes | None] = {}
         for paths in inside.values():

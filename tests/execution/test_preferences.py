@@ -103,6 +103,7 @@ def test_the_same_again_takes_all_of_it_from_the_store(done: Bench) -> None:
     assert done.digests() == before
 
 
+@pytest.mark.long
 def test_two_processes_read_what_one_does(tmp_path: Path) -> None:
     models = [{**tiny()["models"][0], "dtype": "float64"}]
     same: dict[str, Any] = {"models": models, "recipe": {**RECIPE, "dropout": 0.0}}

@@ -193,6 +193,7 @@ def test_a_classifier_from_elsewhere(done: Bench, tmp_path: Path) -> None:
     assert "several outputs, got 2" in bench.run(code=2)
 
 
+@pytest.mark.long
 def test_it_finds_a_latent_utility(tmp_path: Path) -> None:
     """What the generated preferences are made from is found by a small model from scratch, far above chance."""
     content = judged(

@@ -178,6 +178,7 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
     """Fork a process for each request; returns, in each of them, what it is to do, and in the server how to end."""
     for name in _modules():
         importlib.import_module(name)
+    _do_once()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy all of it
     os.fsync = lambda fd: None  # who is killed loses nothing by it, and a run does it hundreds of times
@@ -199,10 +200,27 @@ def serve(requests: socket.socket) -> Callable[[], Any]:
             os.close(descriptor)
 
 
+def _do_once() -> None:
+    """Do what every command does again, and alike, for as long as it is not cached: nothing of it is about a run."""
+    from harness.execution.tiny import tiny_policy
+    from harness.plugins.loader import load_registry
+    from harness.report.page.render import _environment
+    from harness.stages.entries import ENTRIES, code_digest
+
+    load_registry(environment={})
+    for kind in ENTRIES:
+        code_digest(kind)
+    tiny_policy()
+    templates = _environment()
+    for name in templates.list_templates(extensions=["html"]):
+        templates.get_template(name)
+
+
 def _modules() -> list[str]:
-    """Return what commands and workers import, but for the plugins of other distributions."""
+    """Return what commands and workers import, but for the plugins of distributions that tests install."""
+    import harness_methods
     import harness_plugins
-    from harness import stages
+    from harness import report, stages
     from harness.cli import COMMANDS
 
     transformers = ["gpt2", "opt", "gpt_neox", "llama"]
@@ -210,9 +228,10 @@ def _modules() -> list[str]:
         *(module for module, _ in COMMANDS.values()),
         *(f"harness.stages.{module.name}" for module in pkgutil.iter_modules(stages.__path__)),
         *(module.name for module in pkgutil.walk_packages(harness_plugins.__path__, "harness_plugins.")),
+        *(module.name for module in pkgutil.walk_packages(harness_methods.__path__, "harness_methods.")),
+        *(module.name for module in pkgutil.walk_packages(report.__path__, "harness.report.")),
         "harness.execution.runner",
         "harness.execution.worker",
-        "harness.report",
         "nltk.stem.porter",
         "openai",
         "transformers.models.auto.modeling_auto",

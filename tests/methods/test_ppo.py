@@ -138,12 +138,14 @@ def test_two_steps_equal_the_oracle_s(raw: dict[str, Any], tokens: int) -> None:
         assert oracle.kl_coef != options.kl_coef
 
 
+@pytest.mark.long
 #: The defaults are held to the contract with every other plugin that ships.
 @pytest.mark.parametrize("raw", CASES[2:4], ids=label)
 def test_the_contract_of_methods_holds(raw: dict[str, Any]) -> None:
     check_method(registration("ppo"), grouped(raw))
 
 
+@pytest.mark.long
 def test_the_contract_holds_with_a_supervised_term() -> None:
     check_method(registration("ppo"), {"sft_coef": 0.3, "critic": "shared", "num_ppo_epochs": 1})
 
@@ -161,6 +163,7 @@ def test_the_first_update_starts_at_ratio_1_and_kl_0_with_dropout_in_the_model(t
     assert row["micro_batches"] > 1
 
 
+@pytest.mark.long
 def test_a_large_kl_coefficient_keeps_the_policy_at_the_reference(tmp_path: Path) -> None:
     far = {}
     for kl_coef in (0.0, 100.0):
@@ -170,6 +173,7 @@ def test_a_large_kl_coefficient_keeps_the_policy_at_the_reference(tmp_path: Path
     assert 0 <= far[100.0] < 0.5 * far[0.0]
 
 
+@pytest.mark.long
 def test_it_learns_a_reward_that_it_can_reach(tmp_path: Path) -> None:
     def short(*, completion_ids: list[list[int]], **_: Any) -> list[float | None]:
         return [1.0 if len(ids) < 3 else 0.0 for ids in completion_ids]

@@ -32,11 +32,13 @@ def label(case: tuple[str, dict[str, Any]]) -> str:
     return "-".join([case[0], *case[1]])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "raw"), CONTRACT, ids=[label(case) for case in CONTRACT])
 def test_the_contract_of_methods_holds(name: str, raw: dict[str, Any]) -> None:
     check_method(registration(name), raw)
 
 
+@pytest.mark.long
 def test_the_contract_holds_for_the_released_reading() -> None:
     offered = registration("eso")
     # rounding to bfloat16 is no equality in float64

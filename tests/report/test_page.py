@@ -267,6 +267,7 @@ def test_a_policy_that_is_broken_would_be_seen(browser: Browser, tmp_path: Path)
     assert any("Content Security Policy" in said for said in browser.complaints())
 
 
+@pytest.mark.long
 def test_the_page_of_a_thousand_stages(browser: Browser, tmp_path: Path) -> None:
     """A hundred rows with three seeds each, in four tables; with every row a table of its own it is still small."""
 

@@ -41,18 +41,21 @@ def test_many_tables_at_once_are_judged_as_a_report_judges_one(
             assert [part[index, place] for part in found] == pytest.approx(said)
 
 
+@pytest.mark.long
 def test_equal_rows_are_called_different_in_one_run_of_twenty() -> None:
     """The worst of the grid, with few repetitions: three standard errors above 6 % are not reached."""
     share = false_claims((World(6, 3, 80, 0.03, 0.01, 0.03, "baseline ×4"), 1500, False, (1,)))
     assert 0.01 < share < 0.06 + 3 * (0.06 * 0.94 / 1500) ** 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_detectable_difference_is_found_four_times_in_five(seeds: int) -> None:
     shares = power((World(4, seeds, 80, 0.01, 0.05, 0.03), 1000, (2,)))
     assert 0.76 < np.mean(shares) < 0.88
 
 
+@pytest.mark.long
 def test_the_rule_before_had_a_third_of_the_power_at_most() -> None:
     world = World(6, 3, 80, 0.01, 0.05, 0.03)
     tables = world.draw(np.random.default_rng(3), 120)
@@ -63,8 +66,9 @@ def test_the_rule_before_had_a_third_of_the_power_at_most() -> None:
     assert replaced(tables, shift, flips=1000).mean() < ours / 2
 
 
-def test_no_call_contradicts_its_interval() -> None:
-    assert contradictions(60) == 0
+@pytest.mark.parametrize("repetitions", [6, pytest.param(60, marks=pytest.mark.long)])
+def test_no_call_contradicts_its_interval(repetitions: int) -> None:
+    assert contradictions(repetitions) == 0
 
 
 def test_the_page_has_the_figures_that_were_found_and_all_promises_were_kept() -> None:

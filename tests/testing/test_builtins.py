@@ -12,7 +12,7 @@ import pytest
 from harness.api.registration import DatasetRegistration
 from harness.cli.plugins import option_rows
 from harness.plugins.loader import load_registry
-from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward, registrations
+from harness.testing import check_dataset, check_method, check_metric, check_registration, check_reward
 from harness.testing.rewards import COMPLETIONS
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ REGISTRY = load_registry(entry_points=POINTS, environment={})
 def offered(kind: Kind) -> list[Any]:
     rows = [row for row in REGISTRY.plugins if row.kind == kind]
     return [pytest.param(row.registration, id=row.name) for row in rows]
-
-
-@pytest.fixture(autouse=True)
-def _imports_are_checked_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All at once, in one process, in the test of ``harness plugins``."""
-    monkeypatch.setattr(registrations, "_check_imports", lambda _registration: None)
 
 
 def test_all_are_loaded() -> None:

@@ -75,11 +75,6 @@ class Shuffling(Reinforce):
         return {}
 
 
-class LocalMean(Reinforce):
-    def denominator(self, run: Run, batch: Batch) -> Tensor | float:
-        return len(batch)
-
-
 class MeanOfParts(Reinforce):
     def supervised(self, batch: Batch, logp: Tensor) -> Tensor:
         return -logp.mean() * 4
@@ -91,16 +86,6 @@ class FirstCounts(Reinforce):
             return {"sft": -(run.logprobs(batch, batch.demonstrations).sum()[:, 0] * weight).sum()}
 
         return run.update(loss, batch=batch, weight=torch.arange(len(batch), dtype=torch.float64))
-
-
-class ReadsPadding(Reinforce):
-    def supervised(self, batch: Batch, logp: Tensor) -> Tensor:
-        return -logp.sum() * (1 + float(batch.prompts.ids[:, -1].sum()))
-
-
-class Forgetful(Reinforce):
-    def state_dict(self) -> Mapping[str, State]:
-        return {"steps": 0}
 
 
 class Decaying(Reinforce):
@@ -194,11 +179,7 @@ def test_a_method_that_shuffles_is_excused_by_itself() -> None:
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        (LocalMean, "two ranks do not give what one rank gives"),
-        (MeanOfParts, "smaller micro-batches change the weights"),
         (FirstCounts, "the order of the rows changes the weights"),
-        (ReadsPadding, "garbage in the padding changes the weights"),
-        (Forgetful, "resumed after an interruption it gives other weights"),
         (Decaying, "a learning rate of 0 moves weights"),
         (Idle, "2 steps moved no weight"),
         (Remembering, "run again it gives other weights"),
@@ -211,13 +192,14 @@ def test_a_method_that_shuffles_is_excused_by_itself() -> None:
     ],
 )
 def test_a_mistake_is_caught(method: Callable[[Any], Any], message: str) -> None:
+    """The others are among those that authors make, in ``test_mistakes.py``."""
     with pytest.raises(ContractError) as raised:
         check_method(registration(method))
     assert message in str(raised.value)
     assert str(raised.value).startswith("method 'under-test': ")
 
 
-@pytest.mark.parametrize(("method", "name"), [(LocalMean, "ranks"), (FirstCounts, "order"), (MeanOfParts, "micro")])
+@pytest.mark.parametrize(("method", "name"), [(FirstCounts, "order"), (MeanOfParts, "micro")])
 def test_a_method_may_be_excused(method: Callable[[Any], Any], name: str) -> None:
     excused = {name: "it is what the paper says"}
     if method is FirstCounts:

@@ -53,7 +53,7 @@ def test_bit_equal_to_rouge_score_on_random_pairs(stemmer: bool) -> None:  # noq
     rng = np.random.default_rng(7)
     # a few common pieces and many rare ones, so that long common subsequences and repeated n-grams occur
     weights = 1.0 / np.arange(1, len(PIECES) + 1)
-    lengths = rng.integers(0, 18, size=(2_500, 2))
+    lengths = rng.integers(0, 18, size=(500, 2))
     texts = [
         [" ".join(rng.choice(PIECES, size=n, p=weights / weights.sum())) for n in pair] for pair in lengths.tolist()
     ]
@@ -61,7 +61,7 @@ def test_bit_equal_to_rouge_score_on_random_pairs(stemmer: bool) -> None:  # noq
     assert ours(targets, predictions, stemmer=stemmer) == oracle(targets, predictions, stemmer=stemmer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60), st.booleans())
 def test_bit_equal_to_rouge_score_on_any_text(target: str, prediction: str, stemmer: bool) -> None:  # noqa: FBT001  # drawn
     both = f"{target} {prediction}"
@@ -71,7 +71,7 @@ def test_bit_equal_to_rouge_score_on_any_text(target: str, prediction: str, stem
 
 def test_bit_equal_to_rouge_score_on_real_answers(real_data: Path) -> None:
     with gzip.open(real_data / "dolly" / "databricks-dolly-15k.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line, _ in zip(lines, range(600), strict=False)]
+        rows = [json.loads(line) for line, _ in zip(lines, range(150), strict=False)]
     targets = [row["response"] for row in rows]
     predictions = [" ".join((row["context"] or row["instruction"]).split()[:80]) for row in rows]
     assert ours(targets, predictions, stemmer=True) == oracle(targets, predictions, stemmer=True)

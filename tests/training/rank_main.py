@@ -35,12 +35,12 @@ def reward_model() -> BradleyTerry:
 
 #: Settings of the runs that are compared with one process: whole parts, and one row a part.
 EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "evolution": (Evolution, {}),
-    "evolution-single-rows": (Evolution, {"tokens_per_micro_batch": 1}),
-    "supervised": (Supervised, {}),
+    "evolution": (Evolution, {"last": 2}),
+    "evolution-single-rows": (Evolution, {"last": 1, "tokens_per_micro_batch": 1}),
+    "supervised": (Supervised, {"last": 2}),
     "five-a-step": (Evolution, {"batch_size": 5}),
     # with one row a rank, ranks have different shares in some steps, and one share alone in others
-    "uneven": (Uneven, {"batch_size": 2, "diagnose_every": 1}),
+    "uneven": (Uneven, {"last": 2, "batch_size": 2, "diagnose_every": 1}),
     "bradley-terry": (reward_model, {"batch_size": 5, "tokens_per_micro_batch": 60}),
     # whitening, mini-batches of which a rank may have no row, several updates a step, a critic of its own
     "ppo": (lambda: PPO(PPOOptions(num_mini_batches=3, num_ppo_epochs=2, whiten_rewards=True)), {"last": 2}),
@@ -86,7 +86,7 @@ def main(out: Path) -> None:
         tell(name, weights=weights, log=log, summary=result.summary, seen=seen, texts=getattr(method, "texts", []))
 
     shuffled = Shuffled()
-    result = go(plan("shuffled"), shuffled, folder("shuffled"), ranks=ranks)
+    result = go(plan("shuffled", last=1), shuffled, folder("shuffled"), ranks=ranks)
     tell("shuffled", weights={k: v.tolist() for k, v in result.weights.items()}, seen=shuffled.seen)
 
     def failing(name: str, **settings: Any) -> None:
@@ -94,7 +94,7 @@ def main(out: Path) -> None:
         policy, fresh = tiny_policy(), tiny_policy()
         settings.setdefault("method", Evolution())
         try:
-            go(plan(), folder=folder(name), ranks=ranks, policy=policy, **settings)
+            go(plan(last=1), folder=folder(name), ranks=ranks, policy=policy, **settings)
         except HarnessError as error:
             pairs = zip(policy.model.parameters(), fresh.model.parameters(), strict=True)
             same = all(one.equal(other) for one, other in pairs)
@@ -119,7 +119,7 @@ def main(out: Path) -> None:
     failing("different-noise", method=Noisy(ranks))
 
     hungry = Hungry(ranks, 1)
-    result = go(plan("hungry"), hungry, folder("hungry"), ranks=ranks)
+    result = go(plan("hungry", last=2), hungry, folder("hungry"), ranks=ranks)
     tell("hungry", weights={k: v.tolist() for k, v in result.weights.items()}, summary=result.summary, seen=hungry.seen)
     check_collectives(ranks)
     tell("end")
@@ -197,7 +197,7 @@ class Drifting(Evolution):
 
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
         said = super().step(run, batch)
-        if run.progress.step == 5 and self.ranks.rank == 1:
+        if run.progress.step == 1 and self.ranks.rank == 1:
             with torch.no_grad():
                 next(iter(run.policy.model.parameters())).view(-1)[0] += 1e-12
         return said

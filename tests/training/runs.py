@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tiny_policy
+from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tried_policy
 from harness.spec.recipe import Sampling, StepSettings
 from harness.spec.results.train import PHASES, StepTokens, TrainStep
 from harness.spec.schedule import Curve, Position
@@ -198,7 +198,7 @@ def go(
     **context: Any,
 ) -> Result:
     """Train the tiny policy (or ``policy``)."""
-    policy = policy or tiny_policy(dropout=what.recipe.dropout)
+    policy = policy or tried_policy(dropout=what.recipe.dropout)
     log: list[Any] = []
     folder.mkdir(parents=True, exist_ok=True)
     summary = train(
@@ -208,7 +208,7 @@ def go(
         method,
         folder,
         context=RunContext(log=log.append, ranks=ranks or Ranks(), **context),
-        judges=Judges(reward=reward, load_reference=load_reference or tiny_policy, precomputed=precomputed),
+        judges=Judges(reward=reward, load_reference=load_reference or tried_policy, precomputed=precomputed),
     )
     return Result(summary.to_json(), [row.to_json() for row in log], policy, folder)
 

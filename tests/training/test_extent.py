@@ -51,7 +51,7 @@ class Many(Evolution):
 
 
 def test_methods_of_very_different_cost_end_at_the_same_amount(tmp_path: Path) -> None:
-    amount = 5_000
+    amount = 2_000
     few = go(budgeted("sampled_tokens", amount), Evolution(), tmp_path / "few")
     many = go(budgeted("sampled_tokens", amount), Many(), tmp_path / "many")
     for result in (few, many):

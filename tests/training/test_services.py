@@ -8,6 +8,7 @@ from torch import nn
 from training.runs import REWARD, Evolution, Plain, Supervised, go, plan, same_bits, tiny_rows
 
 from harness.errors import InputError, MachineError, PluginError, StageError
+from harness.execution.tiny import tried_policy
 from harness.lm.score.logprobs import score
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.training.assignment import Judges, RunContext
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 def services(what: Any = None, policy: Policy | None = None, **rest: Any) -> Services:
     """A run that stands before its first step."""
-    policy = policy or tiny_policy(dropout=0.0)
-    settings: dict[str, Any] = {"reward": REWARD, "load_reference": lambda: tiny_policy(1), **rest}
+    policy = policy or tried_policy()
+    settings: dict[str, Any] = {"reward": REWARD, "load_reference": lambda: tried_policy(1), **rest}
     segment = Segment(
         what or plan(),
         policy,

@@ -298,10 +298,13 @@ def test_two_ranks_are_one(score: str, group_size: int) -> None:
     "options",
     [
         {"population": 2, "rank": 2},
-        {
-            "population": 4, "antithetic": True, "group_size": 2, "score": "official", "scale": "official",
-            "perturb": "matrices", "temperature": 1.0,
-        },
+        pytest.param(
+            {
+                "population": 4, "antithetic": True, "group_size": 2, "score": "official", "scale": "official",
+                "perturb": "matrices", "temperature": 1.0,
+            },
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["paper", "official"],
 )  # fmt: skip

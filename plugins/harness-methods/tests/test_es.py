@@ -301,7 +301,10 @@ def test_a_real_step_is_the_formula(tmp_path: Path) -> None:
     "options",
     [
         {"population": 2},
-        {"population": 2, "antithetic": True, "shaping": "centred_ranks", "temperature": 1.0},
+        pytest.param(
+            {"population": 2, "antithetic": True, "shaping": "centred_ranks", "temperature": 1.0},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["es-at-scale", "openes"],
 )

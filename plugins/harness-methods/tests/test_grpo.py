@@ -245,12 +245,14 @@ def test_parts_equal_the_whole(reduction: str) -> None:
     "raw",
     [
         {},
-        {"beta": 0, "loss_reduction": "constant", "scale_rewards": "none", "num_iterations": 2, "delta": 2.0},
-        {"loss_reduction": "token_mean", "scale_rewards": "batch", "overlong_cache": 8, "drop_equal_groups": True},
-        {"loss_reduction": "token_mean_group", "importance_sampling_level": "sequence", "num_minibatches": 2},
+        *(pytest.param(raw, marks=pytest.mark.long) for raw in (
+            {"beta": 0, "loss_reduction": "constant", "scale_rewards": "none", "num_iterations": 2, "delta": 2.0},
+            {"loss_reduction": "token_mean", "scale_rewards": "batch", "overlong_cache": 8, "drop_equal_groups": True},
+            {"loss_reduction": "token_mean_group", "importance_sampling_level": "sequence", "num_minibatches": 2},
+        )),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_the_contract(raw: dict[str, Any]) -> None:
     check_method(GRPO, {"num_generations": 4, **raw})
 

@@ -217,7 +217,9 @@ def test_parts_equal_the_whole(raw: dict[str, Any]) -> None:
         assert_alike(whole, go(world, raw, part=part)[0])
 
 
-@pytest.mark.parametrize("preset", [{}, REMAX.presets["official"].options], ids=str)
+@pytest.mark.parametrize(
+    "preset", [{}, pytest.param(REMAX.presets["official"].options, marks=pytest.mark.long)], ids=str
+)
 def test_the_contract(preset: dict[str, Any]) -> None:
     check_method(REMAX, preset)
 

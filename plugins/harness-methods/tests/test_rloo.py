@@ -227,11 +227,13 @@ def test_parts_equal_the_whole() -> None:
     "raw",
     [
         {},
-        {"beta": 0, "num_generations": 2, "normalize_advantages": True, "mask_truncated": True},
-        {"objective": "clipped", "num_iterations": 2, "absent_divisor": "all", "reward_clip_range": (0.2, 0.8)},
+        *(pytest.param(raw, marks=pytest.mark.long) for raw in (
+            {"beta": 0, "num_generations": 2, "normalize_advantages": True, "mask_truncated": True},
+            {"objective": "clipped", "num_iterations": 2, "absent_divisor": "all", "reward_clip_range": (0.2, 0.8)},
+        )),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_the_contract(raw: dict[str, Any]) -> None:
     check_method(RLOO, raw)
 

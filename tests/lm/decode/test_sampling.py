@@ -162,19 +162,19 @@ def test_the_cache_changes_no_text(make_policy: Make, family: str, attention: st
 @pytest.mark.parametrize("family", ["gpt2", "opt-350m", "neox"])
 def test_texts_do_not_depend_on_the_batch(make_policy: Make, family: str) -> None:
     policy = often_ending(sharpen(make_policy(family, vocab_size=336), 4))
-    lengths = torch.randint(1, 30, (32,), generator=torch.Generator().manual_seed(4)).tolist()
-    prompts, ids = some_prompts(policy, lengths), names(32)
+    lengths = torch.randint(1, 30, (12,), generator=torch.Generator().manual_seed(4)).tolist()
+    prompts, ids = some_prompts(policy, lengths), names(12)
     whole = drawn(policy, prompts, ids)
     texts = lists(whole)
     for size in (1, 7):
-        parts = [range(start, min(32, start + size)) for start in range(0, 32, size)]
+        parts = [range(start, min(12, start + size)) for start in range(0, 12, size)]
         found = [drawn(policy, prompts[list(part)], [ids[i] for i in part]) for part in parts]
         assert [text for part in found for text in lists(part)] == texts
-    for tokens in (1, 400, 2000):
+    for tokens in (1, 400):
         chunked = drawn(policy, prompts, ids, batcher=Batcher(tokens, doing="decoding"))
         assert lists(chunked) == texts
         torch.testing.assert_close(chunked.entropy, whole.entropy, rtol=0, atol=1e-12)
-    order = torch.randperm(32, generator=torch.Generator().manual_seed(6)).tolist()
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(6)).tolist()
     turned = lists(drawn(policy, prompts[order], [ids[i] for i in order]))
     assert turned == [text for i in order for text in texts[i * 4 : i * 4 + 4]]
     garbage = some_prompts(policy, lengths, padding=-(10**12))
