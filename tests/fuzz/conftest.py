@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     import pytest
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if LARGE and reporter is not None:
-        Campaign.tell = staticmethod(lambda text: reporter.write_line(f"\n{text}"))  # type: ignore[method-assign]
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not LARGE or reporter is None:
+        return
+
+    def tell(text: str) -> None:
+        reporter.write_line(f"\n{text}")
+        reporter.flush()
+
+    Campaign.tell = staticmethod(tell)  # type: ignore[assignment,method-assign]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
