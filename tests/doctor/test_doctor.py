@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a machine or an installation, made once: what is seen, why it matters, what to do."""
+"""Each thing that can be wrong with a machine or an installation, made once."""
 
 from __future__ import annotations
 
