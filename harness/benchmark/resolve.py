@@ -71,7 +71,9 @@ def load_benchmark(
     values = {key: node for key, node in root.items.items() if node.value is not None}
     top = FilePart("", Place(source, 1, 1), values)
     context = Context(registry, problems, path.absolute().parent)
-    resolved = _Resolver(top, context, _names(whole)).resolve(name, overlay.recorded(settings))
+    resolver = _Resolver(top, context, _names(whole))
+    resolver.unknown_keys(root)
+    resolved = resolver.resolve(name, overlay.recorded(settings))
     problems.stop(source)
     assert resolved is not None  # whatever is missing has been said
     return resolved
@@ -122,8 +124,7 @@ class _Resolver:
         self.names = names
 
     def resolve(self, profile: str, overrides: tuple[str, ...]) -> Benchmark | None:
-        """Return the benchmark; None where something is wrong, after adding everything that is."""
-        self._unknown_keys()
+        """Return the benchmark; None where something is wrong, after adding everything else that is."""
         head = self._head()
         if head is not None and self._not_installed(head):
             return None  # what its plugins are called means nothing without them
@@ -184,8 +185,9 @@ class _Resolver:
             overrides=overrides,
         )
 
-    def _unknown_keys(self) -> None:
-        for name, node in self.top.values.items():
+    def unknown_keys(self, root: Node) -> None:
+        """Add the keys of a file that none has, also those that are null."""
+        for name, node in root.items.items():
             if name not in FILE_KEYS:
                 hint = f"{name} is a key of recipe" if name in Recipe.model_fields else None
                 near = None if hint else suggest(name, FILE_KEYS)

@@ -48,6 +48,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "new": ("harness.cli.new", "Write a distribution for a new method, reward, data set or metric."),
     "schema": ("harness.cli.schema", "Print the JSON Schema of benchmark files, for editors."),
     "show": ("harness.cli.show", "Show data as a benchmark will tokenise it, or what a file of your own holds."),
+    "doctor": ("harness.cli.doctor", "Look at this machine and installation: what prevents a run, and what is slow."),
     "plugins": ("harness.cli.plugins", "List the methods, rewards, data sets and metrics that are installed."),
 }
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from harness.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from harness.cli import Application
     from harness.plan import Plan
@@ -127,3 +129,23 @@ def only_option(command: Command) -> Command:
         metavar="KEY=VALUE,…",
         help="Only a part of it, such as methods=eso,drl,seeds=0 (rows by label; also models=…, data=…).",
     )(command)
+
+
+def options_given(settings: Iterable[str]) -> dict[str, Any]:
+    """Return options from ``KEY=VALUE``; values are read as those of a benchmark file.
+
+    Raises:
+        InputError: one of another form.
+    """
+    from harness.benchmark.problems import Problems
+    from harness.benchmark.source import read_text
+
+    options: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError("an option is KEY=VALUE", where="-o", got=text)
+        problems = Problems()
+        options[key] = read_text(value, f"-o {text}", problems, in_file=False).plain()
+        problems.stop(f"-o {text}")
+    return options

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -18,7 +20,7 @@ from harness.api.registration import (
     RewardRegistration,
 )
 from harness.cli import Application
-from harness.cli.options import plugin_option
+from harness.cli.options import options_given, plugin_option
 from harness.errors import PluginError, suggest
 from harness.plugins.loader import load_registry
 from harness.plugins.option_groups import dotted, option_groups
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from harness.api.registration import Registration
     from harness.plugins.registry import Plugin, Registry
+    from harness.testing.verdict import Verdict
 
 _KINDS = click.Choice(get_args(Kind))
 
@@ -69,10 +72,7 @@ def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> Non
     """Show the plugin NAME: its options with types, defaults and help, its presets, what it needs, its source."""
     before = ctx.parent.params if ctx.parent is not None else {}
     kind, as_json = kind or before.get("kind"), as_json or bool(before.get("as_json"))
-    registry = _registry(ctx)
-    rows = [row for row in registry.plugins if name in {row.name, row.entry_point} and kind in {None, row.kind}]
-    if not rows:
-        raise _unknown(registry, name, kind)
+    rows = _named(_registry(ctx), name, kind)
     if as_json:
         click.echo(json.dumps([_details(row) for row in rows], indent=2))
         return
@@ -80,6 +80,82 @@ def show(ctx: click.Context, name: str, kind: Kind | None, as_json: bool) -> Non
         if number:
             click.echo()
         _show(row)
+
+
+@command.command("check", short_help="Hold a plugin to the contract of its kind.")
+@click.argument("name")
+@click.option("--kind", type=_KINDS, help="Of which kind, where plugins of several kinds have the name.")
+@click.option(
+    "-o",
+    "--option",
+    "given",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the plugin, as a benchmark file would give it; may be repeated.",
+)
+@click.option("--source", type=click.Path(path_type=Path), metavar="PATH", help="For a data set, the user's own files.")
+@plugin_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def check(
+    ctx: click.Context, name: str, kind: Kind | None, given: tuple[str, ...], source: Path | None, as_json: bool
+) -> None:
+    """Hold the plugin NAME to the contract of its kind, and say of each rule whether it is kept, and what it took.
+
+    These are the checks of harness.testing: a method is trained for a few steps in ways that must agree, a reward and a
+    metric get awkward answers, a data set is prepared twice. The exit code is 1 where a rule is broken.
+    """
+    from harness.testing.verdict import verdict
+
+    before = ctx.parent.params if ctx.parent is not None else {}
+    kind, as_json = kind or before.get("kind"), as_json or bool(before.get("as_json"))
+    rows = _named(_registry(ctx), name, kind)
+    if len(rows) > 1:
+        kinds = ", ".join(str(row.kind) for row in rows)
+        raise PluginError("there are several plugins of this name", got=name, expected=f"--kind, one of {kinds}")
+    options = options_given(given)
+    if lacking := sorted(_required(rows[0]) - set(options)):
+        raise PluginError("needs options", where=name, expected=", ".join(f"-o {option}=VALUE" for option in lacking))
+    found = verdict(rows[0], options, source)
+    if as_json:
+        rules = [dataclasses.asdict(rule) for rule in found.rules]
+        told = {**_row(rows[0]), "kept": found.kept, "rules": rules, "notes": found.notes}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _show_verdict(rows[0], found)
+    if not found.kept:
+        sys.exit(1)
+
+
+def _required(row: Plugin) -> set[str]:
+    fields = row.registration.options.model_fields if row.registration is not None else {}
+    return {name for name, field in fields.items() if field.is_required()}
+
+
+def _show_verdict(row: Plugin, found: Verdict) -> None:
+    for rule in found.rules:
+        click.echo(f"{'✗' if rule.broken else '✓'} {rule.words} ({rule.seconds:.1f} s)")
+        if rule.broken:
+            click.echo("\n".join(f"    {line}" for line in rule.broken.splitlines()))
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    title = f"{row.kind or 'plugin'} {row.name} of {row.provider}"
+    if found.kept:
+        click.echo(f"{title} keeps its contract: {len(found.rules)} rules in {found.seconds:.1f} s")
+    else:
+        click.echo(f"{title} breaks its contract; what follows the broken rule was not looked at")
+
+
+def _named(registry: Registry, name: str, kind: Kind | None) -> list[Plugin]:
+    """Return the plugins that a name means.
+
+    Raises:
+        PluginError: there is none.
+    """
+    rows = [row for row in registry.plugins if name in {row.name, row.entry_point} and kind in {None, row.kind}]
+    if not rows:
+        raise _unknown(registry, name, kind)
+    return rows
 
 
 def _registry(ctx: click.Context) -> Registry:

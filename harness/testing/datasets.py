@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import DATA_KINDS, Dataset, DatasetRegistration, Example, HarnessError, Provenance
 from harness.plugins.called_with import CALLED_WITH
 from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
+from harness.testing.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,17 +50,20 @@ def check_dataset(
     """
     check_registration(registration)
     with random_numbers_untouched(registration, "preparing or loading it"):
-        first = _prepare(registration, folder / "first", options, source)
-        again = _prepare(registration, folder / "second", options, source)
-    if first != again:
-        broken(registration, "preparing it again gave other rows")
-    _check_elsewhere(registration, folder / "first", options, first)
-    with _no_network(registration, "load()"):
+        with rule("it is prepared, and every row has an id of its own and what its kind promises"):
+            first = _prepare(registration, folder / "first", options, source)
+        with rule("prepared again it has the same rows"):
+            if first != _prepare(registration, folder / "second", options, source):
+                broken(registration, "preparing it again gave other rows")
+    with rule("the same rows in another process"):
+        _check_elsewhere(registration, folder / "first", options, first)
+    with rule("a split that does not exist is refused in words"):
         try:
-            list(build(registration, options).load(folder / "first", "no-such-split"))
+            with _no_network(registration, "load()"):
+                list(build(registration, options).load(folder / "first", "no-such-split"))
         except HarnessError:
             return
-    broken(registration, "a split that does not exist must be an InputError, and was read without one")
+        broken(registration, "a split that does not exist must be an InputError, and was read without one")
 
 
 def _check_elsewhere(

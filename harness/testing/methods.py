@@ -14,6 +14,7 @@ from harness.api import DivergedError, HarnessError
 from harness.plugins.reading import UndeclaredError
 from harness.testing.bench import STEPS, TinyRun, Twins, awkward_reward, signed_reward, train_tiny
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
+from harness.testing.rules import rule
 from harness.testing.runs import (
     Around,
     FirstAbsent,
@@ -77,42 +78,52 @@ def check_method(
         raise ValueError(f"cannot be excused from {sorted(unknown)}; expected {sorted(EXCUSABLE)}")
     check_registration(registration)
     bench = _Bench(registration, options)
-    plain = bench.run(_Watched)
-    habits = bench.habits
-    start = {name: weight.detach() for name, weight in tiny_policy().model.named_parameters()}
-    if all(torch.equal(plain.weights[name], start[name]) for name in start):
-        broken(registration, f"{STEPS} steps moved no weight")
-    if habits.noisy and "dropout" not in excused:
-        what = (
-            f"it takes {habits.noisy} with dropout on where no gradient is taken: what is compared with is then noise"
-        )
-        broken(registration, f"{what}; give dropout=False")
-    bench.same("a learning rate of 0 moves weights", TinyRun(start, []), bench.run(learning_rate=0.0), exactly=True)
-    resumed = bench.resumed()
-    if bench.distance(plain, resumed)[0]:
-        bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
-        bench.same("resumed after an interruption it gives other weights", plain, resumed, exactly=True)
-    bench.alike("garbage in the padding", plain, bench.run(_Garbage))
+    with rule("it trains, moves weights, logs finite numbers, and uses nothing that it does not declare"):
+        plain = bench.run(_Watched)
+        habits = bench.habits
+        start = {name: weight.detach() for name, weight in tiny_policy().model.named_parameters()}
+        if all(torch.equal(plain.weights[name], start[name]) for name in start):
+            broken(registration, f"{STEPS} steps moved no weight")
+    if "dropout" not in excused:
+        with rule(EXCUSABLE["dropout"]):
+            if habits.noisy:
+                what = f"it takes {habits.noisy} with dropout on where no gradient is taken: what is compared with is"
+                broken(registration, f"{what} then noise; give dropout=False")
+    with rule("a learning rate of 0 moves nothing, to the last bit"):
+        bench.same("a learning rate of 0 moves weights", TinyRun(start, []), bench.run(learning_rate=0.0), exactly=True)
+    with rule("run again, and resumed after an interruption, it gives the same, to the last bit"):
+        resumed = bench.resumed()
+        if bench.distance(plain, resumed)[0]:
+            bench.same("run again it gives other weights", plain, bench.run(), exactly=True)
+            bench.same("resumed after an interruption it gives other weights", plain, resumed, exactly=True)
+    with rule("garbage in the padding changes nothing"):
+        bench.alike("garbage in the padding", plain, bench.run(_Garbage))
     if habits.shuffles:
         excused |= dict.fromkeys(("order", "ranks"), "it calls run.shuffle")
     if "micro" not in excused:
-        bench.alike("smaller micro-batches", plain, bench.run(tokens=1))
+        with rule(EXCUSABLE["micro"]):
+            bench.alike("smaller micro-batches", plain, bench.run(tokens=1))
     if "order" not in excused:
-        bench.alike("the order of the rows", plain, bench.run(_Reversed))
+        with rule(EXCUSABLE["order"]):
+            bench.alike("the order of the rows", plain, bench.run(_Reversed))
     if "ranks" not in excused:
-        what = "two ranks do not give what one rank gives (is something divided by what one rank holds?)"
-        one, two = bench.run(_Doubled), bench.run(ranks=Twins())
-        bench.same(what, one, two)
-        bench.logs_alike("the number of ranks", one, two)
+        with rule(EXCUSABLE["ranks"]):
+            what = "two ranks do not give what one rank gives (is something divided by what one rank holds?)"
+            one, two = bench.run(_Doubled), bench.run(ranks=Twins())
+            bench.same(what, one, two)
+            bench.logs_alike("the number of ranks", one, two)
     if habits.alike and "candidates" not in excused:
-        what = "the order of candidates that were drawn alike changes the weights"
-        bench.same(what, plain, bench.run(_within(Swapped)))
-    try:
-        bench.run(reward=awkward_reward, steps=3)
-    except DivergedError as error:
-        broken(registration, f"absent or equal rewards are too much for it: {error}")
+        with rule(EXCUSABLE["candidates"]):
+            what = "the order of candidates that were drawn alike changes the weights"
+            bench.same(what, plain, bench.run(_within(Swapped)))
+    with rule("absent and equal rewards are no errors"):
+        try:
+            bench.run(reward=awkward_reward, steps=3)
+        except DivergedError as error:
+            broken(registration, f"absent or equal rewards are too much for it: {error}")
     if habits.groups and "absent" not in excused:
-        _check_absent(bench)
+        with rule(EXCUSABLE["absent"]):
+            _check_absent(bench)
 
 
 def _check_absent(bench: _Bench) -> None:

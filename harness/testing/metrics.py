@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from harness.api import Divergence, Metric, MetricRegistration, Sample
 from harness.plugins.reading import UndeclaredError, shown_samples
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
+from harness.testing.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -144,19 +145,49 @@ def _check(registration: MetricRegistration, options: Mapping[str, Any] | None, 
 
     every = shown(plain)
     kept = copy.deepcopy(every)
-    with random_numbers_untouched(registration, "scoring"):
-        first = _score(registration, options, metric, every)
-    if every != kept:
-        broken(registration, "it changed the answers")
-    if not isinstance(first.signature, str) or not first.signature.strip():
-        broken(registration, "its result needs a signature: implementation, version and options")
-    again = _score(registration, options, build(registration, options), every)
-    if (again.values, again.corpus, again.signature) != (first.values, first.corpus, first.signature):
-        broken(registration, "it gives other values when asked again")
-    backwards = _score(registration, options, metric, every[::-1])
-    for name, values in first.values.items():
-        if list(values) != list(backwards.values[name])[::-1]:
-            broken(registration, f"the values of column {name!r} do not follow the order of the answers")
+    with rule("one value an answer in each of its columns, finite or None; nothing undeclared read or asked for"):
+        with random_numbers_untouched(registration, "scoring"):
+            first = _score(registration, options, metric, every)
+        if every != kept:
+            broken(registration, "it changed the answers")
+        if not isinstance(first.signature, str) or not first.signature.strip():
+            broken(registration, "its result needs a signature: implementation, version and options")
+    with rule("the same when asked again, in the order of the answers"):
+        again = _score(registration, options, build(registration, options), every)
+        if (again.values, again.corpus, again.signature) != (first.values, first.corpus, first.signature):
+            broken(registration, "it gives other values when asked again")
+        backwards = _score(registration, options, metric, every[::-1])
+        for name, values in first.values.items():
+            if list(values) != list(backwards.values[name])[::-1]:
+                broken(registration, f"the values of column {name!r} do not follow the order of the answers")
+    with rule("the same for an answer alone: rows are compared by answer"):
+        _check_alone(registration, options, resolved, metric, every, first)
+    with rule("no answers, and answers without a reference, are no errors"):
+        _score(registration, options, metric, [])
+        (bare,) = shown([_sample(0, "yes", references=())])
+        without = _score(registration, options, metric, [bare])
+    if "references" not in resolved.reads:
+        return
+    with rule("no value where there is no reference to compare with, and none in the numbers over all answers"):
+        for name, (value,) in without.values.items():
+            if value is not None:
+                what = f"column {name!r} has the value {value} for an answer without a reference"
+                broken(registration, f"{what}: what cannot be scored is missing (None), and never 0")
+        mixed = _score(registration, options, metric, [*every, bare])
+        for name, number in first.corpus.items():
+            if not _equal(number, mixed.corpus.get(name)):
+                what = f"corpus number {name!r} changes with an answer that has no value"
+                broken(registration, f"{what}: {number} and {mixed.corpus.get(name)}")
+
+
+def _check_alone(
+    registration: MetricRegistration,
+    options: Mapping[str, Any] | None,
+    resolved: MetricRegistration,
+    metric: Metric,
+    every: Sequence[Sample],
+    first: MetricResult,
+) -> None:
     for place, sample in enumerate(every):
         together = [sample] if resolved.draws == 1 else [other for other in every if other.id == sample.id]
         alone, own = _score(registration, options, metric, together), together.index(sample)
@@ -166,20 +197,6 @@ def _check(registration: MetricRegistration, options: Mapping[str, Any] | None, 
                 others = "the other answers" if resolved.draws == 1 else "answers to other prompts"
                 what = f"column {name!r}: the value of {sample.text[:20]!r} depends on {others}"
                 broken(registration, f"{what} ({seen}), and tests of rows are paired by answer")
-    _score(registration, options, metric, [])
-    (bare,) = shown([_sample(0, "yes", references=())])
-    without = _score(registration, options, metric, [bare])
-    if "references" not in resolved.reads:
-        return
-    for name, (value,) in without.values.items():
-        if value is not None:
-            what = f"column {name!r} has the value {value} for an answer without a reference"
-            broken(registration, f"{what}: what cannot be scored is missing (None), and never 0")
-    mixed = _score(registration, options, metric, [*every, bare])
-    for name, number in first.corpus.items():
-        if not _equal(number, mixed.corpus.get(name)):
-            what = f"corpus number {name!r} changes with an answer that has no value"
-            broken(registration, f"{what}: {number} and {mixed.corpus.get(name)}")
 
 
 def _equal(one: float | None, other: float | None) -> bool:

@@ -22,6 +22,7 @@ from harness.api import (
 )
 from harness.plugins import checks
 from harness.plugins.registry import Plugin, Registry
+from harness.testing.rules import rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,13 +73,21 @@ def check_registration(registration: Registration) -> None:
     ``modules`` name modules whose source is found; and, in a process of its own, that the module of the options, which
     is imported for every ``harness --help`` of the plugin's users, imports none of the heavy libraries.
     """
-    kind = kind_of(registration)
-    try:
-        checks.check_registration(kind, registration)
-        registry_of(registration).fingerprint(kind, registration.name)
-    except HarnessError as error:
-        raise ContractError(str(error)) from error
-    model = registration.options
+    with rule("its registration is well formed, and the code that it builds from is found"):
+        kind = kind_of(registration)
+        try:
+            checks.check_registration(kind, registration)
+            registry_of(registration).fingerprint(kind, registration.name)
+        except HarnessError as error:
+            raise ContractError(str(error)) from error
+    with rule("its defaults and presets are valid options, with a JSON form and a schema"):
+        _check_options(registration)
+    with rule("the module that every command imports loads no heavy library"):
+        _check_imports(registration)
+
+
+def _check_options(registration: Registration) -> None:
+    kind, model = kind_of(registration), registration.options
     required = {name for name, field in model.model_fields.items() if field.is_required()}
     sets: dict[str, Mapping[str, Any]] = {} if required else {"its defaults": {}}
     if isinstance(registration, MethodRegistration):
@@ -98,7 +107,6 @@ def check_registration(registration: Registration) -> None:
         model.model_json_schema()
     except PydanticUserError as error:
         broken(registration, f"options have no JSON schema: {str(error).splitlines()[0]}")
-    _check_imports(registration)
 
 
 def _check_imports(registration: Registration) -> None:

@@ -14,6 +14,7 @@ from harness.errors import PluginError
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import reading
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
+from harness.testing.rules import rule
 from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
@@ -92,28 +93,31 @@ def _check(
         tokeniser = tiny_tokeniser()
         reward = functools.partial(reward, tokenizer=PluginTokenizer(tokeniser, tokeniser.eos_id))
     kept = copy.deepcopy(call)
-    with random_numbers_untouched(registration, "calling it"):
-        values = _call(registration, reward, call)
-    if call != kept:
-        broken(registration, "it changed what it was given")
-    limits = registration.range
-    for text, value in zip(COMPLETIONS, values, strict=True):
-        if value is not None and limits is not None and not limits[0] <= value <= limits[1]:
-            broken(registration, f"{value} for {text[:20]!r} is outside its range {limits}")
-    backwards = _call(registration, reward, {name: column[::-1] for name, column in call.items()})
-    one_by_one = [_call(registration, reward, {name: [col[i]] for name, col in call.items()})[0] for i in range(size)]
-    for i, text in enumerate(COMPLETIONS):
-        if not values[i] == backwards[size - 1 - i] == one_by_one[i]:
-            seen = f"{values[i]}, {backwards[size - 1 - i]} and {one_by_one[i]}"
-            broken(registration, f"the reward of {text[:20]!r} depends on the other answers of the call: {seen}")
-    if _call(registration, reward, {name: [] for name in call}) != []:
-        broken(registration, "no answers must give no rewards")
+    with rule("one finite number or None an answer, in its range; nothing undeclared read, nothing given changed"):
+        with random_numbers_untouched(registration, "calling it"):
+            values = _call(registration, reward, call)
+        if call != kept:
+            broken(registration, "it changed what it was given")
+        limits = registration.range
+        for text, value in zip(COMPLETIONS, values, strict=True):
+            if value is not None and limits is not None and not limits[0] <= value <= limits[1]:
+                broken(registration, f"{value} for {text[:20]!r} is outside its range {limits}")
+    with rule("the same whatever else is in the call, in whatever order"):
+        backwards = _call(registration, reward, {name: column[::-1] for name, column in call.items()})
+        alone = [_call(registration, reward, {name: [col[i]] for name, col in call.items()})[0] for i in range(size)]
+        for i, text in enumerate(COMPLETIONS):
+            if not values[i] == backwards[size - 1 - i] == alone[i]:
+                seen = f"{values[i]}, {backwards[size - 1 - i]} and {alone[i]}"
+                broken(registration, f"the reward of {text[:20]!r} depends on the other answers of the call: {seen}")
+        if _call(registration, reward, {name: [] for name in call}) != []:
+            broken(registration, "no answers must give no rewards")
     if "references" in resolved.reads:
-        without = _call(registration, reward, {**call, "references": [()] * size})
-        for text, value in zip(COMPLETIONS, without, strict=True):
-            if value is not None:
-                what = f"{text[:20]!r} has no reference to compare with, and the reward {value}"
-                broken(registration, f"{what}: what cannot be judged has none (None), and never 0")
+        with rule("no reward where there is no reference to compare with"):
+            without = _call(registration, reward, {**call, "references": [()] * size})
+            for text, value in zip(COMPLETIONS, without, strict=True):
+                if value is not None:
+                    what = f"{text[:20]!r} has no reference to compare with, and the reward {value}"
+                    broken(registration, f"{what}: what cannot be judged has none (None), and never 0")
 
 
 def _lengths(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:

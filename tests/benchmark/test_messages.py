@@ -252,3 +252,8 @@ def test_very_many_mistakes_are_cut_short(mistakes: Mistakes) -> None:
     found = mistakes(SMALL + "".join(f"key{n}: 1\n" for n in range(500)))
     assert len(found) == 101
     assert found[-1] == "file.yaml: … and 400 more"
+
+
+def test_an_unknown_key_is_refused_even_where_it_is_null(mistakes: Mistakes) -> None:
+    assert mistakes(f"{SMALL}metrcs: null\n") == ["file.yaml:15:1: metrcs: unknown key; did you mean 'metrics'?"]
+    assert "unknown key" in mistakes(SMALL, "metrcs=null")[0]

@@ -79,8 +79,9 @@ def _text(content: Any) -> tuple[str, bool]:
     if isinstance(content, str):
         return content, False
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    texts = [part["text"] for part in parts if part.get("type") in _TEXTS and isinstance(part.get("text"), str)]
-    return "".join(texts), any(part.get("type") == "refusal" for part in parts)
+    kinds = [str(part.get("type")) for part in parts]  # it may be anything
+    texts = [part.get("text") for part, kind in zip(parts, kinds, strict=True) if kind in _TEXTS]
+    return "".join(text for text in texts if isinstance(text, str)), "refusal" in kinds
 
 
 def _count(value: Any) -> int | None:
