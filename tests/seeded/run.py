@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,11 +27,16 @@ from seeded.fault import ROOT, SeedError, install  # noqa: E402  # the folder of
 from seeded.registry import FAULTS, SEEDS  # noqa: E402  # as above
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     import pytest
     from seeded.fault import Seed
 
 #: What all tests wait for, imported once. Nothing of the harness: a fault has to be there first.
-_LARGE = ("torch", "transformers", "hypothesis", "scipy.stats")
+_LARGE = (
+    "pytest", "torch", "transformers", "hypothesis", "scipy.stats", "pydantic", "click", "safetensors.torch",
+    "transformers.models.gpt2.modeling_gpt2", "transformers.models.auto.modeling_auto", "transformers.generation",
+)  # fmt: skip
 _PLUGINS = ("pytest_timeout", "_hypothesis_pytestplugin")
 #: Exceptions by which a test says that something is not as it should be.
 _ASSERTIONS = frozenset({"AssertionError", "Failed"})
@@ -95,7 +99,7 @@ def run_tests(tests: Sequence[str], fault: str | None, timeout: int) -> list[Out
                 outcomes = _run_here(tests, fault, timeout)
                 found.write_text(json.dumps([asdict(each) for each in outcomes]), encoding="utf-8")
                 code = 0
-            except BaseException:  # whatever ends it: the parent has the words
+            except BaseException:  # noqa: BLE001  # whatever ends it: the parent gets the words
                 traceback.print_exc()
             finally:
                 sys.stdout.flush()
@@ -177,7 +181,9 @@ def main() -> int:
             print(f"without a fault: {each.how} at {each.when}: {each.test} {each.error[:900]}")
     faults = {name.partition(".")[0] for name in chosen}
     not_caught = {name.partition(".")[0] for name in missed}
-    print(f"{len(faults - not_caught)} of {len(faults)} faults caught, {len(chosen) - len(missed)} of {len(chosen)} seeds")
+    print(
+        f"{len(faults - not_caught)} of {len(faults)} faults caught, {len(chosen) - len(missed)} of {len(chosen)} seeds"
+    )
     if not asked.names:
         print(f"{sum(not fault.seeds for fault in FAULTS)} faults cannot be in this code")
     return 1 if missed or bad else 0
