@@ -303,7 +303,7 @@ FIELD: Final = (
                     "below = (scaled - top[:, None]).clamp_(min=-1e30) if params.entropy else None",
                     "below = (scaled - top[:, None]) if params.entropy else None",
                 ),
-                f"{_SCORING}test_absent_completions_and_ids_without_a_token",
+                "tests/lm/score/test_entropy.py::test_an_id_without_a_token_adds_nothing",
             ),
         ),
     ),
