@@ -354,7 +354,7 @@ FIELD: Final = (
                     "        params = ScoringParams(temperature, dtype, hidden=hidden, entropy=entropy)\n",
                     "        params = ScoringParams(1.0, dtype, hidden=hidden, entropy=entropy)\n",
                 ),
-                "tests/methods/test_ppo.py::test_temperature_holds_in_rollout_reference_and_update",
+                "tests/training/test_temperature.py::test_they_are_those_of_a_forward_at_that_temperature",
             ),
         ),
         "A second engine that draws, whose numbers differ from the trainer's: the model that is trained is the one "
