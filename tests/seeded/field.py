@@ -413,7 +413,7 @@ FIELD: Final = (
                     'shares["kl"] = o.beta * ((logp - stored["reference"].double()).where(mask, 0.0).sum(-1) * '
                     "weights).sum()",
                 ),
-                "plugins/harness-methods/tests/test_grpo.py::test_on_policy_slopes_of_the_kl",
+                "plugins/harness-methods/tests/test_grpo.py::test_loss_and_gradient_equal_the_oracle",
             ),
         ),
     ),

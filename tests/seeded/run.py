@@ -79,7 +79,11 @@ class Watcher:
 
 def caught(seed: Seed, outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the failure that shows the fault; None where there is none."""
-    failed = [each for each in outcomes if each.how == "failed" and each.when in {"setup", "call", "teardown"}]
+    failed = [
+        each
+        for each in outcomes
+        if each.how == "failed" and each.when != "collect" and not each.error.startswith("Failed: Timeout")
+    ]
     if seed.says:
         return next((each for each in failed if re.search(seed.says, each.error)), None)
     return next((each for each in failed if each.error.partition(":")[0] in _ASSERTIONS), None)
@@ -114,8 +118,12 @@ def run_tests(tests: Sequence[str], fault: str | None, timeout: int) -> list[Out
 
 def _run_here(tests: Sequence[str], fault: str | None, timeout: int) -> list[Outcome]:
     import pytest
+    from hypothesis import Phase, settings
 
     watcher = Watcher()
+    # that an example fails is enough: to look for a smaller one takes minutes
+    settings.register_profile("seeded", phases=[Phase.explicit, Phase.generate])
+    settings.load_profile("seeded")
     os.chdir(ROOT)
     if fault is not None:
         install(fault, SEEDS)

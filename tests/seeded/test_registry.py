@@ -94,6 +94,7 @@ FAILED = Outcome("tests/a.py::test_b", "call", "failed", "AssertionError: assert
         (Outcome("t", "call", "failed", "NameError: name 'x' is not defined"), "", False),
         (Outcome("t", "call", "failed", "InputError: no such thing"), "no such thing", True),
         (Outcome("t", "call", "failed", "InputError: another thing"), "no such thing", False),
+        (Outcome("t", "call", "failed", "Failed: Timeout (>240.0s) from pytest-timeout."), "", False),
         (Outcome("t", "collect", "failed", "AssertionError: while importing"), "", False),
         (Outcome("t", "call", "passed"), "", False),
         (Outcome("t", "setup", "skipped", "AssertionError: no"), "", False),
