@@ -98,8 +98,13 @@ EARLIER: Final = (
             seed(
                 edit(
                     "harness.report.differences",
-                    "    if part.seeds < SEEDS_FOR_CLAIMS:\n        return ONE_SEED",
-                    "    if part.seeds < 2:\n        return ONE_SEED",
+                    "    if note and not (note == ONE_SEED and",
+                    "    if note and not (note in {ONE_SEED, TWO_SEEDS} and",
+                ),
+                edit(
+                    "harness.report.differences",
+                    "    if note == ONE_SEED:\n        error",
+                    "    if note in {ONE_SEED, TWO_SEEDS}:\n        error",
                 ),
                 f"{_DIFFERENCES}TestFewSeeds::test_two_have_both_differences_and_no_interval",
             ),
