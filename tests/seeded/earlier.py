@@ -178,7 +178,7 @@ EARLIER: Final = (
                     "        if self.label is False:\n            return None\n",
                     "",
                 ),
-                "tests/stages/test_kinds.py::test_a_supervised_start_leaves_out_what_it_must_not_learn_and_counts_it",
+                "tests/execution/test_row_checks.py::test_rows_without_a_single_demonstration_are_refused",
             ),
         ),
     ),

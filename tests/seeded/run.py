@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 #: What all tests wait for, imported once. Nothing of the harness: a fault has to be there first.
 _LARGE = (
     "pytest", "torch", "transformers", "hypothesis", "scipy.stats", "pydantic", "click", "safetensors.torch",
-    "pandas", "jinja2", "ruamel.yaml", "rich.console", "scipy.optimize", "transformers.models.gpt2.modeling_gpt2", "transformers.models.auto.modeling_auto", "transformers.generation",
+    "pandas", "jinja2", "ruamel.yaml", "rich.console", "scipy.optimize",
+    "transformers.models.gpt2.modeling_gpt2", "transformers.models.auto.modeling_auto", "transformers.generation",
 )  # fmt: skip
 _PLUGINS = ("pytest_timeout", "_hypothesis_pytestplugin")
 #: Exceptions by which a test says that something is not as it should be.
