@@ -144,7 +144,7 @@ def install(name: str, seeds: Mapping[str, Seed]) -> Seeder:
     late = sorted({each.module for each in seeds[name].edits} & set(sys.modules))
     if late:
         raise SeedError(f"imported before the fault could be seeded: {', '.join(late)}")
-    sys.meta_path.insert(0, found)  # type: ignore[arg-type]  # it has all that importlib asks for
+    sys.meta_path.insert(0, found)
     os.environ[VARIABLE] = name
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(SITE), os.environ.get("PYTHONPATH", ""))))
     return found

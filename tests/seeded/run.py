@@ -69,7 +69,7 @@ class Watcher:
         first = (str(info.value).strip() or report.longreprtext.strip().splitlines()[-1]).splitlines()[0]
         self._note(node.nodeid, getattr(report, "when", "collect"), "failed", f"{info.typename}: {first}")
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logreport(self, report: Any) -> None:
         """Note what went well, and what was left out."""
         if report.skipped or (report.passed and report.when == "call"):
             self._note(report.nodeid, report.when or "", report.outcome, str(report.longrepr or "")[:200])

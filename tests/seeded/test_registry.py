@@ -10,9 +10,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from seeded.earlier import EARLIER
 from seeded.fault import ROOT, SITE, VARIABLE, Edit, Seed, SeedError, edit
+from seeded.field import FIELD
 from seeded.page import PAGE, with_tables
-from seeded.registry import EARLIER, FAULTS, FIELD, SEEDS
+from seeded.registry import FAULTS, SEEDS
 from seeded.run import Outcome, caught
 
 if TYPE_CHECKING:

@@ -11,4 +11,4 @@ if os.environ.get("SEEDED_FAULT"):
     from seeded.registry import SEEDS
 
     sys.path.remove(tests)
-    sys.meta_path.insert(0, Seeder(SEEDS[os.environ["SEEDED_FAULT"]].edits))  # type: ignore[arg-type]  # as in fault.py
+    sys.meta_path.insert(0, Seeder(SEEDS[os.environ["SEEDED_FAULT"]].edits))
