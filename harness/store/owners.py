@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import disk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,19 +24,24 @@ SUFFIX = ".owner"
 #: After this long a mark of another boot, or of another machine whose locks do not reach here, counts as left behind.
 _OLD_SECONDS = 7 * 24 * 3600
 
+#: The same for a mark that is not whole: its writer has made it and not written it, or a power failure took the rest.
+_UNFINISHED_SECONDS = 60
+
 
 @contextlib.contextmanager
 def owned(mark: Path) -> Iterator[None]:
     """Write this process's name into ``mark`` and hold its lock; remove it at the end."""
-    with mark.open("w", encoding="utf-8") as stream:
+    descriptor = disk.open_file(mark)
+    try:
         with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        stream.write(_name(os.getpid()))
-        stream.flush()
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
+            disk.write_open(descriptor, mark, _name(os.getpid()).encode())
             yield
         finally:
-            mark.unlink(missing_ok=True)
+            disk.remove_file(mark, missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -60,8 +67,9 @@ def _ended(mark: Path, name: str) -> bool:
     pid, _, rest = name.partition(" ")
     if pid.isdigit() and rest.partition(" ")[0] == _boot():
         return name != _name(int(pid))
+    whole = len(name.split()) == len(_name(os.getpid()).split())
     try:  # another boot, another machine, or a mark that was never finished
-        return time.time() - mark.stat().st_mtime > _OLD_SECONDS
+        return time.time() - mark.stat().st_mtime > (_OLD_SECONDS if whole else _UNFINISHED_SECONDS)
     except OSError:
         return False
 
