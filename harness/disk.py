@@ -185,34 +185,53 @@ def replace_file(path: Path, content: bytes) -> None:
     It is written under another name, whose lock says until then that its writer lives; see :func:`clear_unfinished`.
     """
     make_folders(path.parent)
-    clear_unfinished(path)
+    clear_unfinished(path.parent, path.name)
+    os.close(_replace(path, content, synced=True))
+    sync(path.parent)
+
+
+def lock_file(path: Path, content: bytes) -> int:
+    """Write a file as :func:`replace_file` does, but for the disk; return its descriptor, which holds its lock.
+
+    Where the file system has no locks, it is there without.
+    """
+    make_folders(path.parent)
+    return _replace(path, content, synced=False)
+
+
+def clear_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what processes that have ended have left of files, or of one, that they were about to put there."""
+    with contextlib.suppress(OSError):  # it is in nobody's way
+        for entry in os.scandir(folder):
+            if entry.name.startswith(f".{name}") and _UNFINISHED.fullmatch(entry.name):
+                _remove_abandoned(Path(entry.path))
+
+
+def _remove_abandoned(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_file(path)
+    except OSError:  # its writer lives, or nobody can know
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, content: bytes, *, synced: bool) -> int:
+    """Write a file under another name, rename it, and return its descriptor, which is locked."""
     temporary, descriptor = _locked(path)
     try:
         write_open(descriptor, temporary, content)
-        sync(temporary)
+        if synced:
+            sync(temporary)
         rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             remove_file(temporary)
-        raise
-    finally:
         os.close(descriptor)
-    sync(path.parent)
-
-
-def clear_unfinished(path: Path) -> None:
-    """Remove what processes that have ended have left of a file that they were about to replace."""
-    with contextlib.suppress(OSError):  # it is in nobody's way
-        for entry in os.scandir(path.parent):
-            if entry.name.startswith(f".{path.name}.") and _UNFINISHED.fullmatch(entry.name):
-                descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove_file(Path(entry.path))
-                except OSError:  # its writer lives, or nobody can know
-                    pass
-                finally:
-                    os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _locked(path: Path) -> tuple[Path, int]:

@@ -31,6 +31,7 @@ def present(store: Store) -> Iterator[None]:
 
 def others(store: Store) -> bool:
     """Return whether another run has left its mark and has not ended; marks that were left behind are removed."""
+    disk.clear_unfinished(_folder(store))
     found = False
     for mark in sorted(_folder(store).glob(f"*{SUFFIX}")):
         with abandoned(mark) as left:

@@ -24,24 +24,21 @@ SUFFIX = ".owner"
 #: After this long a mark of another boot, or of another machine whose locks do not reach here, counts as left behind.
 _OLD_SECONDS = 7 * 24 * 3600
 
-#: The same for a mark that is not whole: its writer has made it and not written it, or a power failure took the rest.
-_UNFINISHED_SECONDS = 60
+#: The same for a mark that is not whole: a power failure took its content, or another machine's is not here yet.
+_UNFINISHED_SECONDS = 3600
 
 
 @contextlib.contextmanager
 def owned(mark: Path) -> Iterator[None]:
     """Write this process's name into ``mark`` and hold its lock; remove it at the end."""
-    descriptor = disk.open_file(mark)
+    descriptor = disk.lock_file(mark, _name(os.getpid()).encode())
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            disk.write_open(descriptor, mark, _name(os.getpid()).encode())
-            yield
-        finally:
-            disk.remove_file(mark, missing_ok=True)
+        yield
     finally:
-        os.close(descriptor)
+        try:
+            disk.remove_file(mark, missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -68,7 +65,7 @@ def _ended(mark: Path, name: str) -> bool:
     if pid.isdigit() and rest.partition(" ")[0] == _boot():
         return name != _name(int(pid))
     whole = len(name.split()) == len(_name(os.getpid()).split())
-    try:  # another boot, another machine, or a mark that was never finished
+    try:  # another boot, another machine, or a mark without its content
         return time.time() - mark.stat().st_mtime > (_OLD_SECONDS if whole else _UNFINISHED_SECONDS)
     except OSError:
         return False

@@ -255,7 +255,7 @@ class Store:
             manifest = seal({**record.manifest, "pruned": sorted({*before, *chosen})})
             replace_text(record.folder / MANIFEST, dump(manifest))
         else:
-            disk.clear_unfinished(record.folder / MANIFEST)
+            disk.clear_unfinished(record.folder, MANIFEST)
         with machine_errors(record.folder):
             for name in (*before, *chosen):  # the earlier ones too: their removal may have been cut short
                 disk.remove_file(record.folder / name, missing_ok=True)
@@ -286,6 +286,7 @@ class Store:
         have changed meanwhile. Return how many drafts there were.
         """
         self._sweep_unfinished()
+        disk.clear_unfinished(self.base / ".drafts")
         removed = 0
         for mark in sorted((self.base / ".drafts").glob(f"*{SUFFIX}")):
             with abandoned(mark) as left:

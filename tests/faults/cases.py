@@ -85,6 +85,7 @@ class Cases:
         self.folder = Path(wanted.folder)
         self.bench = Bench(self.folder, wanted.content)
         self.results = self.bench.results
+        self.file = str(self.bench.file)
         self.found = Found()
         self.faults: dict[str, Callable[[random.Random], str]] = {
             "kill at a moment": self._kill_at_a_moment,
@@ -149,7 +150,7 @@ class Cases:
             self.found.wrong.append(f"seed {seed}, after {steps}: {why}\n{ended.said[-3000:]}")
 
     def _run(self) -> int:
-        return command("run", str(self.bench.file), "--results", str(self.results), "--quiet")
+        return command("run", self.file, "--results", str(self.results), "--quiet")
 
     def _to_the_end(self) -> dict[str, Any]:
         code = self._run()

@@ -70,9 +70,11 @@ def surroundings(**more: str) -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100", "PYTHONPATH": path, **more}
 
 
-def enumerated(folder: Path, content: Mapping[str, Any], *, every: int = 1, first: int = 0) -> dict[str, Any]:
+def enumerated(
+    folder: Path, content: Mapping[str, Any], *, every: int = 1, first: int = 0, tables: int = 1
+) -> dict[str, Any]:
     """Enumerate the points of a run that begins with ``folder / "results"``; see :mod:`faults.points`."""
-    wanted = {"folder": str(folder), "content": content, "every": every, "first": first}
+    wanted = {"folder": str(folder), "content": content, "every": every, "first": first, "tables": tables}
     command = [sys.executable, "-m", "faults.points", json.dumps(wanted)]
     done = warm.ended(command, env=surroundings(), timeout=3 * 3600.0, cwd=str(folder))
     assert done.returncode == 0, done.stdout + done.stderr

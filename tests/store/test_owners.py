@@ -106,7 +106,7 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(f"{os.getpid()} another-boot 1", 7 * 24 * 3600), ("", 60), ("nonsense", 60)],
+    [(f"{os.getpid()} another-boot 1", 7 * 24 * 3600), ("", 3600), ("nonsense", 3600)],
     ids=["own", "empty", "nonsense"],
 )
 def test_of_another_boot_or_unfinished_only_what_is_old_goes(tmp_path: Path, text: str, seconds: float) -> None:
