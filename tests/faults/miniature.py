@@ -40,7 +40,7 @@ def miniature(*methods: Any, **changes: Any) -> dict[str, Any]:
     return tiny(**{**content, **changes})
 
 
-#: The miniature run of each method that ships.
+#: The miniature run of each method that ships, and of a budget that is evaluated on the way.
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "eso": miniature({"use": "eso", **_TEMPERATURES}),
     "drl": miniature("drl"),
@@ -48,6 +48,10 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
     "rrhf": miniature("rrhf"),
     "ppo": miniature(_PPO),
     "dpo": miniature("dpo", **_ON_PAIRS, reward=None),
+    "a budget": miniature(
+        {"use": "eso", **_TEMPERATURES},
+        recipe={**RECIPE, "epochs": 1, "budget": {"unit": "steps", "amount": 4, "checkpoints": [0.5]}},
+    ),
     "bradley-terry": miniature(
         {"use": "eso", **_TEMPERATURES},
         **_ON_PAIRS,
