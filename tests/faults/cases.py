@@ -28,7 +28,7 @@ from faults.watchers import Recorder, full
 from harness import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from harness.disk import Change
 
@@ -78,7 +78,7 @@ class Killing(Recorder):
 
 
 class Cases:
-    """Cases that begin with nothing, one after another."""
+    """Cases, one after another."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -86,6 +86,7 @@ class Cases:
         self.bench = Bench(self.folder, wanted.content)
         self.results = self.bench.results
         self.file = str(self.bench.file)
+        self.spoilt: set[str] = set()
         self.found = Found()
         self.faults: dict[str, Callable[[random.Random], str]] = {
             "kill at a moment": self._kill_at_a_moment,
@@ -112,8 +113,7 @@ class Cases:
             self._whole(self.folder / "first")
         began = time.monotonic()
         for seed in self.wanted.seeds:
-            with self._beginning():
-                self._try(seed)
+            self._try(seed)
         self.found.seconds = round(time.monotonic() - began, 1)
         return self.found
 
@@ -125,16 +125,20 @@ class Cases:
             assert command("run", str(bench.file), "--results", str(bench.results), "--quiet") == 0
         return outcome(bench), time.monotonic() - began, len(recorder.made)
 
-    @contextlib.contextmanager
-    def _beginning(self) -> Iterator[None]:
+    def _begin(self, chance: random.Random) -> None:
+        """Begin with nothing, or with all that there can be."""
         shutil.rmtree(self.results, ignore_errors=True)
-        self.results.mkdir(parents=True)
+        self.spoilt.clear()
         self.folder.chmod(0o755)
-        yield
+        if chance.random() < 0.5:
+            self.results.mkdir()
+        else:
+            shutil.copytree(self.folder / "whole" / "results", self.results)
 
     def _try(self, seed: int) -> None:
         chance, steps = random.Random(seed), []
         names = self.wanted.kinds or list(self.faults)
+        self._begin(chance)
         for _ in range(chance.randint(1, 4)):
             name = chance.choice(names)
             self.found.faults[name] = self.found.faults.get(name, 0) + 1
@@ -154,7 +158,11 @@ class Cases:
 
     def _to_the_end(self) -> dict[str, Any]:
         code = self._run()
-        return {"code": code, "outcome": outcome(self.bench) if code == 0 else None, "left": left(self.results)}
+        return {
+            "code": code,
+            "outcome": outcome(self.bench, spoilt=self.spoilt) if code == 0 else None,
+            "left": left(self.results),
+        }
 
     def _after(self, prepare: Callable[[], Any]) -> str:
         """Run in a fork after something has been done in it; check what it says, and return its exit code as text."""
@@ -204,6 +212,7 @@ class Cases:
     def _damage(self, chance: random.Random) -> str:
         files = sorted(path for path in self.results.rglob("*") if path.is_file())
         hit = chance.sample(files, min(len(files), chance.randint(1, 3)))
+        self.spoilt.update(map(str, hit))
         return ", ".join(f"{spoil(path, chance)} {path.relative_to(self.results)}" for path in hit)
 
     def _missing(self, chance: random.Random) -> str:

@@ -22,7 +22,7 @@ from harness.execution.warning_capture import WarningCapture
 from harness.stages.entries import ENTRIES, code_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from execution.bench import Bench
@@ -182,11 +182,22 @@ def _keep(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def outcome(bench: Bench) -> dict[str, Any]:
-    """Return all that a run comes to but timings: numbers, texts and weights by their sha256, each checked."""
-    for kind in bench.store.kinds():
-        for record in bench.store.records(kind):
-            record.verify()
+def damaged(bench: Bench) -> list[str]:
+    """Return every file of a finished stage that is not what was written: a run checks those that it reads."""
+    return [
+        str(damage.folder / damage.file)
+        for kind in bench.store.kinds()
+        for record in bench.store.records(kind)
+        for damage in record.damages()
+    ]
+
+
+def outcome(bench: Bench, *, spoilt: Collection[str] = ()) -> dict[str, Any]:
+    """Return all that a run comes to but timings: numbers, texts and weights by their sha256.
+
+    Each is checked; what a test has ``spoilt`` may still be so, where nothing has read it.
+    """
+    assert not (wrong := set(damaged(bench)) - set(spoilt)), wrong
     stages = {"/".join([*key, name]): sha for key, files in bench.digests().items() for name, sha in files.items()}
     found: dict[str, Any] = json.loads(json.dumps(stages | bench.tables()))  # as it comes back from a fork
     return found
