@@ -246,4 +246,6 @@ def _locked(path: Path) -> tuple[Path, int]:
             continue
         except OSError:
             pass  # a file system without locks
-        return temporary, descriptor
+        if temporary.exists():
+            return temporary, descriptor
+        os.close(descriptor)  # it did so in the moment before the lock

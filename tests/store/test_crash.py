@@ -200,6 +200,24 @@ def test_what_a_killed_writer_has_left_goes_with_the_next_one_and_a_living_one_s
     assert {each.name for each in tmp_path.iterdir()} == {path.name, living.name, other.name}
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_name_that_others_clear_away_before_it_is_locked_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    path, flock, left = tmp_path / "tables.md", fcntl.flock, [tmp_path] * times
+
+    def raced(descriptor: int, how: int) -> None:
+        if left:
+            for each in left.pop().glob(".*"):
+                each.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", raced)
+    replace_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
     def fail() -> None:
         store = Store(tmp_path)
