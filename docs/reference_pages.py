@@ -77,6 +77,7 @@ _API_PARTS: Final = {
     "harness.api.hookspecs": "Hooks",
     "harness.api.stateless": "Without state",
     "harness.errors": "Errors and help for messages",
+    "harness.disk": "Files below a results folder",
 }
 
 _HEADINGS: Final[Mapping[Kind, tuple[str, str]]] = {

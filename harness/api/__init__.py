@@ -45,6 +45,7 @@ from harness.api.types import (
     Sample,
     State,
 )
+from harness.disk import open_file, remove_file, replace_file
 from harness.errors import DivergedError, HarnessError, InputError, MachineError, StageError, suggest
 
 __all__ = [
@@ -53,5 +54,6 @@ __all__ = [
     "MachineError", "Method", "MethodRegistration", "Metric", "MetricRegistration", "MetricResult",
     "MetricServices", "NoOptions", "Options", "Pairs", "Policy", "Preset", "Progress", "Prompts", "Provenance",
     "Registration", "RewardFunction", "RewardRegistration", "Rewards", "Role", "Run", "Sample", "StageError",
-    "State", "Stateless", "Tokenizer", "Turn", "hookimpl", "hookspec", "runtime", "suggest",
+    "State", "Stateless", "Tokenizer", "Turn", "hookimpl", "hookspec", "open_file",
+    "remove_file", "replace_file", "runtime", "suggest",
 ]  # fmt: skip

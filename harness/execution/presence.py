@@ -7,6 +7,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.store.files import machine_errors
 from harness.store.owners import SUFFIX, abandoned, owned
 
@@ -23,7 +24,7 @@ def present(store: Store) -> Iterator[Path]:
     mark = _folder(store) / f"{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
     with contextlib.ExitStack() as stack:
         with machine_errors(mark):
-            mark.parent.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(mark.parent)
             stack.enter_context(owned(mark))
         yield mark
 
@@ -35,6 +36,7 @@ def others(store: Store, own: Path | None) -> bool:
         store: of the runs.
         own: the mark of the run that asks, where it has one.
     """
+    disk.clear_unfinished(_folder(store))
     found = False
     for mark in sorted(_folder(store).glob(f"*{SUFFIX}")):
         if mark == own:
@@ -42,7 +44,7 @@ def others(store: Store, own: Path | None) -> bool:
         with abandoned(mark) as left:
             if left:
                 with contextlib.suppress(OSError):  # a folder that may not be written to
-                    mark.unlink(missing_ok=True)
+                    disk.remove_file(mark, missing_ok=True)
             else:
                 found = True
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.errors import StageError, StorageError
 from harness.execution.columns import DataColumns
 from harness.execution.concerned import rows_of, without_result
@@ -123,6 +125,9 @@ class _Runner:
             self._clear_away()
             with present(self.store) as self.mark:
                 self._make()
+        else:
+            with contextlib.suppress(OSError):  # where nothing may be written, nothing has to be
+                self.store.sweep()
         self._release()
         told = frozenset(self.warned)
         outcome = Outcome(self.plan, self.failures, self.made, reused, self.rebuilt, self.deaths, told, self.left_out)
@@ -394,7 +399,7 @@ class _Runner:
     def _check_writable(self) -> None:
         root = self.store.root
         with machine_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(root)
             probe = root / ".writable"
-            probe.write_text("", encoding="utf-8")
-            probe.unlink(missing_ok=True)  # another run may do the same at this moment
+            disk.write(probe)
+            disk.remove_file(probe, missing_ok=True)  # another run may do the same at this moment

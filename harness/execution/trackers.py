@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from harness import disk
 from harness.errors import InputError, StageError, first_line
 from harness.spec.results.train import TrainStep
 from harness.store.records import CONFIG
@@ -105,15 +106,16 @@ class Trackers:
         """Give every tracker one run; one that fails is not asked again."""
         for name in list(self._names):
             try:
-                tracker = make(name, self.benchmark, self.folder, run)
-                tracker.start()
-                try:
-                    tracker.store_init_configuration(dict(config))
-                    for step, values in lines:
-                        if values:
-                            tracker.log({_OTHER.sub("_", key): value for key, value in values.items()}, step=step)
-                finally:
-                    tracker.finish()
+                with disk.by_library(self.folder):
+                    tracker = make(name, self.benchmark, self.folder, run)
+                    tracker.start()
+                    try:
+                        tracker.store_init_configuration(dict(config))
+                        for step, values in lines:
+                            if values:
+                                tracker.log({_OTHER.sub("_", key): value for key, value in values.items()}, step=step)
+                    finally:
+                        tracker.finish()
             except Exception as error:  # noqa: BLE001  # whatever a tracker raises, results do not depend on it
                 self._names.remove(name)
                 self.warn(f"the tracker {name} is given up: {type(error).__name__}: {first_line(error)}")

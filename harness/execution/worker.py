@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+from harness import disk
 from harness.errors import HarnessError, MachineError, StorageError, first_line, traced
 from harness.execution import rehearsal
 from harness.execution.heartbeat import start_heartbeat
@@ -160,8 +161,8 @@ def _keep_traceback(request: Request, text: str) -> str:
     below = Path("store") / ".failed" / f"{request.kind}-{request.id[:16]}-{uuid.uuid4().hex[:6]}.txt"
     path = request.results / below
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{request.label}\n{text}", encoding="utf-8")
+        disk.make_folders(path.parent)
+        disk.write(path, f"{request.label}\n{text}".encode())
     except OSError:
         sys.stderr.write(text)
         return "the log"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness import disk
 from harness.report.page.browser import FOLDER
 from harness.report.pictures.every import file_names
 from harness.store.files import machine_errors, replace_text
@@ -61,9 +62,9 @@ class Written(NamedTuple):
             replace_text(self.folder / name, text)
         for name in file_names() - set(self.files):
             with machine_errors(self.folder / name):
-                (self.folder / name).unlink(missing_ok=True)
+                disk.remove_file(self.folder / name, missing_ok=True)
         written = {self.folder / name for name in self.files}
         with machine_errors(self.folder):
             for path in (self.folder / FOLDER).glob("*"):
                 if path not in written and path.suffix in {".html", ".js"}:
-                    path.unlink()
+                    disk.remove_file(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.spec.results.files import CHECKPOINT
 from harness.stages.environment import environment
 from harness.stages.find_model import find, plain_model, prepared
@@ -33,7 +34,8 @@ def run(
     where, config = environment(request, device="cpu"), request.config
     spec, located = find(config.source, config.loading, request.runtime)
     with store.draft(request.kind, request.id) as draft:
-        with writing(draft.folder), TemporaryDirectory(dir=draft.folder) as scratch:
+        library = disk.by_library(draft.folder)
+        with writing(draft.folder), library, TemporaryDirectory(dir=draft.folder) as scratch:
             folder, notes, base = plain_model(located.folder, Path(scratch) / CHECKPOINT, spec)
             if folder.is_relative_to(scratch):
                 folder = folder.rename(draft.folder / CHECKPOINT)

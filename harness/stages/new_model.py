@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.lm.model.initialise import initialise
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.models import PreparedModel
@@ -32,7 +33,8 @@ def run(
     spec = config.loading.model(request.label, config=config.architecture)
     with store.draft(request.kind, request.id) as draft:
         folder = draft.folder / CHECKPOINT
-        initialise(spec, Tokeniser.load(tokenizer), config.seed, folder)
+        with disk.by_library(draft.folder):
+            initialise(spec, Tokeniser.load(tokenizer), config.seed, folder)
         positions, way = try_model(folder, spec)
         draft.write(PreparedModel(trained="not at all", positions=positions, way=way))
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

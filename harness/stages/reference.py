@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from harness import disk
 from harness.errors import InputError, StageError
 from harness.in_parts import Batcher
 from harness.lm.score.logprobs import ScoringModule, score
@@ -85,7 +86,7 @@ def run(
     if module_digest(policy.model) != digest:
         raise StageError("the weights of the reference model were changed", where=request.label)
     with store.draft(request.kind, request.id) as draft:
-        with writing(draft.folder):
+        with writing(draft.folder), disk.by_library(draft.folder):
             save(dict(sorted(values.items())), draft.folder / LOGPROBS)
         draft.write(
             ReferenceSummary(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import disk
 from harness.errors import InputError
 from harness.spec.results.provenance import DataProvenance
 from harness.spec.results.rows import DataRow
@@ -34,9 +34,10 @@ def run(request: StageRequest[RowsConfig], store: Store, registry: Registry, tel
     tell(0, 0, "row", f"preparing {request.label}")
     with store.draft(request.kind, request.id) as draft:
         upstream = draft.folder / "upstream"
-        upstream.mkdir()
-        examples, provenance = gather(dataset, config, source, upstream, request.label)
-        shutil.rmtree(upstream)
+        disk.make_folder(upstream)
+        with disk.by_library(upstream):
+            examples, provenance = gather(dataset, config, source, upstream, request.label)
+        disk.remove_tree(upstream)
         rows = _stored(examples, request.label)
         content = _content(rows, request.label)
         draft.write_jsonl(DataRow.file, rows)

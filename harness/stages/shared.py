@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.errors import StageError
 from harness.store.files import machine_errors
 
@@ -64,7 +65,7 @@ class SharedServices:
         """Return ``store/cache/NAME``."""
         folder = self._store.base / "cache" / name
         with machine_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(folder)
         return folder
 
     def discard_parts(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.models import PreparedModel
 from harness.stages.stored_rows import read
@@ -35,7 +36,8 @@ def run(
     rows = read(store.open("prepare", request.parents["rows"].id))
     texts = (text for example in rows for text in texts_of(example, config.template))
     with store.draft(request.kind, request.id) as draft:
-        train_bpe(texts, config.vocab_size, draft.folder / CHECKPOINT)
+        with disk.by_library(draft.folder):
+            train_bpe(texts, config.vocab_size, draft.folder / CHECKPOINT)
         draft.write(PreparedModel(trained="on the training rows"))
         where = fingerprint(threads=request.runtime.threads, device="cpu", ranks=1)
         return store.commit(draft, config=config.to_json(), environment=where, label=request.label)

@@ -6,7 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.store.files import machine_errors, seal, sync, write_json, write_jsonl
+from harness import disk
+from harness.store.files import machine_errors, seal, write_json, write_jsonl
 from harness.store.identity import file_digest
 from harness.store.manifest import FORMAT, MANIFEST
 
@@ -60,7 +61,7 @@ class Draft:
                 if path.is_file()
             }
             for path in reversed(below):  # what is in a folder, then the folder
-                sync(path)
+                disk.sync(path)
         manifest = seal(
             {
                 "format": FORMAT,
@@ -75,6 +76,6 @@ class Draft:
         )
         self.write_json(MANIFEST, manifest)
         with machine_errors(self.folder):
-            sync(self.folder / MANIFEST)
-            sync(self.folder)
+            disk.sync(self.folder / MANIFEST)
+            disk.sync(self.folder)
         return manifest

@@ -7,11 +7,11 @@ import errno
 import json
 import os
 import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
+from harness import disk
 from harness.errors import StorageError
 from harness.store.identity import digest
 
@@ -75,17 +75,22 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one JSON object a line; return how many."""
     count = 0
-    with machine_errors(path), path.open("w", encoding="utf-8", newline="\n") as stream:
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
         for row in rows:
-            stream.write(_json(row) + "\n")
+            yield f"{_json(row)}\n".encode()
             count += 1
+
+    with machine_errors(path):
+        disk.write_pieces(path, lines())
     return count
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
     with machine_errors(path):
-        path.write_text(text, encoding="utf-8", newline="\n")
+        disk.write(path, text.encode("utf-8"))
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -96,15 +101,7 @@ def replace_text(path: Path, text: str) -> None:
 def replace_bytes(path: Path, content: bytes) -> None:
     """Replace a file that is no text as :func:`replace_text` does one that is."""
     with machine_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            temporary.write_bytes(content)
-            sync(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync(path.parent)
+        disk.replace_file(path, content)
 
 
 def parse(text: bytes) -> Any:
@@ -131,15 +128,6 @@ def seal(value: Mapping[str, Any]) -> dict[str, Any]:
 def is_whole(value: Any) -> bool:
     """Return whether a JSON value is what :func:`seal` returned."""
     return isinstance(value, dict) and value.get("sha256") == seal(value)["sha256"]
-
-
-def sync(path: Path) -> None:
-    """Force a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _json(value: Any, *, indent: int | None = None) -> str:

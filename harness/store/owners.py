@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import disk
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,19 +24,21 @@ SUFFIX = ".owner"
 #: After this long a mark of another boot, or of another machine whose locks do not reach here, counts as left behind.
 _OLD_SECONDS = 7 * 24 * 3600
 
+#: The same for a mark that is not whole: a power failure took its content, or another machine's is not here yet.
+_UNFINISHED_SECONDS = 3600
+
 
 @contextlib.contextmanager
 def owned(mark: Path) -> Iterator[None]:
     """Write this process's name into ``mark`` and hold its lock; remove it at the end."""
-    with mark.open("w", encoding="utf-8") as stream:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        stream.write(_name(os.getpid()))
-        stream.flush()
+    descriptor = disk.lock_file(mark, _name(os.getpid()).encode())
+    try:
+        yield
+    finally:
         try:
-            yield
+            disk.remove_file(mark, missing_ok=True)
         finally:
-            mark.unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -60,8 +64,9 @@ def _ended(mark: Path, name: str) -> bool:
     pid, _, rest = name.partition(" ")
     if pid.isdigit() and rest.partition(" ")[0] == _boot():
         return name != _name(int(pid))
-    try:  # another boot, another machine, or a mark that was never finished
-        return time.time() - mark.stat().st_mtime > _OLD_SECONDS
+    whole = len(name.split()) == len(_name(os.getpid()).split())
+    try:  # another boot, another machine, or a mark without its content
+        return time.time() - mark.stat().st_mtime > (_OLD_SECONDS if whole else _UNFINISHED_SECONDS)
     except OSError:
         return False
 

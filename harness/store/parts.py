@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness import disk
 from harness.errors import StorageError
 from harness.store.files import replace_text
 from harness.store.identity import digest
@@ -77,7 +77,7 @@ class Parts:
 
     def discard(self) -> None:
         """Remove all parts: the stage is done."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        disk.remove_tree(self._folder)
 
     def _write(self) -> None:
         parts = {name: [part, seconds] for name, (part, seconds) in self._new.items()}
@@ -96,7 +96,7 @@ class Parts:
         except OSError:
             return {}
         if said != _sha256(text).encode():
-            path.unlink(missing_ok=True)
+            disk.remove_file(path, missing_ok=True)
             return {}
         value = json.loads(text)
         if value["identity"] != self._identity:

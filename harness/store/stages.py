@@ -11,17 +11,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import time
 import uuid
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from harness import disk
 from harness.errors import MachineError, StageError
 from harness.store.damage import CorruptError, Damage
 from harness.store.drafts import Draft
-from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal, sync
+from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal
 from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, read_manifest
 from harness.store.owners import SUFFIX, abandoned, owned
 from harness.store.records import CONFIG, ENVIRONMENT, WARNINGS, Record
@@ -122,8 +122,8 @@ class Store:
             return None
         aside = self.base / ".corrupt" / f"{damage.kind}-{damage.id}-{uuid.uuid4().hex[:8]}"
         with contextlib.suppress(OSError):
-            aside.parent.mkdir(exist_ok=True)
-            self.folder(damage.kind, damage.id).rename(aside)
+            disk.make_folders(aside.parent)
+            disk.rename(self.folder(damage.kind, damage.id), aside)
             return aside
         return None
 
@@ -159,9 +159,9 @@ class Store:
         folder = self.base / ".drafts" / f"{kind}-{stage_id[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         with contextlib.ExitStack() as stack:
             with machine_errors(folder):
-                folder.parent.mkdir(parents=True, exist_ok=True)
+                disk.make_folders(folder.parent)
                 stack.enter_context(owned(folder.with_name(f"{folder.name}{SUFFIX}")))
-                folder.mkdir()
+                disk.make_folder(folder)
             try:
                 yield Draft(kind, stage_id, folder, self.folder(kind, stage_id))
             except MachineError:
@@ -172,7 +172,7 @@ class Store:
                     raise cannot_write(self.base, OSError(number, os.strerror(number))) from error
                 raise
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                disk.remove_tree(folder)
 
     def commit(
         self,
@@ -208,9 +208,9 @@ class Store:
             measured = (*measured, WARNINGS)
         manifest = draft.seal(label, plugins=self.plugins, measured={*measured, ENVIRONMENT})
         with machine_errors(draft.target):
-            draft.target.parent.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(draft.target.parent)
             record = self._place(draft, manifest, environment, replace=replace)
-            sync(draft.target.parent)
+            disk.sync(draft.target.parent)
         return record
 
     def _place(
@@ -218,7 +218,7 @@ class Store:
     ) -> Record:
         for _ in range(_TRIES):
             try:
-                draft.folder.rename(draft.target)
+                disk.rename(draft.folder, draft.target)
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
@@ -254,12 +254,14 @@ class Store:
         if chosen:
             manifest = seal({**record.manifest, "pruned": sorted({*before, *chosen})})
             replace_text(record.folder / MANIFEST, dump(manifest))
+        else:
+            disk.clear_unfinished(record.folder, MANIFEST)
         with machine_errors(record.folder):
             for name in (*before, *chosen):  # the earlier ones too: their removal may have been cut short
-                (record.folder / name).unlink(missing_ok=True)
+                disk.remove_file(record.folder / name, missing_ok=True)
                 with contextlib.suppress(OSError):  # other files are left in one of them
                     for parent in PurePosixPath(name).parents[:-1]:
-                        (record.folder / parent).rmdir()
+                        disk.remove_folder(record.folder / parent)
 
     def scratch(self, kind: str, stage_id: str) -> Path:
         """Return the folder in which a long stage keeps what it goes on from; it survives a stage that was stopped."""
@@ -275,7 +277,7 @@ class Store:
             done = isinstance(seen, Record) and not seen.manifest.get("pruned")
             with contextlib.suppress(OSError):
                 if done or time.time() - folder.stat().st_mtime > _OLD_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    disk.remove_tree(folder)
 
     def sweep(self) -> int:
         """Remove what ended processes have left: their drafts, and states and parts of stages that nobody goes on with.
@@ -284,14 +286,15 @@ class Store:
         have changed meanwhile. Return how many drafts there were.
         """
         self._sweep_unfinished()
+        disk.clear_unfinished(self.base / ".drafts")
         removed = 0
         for mark in sorted((self.base / ".drafts").glob(f"*{SUFFIX}")):
             with abandoned(mark) as left:
                 if left:
                     folder = mark.with_name(mark.name.removesuffix(SUFFIX))
                     for path in (folder, folder.with_name(f"{folder.name}.old")):
-                        shutil.rmtree(path, ignore_errors=True)
-                    mark.unlink(missing_ok=True)
+                        disk.remove_tree(path)
+                    disk.remove_file(mark, missing_ok=True)
                     removed += 1
         return removed
 
@@ -313,9 +316,9 @@ def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: 
         return _take_the_place(draft, earlier, manifest)
     for name in back:  # until the manifest is replaced, nobody looks for them
         place = earlier.folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        (draft.folder / name).replace(place)
-        sync(place.parent)
+        disk.make_folders(place.parent)
+        disk.rename(draft.folder / name, place)
+        disk.sync(place.parent)
     entries = {**earlier.manifest["files"], **{name: manifest["files"][name] for name in back}}
     whole = seal({**earlier.manifest, "files": entries, "pruned": sorted(gone - set(back))})
     replace_text(earlier.folder / MANIFEST, dump(whole))
@@ -324,9 +327,9 @@ def _join(draft: Draft, earlier: Record, manifest: dict[str, Any], environment: 
 
 def _take_the_place(draft: Draft, earlier: Record, manifest: dict[str, Any]) -> Record:
     aside = draft.folder.with_name(f"{draft.folder.name}.old")
-    earlier.folder.rename(aside)
-    draft.folder.rename(earlier.folder)
-    shutil.rmtree(aside, ignore_errors=True)
+    disk.rename(earlier.folder, aside)
+    disk.rename(draft.folder, earlier.folder)
+    disk.remove_tree(aside)
     return Record(draft.kind, draft.id, earlier.folder, manifest)
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from harness import disk
 from harness.errors import PluginError, StageError, StorageError
 from harness.spec.results.files import METHOD, METHOD_TENSORS, MODULES, OPTIMIZER
 from harness.store.files import cannot_write, exhausted, machine_errors, write_json
@@ -63,15 +64,17 @@ def writing(path: Path) -> Iterator[None]:
 def save_state(folder: Path, trained: Trained) -> None:
     """Write all but the policy's weights into ``folder``."""
     with writing(folder):
-        trained.optimiser.save(folder / OPTIMIZER)
         modules = _module_tensors(trained.modules)
-        if modules:
-            save_file({name: tensor.detach().contiguous() for name, tensor in modules.items()}, folder / MODULES)
+        with disk.by_library(folder):
+            trained.optimiser.save(folder / OPTIMIZER)
+            if modules:
+                save_file({name: tensor.detach().contiguous() for name, tensor in modules.items()}, folder / MODULES)
         tensors: dict[str, Tensor] = {}
         state = {name: _pack(value, name, tensors) for name, value in trained.method.state_dict().items()}
         write_json(folder / METHOD, {"method": trained.method_name, "state": state})
         if tensors:
-            save_file(tensors, folder / METHOD_TENSORS)
+            with disk.by_library(folder):
+                save_file(tensors, folder / METHOD_TENSORS)
 
 
 def load_moments(folder: Path, trained: Trained, *, modules: bool) -> None:
@@ -109,7 +112,7 @@ def load_method(folder: Path, trained: Trained) -> None:
 
 def save_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
     """Write weights by name, without configuration or tokenizer."""
-    with writing(path):
+    with writing(path), disk.by_library(path.parent):
         save_file({name: tensor.detach().contiguous() for name, tensor in parameters.items()}, path)
 
 

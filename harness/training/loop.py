@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from harness import disk
 from harness.errors import HarnessError, InputError, MachineError, StageError, first_line
 from harness.in_parts import Batcher, out_of_memory
 from harness.models.folders import weights_digest
@@ -213,7 +214,7 @@ class Segment:
         if self.ranks.first:
             if self.points is not None:
                 self.points.hand_over(folder)
-            with checkpoint.writing(folder):
+            with checkpoint.writing(folder), disk.by_library(folder):
                 self.policy.save(folder / CHECKPOINT)
             checkpoint.save_state(folder, self.trained)
             digest = weights_digest(folder / CHECKPOINT)
@@ -324,7 +325,7 @@ class Segment:
         def write(place: Path) -> None:
             checkpoint.save_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
             checkpoint.save_state(place, self.trained)
-            with checkpoint.writing(place):
+            with checkpoint.writing(place), disk.by_library(place):
                 memo.save(memos, place / memo.FILE)
 
         kept.save(self.step, self.log, {"batchers": batchers}, write)

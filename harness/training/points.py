@@ -7,11 +7,12 @@ writes that point again: the same weights, since a segment is deterministic.
 
 from __future__ import annotations
 
-import shutil
+import os
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import disk
 from harness.errors import MachineError, StageError
 from harness.spec.results.files import POINTS
 from harness.training import checkpoint
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.spec.budget import BudgetPoint
+
+#: Bytes that are copied at a time.
+_BLOCK = 1 << 20
 
 
 class PointCheckpoints:
@@ -37,10 +41,13 @@ class PointCheckpoints:
             draft = self._folder / f".{point.folder}.{uuid.uuid4().hex}"
             try:
                 with checkpoint.writing(self._folder):
-                    draft.mkdir(parents=True)
-                    policy.save(draft)
-                    shutil.rmtree(target, ignore_errors=True)
-                    draft.rename(target)
+                    disk.make_folders(draft)
+                    with disk.by_library(draft):
+                        policy.save(draft)
+                    disk.sync_tree(draft)  # what a state is kept with outlives a power failure, as the state does
+                    disk.remove_tree(target)
+                    disk.rename(draft, target)
+                    disk.sync(self._folder)
             except MachineError:
                 if draft.exists():
                     raise
@@ -67,15 +74,23 @@ class PointCheckpoints:
             for source in sorted(self._folder.glob("[!.]*")):
                 target = folder / POINTS / source.name
                 try:
-                    shutil.copytree(source, target, copy_function=_link)
+                    _copy(source, target)
                 except OSError:
-                    shutil.rmtree(target, ignore_errors=True)
+                    disk.remove_tree(target)
                     if source.is_dir():
                         raise
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # not every file system has links
-        shutil.copy2(source, target)
+def _copy(source: Path, target: Path) -> None:
+    """Give a folder's files a second name below another folder, or copy them where the file system has no links."""
+    disk.make_folders(target)
+    for entry in os.scandir(source):
+        place = target / entry.name
+        if entry.is_dir():
+            _copy(Path(entry.path), place)
+            continue
+        try:
+            disk.link(Path(entry.path), place)
+        except OSError:
+            with Path(entry.path).open("rb") as stream:
+                disk.write_pieces(place, iter(lambda: stream.read(_BLOCK), b""))  # read at once

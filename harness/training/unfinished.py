@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from harness import disk
 from harness.errors import MachineError
 from harness.spec.results.files import POINTS
 from harness.spec.results.train import TrainStep
-from harness.store.files import machine_errors, read_jsonl, sync, write_json, write_jsonl
+from harness.store.files import machine_errors, read_jsonl, write_json, write_jsonl
 from harness.store.identity import digest, file_digest
 
 if TYPE_CHECKING:
@@ -48,31 +48,31 @@ class Unfinished:
     ) -> None:
         """Keep the state before ``step``: the log so far, ``extra``, and what ``write`` puts into a folder."""
         with machine_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(self._folder)
             draft = self._folder / f".{step}.{uuid.uuid4().hex}"
-            draft.mkdir()
+            disk.make_folder(draft)
         try:
             write(draft)
             write_jsonl(draft / TrainStep.file, (row.to_json() for row in rows))
             with machine_errors(draft):
                 names = sorted(path.name for path in draft.iterdir())
                 for name in names:
-                    sync(draft / name)
+                    disk.sync(draft / name)
                 manifest = {
                     "identity": self._identity,
                     "extra": dict(extra),
                     "files": {name: file_digest(draft / name) for name in names},
                 }
                 write_json(draft / MANIFEST, {**manifest, "sha256": digest(manifest)})
-                sync(draft / MANIFEST)
-                sync(draft)
+                disk.sync(draft / MANIFEST)
+                disk.sync(draft)
                 place = self._folder / str(step)
-                shutil.rmtree(place, ignore_errors=True)
-                draft.rename(place)
-                sync(self._folder)
+                disk.remove_tree(place)
+                disk.rename(draft, place)
+                disk.sync(self._folder)
         except BaseException as error:
             overtaken = not draft.exists() or _whole(self._folder / str(step)) is not None
-            shutil.rmtree(draft, ignore_errors=True)
+            disk.remove_tree(draft)
             if isinstance(error, MachineError) and overtaken:
                 return  # another run does the same stage: it keeps the same states, and has cleared this one away
             raise
@@ -98,13 +98,13 @@ class Unfinished:
         """Remove all states, and all at once: one must not outlive the points that lie before it."""
         aside = self._folder.with_name(f"{self._folder.name}.{uuid.uuid4().hex}")
         with contextlib.suppress(OSError):  # there is nothing, or another run has just done it
-            self._folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+            disk.rename(self._folder, aside)
+        disk.remove_tree(aside)
 
     def _forget(self, *, but: str) -> None:
         for path in self._folder.iterdir():
             if path.name not in {but, POINTS}:
-                shutil.rmtree(path, ignore_errors=True)
+                disk.remove_tree(path)
 
 
 def logged(place: Path) -> list[TrainStep]:

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from harness.store.identity import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from click.testing import Result
 
@@ -239,4 +239,4 @@ def forbid(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(path: Path, *_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr("harness.disk.open_file", refuse)

@@ -133,6 +133,14 @@ class Patient:
             once.unlink()
             os.kill(os.getpid(), signal.SIGSTOP)
 
+    def fail(self, step):
+        once = Path(WANTED["folder"], "once")
+        if os.environ.get("RANK", "0") == str(WANTED["rank"]) and step == WANTED["step"] and once.exists():
+            once.unlink()
+            if WANTED["how"] == "raise":
+                raise RuntimeError("a rank that fails")
+            os.kill(os.getpid(), signal.SIGKILL if WANTED["how"] == "die" else signal.SIGSTOP)
+
     def outlast(self, step):
         pass
 
@@ -163,3 +171,10 @@ def wanting(do: str, folder: Path, **more: Any) -> str:
     """Return the value of ``PATIENT`` that makes the distribution ``do`` something."""
     folder.mkdir(parents=True, exist_ok=True)
     return json.dumps({"do": do, "folder": str(folder), **more})
+
+
+def fail_at(rank: int, step: int, how: str, folder: Path) -> str:
+    """Return the value of ``PATIENT`` that lets a rank ``die``, ``stop`` or ``raise`` before a step, once."""
+    word = wanting("fail", folder, rank=rank, step=step, how=how)
+    (folder / "once").touch()
+    return word

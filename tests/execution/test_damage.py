@@ -6,57 +6,26 @@ import errno
 import json
 import os
 import random
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 from execution.bench import KINDS, Bench
+from faults.spoil import WAYS
 
 from harness.cli import main
 from harness.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from click.testing import Result
 
+    from harness.disk import Change
+
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
-
-
-def cut(content: bytes, chance: random.Random) -> bytes:
-    return content[: chance.randrange(len(content))]
-
-
-def flipped(content: bytes, chance: random.Random) -> bytes:
-    wrong = bytearray(content)
-    wrong[chance.randrange(len(wrong))] ^= 1 << chance.randrange(8)
-    return bytes(wrong)
-
-
-def emptied(_content: bytes, _chance: random.Random) -> bytes:
-    return b""
-
-
-def lengthened(content: bytes, chance: random.Random) -> bytes:
-    return content + chance.randbytes(1 + chance.randrange(9))
-
-
-def garbled(content: bytes, chance: random.Random) -> bytes:
-    return b"{" + chance.randbytes(len(content))
-
-
-def zeroed(content: bytes, _chance: random.Random) -> bytes:
-    return bytes(len(content))
-
-
-def removed(_content: bytes, _chance: random.Random) -> None:
-    return None
-
-
-WAYS: tuple[Callable[[bytes, random.Random], bytes | None], ...] = (
-    cut, flipped, emptied, lengthened, garbled, zeroed, removed,
-)  # fmt: skip
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
@@ -154,12 +123,11 @@ def test_a_finished_run_prints_its_tables_where_nothing_may_be_written(
 
     command = bench.command("--full")[3:]
 
-    def refuse(path: Path, *_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+    def refuse(change: Change, act: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), change.path)
 
     # who runs the tests may be root, whom no permission stops
-    for name in ("write_text", "write_bytes", "mkdir", "unlink", "rename", "replace"):
-        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr("harness.disk._watcher", SimpleNamespace(change=refuse))
     found = call(*command, "--full")
     assert found.exit_code == 0, found.output
     assert table in found.stdout
@@ -182,7 +150,7 @@ def test_damage_that_cannot_be_moved_aside_is_one_message(
     def refuse(path: Path, *_: object) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr("harness.disk.rename", refuse)
     found = call(*bench.command()[3:])
     assert found.exit_code == StorageError.exit_code, found.output
     moved = (

@@ -8,6 +8,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from harness.disk import by_library
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ def make(
     """Commit the stage below ``root``; ``changes`` replaces files by their stem, None leaves one out."""
     store = Store(root)
     with store.draft(KIND, ID) as draft:
-        for name, content in FILES.items():
-            stem = name.rpartition("/")[2].partition(".")[0]
-            text = (changes or {}).get(stem, content)
-            if text is not None:
-                (draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (draft.folder / name).write_bytes(text)
+        with by_library(draft.folder):
+            for name, content in FILES.items():
+                stem = name.rpartition("/")[2].partition(".")[0]
+                text = (changes or {}).get(stem, content)
+                if text is not None:
+                    (draft.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    (draft.folder / name).write_bytes(text)
         return store.commit(
             draft,
             config={"seed": 0},

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from faults.disks import Disk, lay
+from faults.watchers import Recorder
 from store.stage import ENVIRONMENT, FILES, ID, KIND, content, in_child, make
 
+from harness.disk import watched
 from harness.errors import StageError
 from harness.store.files import replace_text
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from faults.disks import State
 
 MOST = 300
 OTHER = {**ENVIRONMENT, "device": "another"}
@@ -133,19 +139,19 @@ def test_replacing_a_text_leaves_the_old_or_the_new(quick_path: Path) -> None:
 def test_every_byte_is_on_the_disk_before_the_stage_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     at_rename: list[str] = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, rename = os.fsync, Path.replace
 
     def remember(descriptor: int) -> None:
         synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         fsync(descriptor)
 
     def renamed(self: Path, target: Path) -> Path:
-        at_rename.extend(str(Path(name).relative_to(self)) for name in synced)
+        at_rename.extend(str(path.relative_to(self)) for path in map(Path, synced) if path.is_relative_to(self))
         synced.clear()
         return rename(self, target)
 
     monkeypatch.setattr(os, "fsync", remember)
-    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "replace", renamed)
     record = make(tmp_path)
     assert set(at_rename) >= {
         *FILES,
@@ -157,6 +163,59 @@ def test_every_byte_is_on_the_disk_before_the_stage_shows(tmp_path: Path, monkey
     }
     assert at_rename[-2:] == ["manifest.json", "."]
     assert synced == [str(record.folder.parent)]
+
+
+def _after_a_power_failure(root: Path, act: Callable[[Path], object]) -> State:
+    """Do something and return what is on the disk, of what was forced there."""
+    recorder, disk = Recorder(root), Disk({})
+    with watched(recorder):
+        act(root)
+    for change in recorder.made:
+        disk.make(change)
+    return disk.state("names")
+
+
+def test_after_a_power_failure_a_committed_stage_is_there_and_whole(tmp_path: Path) -> None:
+    kept = _after_a_power_failure(tmp_path, make)
+    lay(kept, tmp_path)
+    record = Store(tmp_path).open(KIND, ID)
+    assert {name: content(record)[name] for name in FILES} == FILES
+
+
+def test_after_a_power_failure_what_was_replaced_is_new(tmp_path: Path) -> None:
+    kept = _after_a_power_failure(tmp_path, lambda root: replace_text(root / "a" / "b" / "tables.md", "new"))
+    assert kept == {"a": None, "a/b": None, "a/b/tables.md": b"new"}
+
+
+def test_what_a_killed_writer_has_left_goes_with_the_next_one_and_a_living_one_s_stays(tmp_path: Path) -> None:
+    path = tmp_path / "tables.md"
+    dead, living, other = (tmp_path / f".{name}.{letter * 32}" for name, letter in (
+        (path.name, "a"), (path.name, "b"), ("other.md", "c"),
+    ))  # fmt: skip
+    for each in (dead, living, other):
+        each.touch()
+    with living.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        replace_text(path, "new")
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, living.name, other.name}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_name_that_others_clear_away_before_it_is_locked_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    path, flock, left = tmp_path / "tables.md", fcntl.flock, [tmp_path] * times
+
+    def raced(descriptor: int, how: int) -> None:
+        if left:
+            for each in left.pop().glob(".*"):
+                each.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", raced)
+    replace_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:

@@ -104,13 +104,19 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("text", [f"{os.getpid()} another-boot 1", "", "nonsense"], ids=["own", "empty", "nonsense"])
-def test_of_another_boot_only_what_is_old_goes(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(f"{os.getpid()} another-boot 1", 7 * 24 * 3600), ("", 3600), ("nonsense", 3600)],
+    ids=["own", "empty", "nonsense"],
+)
+def test_of_another_boot_or_unfinished_only_what_is_old_goes(tmp_path: Path, text: str, seconds: float) -> None:
     folder = _mark(tmp_path, text)
-    assert Store(tmp_path).sweep() == 0
-    assert folder.is_dir()
-    week_ago = time.time() - 8 * 24 * 3600
-    os.utime(folder.with_name("left-behind.owner"), (week_ago, week_ago))
+    mark = folder.with_name("left-behind.owner")
+    for age in (0.0, seconds / 2):
+        os.utime(mark, (time.time() - age,) * 2)
+        assert Store(tmp_path).sweep() == 0
+        assert folder.is_dir()
+    os.utime(mark, (time.time() - 2 * seconds,) * 2)
     assert Store(tmp_path).sweep() == 1
     assert not folder.exists()
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faults.disks import Disk, read
+from faults.watchers import Recorder
 from training.runs import Evolution, Supervised, go, logged_step, plan, same_bits
 
+from harness.disk import watched
 from harness.errors import InputError
 from harness.execution.tiny import tiny_policy
 from harness.lm.model.policy import Policy
@@ -160,6 +163,18 @@ def test_a_run_killed_while_its_end_is_written_goes_on_with_its_points(
     half, expected = (weights(tmp_path / folder / POINTS / "share-0.5") for folder in ("again", "whole"))
     assert same_bits(half, expected)
     assert not list(tmp_path.glob("unfinished*"))
+
+
+def test_points_outlive_a_power_failure_as_the_state_does_that_is_kept_after_them(tmp_path: Path) -> None:
+    recorder, disk = Recorder(tmp_path), Disk({})
+    with watched(recorder):
+        PointCheckpoints(tmp_path / "unfinished").save(
+            Budget(unit="steps", amount=4, checkpoints=(0.5,)).points, tiny_policy()
+        )
+    for change in recorder.made:
+        disk.make(change)
+    assert disk.state("names") == read(tmp_path)
+    assert any(path.endswith("model.safetensors") for path in read(tmp_path))
 
 
 def test_points_that_another_run_clears_away_are_left_out(tmp_path: Path) -> None:

@@ -14,11 +14,10 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from harness.api import MachineError
+from harness.api import MachineError, open_file, remove_file, replace_file
 from harness_plugins.metrics.win_rate.comparison import Choice, Outcome
 
 if TYPE_CHECKING:
@@ -93,8 +92,7 @@ class ReplyCache:
         """Give whether this process may buy a verdict now; inside, no other may."""
         path = self._path(key).with_suffix(".claim")
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_file(path)
         try:
             held = lock(descriptor)
             # whoever held it may have removed the file between its opening and the lock: then the lock is on nothing
@@ -103,7 +101,7 @@ class ReplyCache:
                 yield mine
             finally:
                 if mine:
-                    path.unlink(missing_ok=True)
+                    remove_file(path, missing_ok=True)
         finally:
             os.close(descriptor)
 
@@ -125,21 +123,7 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
 def replace_synced(path: Path, text: str) -> None:
     """Write a file as a whole: after a crash there is the old one, the new one or none."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        replace_file(path, text.encode("utf-8"))
 
 
 @contextlib.contextmanager

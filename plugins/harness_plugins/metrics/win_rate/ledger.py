@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.api import StageError
+from harness.api import StageError, open_file
 from harness_plugins.metrics.win_rate.cache import lock, replace_synced, writing
 
 if TYPE_CHECKING:
@@ -112,8 +112,7 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         path = self._path.with_suffix(".lock")
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = open_file(path)
         try:
             lock(descriptor, wait=True)
             yield

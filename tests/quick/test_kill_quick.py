@@ -1,6 +1,6 @@
 """The default benchmark, killed at arbitrary moments, gives the tables of an undisturbed run.
 
-It takes the time of two whole runs and has a tox environment of its own (``tox -e faults``). The seed of the moments is
+It takes the time of two whole runs (``tox -e quick``). The seed of the moments is
 printed; ``FAULTS_SEED`` sets it.
 """
 
