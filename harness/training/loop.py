@@ -14,12 +14,12 @@ import torch
 
 from harness.errors import HarnessError, InputError, MachineError, StageError, first_line
 from harness.in_parts import Batcher, out_of_memory
+from harness.lm.cuda.memory import training_tokens
 from harness.models.folders import weights_digest
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.text.encode import collate
 from harness.training import checkpoint, memo
-from harness.training.budget import token_budget
 from harness.training.distributed import equal_everywhere, stop_together
 from harness.training.extent import Spending, Steps
 from harness.training.meters import Clock, PeakMemory, step_seconds
@@ -134,7 +134,7 @@ class Segment:
             self.optimiser,
             self.ranks,
             self.clock,
-            budget=plan.tokens_per_micro_batch or token_budget(policy),
+            budget=plan.tokens_per_micro_batch or training_tokens(policy),
             max_grad_norm=recipe.max_grad_norm,
         )
         self.services = Services(
@@ -226,7 +226,7 @@ class Segment:
         step, plan = self.step, self.plan
         services, updater = self.services, self.updater
         services.progress.move(step, self.extent)
-        services.record = StepRecord()
+        services.record, services.sampler.agreement = StepRecord(), None
         updater.step = step
         updater.rate, updater.peak = self.extent.rate(step)
         updater.diagnose = self._diagnosed(step)
@@ -248,6 +248,7 @@ class Segment:
             drift=drift,
             digests=step_digests((row.id for row in rows), totals.drawn, services.record.noises),
             seconds=self._seconds(),
+            sampler=services.sampler.agreement,
         )
         self.step = step + 1
         self._save_points(self._note(row))

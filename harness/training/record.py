@@ -127,6 +127,8 @@ class Settings:
     gradient_checkpointing: bool
     suppress_stops: bool = False
     adapter: AdapterSettings | None = None
+    engine: str | None = None
+    """Who draws a method's samples; the harness where None."""
 
     @classmethod
     def of(cls, plan: TrainingPlan, positions: int | None) -> Settings:
@@ -141,4 +143,5 @@ class Settings:
             gradient_checkpointing=plan.gradient_checkpointing,
             suppress_stops=plan.sampling.suppress_stops,
             adapter=adapter,
+            engine=plan.sampling.engine,
         )

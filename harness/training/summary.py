@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
-    from harness.spec.results.train import Phase, StepDigests
+    from harness.spec.results.train import Phase, StepDigests, StepSampler
     from harness.training.distributed import Ranks
     from harness.training.record import RunProgress, StepRecord
     from harness.training.services import Services
@@ -78,6 +78,7 @@ def step_row(
     drift: tuple[float, float] | None,
     digests: StepDigests | None,
     seconds: dict[Phase, float],
+    sampler: StepSampler | None = None,
 ) -> TrainStep:
     """Return the log's row of a step. Several updates of one step (PPO) give the means of their losses and norms.
 
@@ -90,6 +91,7 @@ def step_row(
         drift: on diagnosed steps, what :meth:`harness.training.probe.Probe.compare` gave.
         digests: what tells its course from another's.
         seconds: how long it took, by phase.
+        sampler: how far another engine's log-probs lay from the model's own.
 
     Raises:
         PluginError: the method returned what is not a number.
@@ -131,6 +133,7 @@ def step_row(
         probe_entropy=None if drift is None else drift[1],
         digests=digests,
         seconds=seconds,
+        sampler=sampler,
     )
 
 

@@ -9,7 +9,7 @@ from perf.workload import NEW_TOKENS, load
 
 from harness.lm.score.logprobs import score
 from harness.plugins.loader import load_registry
-from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.recipe import MethodSampling, StepSettings
 from harness.spec.results.train import ReferenceCost
 from harness.spec.reward import Reward, RewardUse
 from harness.spec.schedule import Curve, Position
@@ -66,7 +66,7 @@ class Steps:
             first=first,
             last=last,
             curve=curve,
-            sampling=Sampling(suppress_stops=same_length),
+            sampling=MethodSampling(suppress_stops=same_length),
         )
         part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
         self.segment = Segment(

@@ -3,7 +3,8 @@
 A prompt attends causally to itself, and each completion to its prompt and itself. One mask over a row of n tokens
 would cost products of n x n, most of them thrown away, so the row is cut. On a processor each prompt and each
 completion makes a product of its own. On a GPU, where one more product costs more than padding, all trees are set
-side by side, padded to the largest, in one product under a mask.
+side by side, padded to the largest, in one product under a mask; where that mask is large, FlexAttention takes its
+place (:mod:`harness.lm.cuda.flex`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.attention import additive, product
+from harness.lm.cuda import flex
+from harness.lm.cuda.sizes import FLEX_FROM, PIECEWISE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.attention import Settings
-
-#: Devices on which each piece of a tree makes a product of its own.
-PIECEWISE = frozenset({"cpu"})
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,21 @@ class Forest:
     """The trees of a row, one behind the other: L tokens. Implements :class:`harness.lm.attention.Layout`."""
 
     trees: tuple[Tree, ...]
-    _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _masks: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:  # noqa: ARG002  # a layer is like another
         """Return (1, L, H, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
-        form = self._apart if query.device.type in PIECEWISE else self._together
+        if query.device.type in PIECEWISE:
+            return self._apart(query, key, value, settings)
+        masked = len(self.trees) * max(tree.tokens for tree in self.trees) ** 2 >= FLEX_FROM
+        form = self._by_rule if masked and flex.wanted(query, settings) else self._together
         return form(query, key, value, settings)
+
+    def _by_rule(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
+        if "trees" not in self._masks:
+            trees = [(tree.prompt, tree.completions) for tree in self.trees]
+            self._masks["trees"] = flex.PackedTrees(trees, query.device)
+        return self._masks["trees"].attend(query, key, value, settings).transpose(1, 2)
 
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         sizes: Any = [size for tree in self.trees for size in tree.pieces]
@@ -102,7 +111,8 @@ class Forest:
         if "places" not in self._masks:
             each = [torch.arange(tree.tokens) + number * width for number, tree in enumerate(self.trees)]
             self._masks["places"] = torch.cat(each).to(device)
-        return self._masks["places"]
+        places: Tensor = self._masks["places"]
+        return places
 
     def _grid_mask(self, width: int, window: int | None, like: Tensor) -> Tensor:
         """(B, 1, W, W): each part sees the prompt and itself; padding sees itself, so that no softmax is empty."""
@@ -122,7 +132,8 @@ class Forest:
             hidden |= (part[:, :, None] == -1) & (part[:, None] != -1)
             hidden &= ~torch.eye(width, dtype=torch.bool)
             self._masks[which] = additive(hidden.to(like.device), like)[:, None]
-        return self._masks[which]
+        mask: Tensor = self._masks[which]
+        return mask
 
 
 def _hidden(asking: Tensor, asked: Tensor, window: int | None) -> Tensor:
