@@ -38,5 +38,5 @@ def width(longest: int) -> int:
 
 
 def room(steps: int) -> int:
-    """Return for how many steps a cache has room, that is asked for ``steps``: masks end where a kernel reads them from."""
+    """Return for how many steps a cache has room, that is asked for ``steps``: kernels read masks by eight numbers."""
     return -(-steps // 8) * 8

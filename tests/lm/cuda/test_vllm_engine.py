@@ -45,12 +45,20 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     vllm_stand_in.BUILT.clear()
 
 
+def single() -> Policy:
+    """Return the tiny policy in float32."""
+    policy = tiny_policy(dropout=0.0)
+    policy.model.float()
+    policy.dtype = "float32"
+    return policy
+
+
 def engine(policy: Policy) -> VllmEngine:
     return VllmEngine(policy, longest=60, where="method 'm'")
 
 
 def test_greedy_answers_and_log_probs_are_ours() -> None:
-    policy, params = tiny_policy(dropout=0.0), SamplingParams((0.0, 1.0, 0.6), 7)
+    policy, params = single(), SamplingParams((0.0, 1.0, 0.6), 7)
     prompts = some_prompts(policy, [5, 1, 3], padding=9)
     found = engine(policy).sample(prompts, IDS, params, Noise(0, "t"))
     mine = sample(policy, prompts, IDS, SamplingParams((0.0,), 7), Noise(0, "t")).completions
@@ -65,7 +73,7 @@ def test_greedy_answers_and_log_probs_are_ours() -> None:
 
 
 def test_an_answer_depends_on_its_coordinates_alone() -> None:
-    policy, params = tiny_policy(dropout=0.0), SamplingParams((1.0, 1.0), 7)
+    policy, params = single(), SamplingParams((1.0, 1.0), 7)
     prompts, draws = some_prompts(policy, [5, 1, 3]), engine(policy)
     whole = draws.sample(prompts, IDS, params, Noise(0, "t")).completions
     alone = draws.sample(prompts[[2]], ["c"], params, Noise(0, "t")).completions
@@ -77,7 +85,7 @@ def test_an_answer_depends_on_its_coordinates_alone() -> None:
 
 
 def test_weights_are_handed_over_before_each_draw_and_the_engine_sleeps_behind_it() -> None:
-    policy, params = tiny_policy(dropout=0.0), SamplingParams((1.0,), 5)
+    policy, params = single(), SamplingParams((1.0,), 5)
     prompts, draws = some_prompts(policy, [5, 1, 3]), engine(policy)
     for _ in range(2):
         found = draws.sample(prompts, IDS, params, Noise(0, "t"))
@@ -93,7 +101,7 @@ def test_weights_are_handed_over_before_each_draw_and_the_engine_sleeps_behind_i
 
 
 def test_what_ends_an_answer() -> None:
-    policy = tiny_policy(dropout=0.0)
+    policy = single()
     prompts = some_prompts(policy, [5, 1, 3])
     full = engine(policy).sample(prompts, IDS, SamplingParams((1.5, 1.5), 9, suppress_stops=True), Noise(0, "t"))
     assert set(full.completions.lengths.flatten().tolist()) == {9}
@@ -116,21 +124,21 @@ def _rows(completions: Any) -> list[tuple[list[int], int]]:
 
 
 def test_ids_without_a_token_are_never_drawn() -> None:
-    policy = tiny_policy(dropout=0.0)
+    policy = single()
     policy.vocab_size = 200  # what the tokenizer has of a wider model
     found = engine(policy).sample(some_prompts(policy, [5, 1, 3]), IDS, SamplingParams((3.0,) * 4, 9), Noise(0, "t"))
     assert 100 < int(found.completions.ids.max()) < 200
 
 
 def test_random_numbers_of_the_process_stay_as_they_were() -> None:
-    policy = tiny_policy(dropout=0.0)
+    policy = single()
     before = torch.get_rng_state()
     engine(policy).sample(some_prompts(policy, [2]), ["a"], SamplingParams((1.0,), 2), Noise(0, "t"))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_no_prompts_need_no_engine() -> None:
-    policy = tiny_policy(dropout=0.0)
+    policy = single()
     found = engine(policy).sample(some_prompts(policy, [2])[[]], [], SamplingParams((1.0, 1.0), 2), Noise(0, "t"))
     assert found.completions.ids.shape == (0, 2, 0)
     assert not vllm_stand_in.BUILT
@@ -138,20 +146,20 @@ def test_no_prompts_need_no_engine() -> None:
 
 def test_what_the_engine_cannot_do_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"method 'm': vLLM has no float64, got 'float64'"):
-        engine(tiny_policy(dtype="float64"))
-    policy = tiny_policy(dropout=0.0)
+        engine(tiny_policy())
+    policy = single()
     monkeypatch.setattr(policy, "adapter", object())
     with pytest.raises(InputError, match=r"recipe\.adapter trains an adapter beside them"):
         engine(policy)
     with pytest.raises(InputError, match=r"vLLM samples beside one process, and the stage has several, got '2 proc"):
-        Sampler(tiny_policy(), Settings.of(plan(engine="vllm"), 60), Twins(), batcher=decoding_batcher())
+        Sampler(single(), Settings.of(plan(engine="vllm"), 60), Twins(), batcher=decoding_batcher())
     monkeypatch.setattr(vllm_stand_in.LLM, "generate", lambda *_, **__: (_ for _ in ()).throw(ValueError("no\nmore")))
     with pytest.raises(MachineError, match=r"method 'm': vLLM failed: no$"):
-        engine(tiny_policy()).sample(some_prompts(policy, [2]), ["a"], SamplingParams((1.0,), 2), Noise(0, "t"))
+        engine(single()).sample(some_prompts(policy, [2]), ["a"], SamplingParams((1.0,), 2), Noise(0, "t"))
 
 
 def test_a_training_log_has_the_difference_of_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = go(plan(engine="vllm", last=1), Evolution(), tmp_path / "a").log
+    log = go(plan(engine="vllm", last=1), Evolution(), tmp_path / "a", policy=single()).log
     assert len(log) == 2
     for row in log:
         said = row["sampler"]
@@ -161,15 +169,15 @@ def test_a_training_log_has_the_difference_of_each_step(tmp_path: Path, monkeypa
         assert said["mean_difference"] <= said["largest_difference"]
         assert said["mean_ratio"] == pytest.approx(1, abs=1e-4)
         assert row["samples"]["entropy"] > 0
-    assert "sampler" not in go(plan(last=1), Evolution(), tmp_path / "b").log[0]
+    assert "sampler" not in go(plan(last=1), Evolution(), tmp_path / "b", policy=single()).log[0]
     monkeypatch.setattr(vllm_stand_in._Model, "load_weights", lambda *_: None)  # weights of yesterday
-    stale = go(plan(engine="vllm", last=1), Evolution(), tmp_path / "c").log
+    stale = go(plan(engine="vllm", last=1), Evolution(), tmp_path / "c", policy=single()).log
     assert all(row["sampler"]["mean_difference"] > 1e-3 for row in stale)
 
 
 def test_entropies_are_those_of_our_own_sampler() -> None:
     batch = tiny_batch(tiny_policy())
-    for run in (services(plan(engine="vllm")), services()):
+    for run in (services(plan(engine="vllm"), single()), services()):
         done = run.greedy(batch)
         assert done.ids.shape[1] == 1
     one, other = (each(batch) for each in (_entropy("vllm"), _entropy(None)))
@@ -177,7 +185,7 @@ def test_entropies_are_those_of_our_own_sampler() -> None:
 
 
 def _entropy(name: str | None) -> Any:
-    run = services(plan(engine=name))
+    run = services(plan(engine=name), single())
     params = SamplingParams((0.0,), 6)
     return lambda batch: run._draw(batch, params, Noise(0, "t")).entropy
 
