@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.lm.model.policy import Policy
     from harness.lm.score.logprobs import ScoringModule
     from harness.training.distributed import Ranks
-    from harness.training.record import Settings
+    from harness.training.record import Settings, StepRecord
     from harness.training.scoring import InParts
 
 
@@ -33,8 +33,6 @@ class Sampler:
         Raises:
             InputError: it does not do what else is asked.
         """
-        self.agreement: StepSampler | None = None
-        """How far the engine's log-probs of a step lay from ours; None where the harness draws itself."""
         self._policy, self._batcher = policy, batcher
         self._engine: VllmEngine | None = None
         if settings.engine == "vllm":
@@ -46,16 +44,26 @@ class Sampler:
             self._engine = VllmEngine(policy, longest=longest, where=where)
 
     def draw(
-        self, batch: Batch, params: SamplingParams, noise: Noise, *, scorer: InParts, module: ScoringModule
+        self,
+        batch: Batch,
+        params: SamplingParams,
+        noise: Noise,
+        *,
+        scorer: InParts,
+        module: ScoringModule,
+        record: StepRecord,
     ) -> Drawn:
-        """Draw one completion a temperature for each prompt; see :func:`harness.lm.decode.sampling.sample`."""
+        """Draw one completion a temperature for each prompt; see :func:`harness.lm.decode.sampling.sample`.
+
+        How far an engine's log-probs lie from those that ``scorer`` finds by ``module`` goes into the ``record``.
+        """
         if self._engine is None:
             return sample(self._policy, batch.prompts, batch.ids, params, noise, batcher=self._batcher)
         answers = self._engine.sample(batch.prompts, batch.ids, params, noise)
         done = answers.completions
         ours = scorer.logprobs(module, batch, done, ScoringParams(entropy=True), dropout=False)
         assert ours.entropy is not None
-        self.agreement = merged(self.agreement, agreement(answers.logprobs, ours.values, done.mask))
+        record.sampler = merged(record.sampler, agreement(answers.logprobs, ours.values, done.mask))
         entropy = ours.entropy.double().masked_fill(~done.mask, 0.0).sum(-1) / done.lengths.clamp(min=1)
         return Drawn(done, entropy, answers.logprobs if params.with_logprobs else None)
 

@@ -226,7 +226,7 @@ class Segment:
         step, plan = self.step, self.plan
         services, updater = self.services, self.updater
         services.progress.move(step, self.extent)
-        services.record, services.sampler.agreement = StepRecord(), None
+        services.record = StepRecord()
         updater.step = step
         updater.rate, updater.peak = self.extent.rate(step)
         updater.diagnose = self._diagnosed(step)
@@ -248,7 +248,6 @@ class Segment:
             drift=drift,
             digests=step_digests((row.id for row in rows), totals.drawn, services.record.noises),
             seconds=self._seconds(),
-            sampler=services.sampler.agreement,
         )
         self.step = step + 1
         self._save_points(self._note(row))

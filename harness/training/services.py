@@ -377,7 +377,7 @@ class Services:
             yield chunk
 
     def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Drawn:
-        return self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring)
+        return self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=self.record)
 
     def _drew(self, batch: Batch, completions: Completions, entropy: Tensor | None) -> None:
         self.record.drew(batch.ids, completions)

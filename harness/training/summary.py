@@ -44,6 +44,8 @@ class StepTotals:
     """Totals already, and the same on every rank."""
     drawn: Sequence[int] = ()
     """Of each call that drew samples, the sum of their digests, modulo 2^64."""
+    sampler: StepSampler | None = None
+    """How far another engine's log-probs lay from the model's own; such an engine has one rank."""
 
 
 def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
@@ -65,7 +67,7 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
             sums[name] = (before[0] + total, before[1] + count)
     notes = {name: total / count for name, (total, count) in sorted(sums.items())}
     means.merge(update.logged.sums for update in record.updates)  # totals over the ranks already
-    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates, drawn)
+    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates, drawn, record.sampler)
 
 
 def step_row(
@@ -78,7 +80,6 @@ def step_row(
     drift: tuple[float, float] | None,
     digests: StepDigests | None,
     seconds: dict[Phase, float],
-    sampler: StepSampler | None = None,
 ) -> TrainStep:
     """Return the log's row of a step. Several updates of one step (PPO) give the means of their losses and norms.
 
@@ -91,7 +92,6 @@ def step_row(
         drift: on diagnosed steps, what :meth:`harness.training.probe.Probe.compare` gave.
         digests: what tells its course from another's.
         seconds: how long it took, by phase.
-        sampler: how far another engine's log-probs lay from the model's own.
 
     Raises:
         PluginError: the method returned what is not a number.
@@ -133,7 +133,7 @@ def step_row(
         probe_entropy=None if drift is None else drift[1],
         digests=digests,
         seconds=seconds,
-        sampler=sampler,
+        sampler=totals.sampler,
     )
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 from gpu.results import Measured
@@ -18,6 +19,7 @@ from perf.workload import CANDIDATES, Task, load
 from harness.in_parts import free_memory
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
+from harness.lm.score import trees
 from harness.lm.score.logprobs import score
 from harness.text.encode import collate
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from gpu.roofline import Rates
     from gpu.setting import Setting
+
+    from harness.api import Batch, Completions
+    from harness.lm.model.policy import Policy
 
 #: The methods of the paper's timing table and those beside them: what makes k = 4 of them, answers that are drawn for a
 #: prompt, answers that are trained on, and passes over these.
@@ -77,7 +82,7 @@ def paper(setting: Setting, rates: Rates) -> Iterator[Measured]:
         prompts = [len(row.prompt) for row in task.rows[: sizes.batch]]
         by = (
             f"{len(seconds)} steps of the training loop, the first not counted: batch {sizes.batch}, prompts to "
-            f"{sizes.prompt}, {sizes.new} new tokens, k = {max(1, group)}, bfloat16; last: {phases} s"
+            f"{sizes.prompt}, {sizes.new} new tokens, k = {group}, bfloat16; last: {phases} s"
         )
         bound = passes * _trained(work, rates, prompts, answers, sizes.new)
         bound += work.decoding(rates, prompts, group, sizes.new) if group else 0.0
@@ -167,7 +172,16 @@ def utilisation(setting: Setting, rates: Rates) -> Iterator[Measured]:
     tokens = sum(lengths) + len(rows) * CANDIDATES * (sizes.new - 1)
     pairs = sum(size**2 / 2 + CANDIDATES * sizes.new * (size + sizes.new / 2) for size in lengths)
     operations = 3 * Work.of(policy).forward(tokens, pairs)
-    seconds = []
+    forms = {"dense mask": 1 << 60} if setting.toy else {"dense mask": 1 << 60, "FlexAttention": 0}
+    for form, numbers in forms.items():
+        with patch.object(trees, "FLEX_FROM", numbers):
+            seconds = _packed_seconds(setting, policy, batch, done)
+        yield from _shares(rates, form, tokens, operations, seconds)
+
+
+def _packed_seconds(setting: Setting, policy: Policy, batch: Batch, done: Completions) -> list[float]:
+    """Return the seconds of some forwards and backwards; the first two compile, and find their memory."""
+    seconds: list[float] = []
     for place in range(2 + _ROUNDS):
         if seconds and setting.left() < _LEAST:
             break
@@ -178,14 +192,17 @@ def utilisation(setting: Setting, rates: Rates) -> Iterator[Measured]:
         policy.model.zero_grad()
         if place > 1:
             seconds.append(time.perf_counter() - began)
-    by = f"{tokens} packed tokens: {len(rows)} prompts of {statistics.mean(lengths):.0f}, {CANDIDATES} answers of {sizes.new}; "  # noqa: E501
-    by += f"{statistics.median(seconds):.3f} s; operations of products, attention's as far as tokens meet"
+    return seconds
+
+
+def _shares(rates: Rates, form: str, tokens: int, operations: float, seconds: list[float]) -> Iterator[Measured]:
+    by = f"{tokens} packed tokens, {form}: {statistics.median(seconds):.3f} s; operations of products, attention's where tokens meet"  # noqa: E501
     for name, peak in (("measured", rates.operations), ("stated", rates.stated)):
         if peak is None:
             continue
         shares = [100 * operations / each / peak for each in seconds]
         aim = "at least 30 %" if name == "stated" else ""
-        yield Measured.of(f"MFU, 0.6B, of the {name} rate", shares, "%", by, roofline=100.0, aim=aim)
+        yield Measured.of(f"MFU, 0.6B, {form}, of the {name} rate", shares, "%", by, roofline=100.0, aim=aim)
 
 
 CASES: Mapping[str, Callable[[Setting, Rates], Iterator[Measured]]] = {

@@ -170,7 +170,7 @@ def text_rows(model: Path, *, prompt: int, new: int, count: int) -> Task:
     for place in range(count):
         text = "".join(draws.choice(letters, 16 * prompt)).strip()
         size = draws.integers(prompt // 2, prompt - 16)
-        while len(tokeniser.encode(text)) > size:
+        while len(tokeniser.prompt(text)) > size:
             text = text[: int(0.9 * len(text))]
         examples.append(Example(id=str(place), fields={"prompt": text}, completion=" " + text[:new]))
     params = EncodingParams(max_prompt=prompt, max_completion=new, training=False, overlong="cut")

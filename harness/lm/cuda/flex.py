@@ -46,7 +46,7 @@ class PackedTrees:
         self.tree, self.part = tree.repeat_interleave(sizes), part.repeat_interleave(sizes)
         self.position = places - (starts - first).repeat_interleave(sizes)
         self._device = device
-        self._there = tuple(each.to(device) for each in (self.tree, self.part, self.position))
+        self._there = tuple(each.to(device, torch.int32) for each in (self.tree, self.part, self.position))
         self._masks: dict[int | None, BlockMask] = {}
 
     def sees(self, window: int | None) -> Callable[..., Tensor]:
@@ -101,7 +101,11 @@ class PackedTrees:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         """Return (1, H, L, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
-        outcome: Tensor = _kernel(query.device.type)(
+        kind = query.device.type
+        if torch.is_autocast_enabled(kind):  # which casts for PyTorch's own product, and not for this one
+            dtype = torch.get_autocast_dtype(kind)
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+        outcome: Tensor = _kernel(kind)(
             query,
             key,
             value,

@@ -63,12 +63,17 @@ class Cache:
         return self.repeats == repeats and enough and used
 
     def store(self, layer: int, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of a layer whose states are (1, G, L, D); zero, since what is hidden is read."""
+        """Return the keys and values of a layer whose states are (1, G, L, D); zero, since what is hidden is read.
+
+        Under autocast in its type, in which its product asks for them: norms may have made float32 of them.
+        """
+        kind = states[0].device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states[0].dtype
         if layer == len(self.stores):
             size = len(self._places)
             with torch.inference_mode(mode=False):
                 keys, values = (
-                    torch.zeros(self.capacity, s.shape[1], size, s.shape[3], dtype=s.dtype, device=s.device)
+                    torch.zeros(self.capacity, s.shape[1], size, s.shape[3], dtype=dtype, device=s.device)
                     for s in states
                 )
             self.stores.append((keys, values))
@@ -163,12 +168,12 @@ class _Bucket:
         for store, new in ((keys, key), (values, value)):
             store.index_copy_(2, self._here, new.view(batch, repeats, new.shape[1], -1).transpose(1, 2).to(store.dtype))
         shared = query.shape[1] // key.shape[1]
-        which = (shared, query.dtype, settings.window)
+        which = (shared, keys.dtype, settings.window)
         if which not in self._masks:
             hidden = self._cache.hidden(batch, settings.window).repeat_interleave(
                 shared, 1, output_size=repeats * shared
             )
-            self._masks[which] = additive(hidden, query)[:, None]
+            self._masks[which] = additive(hidden, keys)[:, None]
         return ask(query[:, :, 0], keys, values, settings, self._masks[which])
 
 

@@ -163,7 +163,7 @@ class SharedPrefix:
         while len(self._stores) <= layer:
             self._stores.append(self._new_store(states))
         for store, each in zip(self._stores[layer], states, strict=True):
-            store[owner, :, place] = each[0].transpose(0, 1)
+            store[owner, :, place] = each[0].transpose(0, 1).to(store.dtype)
 
     def _mask(self, shared: int, window: int | None, end: int, like: Tensor) -> Tensor:
         """(B, 1, K R, end): what is padding, what other rows wrote, and what lies before the window."""

@@ -127,11 +127,12 @@ class Forest:
                     part[number, first : first + size] = name
                     position[number, first : first + size] = torch.arange(start, start + size)
                     first += size
+            part, position = part.to(like.device), position.to(like.device)  # what follows is large
             hidden = (part[:, :, None] != part[:, None]) & (part[:, None] != 0)
             hidden |= _hidden(position, position, window)
             hidden |= (part[:, :, None] == -1) & (part[:, None] != -1)
-            hidden &= ~torch.eye(width, dtype=torch.bool)
-            self._masks[which] = additive(hidden.to(like.device), like)[:, None]
+            hidden &= ~torch.eye(width, dtype=torch.bool, device=like.device)
+            self._masks[which] = additive(hidden, like)[:, None]
         mask: Tensor = self._masks[which]
         return mask
 

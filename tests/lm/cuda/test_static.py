@@ -132,8 +132,9 @@ def test_texts_are_those_of_the_other_caches(tokeniser: Tokeniser, kind: str, mo
     torch.testing.assert_close(found[0][2], found[1][2], rtol=0, atol=1e-5)
 
 
-def test_bfloat16_and_packed_weights(tokeniser: Tokeniser, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = sharpen(make("llama", tokeniser, dtype="bfloat16", factor=1.0), 3)
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])  # whose norms make float32 of queries and keys
+def test_bfloat16_and_packed_weights(tokeniser: Tokeniser, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = sharpen(make(kind, tokeniser, dtype="bfloat16", factor=1.0), 3)
     prompts = some_prompts(policy, [5, 9, 2])
     found = []
     for value in ("", "static"):
@@ -142,6 +143,8 @@ def test_bfloat16_and_packed_weights(tokeniser: Tokeniser, monkeypatch: pytest.M
         drawn = sample(policy, prompts, ["a", "b", "c"], params, Noise(0, "t"))
         assert drawn.logprobs is not None
         found.append(drawn.logprobs[:, :, 0])
+    types = {store.dtype for _, cache in static._caches[policy.model] for pair in cache.stores for store in pair}
+    assert torch.bfloat16 in types
     torch.testing.assert_close(*found, rtol=0, atol=0.05)
 
 
