@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shlex
 from typing import TYPE_CHECKING
 
-from docs.pages import called, compared, marked_commands, text_of
+from docs.pages import called, marked_commands, text_of
 from gpu import cases, exact
 from gpu.run import main as measure
 
@@ -45,7 +46,10 @@ def test_benchmarks_run_as_the_page_says_with_switches_that_there_are(tmp_path: 
 def test_vllm_that_is_not_installed_is_said_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"^<!-- said: absent -->\n```console\n(.*?)^```$", text_of(PAGE), re.DOTALL | re.MULTILINE)
-    assert compared(block) == ["run"]
+    command, expected = block.removeprefix("$ ").split("\n", 1)
+    said = called(command)
+    assert said.exit_code == 2
+    assert doctest.OutputChecker().check_output(expected, said.output, doctest.ELLIPSIS), said.output
     assert not list(tmp_path.rglob("summary.json"))
 
 

@@ -78,10 +78,10 @@ def noise(setting: Setting) -> tuple[bool, str]:
     for device in (here, there):
         keys = row_keys(Noise(3, "t", 5), ["a", "b", "ü"], range(4), device)
         found.append((keys.cpu(), exponentials(keys.view(-1), 2, 40, 500).cpu()))
-    keys = torch.equal(found[0][0], found[1][0])
+    same = torch.equal(found[0][0], found[1][0])
     one, other = (each[1].view(torch.int64) for each in found)
     apart = int((one - other).abs().max())
-    return keys and apart <= 4, f"{apart} last places of {one.numel()} numbers"
+    return same and apart <= 4, f"{apart} last places of {one.numel()} numbers"
 
 
 def decoding(setting: Setting) -> tuple[bool, str]:

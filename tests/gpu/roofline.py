@@ -70,7 +70,8 @@ class Work:
         """Count a policy's."""
         config: Any = policy.model.config
         names = dict(policy.model.named_parameters())
-        head: Any = policy.model.get_output_embeddings().weight  # type: ignore[operator]  # transformers' untyped
+        untyped: Any = policy.model
+        head = untyped.get_output_embeddings().weight
         inside = sum(
             p.numel()
             for name, p in names.items()

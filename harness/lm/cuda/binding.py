@@ -62,7 +62,7 @@ def _copy(weight: Tensor, dtype: torch.dtype, *, turned: bool) -> Tensor:
 def why_not(device: torch.device) -> str:
     """Return why bound weights cannot be used, empty if they can: what a toy shows beside autocast's own casts."""
     generator = torch.Generator().manual_seed(0)
-    layer = torch.nn.utils.skip_init(torch.nn.Linear, 64, 48)
+    layer = torch.nn.Linear(64, 48, device="meta").to_empty(device="cpu")  # no random numbers of the process's
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))

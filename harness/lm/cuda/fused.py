@@ -25,7 +25,7 @@ def fused(kind: type[torch.optim.Optimizer], device: torch.device, options: Mapp
 
 
 @functools.cache
-def _why_not(kind: type[torch.optim.Optimizer], device: torch.device, options: tuple[tuple[str, Any], ...]) -> str:
+def _why_not(kind: Any, device: torch.device, options: tuple[tuple[str, Any], ...]) -> str:
     return why_not(kind, device, dict(options))
 
 

@@ -29,7 +29,8 @@ def capture(
     """
     sizes = sorted(buckets, reverse=True)
     with torch.cuda.device(device):
-        stream, pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch
+        pool = torch.cuda.graph_pool_handle()
         stream.wait_stream(torch.cuda.current_stream())
         graphs = {}
         with torch.cuda.stream(stream):

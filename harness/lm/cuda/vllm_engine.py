@@ -128,7 +128,8 @@ class VllmEngine:
 
         policy, free = self._policy, not params.suppress_stops
         texts = list(policy.stops.texts) if free else []
-        width = policy.model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]  # transformers' untyped
+        untyped: Any = policy.model
+        width = untyped.get_output_embeddings().weight.shape[0]
         absent = set(policy.tokeniser.absent)
         whole = width == policy.vocab_size and not absent
         return VllmParams(

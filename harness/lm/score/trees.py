@@ -48,7 +48,8 @@ class Forest:
     """The trees of a row, one behind the other: L tokens. Implements :class:`harness.lm.attention.Layout`."""
 
     trees: tuple[Tree, ...]
-    _masks: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _packed: list[flex.PackedTrees] = field(default_factory=list, compare=False, repr=False)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:  # noqa: ARG002  # a layer is like another
         """Return (1, L, H, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
@@ -59,10 +60,10 @@ class Forest:
         return form(query, key, value, settings)
 
     def _by_rule(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
-        if "trees" not in self._masks:
-            trees = [(tree.prompt, tree.completions) for tree in self.trees]
-            self._masks["trees"] = flex.PackedTrees(trees, query.device)
-        return self._masks["trees"].attend(query, key, value, settings).transpose(1, 2)
+        if not self._packed:
+            sizes = [(tree.prompt, tree.completions) for tree in self.trees]
+            self._packed.append(flex.PackedTrees(sizes, query.device))
+        return self._packed[0].attend(query, key, value, settings).transpose(1, 2)
 
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         sizes: Any = [size for tree in self.trees for size in tree.pieces]
@@ -111,8 +112,7 @@ class Forest:
         if "places" not in self._masks:
             each = [torch.arange(tree.tokens) + number * width for number, tree in enumerate(self.trees)]
             self._masks["places"] = torch.cat(each).to(device)
-        places: Tensor = self._masks["places"]
-        return places
+        return self._masks["places"]
 
     def _grid_mask(self, width: int, window: int | None, like: Tensor) -> Tensor:
         """(B, 1, W, W): each part sees the prompt and itself; padding sees itself, so that no softmax is empty."""
@@ -133,8 +133,7 @@ class Forest:
             hidden |= (part[:, :, None] == -1) & (part[:, None] != -1)
             hidden &= ~torch.eye(width, dtype=torch.bool, device=like.device)
             self._masks[which] = additive(hidden, like)[:, None]
-        mask: Tensor = self._masks[which]
-        return mask
+        return self._masks[which]
 
 
 def _hidden(asking: Tensor, asked: Tensor, window: int | None) -> Tensor:

@@ -27,7 +27,8 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_trial_passes_and_finds_weights_of_yesterday(monkeypatch: pytest.MonkeyPatch) -> None:
     assert binding.why_not(torch.device("cpu")) == ""
-    copy, first = binding._copy, {}
+    copy = binding._copy
+    first: dict[int, torch.Tensor] = {}
 
     def once(weight: torch.Tensor, dtype: torch.dtype, *, turned: bool) -> torch.Tensor:
         return first.setdefault(id(weight), copy(weight, dtype, turned=turned).clone())

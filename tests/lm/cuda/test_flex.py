@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -125,7 +125,12 @@ def test_small_forests_keep_their_mask(numbers: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(flex, "wanted", lambda *_: True)
     taken: list[Sequence[object]] = []
     attend = PackedTrees.attend
-    monkeypatch.setattr(PackedTrees, "attend", lambda *given: taken.append(given) or attend(*given))
+
+    def noted(*given: Any) -> torch.Tensor:
+        taken.append(given)
+        return attend(*given)
+
+    monkeypatch.setattr(PackedTrees, "attend", noted)
     forest, states = Forest((Tree(3, (2, 4)),)), torch.randn(1, 2, 9, 8)
     with torch.no_grad():
         found = forest.attend(0, states, states, states, Settings(0.5))
