@@ -16,6 +16,8 @@ NOISE_AHEAD = {"cpu": 1 << 15, "cuda": 1 << 22}
 PREFILL = {"cpu": 1 << 13, "cuda": 1 << 17}
 #: Numbers of a softmax that are kept for the backward pass; beyond this they are made again there.
 KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
+#: Devices on which a step over static caches is captured.
+CAPTURED = frozenset({"cuda"})
 #: Devices on which each piece of a tree makes a product of its own.
 PIECEWISE = frozenset({"cpu"})
 #: Numbers of a mask over trees side by side from which on FlexAttention replaces it: below, its compilation costs more

@@ -20,6 +20,7 @@ from harness.lm.attention import KEYWORD, NAME, Settings, additive
 from harness.lm.cuda import buckets
 from harness.lm.cuda.graphs import capture
 from harness.lm.cuda.no_cache import NoCache
+from harness.lm.cuda.sizes import CAPTURED
 from harness.lm.decode.prefix import SharedPrefix, ask
 from harness.lm.model import backbone
 
@@ -187,7 +188,7 @@ class StaticPrefix(SharedPrefix):
         self._rows: Tensor | None = None
         super().__init__(policy, prompts, lengths, repeats, cache.room, width=cache.width)
         self._bucket = buckets.smallest(cache.sizes, batch)
-        if policy.device.type == "cuda" and not cache.graphs:
+        if policy.device.type in CAPTURED and not cache.graphs:
             cache.begin(lengths)
             cache.capture(policy)
         cache.begin(lengths)
