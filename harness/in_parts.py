@@ -64,8 +64,14 @@ def cut(costs: Sequence[int], budget: int) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
+#: Called where memory has run out: each gives back what is held to save time alone.
+RELEASES: list[Callable[[], None]] = []
+
+
 def free_memory() -> None:
     """Give back what failed work has left; to be called when its exception is gone, whose frames hold tensors."""
+    for release in RELEASES:
+        release()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -24,8 +24,8 @@ ROOT = Path(harness.__file__).resolve().parent
 #: Most lines of a file.
 MOST = 400
 
-#: Most lines of all files of a room that has grown too large before.
-ROOMS = {"lm": 3_500}
+#: Most lines of all files of a room that has grown too large before, but for rooms in it that have a line of their own.
+ROOMS = {"lm": 3_500, "lm/cuda": 1_300}
 
 
 LENGTHS = {
@@ -116,7 +116,10 @@ def test_files_can_be_read_in_one_go() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_stay_as_small_as_they_were_made(room: str) -> None:
-    assert sum(length for name, length in LENGTHS.items() if name.startswith(f"{room}/")) <= ROOMS[room]
+    inside = [other for other in ROOMS if other.startswith(f"{room}/")]
+    apart = tuple(f"{other}/" for other in inside)
+    own = [length for name, length in LENGTHS.items() if name.startswith(f"{room}/") and not name.startswith(apart)]
+    assert 0 < sum(own) <= ROOMS[room]
 
 
 def test_what_a_stage_is_asked_is_read_by_name() -> None:

@@ -13,7 +13,7 @@ from harness.lm import way
 from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.spec.model import Model, Template
-from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.recipe import MethodSampling, StepSettings
 from harness.spec.schedule import Curve, Position
 from harness.text.bpe import END_OF_TEXT
 from harness.text.encode import EncodingParams, collate, encode
@@ -147,7 +147,7 @@ def tiny_plan(
             epsilon=1.0,
             max_grad_norm=0.0,
         ),
-        sampling=Sampling(generate_length=8),
+        sampling=MethodSampling(generate_length=8),
         tokens_per_micro_batch=tokens,
         seed=0,
         first=Position(steps=0),

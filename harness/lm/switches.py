@@ -1,4 +1,4 @@
-"""Switches in the environment, each of which turns an optimisation off: to compare results with and without it.
+"""Switches in the environment, each of which turns an optimisation off (one: on): to compare results with and without.
 
 docs/results-format.md lists them for users. No torch is imported here: ``plan`` asks, too.
 """
@@ -15,7 +15,7 @@ from harness.spec.results.models import Way
 
 @dataclass(frozen=True)
 class Switch:
-    """An environment variable that is unset or empty, or has the one value that turns something off."""
+    """An environment variable that is unset or empty, or has the one value that says something."""
 
     variable: str
     value: str
@@ -40,7 +40,12 @@ class Switch:
 GENERAL_WAY: Final = Switch("HARNESS_WAY", "general", "way")
 #: Leaves every linear layer as it is (:mod:`harness.lm.model.packed_linear`).
 PLAIN_LINEAR: Final = Switch("HARNESS_PACKED_LINEAR", "off", "packed_linear")
-SWITCHES: Final = (GENERAL_WAY, PLAIN_LINEAR)
+#: Of :mod:`harness.lm.cuda`, which has the general way of each: no graphs, static caches on any device,
+#: a dense mask for large forests, one parameter after the other, and devices that are not asked for their memory.
+GRAPHS, STATIC = Switch("HARNESS_GRAPHS", "off", "graphs"), Switch("HARNESS_DECODING", "static", "decoding")
+FLEX, FUSED = Switch("HARNESS_FLEX", "off", "flex"), Switch("HARNESS_FUSED", "off", "fused")
+DEVICE_LIMITS: Final = Switch("HARNESS_DEVICE_LIMITS", "off", "device_limits")
+SWITCHES: Final = (GENERAL_WAY, PLAIN_LINEAR, GRAPHS, STATIC, FLEX, FUSED, DEVICE_LIMITS)
 #: Why a model takes the general way where that switch is on.
 ASKED_FOR: Final = f"{GENERAL_WAY.variable}={GENERAL_WAY.value} asks for it"
 

@@ -60,7 +60,7 @@ def _train(planner: Planner, model: Model, entry: MethodEntry, seed: int, segmen
     config = TrainConfig(
         method=planner.plugin("method", trained.use, trained.options),
         recipe=entry.recipe.step_settings,
-        sampling=None if registration.supervised else entry.recipe.sampling,
+        sampling=None if registration.supervised else entry.recipe.method_sampling,
         first=segment.first,
         last=segment.last,
         budget=segment.budget,

@@ -56,6 +56,14 @@ class StepSettings(RowLimits):
     """Steps between measurements of each term's gradient norm and of the KL to the start on the probe."""
 
 
+class SamplingEngine(Section):
+    """Who draws a method's samples."""
+
+    engine: Literal["own", "vllm"] = mark(RESULT, "own")
+    """``vllm`` has the extra ``vllm`` draw them, on a GPU. Its log-probs of what it drew are compared with the
+    harness's own in every step."""
+
+
 class Sampling(Section):
     """What a method's own sampling is limited by."""
 
@@ -64,6 +72,13 @@ class Sampling(Section):
     suppress_stops: bool = mark(RESULT, False)
     """A method's sampling never draws EOS, so that all its completions are as long as the limit (a timing's worst
     case); evaluation draws it as ever."""
+
+
+class MethodSampling(Sampling):
+    """What a training stage is told of its method's sampling."""
+
+    engine: Literal["vllm"] | None = mark(RESULT, None)
+    """Who draws; the harness where None."""
 
 
 class Recipe(Sampling, StepSettings):
@@ -91,6 +106,9 @@ class Recipe(Sampling, StepSettings):
     warmup_steps: NonNegativeInt = mark(RESULT, 0)
     method_warmup_steps: NonNegativeInt = mark(RESULT, 0)
     """Warm-up of a schedule that the method epochs have to themselves (``restart``, or ``start: after``)."""
+    sampling: SamplingEngine | None = mark(RESULT, None)
+    """Who draws a method's samples; the harness where None. Greedy answers of a method are drawn alike; beam search,
+    the reference model and evaluation are the harness's."""
     gradient_checkpointing: bool = mark(RUNTIME, False)
     tokens_per_micro_batch: PositiveInt | None = mark(RUNTIME, None)
     """Upper bound of the tokens in one forward; found from the device where None."""
@@ -106,9 +124,10 @@ class Recipe(Sampling, StepSettings):
         return epochs
 
     @property
-    def sampling(self) -> Sampling:
-        """What a method's own sampling is limited by."""
-        return Sampling(generate_length=self.generate_length, suppress_stops=self.suppress_stops)
+    def method_sampling(self) -> MethodSampling:
+        """What a method's own sampling is limited by, and who does it."""
+        engine = "vllm" if self.sampling is not None and self.sampling.engine == "vllm" else None
+        return MethodSampling(generate_length=self.generate_length, suppress_stops=self.suppress_stops, engine=engine)
 
     @property
     def step_settings(self) -> StepSettings:

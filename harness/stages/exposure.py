@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from harness.in_parts import Batcher, at_once
+from harness.lm.cuda.memory import training_tokens
 from harness.lm.score.logprobs import score, score_instead
 from harness.text.encode import Answer, collate
-from harness.training.budget import HINT, token_budget
+from harness.training.budget import HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ def prefix_losses(
     pairs = [(row, _shifted(row, answer, policy.eos_id)) for row, answer in zip(references, answers, strict=True)]
     losses_of: list[list[tuple[float, float]]] = [[] for _ in pairs]
     done = 0
-    scored = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
+    scored = Batcher(training_tokens(policy), doing="scoring", hint=HINT).kept(
         [2 * _tokens(row) for row, _ in pairs],
         lambda part: _positions(policy, [pairs[place] for place in part]),
         keep=keep,

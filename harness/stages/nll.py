@@ -12,6 +12,7 @@ import torch
 from harness.api import Divergence, Example, Sample
 from harness.errors import StageError
 from harness.in_parts import Batcher
+from harness.lm.cuda.memory import training_tokens
 from harness.lm.score.divergence import divergence_sums
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.spec.results.score import CutTexts
@@ -23,7 +24,7 @@ from harness.stages.shared import SharedServices
 from harness.stages.stored_rows import read
 from harness.text.encode import Answer, EncodedRow, EncodingParams, check_room, collate, collate_answers, encode
 from harness.text.formats import format_of
-from harness.training.budget import HINT, token_budget
+from harness.training.budget import HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -262,7 +263,7 @@ class ModelServices(SharedServices):
             sums: list[list[list[float]]] = measure(prompts, answers).tolist()
             return sums
 
-        measured = Batcher(token_budget(policy), doing="scoring", hint=HINT).kept(
+        measured = Batcher(training_tokens(policy), doing="scoring", hint=HINT).kept(
             [_tokens(group) for group in ordered],
             compute,
             keep=self._parts.keep,

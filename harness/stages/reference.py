@@ -14,6 +14,7 @@ import torch
 from harness import disk
 from harness.errors import InputError, StageError
 from harness.in_parts import Batcher
+from harness.lm.cuda.sizes import FIXED_TOKENS
 from harness.lm.score.logprobs import ScoringModule, score
 from harness.spec.results.files import LOGPROBS
 from harness.spec.results.reference import PairRows, ReferenceSummary
@@ -21,7 +22,7 @@ from harness.stages.environment import environment
 from harness.stages.setup import borrow_policy, open_parts, peak_memory, prepared_rows
 from harness.stages.stored_rows import read
 from harness.text.encode import EncodingParams, collate, encode
-from harness.training.budget import CPU_TOKENS, HINT
+from harness.training.budget import HINT
 from harness.training.checkpoint import writing
 from harness.training.reference import answer_key, save
 from harness.training.weights import module_digest
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
     from harness.store.records import Record
     from harness.store.stages import Store
     from harness.text.encode import EncodedRow
-
-#: Tokens of one forward on a GPU. Fixed, not found from the memory that is free: a sum's last bit depends on the batch,
-#: and the stage must give the same bits whenever it is made.
-_GPU_TOKENS = 16384
 
 
 def run(
@@ -109,8 +106,7 @@ def run(
 
 
 def _batcher(policy: Policy) -> Batcher:
-    budget = CPU_TOKENS if policy.device.type == "cpu" else _GPU_TOKENS
-    return Batcher(budget, doing="scoring", hint=HINT)
+    return Batcher(FIXED_TOKENS[policy.device.type], doing="scoring", hint=HINT)
 
 
 def _tokens(row: EncodedRow) -> int:

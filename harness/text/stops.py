@@ -97,9 +97,10 @@ def answer_texts(tokeniser: Tokeniser, stops: Stops, completions: Completions) -
 
 def is_stop(stops: Stops, ids: Tensor) -> Tensor:
     """Return which of ``ids`` are stop tokens."""
-    import torch
-
-    return ids == stops.ids[0] if len(stops.ids) == 1 else torch.isin(ids, ids.new_tensor(stops.ids))
+    found = ids == stops.ids[0]
+    for stop in stops.ids[1:]:  # one by one: to put them into a tensor is to wait for a GPU
+        found |= ids == stop
+    return found
 
 
 def has_stop_text(stops: Stops, tokeniser: Tokeniser, ids: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.api import Limits
-from harness.spec.recipe import Sampling
+from harness.spec.recipe import MethodSampling
 from harness.spec.results.train import TrainStep
 from harness.training.distributed import Ranks
 
@@ -46,7 +46,7 @@ class TrainingPlan:
     """The learning rate; under a budget by the share of it that is spent."""
     budget: Budget | None = None
     """What ends the segment instead of ``last``."""
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: MethodSampling = field(default_factory=MethodSampling)
     """What a method's own sampling is limited by."""
     tokens_per_micro_batch: int | None = None
     """Most tokens in one forward; found from the device where None."""

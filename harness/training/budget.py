@@ -16,37 +16,8 @@ from harness.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.lm.model.policy import Policy
-
 #: What helps where one row alone is too much to be scored.
 HINT = "shorten max_prompt_length or max_completion_length, or use a smaller model"
-
-#: Tokens of one forward on a CPU. Fewer pay more for calls; more waste on padding and fall out of the caches: a step of
-#: 16 groups of Dolly prompts on a 7 M GPT-2 took 2.7 s of CPU time at 512 and 1024, 3.0 s at 2048, 3.6 s at 4096 and
-#: 5 to 8 s at 16384.
-CPU_TOKENS = 1024
-#: Bounds on a GPU, whatever its memory says.
-GPU_TOKENS = (2048, 65536)
-#: Bytes that a token leaves in one layer for the backward, in units of hidden size: attention and MLP with their norms.
-ACTIVATIONS_PER_LAYER = 40
-
-
-def token_budget(policy: Policy) -> int:
-    """Return how many tokens one forward and backward may hold on the policy's device.
-
-    On a GPU an estimate from the free memory, of which half is used; what it gets wrong, halving on an out-of-memory
-    error puts right.
-    """
-    if policy.device.type != "cuda":
-        return CPU_TOKENS
-    config: Any = policy.model.config
-    layers = getattr(config, "num_hidden_layers", 12)
-    width = getattr(config, "hidden_size", 768)
-    bytes_per_number = 8 if policy.dtype == "float64" else 2 if policy.dtype == "bfloat16" else 4
-    per_token = bytes_per_number * layers * width * ACTIVATIONS_PER_LAYER + 12 * policy.vocab_size
-    free, _ = torch.cuda.mem_get_info(policy.device)
-    low, high = GPU_TOKENS
-    return max(low, min(high, free // 2 // per_token))
 
 
 def count_rows(rows: Mapping[str, Any]) -> int:

@@ -15,12 +15,12 @@ import torch
 from harness import disk
 from harness.errors import HarnessError, InputError, MachineError, StageError, first_line
 from harness.in_parts import Batcher, out_of_memory
+from harness.lm.cuda.memory import training_tokens
 from harness.models.folders import weights_digest
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.text.encode import collate
 from harness.training import checkpoint, memo
-from harness.training.budget import token_budget
 from harness.training.distributed import equal_everywhere, stop_together
 from harness.training.extent import Spending, Steps
 from harness.training.meters import Clock, PeakMemory, step_seconds
@@ -135,7 +135,7 @@ class Segment:
             self.optimiser,
             self.ranks,
             self.clock,
-            budget=plan.tokens_per_micro_batch or token_budget(policy),
+            budget=plan.tokens_per_micro_batch or training_tokens(policy),
             max_grad_norm=recipe.max_grad_norm,
         )
         self.services = Services(

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harness.errors import StageError
+from harness.lm.cuda.fused import fused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -121,7 +122,9 @@ class Optimiser:
 
 
 def _optimizer(recipe: StepSettings, group: dict[str, Any]) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD([group], lr=0.0, fused=True)  # without momentum it keeps nothing between steps
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind([group], betas=recipe.betas, eps=recipe.epsilon, fused=True)
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    kind, device = kinds[recipe.optimizer], group["params"][0].device
+    # without momentum SGD keeps nothing between steps
+    options = {} if recipe.optimizer == "sgd" else {"betas": recipe.betas, "eps": recipe.epsilon}
+    made: torch.optim.Optimizer = kind([group], lr=0.0, fused=fused(kind, device, options), **options)
+    return made

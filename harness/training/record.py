@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.api import Completions
     from harness.lm.decode.noise import Noise
     from harness.spec.recipe import AdapterSettings
+    from harness.spec.results.train import StepSampler
     from harness.training.assignment import TrainingPlan
     from harness.training.extent import Extent
     from harness.training.updates import Update
@@ -62,6 +63,8 @@ class StepRecord:
     """Of each call that let the policy draw samples: the sum of its rows' digests, modulo 2^64."""
     noises: list[Noise] = field(default_factory=list)
     """What they were drawn with: the same on every rank."""
+    sampler: StepSampler | None = None
+    """How far the log-probs of another engine, of what it drew, lay from the policy's."""
 
     def drew(self, ids: Sequence[str], completions: Completions) -> None:
         """Note which samples (B, K, T) the policy drew; padding, ranks and the order of the rows count for nothing."""
@@ -127,6 +130,8 @@ class Settings:
     gradient_checkpointing: bool
     suppress_stops: bool = False
     adapter: AdapterSettings | None = None
+    engine: str | None = None
+    """Who draws a method's samples; the harness where None."""
 
     @classmethod
     def of(cls, plan: TrainingPlan, positions: int | None) -> Settings:
@@ -141,4 +146,5 @@ class Settings:
             gradient_checkpointing=plan.gradient_checkpointing,
             suppress_stops=plan.sampling.suppress_stops,
             adapter=adapter,
+            engine=plan.sampling.engine,
         )

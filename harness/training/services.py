@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import InputError, PluginError
 from harness.in_parts import decoding_batcher
+from harness.lm.cuda.memory import decoding_tokens
 from harness.lm.decode.beam import BeamParams, beam
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
@@ -17,6 +18,7 @@ from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.text.stops import answer_texts
 from harness.training import critic
+from harness.training.drawing import Sampler
 from harness.training.global_rows import gathered, rolled, shuffled
 from harness.training.perturbation import Noise as WeightNoise
 from harness.training.perturbation import Only, perturbed, weighted_sum
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.api import Batch, Completions, Logits, LogProbs, Rewards
+    from harness.lm.decode.sampling import Drawn
     from harness.lm.model.policy import Policy
     from harness.training.critic import LoadRewardModel
     from harness.training.record import RunProgress, Settings
@@ -76,7 +79,8 @@ class Services:
         self._reward = reward
         self._load_reward_model = load_reward_model
         self._scoring = ScoringModule(policy)
-        self.decoding = decoding_batcher()
+        self.decoding = decoding_batcher(decoding_tokens(policy))
+        self.sampler = Sampler(policy, settings, updater.ranks, batcher=self.decoding)
 
     def sample(
         self,
@@ -110,7 +114,7 @@ class Services:
             purpose = f"common {int(noise)}"
         drawing = Noise(self._settings.seed, purpose, self.progress.step)
         with self._clock.phase("sampling"):
-            drawn = sample(self.policy, batch.prompts, batch.ids, params, drawing, batcher=self.decoding)
+            drawn = self._draw(batch, params, drawing)
         if any(params.temperatures):
             self.record.noises.append(drawing)
         self._drew(batch, drawn.completions, drawn.entropy)
@@ -122,7 +126,7 @@ class Services:
         params = SamplingParams((0.0,), limit, suppress_stops=suppress)
         noise = Noise(self._settings.seed, "greedy", self.progress.step)
         with self._clock.phase("sampling"):
-            drawn = sample(self.policy, batch.prompts, batch.ids, params, noise, batcher=self.decoding)
+            drawn = self._draw(batch, params, noise)
         self._drew(batch, drawn.completions, drawn.entropy)
         return drawn.completions
 
@@ -371,6 +375,9 @@ class Services:
             if chunk is None:
                 return
             yield chunk
+
+    def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Drawn:
+        return self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=self.record)
 
     def _drew(self, batch: Batch, completions: Completions, entropy: Tensor | None) -> None:
         self.record.drew(batch.ids, completions)

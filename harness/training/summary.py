@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
     from harness.lm.score.reward_model import RewardModel
-    from harness.spec.results.train import Phase, StepDigests
+    from harness.spec.results.train import Phase, StepDigests, StepSampler
     from harness.training.distributed import Ranks
     from harness.training.record import RunProgress, StepRecord
     from harness.training.services import Services
@@ -44,6 +44,8 @@ class StepTotals:
     """Totals already, and the same on every rank."""
     drawn: Sequence[int] = ()
     """Of each call that drew samples, the sum of their digests, modulo 2^64."""
+    sampler: StepSampler | None = None
+    """How far another engine's log-probs lay from the model's own; such an engine has one rank."""
 
 
 def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
@@ -65,7 +67,7 @@ def over_ranks(record: StepRecord, ranks: Ranks) -> StepTotals:
             sums[name] = (before[0] + total, before[1] + count)
     notes = {name: total / count for name, (total, count) in sorted(sums.items())}
     means.merge(update.logged.sums for update in record.updates)  # totals over the ranks already
-    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates, drawn)
+    return StepTotals(signal, notes, means.means(), generated, rewarded, record.updates, drawn, record.sampler)
 
 
 def step_row(
@@ -131,6 +133,7 @@ def step_row(
         probe_entropy=None if drift is None else drift[1],
         digests=digests,
         seconds=seconds,
+        sampler=totals.sampler,
     )
 
 

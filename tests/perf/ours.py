@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from perf.workload import NEW_TOKENS, load
 
 from harness.lm.score.logprobs import score
 from harness.plugins.loader import load_registry
-from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.recipe import MethodSampling, StepSettings
 from harness.spec.results.train import ReferenceCost
 from harness.spec.reward import Reward, RewardUse
 from harness.spec.schedule import Curve, Position
@@ -41,11 +41,14 @@ class Steps:
         warm: bool = True,
         dtype: DType = "float32",
         same_length: bool = False,
+        device: str = "cpu",
+        new_tokens: int = NEW_TOKENS,
+        engine: Literal["vllm"] | None = None,
         **options: Any,
     ) -> None:
         """Set the loop up as a training stage does, and unless ``warm`` is false take the first step.
 
-        With ``same_length`` an answer that is drawn goes on to the limit.
+        With ``same_length`` an answer that is drawn goes on to the limit, of ``new_tokens``; ``engine`` draws it.
         """
         registry = load_registry()
         registration: Any = registry.get("method", method)
@@ -54,7 +57,7 @@ class Steps:
         recipe = StepSettings(
             batch_size=task.batch_size,
             max_prompt_length=512,
-            max_completion_length=NEW_TOKENS,
+            max_completion_length=new_tokens,
             diagnose_every=10_000,
         )
         first, last = Position(epochs=0), Position(epochs=_EPOCHS)
@@ -66,19 +69,19 @@ class Steps:
             first=first,
             last=last,
             curve=curve,
-            sampling=Sampling(suppress_stops=same_length),
+            sampling=MethodSampling(suppress_stops=same_length, engine=engine),
         )
         part = RewardUse(use="rouge", options=registry.options("reward", "rouge", {}).model_dump(mode="json"))
         self.segment = Segment(
             plan,
-            load(folder, dtype=dtype),
+            load(folder, dtype=dtype, device=device),
             task.rows,
             registry.build("method", method, settings),
             context=RunContext(log=lambda _row: None),
             judges=Judges(
                 reward=CombinedReward.build(Reward(parts=(part,)), registry),
-                load_reference=lambda: load(folder),
-                precomputed=_reference(folder, task) if "preferences" in registration.needs else None,
+                load_reference=lambda: load(folder, dtype=dtype, device=device),
+                precomputed=_reference(folder, task, dtype, device) if "preferences" in registration.needs else None,
             ),
         )
         self.segment.begin()
@@ -90,18 +93,18 @@ class Steps:
         self.segment._take_step()  # what is timed is the loop's own step
 
 
-def _reference(folder: Path, task: Task) -> Precomputed:
+def _reference(folder: Path, task: Task, dtype: DType, device: str) -> Precomputed:
     """Compute the reference model's log-probs beforehand, as a stage does."""
-    policy = load(folder)
+    policy = load(folder, dtype=dtype, device=device)
     known = {}
     for row in task.rows:
-        batch = collate([row])
+        batch = collate([row], policy.device)
         assert batch.pairs is not None
         with torch.no_grad():
             found = score(policy, batch.prompts, batch.pairs.chosen.join(batch.pairs.rejected), dropout=False).values
         for place, answer in enumerate((row.chosen, row.rejected)):
             assert answer is not None
-            known[answer_key(row.prompt, answer.ids)] = found[0, place, : len(answer.ids)].clone()
+            known[answer_key(row.prompt, answer.ids)] = found[0, place, : len(answer.ids)].cpu()
     path = folder.parent / "reference.safetensors"
     save(dict(sorted(known.items())), path)
     return Precomputed(path, module_digest(policy.model), ReferenceCost(pairs=len(task.rows), tokens=0, seconds=0.0))

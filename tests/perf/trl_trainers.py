@@ -39,6 +39,11 @@ class Match:
     """Answers that GRPO draws to a prompt, at least two."""
     same_length: bool = False
     """Whether an answer goes on to the limit, so that every step draws as many tokens."""
+    device: str = "cpu"
+    """On a GPU, trainers compute in bfloat16."""
+    vllm: bool = False
+    """Whether GRPO samples by vLLM, in its own process."""
+    new_tokens: int = NEW_TOKENS
 
 
 class _Steps(TrainerCallback):
@@ -66,7 +71,7 @@ def grpo(turns: Turns, match: Match) -> None:
     config = GRPOConfig(
         **_arguments(match, match.task.batch_size * match.candidates),
         num_generations=match.candidates,
-        max_completion_length=NEW_TOKENS,
+        max_completion_length=match.new_tokens,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
@@ -75,7 +80,9 @@ def grpo(turns: Turns, match: Match) -> None:
         scale_rewards="none",
         steps_per_generation=1,
         num_iterations=1,
-        generation_kwargs={"min_new_tokens": NEW_TOKENS} if match.same_length else None,
+        generation_kwargs=_full_length(match),
+        use_vllm=match.vllm,
+        **({"vllm_mode": "colocate"} if match.vllm else {}),
     )
     _train(turns, match, GRPOTrainer, config, rows, reward_funcs=[rouge])
 
@@ -111,8 +118,8 @@ def _arguments(match: Match, batch: int) -> dict[str, Any]:
         "learning_rate": 1e-4,
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
+        "bf16": match.device != "cpu",
+        "use_cpu": match.device == "cpu",
         "report_to": [],
         "save_strategy": "no",
         "logging_strategy": "no",
@@ -120,6 +127,11 @@ def _arguments(match: Match, batch: int) -> dict[str, Any]:
         "dataloader_num_workers": 0,
         "seed": 0,
     }
+
+
+def _full_length(match: Match) -> dict[str, int] | None:
+    name = "min_tokens" if match.vllm else "min_new_tokens"
+    return {name: match.new_tokens} if match.same_length else None
 
 
 def _answers(match: Match) -> Callable[[Any], str]:

@@ -115,9 +115,9 @@ def from_gguf(file: Path, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path, *, dtype: DType = "float32") -> Policy:
+def load(folder: Path, *, dtype: DType = "float32", device: str = "cpu") -> Policy:
     """Load the model as the harness does."""
-    return Policy.load(folder, spec=Model(name="timed", dtype=dtype), device="cpu")
+    return Policy.load(folder, spec=Model(name="timed", dtype=dtype), device=device)
 
 
 def tasks(folder: Path, *, count: int = 256) -> dict[str, Task]:

@@ -261,7 +261,7 @@ def base(planner: Planner, data: Path, folder: Path) -> Benchmark:
         methods=[
             "sft",
             "eso",
-            {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart"}},
+            {"use": "eso", "label": "again", "recipe": {"method_schedule": "restart", "sampling": {"engine": "own"}}},
             {"use": "eso", "label": "tuned"},
             {"use": "eso", "label": "spent", "recipe": {"budget": budget}},
             {"use": "eso", "label": "low", "recipe": {"adapter": {"rank": 2}}},

@@ -56,7 +56,7 @@ def one_by_one(policy: Policy, prompt: list[int], reference: list[int], answer: 
 
 @pytest.mark.parametrize("tokens", [1, 40, 10**6])
 def test_each_position_is_that_of_a_forward_alone(policy: Policy, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposure, "token_budget", lambda _policy: tokens)  # one pair a forward, some, and all
+    monkeypatch.setattr(exposure, "training_tokens", lambda _policy: tokens)  # one pair a forward, some, and all
     told: list[tuple[int, int]] = []
     found = prefix_losses(policy, rows(policy), ANSWERS, lambda done, total: told.append((done, total)))
     assert [len(each) for each in found] == [4, 3, 1, 2]

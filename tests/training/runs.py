@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from harness.execution.tiny import MAX_COMPLETION, MAX_PROMPT, TEMPLATE, tiny_examples, tried_policy
-from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.recipe import MethodSampling, StepSettings
 from harness.spec.results.train import PHASES, StepTokens, TrainStep
 from harness.spec.schedule import Curve, Position
 from harness.text.encode import EncodingParams, encode
@@ -131,13 +131,13 @@ def plan(method: str = "evolution", *, first: int = 0, last: int = 3, of: int = 
     peak = settings.pop("peak", 1e-2)
     fields = TrainingPlan.__dataclass_fields__
     own = {name: settings.pop(name) for name in list(settings) if name in fields}
-    drawn = {name: settings.pop(name) for name in list(settings) if name in Sampling.model_fields}
+    drawn = {name: settings.pop(name) for name in list(settings) if name in MethodSampling.model_fields}
     return TrainingPlan(
         **{
             "method": method,
             "recipe": recipe(**settings),
             "seed": 0,
-            "sampling": Sampling(**drawn),
+            "sampling": MethodSampling(**drawn),
             "first": Position(epochs=first),
             "last": Position(epochs=last),
             "curve": curve(Position(epochs=of), peak),

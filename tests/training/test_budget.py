@@ -8,7 +8,7 @@ import torch
 from harness.api import Rewards
 from harness.errors import PluginError
 from harness.testing.tiny import tiny_batch, tiny_policy
-from harness.training.budget import count_rows, row_tokens, take, take_all, token_budget
+from harness.training.budget import count_rows, row_tokens, take, take_all
 
 
 def test_tokens_of_a_row() -> None:
@@ -50,7 +50,3 @@ def test_what_has_no_rows() -> None:
         count_rows({"a": [1, 2], "b": [1]})
     with pytest.raises(PluginError, match="no rows were given"):
         count_rows({})
-
-
-def test_a_budget_is_found() -> None:
-    assert token_budget(tiny_policy()) >= 1024

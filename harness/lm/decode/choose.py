@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.lm.cuda.choice import shared_decoder
 from harness.lm.decode.copied import Apart, Copied
-from harness.lm.decode.prefix import SharedPrefix
 from harness.lm.way import way_of
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ def decoder(policy: Policy, prompts: Tensor, lengths: Tensor, *, repeats: int, r
     """
     way = way_of(policy)
     if way.name == "fast":
-        return SharedPrefix(policy, prompts, lengths, repeats, room)
+        return shared_decoder(policy, prompts, lengths, repeats, room)
     return (Copied if way.batched else Apart)(policy, prompts, lengths, repeats, room)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from harness.lm.cuda.sizes import NOISE_AHEAD
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,8 +36,6 @@ _FIRST: Final = _signed(0xBF58476D1CE4E5B9)
 _SECOND: Final = _signed(0x94D049BB133111EB)
 #: 52 bits and a half: every uniform is strictly inside (0, 1) and exact in float64.
 _BITS: Final = 52
-#: Numbers made at once, over all rows: many positions ahead, so that a decoding step pays no hashing.
-_AHEAD: Final = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Race:
     def _at(self, position: int) -> Tensor:
         if position not in self._span:
             lanes = self._blocks + self._size
-            ahead = max(1, min(64, _AHEAD // max(1, len(self._keys) * lanes)))
+            ahead = max(1, min(64, NOISE_AHEAD[self._keys.device.type] // max(1, len(self._keys) * lanes)))
             self._span = range(position, position + ahead)
             self._noise = exponentials(self._keys, position, ahead, lanes)
         return self._noise[position - self._span.start]

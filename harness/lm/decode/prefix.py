@@ -7,12 +7,13 @@ mask hides from each what the others wrote.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache
 
 from harness.lm.attention import KEYWORD, NAME, Settings, additive, product
+from harness.lm.cuda.no_cache import NoCache
+from harness.lm.cuda.sizes import PREFILL
 from harness.lm.model import backbone
 from harness.lm.score.trees import Forest, Tree
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from harness.lm.model.policy import Policy
 
-#: Tokens of one prefill: more do not help a processor, and their activations no longer fit its caches.
-_PREFILL = {"cpu": 1 << 13, "cuda": 1 << 17}
-
 
 class SharedPrefix:
     """Rows in a grid: K slots for each of B prompts, which hold N rows until some leave.
@@ -35,19 +33,21 @@ class SharedPrefix:
 
     logits: Tensor
 
-    def __init__(self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> None:
-        """Prefill; the arguments are those of :func:`harness.lm.decode.choose.decoder`."""
+    def __init__(
+        self, policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int, *, width: int | None = None
+    ) -> None:
+        """Prefill; the arguments are those of :func:`harness.lm.decode.choose.decoder`, and room for longer prompts."""
         self._policy = policy
         self._lengths = lengths  # (B,): of prompts
         self._repeats, self._room = repeats, room  # K, S
-        self._width = int(lengths.max())  # P: of the longest prompt
+        self._width = width or int(lengths.max())  # P: of the longest prompt
         self._written = 0  # positions of each row
         #: Keys (B, G, P + S K, D) and values (B, G, P + S K, E) of each layer; position s of slot k is at P + s K + k.
         self._stores: list[tuple[Tensor, Tensor]] = []
         self._slots: Tensor | None = None  # (N,): where in the grid rows are; None while each slot has one
         self._masks: dict[tuple[int, torch.dtype], Tensor] = {}
         self._windowed: dict[tuple[int, torch.dtype, int], Tensor] = {}
-        cuts = list(_cut(lengths.tolist(), _PREFILL.get(prompts.device.type, _PREFILL["cpu"])))
+        cuts = list(_cut(lengths.tolist(), PREFILL.get(prompts.device.type, PREFILL["cpu"])))
         first = torch.cat([self._prefill(prompts[part], lengths[part], part.start) for part in cuts])
         self.logits = first.repeat_interleave(repeats, 0)
         self._next = lengths.repeat_interleave(repeats)  # (N,): positions of the next tokens
@@ -60,7 +60,7 @@ class SharedPrefix:
                 attention=NAME,
                 input_ids=tokens[:, None],
                 position_ids=self._next[:, None],
-                cache=_NoCache(self._written),
+                cache=NoCache(self._written),
                 use_cache=True,
                 **{KEYWORD: self},
             )
@@ -107,16 +107,17 @@ class SharedPrefix:
         for store, new in zip(self._stores[layer], (key, value), strict=True):
             store[:, :, here:end] = new.view(batch, repeats, *new.shape[1:]).transpose(1, 2)
         keys, values = (store[:, :, :end] for store in self._stores[layer])
-        # (B K, H, D) to (B, G, K R, D): queries that use the same keys lie together
-        groups, shared = key.shape[1], query.shape[1] // key.shape[1]
-        asked = query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
-        outcome = product(asked, keys, values, settings, mask=self._mask(shared, settings.window, end, query))
-        outcome = (
-            outcome.view(batch, groups, repeats, shared, -1)
-            .transpose(1, 2)
-            .reshape(batch * repeats, 1, groups * shared, -1)
-        )
+        mask = self._mask(query.shape[1] // key.shape[1], settings.window, end, query)
+        outcome = ask(query, keys, values, settings, mask)
         return outcome if self._slots is None else outcome[self._slots]
+
+    def _new_store(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of one more layer, whose states are (1, G, L, D)."""
+        size = self._width + self._room * self._repeats
+        keys, values = (each.new_empty(len(self._lengths), each.shape[1], size, each.shape[3]) for each in states)
+        for store in (keys, values):
+            store[:, :, : self._width] = 0  # padding is read, and must be finite
+        return keys, values
 
     def _own(self, store: Tensor) -> Tensor:
         """(B, G, S, K, D): what rows have written."""
@@ -160,13 +161,9 @@ class SharedPrefix:
     def keep(self, layer: int, owner: Tensor, place: Tensor, states: Sequence[Tensor]) -> None:
         """Keep keys and values (1, G, L, D) of tokens that stand at ``place`` (L,) of the prompts ``owner`` (L,)."""
         while len(self._stores) <= layer:
-            size = self._width + self._room * self._repeats
-            keys, values = (each.new_empty(len(self._lengths), each.shape[1], size, each.shape[3]) for each in states)
-            for store in (keys, values):
-                store[:, :, : self._width] = 0  # padding is read, and must be finite
-            self._stores.append((keys, values))
+            self._stores.append(self._new_store(states))
         for store, each in zip(self._stores[layer], states, strict=True):
-            store[owner, :, place] = each[0].transpose(0, 1)
+            store[owner, :, place] = each[0].transpose(0, 1).to(store.dtype)
 
     def _mask(self, shared: int, window: int | None, end: int, like: Tensor) -> Tensor:
         """(B, 1, K R, end): what is padding, what other rows wrote, and what lies before the window."""
@@ -189,6 +186,20 @@ class SharedPrefix:
         return self._windowed[which]
 
 
+def ask(query: Tensor, keys: Tensor, values: Tensor, settings: Settings, mask: Tensor) -> Tensor:
+    """Return what queries (B K, H, D) find among keys (B, G, M, D) under a mask (B, 1, K H/G, M): (B K, 1, H, E)."""
+    batch, groups = keys.shape[:2]
+    repeats, shared = len(query) // batch, query.shape[1] // groups
+    # (B, G, K R, D): queries that use the same keys lie together
+    asked = query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
+    outcome = product(asked, keys, values, settings, mask=mask)
+    return (
+        outcome.view(batch, groups, repeats, shared, -1)
+        .transpose(1, 2)
+        .reshape(batch * repeats, 1, groups * shared, -1)
+    )
+
+
 class _Prompts:
     """Prompts that see themselves, and whose keys and values are kept: a :class:`harness.lm.attention.Layout`."""
 
@@ -200,29 +211,6 @@ class _Prompts:
         """Return what the forest does."""
         self._rows.keep(layer, self._owner, self._place, (key, value))
         return self._forest.attend(layer, query, key, value, settings)
-
-
-class _NoCache(DynamicCache):
-    """Tells transformers how many positions are written, and keeps none: :class:`SharedPrefix` does."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self._length = length
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002  # transformers' signature
-        """Return how many positions are written."""
-        return self._length
-
-    def update(
-        self,
-        key_states: Tensor,
-        value_states: Tensor,
-        layer_idx: int,  # noqa: ARG002  # transformers' signature
-        *_: Any,
-        **__: Any,
-    ) -> tuple[Tensor, Tensor]:
-        """Return what transformers hands over."""
-        return key_states, value_states
 
 
 def _cut(lengths: Sequence[int], most: int) -> Iterator[slice]:

@@ -14,6 +14,7 @@ import torch
 from harness.api import Completions, Prompts
 from harness.errors import DivergedError, InputError
 from harness.in_parts import decoding_batcher, decoding_costs
+from harness.lm.cuda.sizes import DRAWN_TOGETHER, LOOK_EVERY
 from harness.lm.decode.choose import decoder
 from harness.lm.decode.decoder import Decoder, check_prompts
 from harness.lm.decode.noise import Noise, Race, row_keys
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 
 #: Rows leave together, once no more than this share of those in the batch still runs: to leave is to copy the others.
 _LEAVE = 0.9
-#: Tokens between two looks at which rows have ended, by device. A look makes a GPU wait for all that it was given; on a
-#: CPU it costs nothing, and each token of a batch that has ended would be wasted.
-LOOK_EVERY = {"cpu": 1, "cuda": 8}
-#: Logits of which a token is drawn at a time, by device. One row after the other stays in a CPU's cache from the first
-#: operation to the last: 16 rows of 49,152 take 4 ms instead of 12, which new memory for each outcome costs.
-DRAWN_TOGETHER = {"cpu": 1 << 17, "cuda": 1 << 30}
 
 
 @dataclass(frozen=True)
@@ -179,10 +174,11 @@ def _decode(policy: Policy, rows: Decoder, race: Race, settings: RowParams, plac
     look_every = LOOK_EVERY.get(places.device.type, 1)
     window = policy.stops.window() + look_every if policy.stops.texts and not settings.params.suppress_stops else 0
     running, recent = torch.ones_like(places, dtype=torch.bool), places.new_zeros(len(places), 0)
+    never = places.new_tensor(policy.stops.ids)  # here, since to make it is to wait for a GPU
     unwritten: list[DrawnTokens] = []
     for position in range(limit):
         if settings.params.suppress_stops:
-            rows.logits[:, policy.stops.ids] = -torch.inf
+            rows.logits.index_fill_(1, never, -torch.inf)
         drawn = draw(rows.logits, settings, race, position)
         tokens = drawn.tokens
         unwritten.append(drawn)

@@ -40,6 +40,7 @@ from torch.nn.functional import linear
 from transformers.pytorch_utils import Conv1D
 
 from harness.in_parts import out_of_memory
+from harness.lm.cuda import binding
 from harness.lm.switches import PLAIN_LINEAR
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _forward(module: Any, *, pack: bool) -> _Apply | None:
     """Return what a plain layer computes, by a weight that stands still; None where its own way is as good."""
     weight = module.weight if type(module) is nn.Linear else module.weight.t()
     kind = weight.device.type
+    if kind in binding.DEVICES and torch.is_autocast_enabled(kind):
+        return binding.bound_forward(module, torch.get_autocast_dtype(kind))
     casts, pack = torch.is_autocast_enabled(kind), pack and _packable(weight)
     if casts:
         fixed = _cast(weight, module.bias, torch.get_autocast_dtype(kind), pack=pack)
@@ -168,7 +171,7 @@ def _packed(weight: Tensor, bias: Tensor | None) -> _Apply:
 def _cast(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, pack: bool) -> _Apply:
     """Return the product with ``weight`` (out, in) that autocast makes: of rounded numbers, and rounded."""
     # where the processor does not multiply the type, torch is slow; products summed in float32 are the same by BLAS
-    exact = dtype if weight.device.type != "cpu" or _multiplies(dtype) else torch.float32
+    exact = dtype if _multiplies(dtype) else torch.float32
     ready = weight.detach().to(dtype).to(exact).contiguous()
     shift = None if bias is None else bias.detach().to(dtype).to(exact)
     product = _packed(ready, shift) if pack else lambda inputs: linear(inputs, ready, shift)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 
+from harness.lm.cuda.sizes import KEPT
 from harness.lm.model import backbone
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 _ROWS = 512
 #: ... and so few numbers that what is made of them stays small.
 _CHUNK = 1 << 24
-#: Numbers of a softmax that are kept for the backward pass; beyond this they are made again there.
-_KEPT = {"cpu": 1 << 26, "cuda": 1 << 28}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def token_scores(
     weight = None if logits is not None else backbone.head_weight(policy.model)
     if weight is not None and params.dtype in (None, torch.float32, torch.float64):
         numbers = len(targets) * policy.vocab_size
-        keep = torch.is_grad_enabled() and numbers <= _KEPT.get(targets.device.type, _KEPT["cpu"])
+        keep = torch.is_grad_enabled() and numbers <= KEPT.get(targets.device.type, KEPT["cpu"])
         return cast(
             "tuple[Tensor, Tensor]",
             _LinearScores.apply(states, weight, targets, params, keep, policy),  # type: ignore[no-untyped-call]  # torch

@@ -20,6 +20,7 @@ from torch import nn
 from harness.api import Completions, Prompts
 from harness.errors import StageError
 from harness.in_parts import Batcher, at_once
+from harness.lm.cuda.sizes import REWARD_TOKENS
 from harness.lm.model.load import WEIGHT_DTYPES, load_model
 from harness.lm.model.policy import Policy, positions_limit
 from harness.lm.score.logprobs import ScoringModule, final_states
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 #: The name of the module that a method which trains a reward model adds, and its shape: Linear(width, 1).
 HEAD = "reward_head"
-#: Tokens of one forward, by device.
-TOKENS = {"cpu": 4096, "cuda": 65536}
 #: Answers of one prompt that go in one row.
 _GROUP = 8
 
@@ -73,7 +72,7 @@ class RewardModel:
         self.shift = 0.0
         self.scale = 1.0
         self._max_prompt = max_prompt
-        budget, hint = TOKENS.get(device.type, TOKENS["cpu"]), "use a smaller reward model, or a lower max_prompt"
+        budget, hint = REWARD_TOKENS[device.type], "use a smaller reward model, or a lower max_prompt"
         self.batcher = Batcher(budget, doing="scoring by the reward model", hint=hint)
 
     @classmethod

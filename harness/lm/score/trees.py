@@ -3,7 +3,8 @@
 A prompt attends causally to itself, and each completion to its prompt and itself. One mask over a row of n tokens
 would cost products of n x n, most of them thrown away, so the row is cut. On a processor each prompt and each
 completion makes a product of its own. On a GPU, where one more product costs more than padding, all trees are set
-side by side, padded to the largest, in one product under a mask.
+side by side, padded to the largest, in one product under a mask; where that mask is large, FlexAttention takes its
+place (:mod:`harness.lm.cuda.flex`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.lm.attention import additive, product
+from harness.lm.cuda import flex
+from harness.lm.cuda.sizes import FLEX_FROM, PIECEWISE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.lm.attention import Settings
-
-#: Devices on which each piece of a tree makes a product of its own.
-PIECEWISE = frozenset({"cpu"})
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,21 @@ class Forest:
 
     trees: tuple[Tree, ...]
     _masks: dict[Any, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _packed: list[flex.PackedTrees] = field(default_factory=list, compare=False, repr=False)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:  # noqa: ARG002  # a layer is like another
         """Return (1, L, H, E) of queries (1, H, L, D), keys (1, G, L, D) and values (1, G, L, E)."""
-        form = self._apart if query.device.type in PIECEWISE else self._together
+        if query.device.type in PIECEWISE:
+            return self._apart(query, key, value, settings)
+        masked = len(self.trees) * max(tree.tokens for tree in self.trees) ** 2 >= FLEX_FROM
+        form = self._by_rule if masked and flex.wanted(query, settings) else self._together
         return form(query, key, value, settings)
+
+    def _by_rule(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
+        if not self._packed:
+            sizes = [(tree.prompt, tree.completions) for tree in self.trees]
+            self._packed.append(flex.PackedTrees(sizes, query.device))
+        return self._packed[0].attend(query, key, value, settings).transpose(1, 2)
 
     def _apart(self, query: Tensor, key: Tensor, value: Tensor, settings: Settings) -> Tensor:
         sizes: Any = [size for tree in self.trees for size in tree.pieces]
@@ -117,11 +127,12 @@ class Forest:
                     part[number, first : first + size] = name
                     position[number, first : first + size] = torch.arange(start, start + size)
                     first += size
+            part, position = part.to(like.device), position.to(like.device)  # what follows is large
             hidden = (part[:, :, None] != part[:, None]) & (part[:, None] != 0)
             hidden |= _hidden(position, position, window)
             hidden |= (part[:, :, None] == -1) & (part[:, None] != -1)
-            hidden &= ~torch.eye(width, dtype=torch.bool)
-            self._masks[which] = additive(hidden.to(like.device), like)[:, None]
+            hidden &= ~torch.eye(width, dtype=torch.bool, device=like.device)
+            self._masks[which] = additive(hidden, like)[:, None]
         return self._masks[which]
 
 

@@ -64,6 +64,18 @@ class StepDigests(ResultPart):
     """Of the random numbers that they were drawn with; None where nothing was left to chance."""
 
 
+class StepSampler(ResultPart):
+    """How far the log-probs of another engine, of what it sampled, lie from those of the model that is trained."""
+
+    engine: str
+    tokens: int
+    mean_difference: float
+    """Nats, without sign, a token."""
+    largest_difference: float
+    mean_ratio: float
+    """Of the probability of a token under the model to that under the engine: 1 where they are the same."""
+
+
 class TrainStep(ResultLine):
     """One step."""
 
@@ -84,6 +96,8 @@ class TrainStep(ResultLine):
     grad_norms_without: dict[str, float] | None = None
     """Of the sum of all shares but this one, on diagnosed steps."""
     samples: StepSamples | None = None
+    sampler: StepSampler | None = None
+    """Where another engine sampled."""
     reward: StepRewards | None = None
     groups: StepGroups | None = None
     tokens: StepTokens

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from harness.spec.budget import Budget
 from harness.spec.model import Template
-from harness.spec.recipe import Sampling, StepSettings
+from harness.spec.recipe import MethodSampling, StepSettings
 from harness.spec.reward import Reward, RewardUse
 from harness.spec.schedule import Curve, Position
 from harness.spec.section import Frozen
@@ -48,7 +48,7 @@ class TrainConfig(StageConfig):
     method: PluginUse
     trains: Literal["policy", "reward_model"] = "policy"
     recipe: StepSettings
-    sampling: Sampling | None
+    sampling: MethodSampling | None
     """None for a supervised method, which samples nothing."""
     first: Position
     last: Position

@@ -72,7 +72,7 @@ def test_neither_parts_of_a_prefill_nor_windows_change_a_logit(
 ) -> None:
     policy = make(kind, tokeniser)
     prompts = some_prompts(policy, LENGTHS)
-    monkeypatch.setattr(prefix, "_PREFILL", {"cpu": prefill})
+    monkeypatch.setattr(prefix, "PREFILL", {"cpu": prefill})
     with torch.inference_mode(), InFloat64():
         expected = steps(policy, Copied(policy, prompts.ids, prompts.lengths, 3))
         found = steps(policy, SharedPrefix(policy, prompts.ids, prompts.lengths, 3, 9))

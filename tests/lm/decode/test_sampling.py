@@ -11,7 +11,7 @@ from scipy import stats
 from harness.api import Prompts
 from harness.errors import DivergedError, InputError
 from harness.in_parts import Batcher
-from harness.lm.decode import sampling
+from harness.lm.cuda.sizes import DRAWN_TOGETHER, LOOK_EVERY
 from harness.lm.decode.noise import Noise, Race, row_keys
 from harness.lm.decode.sampling import Drawn, RowParams, SamplingParams, draw, sample
 from harness.lm.model import backbone, packed_linear
@@ -396,7 +396,7 @@ def test_texts_do_not_depend_on_how_often_rows_are_looked_at(
     policy = often_ending(sharpen(make_policy(), 4))
     prompts = some_prompts(policy, [7, 1, 12, 4])
     whole = drawn(policy, prompts, with_logprobs=True)
-    monkeypatch.setitem(sampling.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setitem(LOOK_EVERY, "cpu", look_every)
     found = drawn(policy, prompts, with_logprobs=True)
     assert lists(found) == lists(whole)
     assert found.completions.finished.equal(whole.completions.finished)
@@ -416,7 +416,7 @@ def test_a_look_costs_one_answer_in_so_many_tokens(make_policy: Make, monkeypatc
 
     prompts, costs = some_prompts(policy, [7, 1, 12, 4]), {}
     for look_every in (1, 10):
-        monkeypatch.setitem(sampling.LOOK_EVERY, "cpu", look_every)
+        monkeypatch.setitem(LOOK_EVERY, "cpu", look_every)
         drawn(policy, prompts, suppress_stops=True, max_new_tokens=21)
         with monkeypatch.context() as patch:
             patch.setattr(torch.Tensor, "__int__", counted)
@@ -436,7 +436,7 @@ def test_draws_do_not_depend_on_how_many_rows_are_drawn_together(
     settings = settings_of([0.5, 1.0, 0.0, 2.0] * 3, **filters)
     keys = row_keys(Noise(0, "t"), names(12), [0], CPU).view(-1)
     whole = draw(logits, settings, Race(keys, 23), 2)
-    monkeypatch.setitem(sampling.DRAWN_TOGETHER, "cpu", numbers)
+    monkeypatch.setitem(DRAWN_TOGETHER, "cpu", numbers)
     found = draw(logits, settings, Race(keys, 23), 2)
     assert found.tokens.equal(whole.tokens)
     assert found.entropy.equal(whole.entropy)

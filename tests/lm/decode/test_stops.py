@@ -8,7 +8,7 @@ import pytest
 import torch
 from lm.ragged import sharpen, some_prompts
 
-from harness.lm.decode import sampling
+from harness.lm.cuda.sizes import LOOK_EVERY
 from harness.lm.decode.beam import BeamParams, beam
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
@@ -59,7 +59,7 @@ def expected(policy: Policy, row: list[int]) -> list[int]:
 def test_an_answer_ends_at_whichever_stop_comes_first(
     make_policy: Make, monkeypatch: pytest.MonkeyPatch, family: str, look_every: int
 ) -> None:
-    monkeypatch.setitem(sampling.LOOK_EVERY, "cpu", look_every)
+    monkeypatch.setitem(LOOK_EVERY, "cpu", look_every)
     policy = sharpen(make_policy(family))
     prompts = some_prompts(policy, [3, 9, 6])
     whole = rows(drawn(policy, prompts))

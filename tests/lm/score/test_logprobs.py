@@ -146,7 +146,7 @@ def test_chunks_and_what_is_kept_change_nothing(
     expected = logprobs_alone(policy, prompts, completions, temperature)
     wanted = gradients(policy, (expected * WEIGHTS).sum())
     monkeypatch.setattr(log_softmax, "_ROWS", 5)
-    monkeypatch.setattr(log_softmax, "_KEPT", {"cpu": 10**9 if kept else 0})
+    monkeypatch.setattr(log_softmax, "KEPT", {"cpu": 10**9 if kept else 0})
     found = score(policy, prompts, completions, ScoringParams(temperature, entropy=True), dropout=False)
     torch.testing.assert_close(found.values, expected, rtol=0, atol=1e-11)
     once = torch.autograd.grad((found.values * WEIGHTS).sum(), list(policy.model.parameters()), retain_graph=True)
