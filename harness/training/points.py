@@ -19,6 +19,8 @@ from harness.training import checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import Tensor
+
     from harness.lm.model.policy import Policy
     from harness.spec.budget import BudgetPoint
 
@@ -30,15 +32,15 @@ class PointCheckpoints:
         """Keep them below ``place``."""
         self._folder = place / POINTS
 
-    def save(self, points: Iterable[BudgetPoint], policy: Policy) -> None:
-        """Write the policy as it is for each of some points."""
+    def save(self, points: Iterable[BudgetPoint], policy: Policy, state: dict[str, Tensor] | None = None) -> None:
+        """Write the policy as it is for each of some points; ``state`` as :meth:`Policy.save` takes it."""
         for point in points:
             target = self._folder / point.folder
             draft = self._folder / f".{point.folder}.{uuid.uuid4().hex}"
             try:
                 with checkpoint.writing(self._folder):
                     draft.mkdir(parents=True)
-                    policy.save(draft)
+                    policy.save(draft, state)
                     shutil.rmtree(target, ignore_errors=True)
                     draft.rename(target)
             except MachineError:
