@@ -39,6 +39,8 @@ class Ranks:
     world: int = 1
     device: torch.device | None = None
     """Where this rank computes, if that is not for its policy to say."""
+    in_vain: str = "smaller micro-batches do not help here"
+    """Why training ends where memory runs out."""
     divided: bool = False
     """Whether a rank holds a part of the weights alone (:mod:`harness.training.sharding`), so that no rank can compute
     without the others. The methods from :meth:`divide` on are for that; here they have nothing to do."""

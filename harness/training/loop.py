@@ -29,7 +29,7 @@ from harness.training.order import Order
 from harness.training.points import PointCheckpoints
 from harness.training.probe import ROWS, Probe
 from harness.training.record import RunProgress, Settings, StepRecord, step_digests
-from harness.training.reference_model import ReferenceModel
+from harness.training.reference_model import ReferenceModel, no_reference
 from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
@@ -50,10 +50,6 @@ if TYPE_CHECKING:
     from harness.spec.results.train import Phase, TrainStep
     from harness.text.encode import EncodedRow
     from harness.training.assignment import Judges, RunContext, TrainingPlan
-
-
-#: Why training ends where memory runs out.
-_IN_VAIN = "smaller micro-batches do not help here"
 
 
 def train(
@@ -95,8 +91,7 @@ def train(
         except Exception as error:
             if isinstance(error, HarnessError) or not out_of_memory(error):
                 raise
-            why = "a step with divided weights is not begun again" if context.ranks.divided else _IN_VAIN
-            raise MachineError(f"out of memory, and {why}: {first_line(error)}") from error
+            raise MachineError(f"out of memory, and {context.ranks.in_vain}: {first_line(error)}") from error
 
 
 class Segment:
@@ -151,7 +146,7 @@ class Segment:
             position=RunProgress(self.extent.total(self.first), per_epoch),
             reward=judges.reward,
             reference=ReferenceModel(
-                judges.load_reference or _no_reference,
+                judges.load_reference or no_reference,
                 adapted=policy if policy.adapter is not None else None,
                 stored=precomputed.load(self._own_rows()) if precomputed else None,
                 digest=precomputed.weights_sha256 if precomputed else "",
@@ -400,7 +395,3 @@ def _extent(plan: TrainingPlan, per_epoch: int) -> Steps | Spending:
     if plan.budget is None:
         return Steps(first, plan.last.step(per_epoch), curve)
     return Spending(plan.budget, first, curve, patience=max(3, per_epoch), where=f"method {plan.method!r}")
-
-
-def _no_reference() -> Policy:
-    raise StageError("the method asks for the reference model and none was given")

@@ -204,3 +204,8 @@ class ReferenceModel:
         if self._adapted is None or policy.adapter is None:
             return module_digest(policy.model)
         return policy.adapter.frozen_digest(whole)
+
+
+def no_reference() -> Policy:
+    """Raise StageError: there is nothing to load."""
+    raise StageError("the method asks for the reference model and none was given")
