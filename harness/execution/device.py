@@ -45,11 +45,13 @@ def memory_of(place: str) -> int | None:
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (AttributeError, OSError, ValueError):
             return None
-    if not _cuda_devices():
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
         return None
-    driver, gpu, size = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_size_t(0)
+    gpu, size = ctypes.c_int(0), ctypes.c_size_t(0)
     number = int(place.partition(":")[2] or 0)
-    if driver.cuDeviceGet(ctypes.byref(gpu), number) or driver.cuDeviceTotalMem_v2(ctypes.byref(size), gpu):
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(gpu), number) or driver.cuDeviceTotalMem_v2(ctypes.byref(size), gpu):
         return None
     return size.value
 
