@@ -51,7 +51,11 @@ def memory_of(place: str) -> int | None:
         return None
     gpu, size = ctypes.c_int(0), ctypes.c_size_t(0)
     number = int(place.partition(":")[2] or 0)
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(gpu), number) or driver.cuDeviceTotalMem_v2(ctypes.byref(size), gpu):
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(gpu), number)
+        or driver.cuDeviceTotalMem_v2(ctypes.byref(size), gpu)
+    ):
         return None
     return size.value
 

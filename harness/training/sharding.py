@@ -345,8 +345,9 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     rest = [gradient for gradient in gradients if not is_divided(gradient)]
     if not parts:
         return torch.nn.utils.get_total_norm(rest)
-    norm = whole(torch.nn.utils.get_total_norm(parts))
-    return torch.linalg.vector_norm(torch.stack([norm, torch.nn.utils.get_total_norm(rest).cpu()])) if rest else norm
+    square = torch.nn.utils.get_total_norm([own(gradient) for gradient in parts]).double().square()
+    torch.distributed.all_reduce(square, group=cast("DTensor", parts[0]).device_mesh.get_group())
+    return (square + (torch.nn.utils.get_total_norm(rest).double().square() if rest else 0)).sqrt()
 
 
 def weights_of(policy: Policy) -> dict[str, Tensor] | None:

@@ -1,7 +1,4 @@
-"""One rank of a run with divided weights: does every scenario, and writes what came of it. Started twice by the test.
-
-Started alone, it does those whose results must be the same.
-"""
+"""One rank of a run with divided weights: does every scenario, and writes what came of it. Started twice by the test."""
 
 from __future__ import annotations
 
@@ -50,9 +47,12 @@ EQUAL: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "eso": (lambda: ESO(ESOOptions()), {"tokens_per_micro_batch": 60}),
     "ppo": (ppo, {}),
     "dpo": (lambda: DPO(DPOOptions()), {"max_grad_norm": 0.5}),
+    "dpo-adapter": (lambda: DPO(DPOOptions()), {"adapter": ADAPTER}),
+}
+#: Those that are compared where there is time.
+LONG: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "eso-adapter": (lambda: ESO(ESOOptions()), {"adapter": ADAPTER}),
     "ppo-adapter": (ppo, {"adapter": ADAPTER}),
-    "dpo-adapter": (lambda: DPO(DPOOptions()), {"adapter": ADAPTER}),
     "recomputed": (Evolution, {"gradient_checkpointing": True, "tokens_per_micro_batch": 1}),
 }
 
@@ -78,14 +78,16 @@ def settings_of(name: str) -> dict[str, Any]:
     Some gradients, as of the biases of keys, are zero but for rounding: Adam's epsilon is above that, or it would take
     whole steps by the sign of it.
     """
-    return {"last": 1, "of": 1, "peak": 1e-3, "epsilon": 1e-4, "diagnose_every": 1, **EQUAL[name][1]}
+    return {"last": 1, "of": 1, "peak": 1e-3, "epsilon": 1e-4, "diagnose_every": 1, **(EQUAL | LONG)[name][1]}
 
 
 def run(name: str, folder: Path, *, ranks: Ranks | None = None, **context: Any) -> Any:
     """Do one of the runs that are compared."""
     what = plan(name, **settings_of(name))
     policy = small_policy(what.recipe.adapter)
-    return go(what, EQUAL[name][0](), folder, policy=policy, ranks=ranks, load_reference=small_policy, **context)
+    return go(
+        what, (EQUAL | LONG)[name][0](), folder, policy=policy, ranks=ranks, load_reference=small_policy, **context
+    )
 
 
 def numbers(result: Any) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class Forgetful(Evolution):
         return {}
 
 
-def main(out: Path) -> None:
+def main(out: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
     tiny_policy()  # made before there are ranks, of which transformers would let the first alone write a checkpoint
     ranks = join(int(os.environ["WORLD_SIZE"]), torch.device("cpu"))
@@ -138,12 +140,14 @@ def main(out: Path) -> None:
     def folder(name: str) -> Path:
         return out / name / str(ranks.rank)
 
-    for name in EQUAL:
+    for name in names or EQUAL:
         result = run(name, folder(name), ranks=ranks)
         held = sum(own(weight).numel() for weight in trained(result).values())
         of = sum(weight.numel() for weight in trained(result).values())
         tell(name, weights=numbers(result), log=result.log, summary=result.summary, held=held, of=of)
 
+    if names:
+        return
     kept = out / "kept"
     stops = iter((signal.SIGTERM, 0))
     try:
@@ -178,4 +182,4 @@ def _out_of_memory(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

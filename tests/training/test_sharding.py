@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+
+
 class Pair:
     """What both ranks wrote, by scenario."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *names: str) -> None:
         self.out = out
-        processes = launch(out, module="training.shard_main")
+        processes = launch(out, *names, module="training.shard_main")
         try:
             said = [process.communicate(timeout=STARTED)[0] for process in processes]
         finally:
@@ -53,14 +56,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
-    assert one.keys() == other.keys()
-    return max(float((torch.as_tensor(one[name]) - torch.as_tensor(other[name])).abs().max()) for name in one)
-
-
-@pytest.mark.parametrize("name", EQUAL)
-def test_divided_weights_train_as_whole_ones(pair: Pair, alone: Any, name: str) -> None:
-    result, weights = alone[name]
+def check_equal(pair: Pair, name: str, result: Any, weights: dict[str, Any]) -> None:
+    """Compare what two ranks made with what one process made."""
     one, other = pair[name]
     assert one["weights"] == other["weights"]
     assert distance(one["weights"], weights) < 1e-6
@@ -74,6 +71,16 @@ def test_divided_weights_train_as_whole_ones(pair: Pair, alone: Any, name: str) 
             assert mine[key] == pytest.approx(expected[key], rel=1e-4, abs=1e-6), key
         for key in ("kl", "probe_entropy"):
             assert mine[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-6), key
+
+
+def distance(one: dict[str, Any], other: dict[str, Any]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((torch.as_tensor(one[name]) - torch.as_tensor(other[name])).abs().max()) for name in one)
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_divided_weights_train_as_whole_ones(pair: Pair, alone: Any, name: str) -> None:
+    check_equal(pair, name, *alone[name])
 
 
 @pytest.mark.parametrize("name", EQUAL)
