@@ -357,11 +357,11 @@ def weights_of(policy: Policy) -> dict[str, Tensor] | None:
     """
     if not any(is_divided(weight) for weight in policy.model.parameters()):
         return None
-    state = policy.model.state_dict() if policy.adapter is None else policy.adapter.tensors()
+    state = policy.model.state_dict(keep_vars=True) if policy.adapter is None else policy.adapter.tensors()
     found: dict[int, Tensor] = {}
     for tensor in state.values():
         if id(tensor) not in found:
-            found[id(tensor)] = whole(tensor)
+            found[id(tensor)] = whole(tensor).detach()
     return {name: found[id(tensor)] for name, tensor in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""One rank of a run with divided weights: does every scenario, and writes what came of it. Started twice by the test."""
+"""One rank of a run with divided weights: does every scenario, and writes what came of it. A test starts two."""
 
 from __future__ import annotations
 
