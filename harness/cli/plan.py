@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.options import Asked, benchmark_options, only_option, say_damage
-from harness.cli.run import default_jobs
 
 if TYPE_CHECKING:
+    from harness.execution.places import Places
     from harness.plan import Plan, Stage
     from harness.plan.cost import RunCost
     from harness.plan.estimate import Estimate
@@ -32,11 +32,24 @@ DAMAGED = "damaged"
 @click.command(short_help="Show the stages of a benchmark, what is done already and what the rest costs.")
 @benchmark_options
 @only_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Plan for so many stages at a time, as harness run has it."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Plan for so many processes of each training stage, as harness run has it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, with every stage.")
 @click.option("--all", "every", is_flag=True, help="List the generate and score stages one by one, too.")
 def command(
     asked: Asked,
     only: tuple[str, ...],
+    jobs: int | None,
+    processes: int,
     as_json: bool,
     every: bool,
 ) -> None:
@@ -45,10 +58,11 @@ def command(
     One line a stage: id, kind, what it is, parents, cached or to do, and estimated tokens, seconds and disk space. An
     id is shown as ? until the data it depends on is prepared or, where settings are tuned, until they are chosen. Times
     are rough: by what stages of the same models in the folder of results took, else reckoned from this machine's speed,
-    which is measured; what is left, on one worker and on as many as harness run would have. Memory is the estimated
-    peak of a process; for training a line a row says what holds it and which settings would make it less. Of the disk a
-    line says what the run takes at its worst moment and in the end: weights go when nothing reads them any more, as far
-    as recipe.keep lets them. Last, the
+    which is measured; what is left, on one worker and on as many as harness run would have. Who gets which GPUs and how
+    many cores is said as harness run --jobs --processes would have it. Memory is the estimated peak of a process; for
+    training a line a row says what holds it and which settings would make it less. Of the disk a line says what the run
+    takes at its worst moment and in the end: weights go when nothing reads them any more, as far as recipe.keep lets
+    them. Last, the
     minimum detectable effect, the true difference between rows that the run would find four times in five, by the
     variances of stored results of the same kind or by stated ones, and the time that the run would take: as it is, and
     with more seeds or prompts.
@@ -57,6 +71,7 @@ def command(
     from harness.execution.contexts import ways
     from harness.execution.footprint import footprint, free_bytes, gigabytes
     from harness.execution.keep import required
+    from harness.execution.places import Places
     from harness.plan import build_plan
     from harness.plan.cost import RunCost
     from harness.plan.estimate import Estimate
@@ -78,9 +93,10 @@ def command(
     rates = measured()
     past = Past(store, plan, rates.of(threads), threads=threads, device=device)
     estimate = Estimate(plan, rates=rates.of(threads), past=past)
-    workers = default_jobs(benchmark, device, 1)
+    places = _places(benchmark, device, jobs, processes)
+    workers = places.jobs if isinstance(places, Places) else 1
     cost = RunCost(plan, estimate, todo, seeds=len(benchmark.seeds), workers=workers)
-    memory = MemoryEstimate(plan, registry, device)
+    memory = MemoryEstimate(plan, registry, device, processes=processes)
     described = [_describe(stage, plan, todo, estimate, memory) for stage in shown]
     disk = footprint(plan, todo, benchmark, store, size=estimate.disk, jobs=workers)
     free = free_bytes(store.root)
@@ -101,9 +117,10 @@ def command(
             "bytes_per_second": rates.bytes,
             "stages_of_earlier_runs": dict(past.counted),
         }
+        where = places.to_json() if isinstance(places, Places) else {"refused": places}
         space = {"most_bytes": disk.most, "left_bytes": disk.left, "free_bytes": free}
-        everything = {**whole, "remarks": remarks, "stages": described, "time": time, "disk": space, "ways": taken,
-                      "detectable": told}  # fmt: skip
+        everything = {**whole, "remarks": remarks, "stages": described, "time": time, "disk": space, "ways": taken}
+        everything |= {"workers": where, "detectable": told}
         click.echo(json.dumps(everything, indent=1))
         return
     click.echo(f"{benchmark.benchmark} ({benchmark.profile}): {len(described)} stages, {len(todo)} to do")
@@ -117,6 +134,8 @@ def command(
     if todo:
         kept = f"{gigabytes(disk.left)} in the end (recipe.keep: {benchmark.recipe.keep})"
         click.echo(f"disk: up to {gigabytes(disk.most)} at a time, {kept}; {gigabytes(free)} are free")
+    for line in _workers(places, described, device):
+        click.echo(line)
     for line in _memory(plan, memory):
         click.echo(line)
     for label, way in taken.items():
@@ -269,6 +288,38 @@ def _memory(plan: Plan, memory: MemoryEstimate) -> list[str]:
             less = f"; with {', with '.join(held.helps)}" if held.helps else ""
             lines[f"memory of training {row.model}/{row.label}: {held}{less}"] = None
     return list(lines)
+
+
+def _places(benchmark: Benchmark, device: str, jobs: int | None, processes: int) -> Places | str:
+    """Return who would get what; where that cannot be, why a run would be refused."""
+    from harness.errors import HarnessError
+    from harness.execution.device import resolve_device
+    from harness.execution.places import Places
+
+    try:
+        resolve_device(benchmark.execution.device)
+        return Places.of(benchmark, device, jobs=jobs, processes=processes)
+    except HarnessError as error:
+        return str(error)
+
+
+def _workers(places: Places | str, rows: list[dict[str, Any]], device: str) -> list[str]:
+    """Return who gets what, and whether there is memory for all that is made at a time."""
+    from harness.execution.device import memory_of
+    from harness.plan.memory import megabytes
+
+    if isinstance(places, str):
+        return [f"a run would be refused: {places}"]
+    lines, there = places.lines(), memory_of(device)
+    largest = max((row for row in rows if row["memory"]), key=lambda row: _total(row["memory"]), default=None)
+    if largest is not None and there is not None:
+        processes = places.processes if largest["kind"] == "train" else 1
+        together = places.jobs * processes if device == "cpu" else 1  # processes have a GPU each
+        needed = together * _total(largest["memory"])
+        text = f"memory at a time: {megabytes(needed)} at most of {megabytes(there)}"
+        text += f", {together} processes as large as {largest['label']}" if together > 1 else ""
+        lines.append(text + (": more than there is" if needed > there else ""))
+    return lines
 
 
 def _device(benchmark: Benchmark) -> str:

@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 
 from harness.cli.options import Asked, benchmark_options
-from harness.cli.run import default_jobs
 from harness.errors import MachineError
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ def command(
     Metrics are tried on two answers, so that what they fetch is there. Nothing is trained. What is there already is not
     fetched again.
     """
+    from harness.execution.places import default_jobs
     from harness.execution.runner import RunSettings, execute
     from harness.execution.watch import Bars, Lines
     from harness.store.stages import Store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from contextlib import nullcontext
@@ -39,7 +38,7 @@ _REPAIRS = 2
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stages at a time; by default the cores divided by the threads of a stage, and 1 on a GPU.",
+    help="Stages at a time; by default the cores divided by the threads of a stage, or the GPUs by its processes.",
 )
 @click.option(
     "--processes",
@@ -47,7 +46,7 @@ _REPAIRS = 2
     metavar="N",
     default=1,
     show_default=True,
-    help="Data-parallel processes of each training stage.",
+    help="Data-parallel processes of each training stage, a GPU each where there are some.",
 )
 @click.option(
     "--retry-unparsed",
@@ -82,6 +81,7 @@ def command(
     from harness.execution.device import resolve_device
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
+    from harness.execution.places import Places
     from harness.execution.runner import RunSettings
     from harness.execution.trackers import Trackers, check_trackers
     from harness.plan import build_plan
@@ -98,7 +98,7 @@ def command(
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
     device = resolve_device(benchmark.execution.device)
     settings = RunSettings(
-        jobs=jobs or default_jobs(benchmark, device, processes),
+        jobs=Places.of(benchmark, device, jobs=jobs, processes=processes).jobs,
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,
@@ -214,19 +214,12 @@ def _run(
     return attempt()
 
 
-def default_jobs(benchmark: Benchmark, device: str, processes: int) -> int:
-    """Return how many stages run at a time: the cores shared out by threads and ranks; 1 on a GPU, and for a timing."""
-    if device != "cpu" or benchmark.timing is not None:
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // (benchmark.execution.threads * processes))
-
-
 def _headline(benchmark: Benchmark, jobs: int, processes: int, device: str) -> str:
     parts = [f"{benchmark.benchmark} ({benchmark.profile})", f"{jobs} at a time", f"on {device}"]
     parts.append(f"{benchmark.execution.threads} thread{'s' if benchmark.execution.threads > 1 else ''} each")
     if processes > 1:
-        parts.append(f"{processes} processes a training stage")
+        divided = ", which divide its weights" if benchmark.execution.shard else ""
+        parts.append(f"{processes} processes a training stage{divided}")
     return ", ".join(parts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 
 from harness.errors import MachineError
 
@@ -28,6 +29,35 @@ def resolve_device(wanted: str) -> str:
             expected=f"one of cpu, {', '.join(f'cuda:{n}' for n in range(count))}" if count else "cpu: there is no GPU",
         )
     return wanted
+
+
+def gpus() -> tuple[str, ...]:
+    """Return the GPUs that this process sees, by the names that CUDA_VISIBLE_DEVICES has for them."""
+    count = _cuda_devices()
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:count] if named else map(str, range(count)))
+
+
+def memory_of(place: str) -> int | None:
+    """Return the bytes of memory of this machine for ``cpu``, else of one GPU; None where they cannot be told."""
+    if place == "cpu":
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, OSError, ValueError):
+            return None
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    gpu, size = ctypes.c_int(0), ctypes.c_size_t(0)
+    number = int(place.partition(":")[2] or 0)
+    if (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(gpu), number)
+        or driver.cuDeviceTotalMem_v2(ctypes.byref(size), gpu)
+    ):
+        return None
+    return size.value
 
 
 def _has_rocm() -> bool:

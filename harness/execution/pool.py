@@ -64,9 +64,15 @@ class Event:
 class Worker:
     """One process, or one process a rank for data-parallel training; rank 0 speaks for all."""
 
-    def __init__(self, number: int, *, threads: int, ranks: int, kinds: Sequence[str]) -> None:
-        """Start the processes; in its idle time a worker imports what stages of ``kinds`` need."""
+    def __init__(
+        self, number: int, *, threads: int, ranks: int, kinds: Sequence[str], gpus: Sequence[str] = ()
+    ) -> None:
+        """Start the processes; in its idle time a worker imports what stages of ``kinds`` need.
+
+        They see the ``gpus`` alone, if there are some, each rank the one of its number.
+        """
         self.number = number
+        self.gpus = gpus
         self.ranks = ranks
         self.stage: Stage | None = None
         #: Whether it has said how the stage ended, heard or not.
@@ -179,6 +185,8 @@ class Worker:
             "TRANSFORMERS_VERBOSITY": "warning",  # what means nothing is left out by ``warning_capture``
             "PYTHONIOENCODING": "utf-8:backslashreplace",  # whatever the terminal can show: what is printed is kept
         }
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         if self.ranks > 1:
             environment |= {
                 "RANK": str(rank),
@@ -220,7 +228,14 @@ class Pool:
     """Up to ``jobs`` workers, started when there is work for them."""
 
     def __init__(
-        self, jobs: int, *, threads: int, ranks: int, kinds: Sequence[str] = (), stall_seconds: float = 600.0
+        self,
+        jobs: int,
+        *,
+        threads: int,
+        ranks: int,
+        kinds: Sequence[str] = (),
+        stall_seconds: float = 600.0,
+        gpus: Sequence[Sequence[str]] = (),
     ) -> None:
         """Make an empty pool.
 
@@ -230,6 +245,7 @@ class Pool:
             ranks: processes of each worker.
             kinds: those of the stages that it is for.
             stall_seconds: how long a process may send no heartbeat.
+            gpus: those of each worker; all see whatever there is where this is empty.
         """
         self.jobs = jobs
         self.stall_seconds = stall_seconds
@@ -238,6 +254,7 @@ class Pool:
         self.kinds = kinds
         self.threads = threads
         self.ranks = ranks
+        self.gpus = gpus
         self.workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._started = 0
@@ -255,7 +272,9 @@ class Pool:
             self._add()
 
     def _add(self) -> Worker:
-        worker = Worker(self._started, threads=self.threads, ranks=self.ranks, kinds=self.kinds)
+        taken = [worker.gpus for worker in self.workers]
+        gpus = next((names for names in self.gpus if names not in taken), ())
+        worker = Worker(self._started, threads=self.threads, ranks=self.ranks, kinds=self.kinds, gpus=gpus)
         self._started += 1
         self.workers.append(worker)
         assert worker.lead.stdout is not None

@@ -18,6 +18,7 @@ from harness.execution.keep import made_before, quarantine, required
 from harness.execution.order import Order
 from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
+from harness.execution.places import gpus_of_workers
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
@@ -137,7 +138,9 @@ class _Runner:
     def _make(self) -> None:
         kinds = sorted({stage.config.kind for stage in self.needed})
         settings, stall = self.settings, 60 * self.benchmark.execution.rank_timeout_minutes
-        pool = Pool(settings.jobs, threads=settings.threads, ranks=settings.ranks, kinds=kinds, stall_seconds=stall)
+        gpus = gpus_of_workers(settings.device, settings.jobs, settings.ranks)
+        threads, ranks = settings.threads, settings.ranks
+        pool = Pool(settings.jobs, threads=threads, ranks=ranks, kinds=kinds, stall_seconds=stall, gpus=gpus)
         try:
             self._inspect(pool)
             while True:

@@ -24,9 +24,9 @@ from harness.models.folders import read_json
 from harness.spec.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from harness.spec.recipe import AdapterSettings
 
@@ -91,11 +91,19 @@ class Adapter:
             adapted = peft.PeftModel.from_pretrained(model, folder, is_trainable=True)
         return cls(adapted, settings)
 
-    def save(self, folder: Path) -> None:
-        """Write the trained adapter alone, as ``PeftModel.from_pretrained(base, folder)`` loads it."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights of the trained adapter, by the names that PEFT saves them under."""
+        import peft
+
+        return peft.get_peft_model_state_dict(self._peft, adapter_name=_TRAINED, save_embedding_layers=False)
+
+    def save(self, folder: Path, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Write the trained adapter alone, as ``PeftModel.from_pretrained(base, folder)`` loads it.
+
+        Its weights are ``tensors`` where its own are divided among processes.
+        """
         import copy
 
-        import peft
         from safetensors.torch import save_file
 
         config = copy.copy(self._peft.peft_config[_TRAINED])
@@ -103,7 +111,7 @@ class Adapter:
         config.inference_mode = True
         config.base_model_name_or_path = None  # a path of this machine would tell others nothing
         config.save_pretrained(str(folder))
-        tensors = peft.get_peft_model_state_dict(self._peft, adapter_name=_TRAINED, save_embedding_layers=False)
+        tensors = self.tensors() if tensors is None else tensors
         save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, folder / ADAPTER_WEIGHTS)
 
     def merge(self) -> None:
@@ -151,8 +159,11 @@ class Adapter:
             for layer, (active, off) in zip(layers, before, strict=True):
                 layer._active_adapter, layer._disable_adapters = active, off  # noqa: SLF001  # as above
 
-    def frozen_digest(self) -> str:
-        """Return the sha256 of every weight and buffer that is not trained: of the start, and of nothing else."""
+    def frozen_digest(self, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> str:
+        """Return the sha256 of every weight and buffer that is not trained: of the start, and of nothing else.
+
+        ``whole`` gives the whole of a tensor that is divided among processes.
+        """
         import torch
 
         state = hashlib.sha256()
@@ -160,7 +171,7 @@ class Adapter:
         frozen = [pair for pair in model.named_parameters() if not pair[1].requires_grad]
         for name, tensor in [*frozen, *model.named_buffers()]:
             state.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
-            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            state.update(whole(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return state.hexdigest()
 
     def _layers(self) -> Iterator[Any]:

@@ -2,7 +2,8 @@
 
 Counted are the numbers that training and decoding are known to hold; what a token leaves behind for the backward pass
 was counted in transformers' decoders and compared with processes that were measured (docs/own-model.md). A critic that
-a method adds is not known here, and not counted.
+a method adds is not known here, and not counted. All of it is of one process: where several divide the weights of what
+they train, each has its part, and what it gathers while it computes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ CACHE = 1 << 27
 SOFTMAX = {"cpu": 1 << 26, "cuda": 1 << 28}
 
 #: The parts of a peak, in the order in which they are told.
-PARTS = ("process", "weights", "gradients", "moments", "reference", "reward model", "activations", "decoding")
+PARTS = (
+    "process", "weights", "gathered", "gradients", "moments", "reference", "reward model", "activations", "decoding",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,16 @@ def megabytes(size: float) -> str:
 class MemoryEstimate:
     """The memory of the stages of one plan."""
 
-    def __init__(self, plan: Plan, registry: Registry, device: str) -> None:
-        """Remember the shapes of models, which many stages share; ``device`` is what stages run on: cpu or cuda."""
+    def __init__(self, plan: Plan, registry: Registry, device: str, *, processes: int = 1) -> None:
+        """Remember the shapes of models, which many stages share.
+
+        Args:
+            plan: whose stages are asked about.
+            registry: says what methods need.
+            device: what stages run on: cpu or cuda.
+            processes: of each training stage.
+        """
+        self._processes = processes
         self._plan = plan
         self._registry = registry
         self._kind = "cpu" if device == "cpu" else "cuda"
@@ -82,7 +93,23 @@ class MemoryEstimate:
         parts = self._reading(stage, shape)
         return None if parts is None else Memory(parts, ())
 
-    def _training(self, stage: Stage, config: TrainConfig, shape: Shape, *, recompute: bool = False) -> dict[str, int]:
+    def _training(
+        self, stage: Stage, config: TrainConfig, shape: Shape, *, recompute: bool = False, divided: bool = False
+    ) -> dict[str, int]:
+        parts = self._whole(stage, config, shape, recompute=recompute)
+        if self._processes == 1 or not (divided or stage.runtime.shard):
+            return parts
+        each, adapter = _bytes(config.loading), config.recipe.adapter
+        for name in ("weights", "gradients", "moments", "reference"):
+            parts[name] = parts.get(name, 0) // self._processes
+        # what is no layer, and a layer, with the gradients of what is trained of them before they are summed
+        gathered = shape.parameters - shape.in_layers + shape.in_layers // max(1, shape.layers)
+        parts["gathered"] = each * gathered * (1 if adapter is not None else 2)
+        if "decoding" in parts:  # over weights that come and go, none is laid out anew
+            parts["decoding"] -= _laid_out(shape, config.loading, self._kind)
+        return self._ordered(parts)
+
+    def _whole(self, stage: Stage, config: TrainConfig, shape: Shape, *, recompute: bool) -> dict[str, int]:
         adapter, each = config.recipe.adapter, _bytes(config.loading)
         added = shape.adapter(adapter) if adapter is not None else 0
         trained = added or shape.parameters
@@ -139,6 +166,8 @@ class MemoryEstimate:
             tried.append(("recipe.adapter (LoRA)", self._training(stage, other, shape)))
         if not stage.runtime.gradient_checkpointing:
             tried.append(("recipe.gradient_checkpointing", self._training(stage, config, shape, recompute=True)))
+        if self._processes > 1 and not stage.runtime.shard:
+            tried.append(("execution.shard", self._training(stage, config, shape, divided=True)))
         if config.loading.dtype != "bfloat16" and self._kind == "cuda":  # a CPU casts, and keeps what it cast
             loading = config.loading.model_copy(update={"dtype": "bfloat16"})
             other = config.model_copy(update={"loading": loading})
@@ -177,10 +206,14 @@ def _activations(shape: Shape, config: TrainConfig, kind: str, budget: int | Non
 def _decoding(shape: Shape, loading: Loading, kind: str, tokens: int) -> int:
     """Return the bytes of keys and values, and of the weights in the order in which they are multiplied on a CPU."""
     each = 2 if loading.dtype == "bfloat16" else _bytes(loading)
-    packed = (
-        0 if kind != "cpu" or loading.dtype == "float64" else 4 * (shape.in_layers + shape.vocabulary * shape.width)
-    )
-    return packed + each * tokens * shape.layers * 2 * shape.keys
+    return _laid_out(shape, loading, kind) + each * tokens * shape.layers * 2 * shape.keys
+
+
+def _laid_out(shape: Shape, loading: Loading, kind: str) -> int:
+    """Return the bytes of the weights in the order in which they are multiplied on a CPU."""
+    if kind != "cpu" or loading.dtype == "float64":
+        return 0
+    return 4 * (shape.in_layers + shape.vocabulary * shape.width)
 
 
 def _bytes(loading: Loading) -> int:

@@ -136,7 +136,8 @@ class Planner:
     def runtime(self, **settings: Any) -> Runtime:
         """Return how a stage's work is done, as far as the file says it."""
         execution = self.benchmark.execution
-        return Runtime(device=execution.device, threads=execution.threads, **settings)
+        shard = execution.shard  # training alone asks for it
+        return Runtime(device=execution.device, threads=execution.threads, shard=shard, **settings)
 
     def _content(
         self, key: str, record: Record | Damage | None, file: type[ContentFile]

@@ -138,6 +138,9 @@ class Execution(Section):
     rank_timeout_minutes: float = mark(RUNTIME, 10.0, ge=0.1, allow_inf_nan=False)
     """Minutes without a heartbeat after which a process of a stage counts as stalled, and the stage as failed; ranks
     wait three times as long for one another."""
+    shard: bool = mark(RUNTIME, False)
+    """Whether the processes of a training stage (``--processes``) divide the weights, their gradients and the
+    optimiser's moments among themselves, in the place of having them whole."""
     trackers: tuple[Tracker, ...] = mark(RUNTIME, ())
     """Where the steps of training and, in the end, the scores are logged too, by accelerate's trackers."""
 

@@ -24,6 +24,8 @@ class Runtime(Frozen):
     """A metric's options that change no result."""
     tokens_per_micro_batch: int | None = None
     gradient_checkpointing: bool = False
+    shard: bool = False
+    """Whether the processes of a training stage divide the weights among themselves."""
 
     device: str = "cpu"
     """``cpu``, ``cuda`` or ``cuda:N`` where the stage is run; what the file says while it is planned."""

@@ -24,6 +24,7 @@ from harness.stages.stored_rows import read
 from harness.stages.taught import taught
 from harness.text.encode import EncodingParams, encode
 from harness.text.formats import format_of
+from harness.training import sharding
 from harness.training.assignment import Judges, RunContext, TrainingPlan
 from harness.training.declared import DeclaredMethod
 from harness.training.distributed import join
@@ -62,15 +63,18 @@ def run(request: StageRequest[TrainConfig], store: Store, registry: Registry, te
     where = environment(request)
     # before anything is loaded: joining makes this rank's own GPU the current one
     patience = timedelta(minutes=_PATIENCE * runtime.rank_timeout_minutes)
-    ranks = join(runtime.ranks, torch.device(runtime.device), patience)
+    divided = runtime.shard and runtime.ranks > 1
+    ranks = (sharding.join if divided else join)(runtime.ranks, torch.device(runtime.device), patience)
     make_room()
-    policy, start_sha256, base = adapted_start(request, store)
+    # weights that are to be divided never lie on a device as a whole
+    loading = replace(request, runtime=runtime.model_copy(update={"device": "cpu"})) if divided else request
+    policy, start_sha256, base = adapted_start(loading, store)
     encoded = _rows(request, store, policy)
     learnt = None
     if _registration(config, registry).supervised:
         kept, learnt = taught(encoded.rows, request.label)
         encoded = replace(encoded, rows=tuple(kept))
-    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser, policy.eos_id))
+    judges = _judges(request, store, registry, PluginTokenizer(policy.tokeniser, policy.eos_id), loading)
     if ranks.first and (steps := len(encoded.rows) // config.recipe.batch_size):
         for text in LearningRate.of(config.curve, steps).shortfalls():
             warnings.warn(text, stacklevel=1)  # the run shows it, and the record keeps it
@@ -158,7 +162,14 @@ def _plan(
     return plan if config.sampling is None else replace(plan, sampling=config.sampling)
 
 
-def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry, tokenizer: Tokenizer) -> Judges:
+def _judges(
+    request: StageRequest[TrainConfig],
+    store: Store,
+    registry: Registry,
+    tokenizer: Tokenizer,
+    loading: StageRequest[TrainConfig],
+) -> Judges:
+    """Return whom the method may ask; ``loading`` says where models are loaded that are divided as the policy is."""
     config, use = request.config, request.config.reward_model
     judge = load_reward_model(request, store, use) if use is not None else None
     reward = None
@@ -168,9 +179,9 @@ def _judges(request: StageRequest[TrainConfig], store: Store, registry: Registry
     return Judges(
         reward=reward,
         reward_model=judge,
-        load_reference=lambda: load_policy(request, store, "start", config.loading),
+        load_reference=lambda: load_policy(loading, store, "start", config.loading),
         load_reward_model=(
-            None if use is None or judge is None else lambda: load_reward_backbone(request, store, use, judge)
+            None if use is None or judge is None else lambda: load_reward_backbone(loading, store, use, judge)
         ),
         precomputed=_precomputed(request, store),
     )

@@ -21,6 +21,7 @@ from harness import disk
 from harness.errors import PluginError, StageError, StorageError
 from harness.spec.results.files import METHOD, METHOD_TENSORS, MODULES, OPTIMIZER
 from harness.store.files import cannot_write, exhausted, machine_errors, write_json
+from harness.training.sharding import divided_like, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,14 +62,32 @@ def writing(path: Path) -> Iterator[None]:
             raise StorageError(f"cannot write: {error}", where=str(path), hint="is the disk full?") from error
 
 
-def save_state(folder: Path, trained: Trained) -> None:
-    """Write all but the policy's weights into ``folder``."""
+@dataclass
+class Whole:
+    """All that is kept but the policy's weights, and those where they are asked for; divided weights whole."""
+
+    moments: Mapping[str, Tensor]
+    modules: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, trained: Trained, *, weights: bool = False) -> Whole:
+        """Put it together; all ranks must."""
+        modules = {name: _whole(tensor) for name, tensor in _module_tensors(trained.modules).items()}
+        parameters = trained.parameters if weights else {}
+        return cls(trained.optimiser.moments(), modules, {name: _whole(one) for name, one in parameters.items()})
+
+
+def save_state(folder: Path, trained: Trained, kept: Whole | None = None) -> None:
+    """Write what is ``kept`` of what is trained, and the method's state, into ``folder``."""
+    kept = kept or Whole.of(trained)
     with writing(folder):
-        modules = _module_tensors(trained.modules)
         with disk.by_library(folder):
-            trained.optimiser.save(folder / OPTIMIZER)
-            if modules:
-                save_file({name: tensor.detach().contiguous() for name, tensor in modules.items()}, folder / MODULES)
+            trained.optimiser.save(folder / OPTIMIZER, kept.moments)
+            if kept.modules:
+                save_file(dict(kept.modules), folder / MODULES)
+        if kept.weights:
+            save_weights(folder / WEIGHTS, kept.weights)
         tensors: dict[str, Tensor] = {}
         state = {name: _pack(value, name, tensors) for name, value in trained.method.state_dict().items()}
         write_json(folder / METHOD, {"method": trained.method_name, "state": state})
@@ -101,7 +120,7 @@ def load_method(folder: Path, trained: Trained) -> None:
             raise StageError("the added modules are not those that were saved", where=str(folder / MODULES))
         with torch.no_grad():
             for name, tensor in wanted.items():
-                tensor.copy_(saved[name])
+                tensor.copy_(divided_like(saved[name], tensor))
     tensors = _tensors(folder / METHOD_TENSORS) if (folder / METHOD_TENSORS).exists() else {}
     try:
         state = {name: _unpack(value, tensors) for name, value in _read(folder / METHOD)["state"].items()}
@@ -110,10 +129,10 @@ def load_method(folder: Path, trained: Trained) -> None:
     trained.method.load_state_dict(state)
 
 
-def save_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write weights by name, without configuration or tokenizer."""
     with writing(path), disk.by_library(path.parent):
-        save_file({name: tensor.detach().contiguous() for name, tensor in parameters.items()}, path)
+        save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, path)
 
 
 def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -123,7 +142,7 @@ def load_weights(path: Path, parameters: Mapping[str, nn.Parameter]) -> None:
         raise StageError("the weights are not those of this model", where=str(path))
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
+            parameter.copy_(divided_like(saved[name], parameter))
 
 
 def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
@@ -134,6 +153,10 @@ def _module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
         for key, tensor in module.state_dict(keep_vars=True).items()
         if id(tensor) not in frozen  # what is not trained is as it was loaded
     }
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return whole(tensor).detach().contiguous()
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

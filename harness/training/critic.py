@@ -61,6 +61,11 @@ class Critic(nn.Module):
         # in training mode alone do layers compute their activations again; with dropout 0 it drops nothing
         self._training_mode = recompute
 
+    @property
+    def policy(self) -> Policy:
+        """The model whose backbone this is."""
+        return self._policy[0]
+
     def values(self, batch: Batch, completions: Completions) -> Tensor:
         """Return (B, K, T): the value of the state before each token; 0 outside the completion."""
         packed = prepare(self._policy[0], batch.prompts, completions)
@@ -73,7 +78,8 @@ class Critic(nn.Module):
             with self._policy[0].autocast():
                 read = backbone.states(self.backbone, **packed.inputs()).flatten(0, 1)[packed.sources]
             # outside autocast: a value rounded to bfloat16 would hide what one more step changed
-            return cast("Tensor", self.head(read.to(next(self.head.parameters()).dtype))[:, 0])
+            values = self.head(read.to(next(self.head.parameters()).dtype))
+            return cast("Tensor", values[:, 0].clone())  # no view, of which FSDP warns
 
 
 def zero_head(width: int) -> nn.Linear:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import HarnessError, MachineError, StageError
+from harness.errors import HarnessError, InputError, MachineError, StageError
+from harness.training.shares import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 #: How long ranks wait for one another unless told otherwise.
 PATIENCE = timedelta(minutes=30)
@@ -35,6 +37,13 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
+    device: torch.device | None = None
+    """Where this rank computes, if that is not for its policy to say."""
+    in_vain: str = "smaller micro-batches do not help here"
+    """Why training ends where memory runs out."""
+    divided: bool = False
+    """Whether a rank holds a part of the weights alone (:mod:`harness.training.sharding`), so that no rank can compute
+    without the others. The methods from :meth:`divide` on are for that; here they have nothing to do."""
 
     @property
     def first(self) -> bool:
@@ -60,8 +69,35 @@ class Ranks:
     def fail(self, error: BaseException) -> None:
         """Tell the other ranks that this one cannot go on, so that they stop too."""
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all ranks."""
+
+    def divide(self, module: nn.Module) -> None:
+        """Leave a part of the weights of ``module`` on each rank: what scores with a policy's model, or a critic."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context in which ranks ask models as often as each has to; it is left by all at once."""
+        return contextlib.nullcontext()
+
+    def for_all(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return what lets all ranks do ``work`` as soon as one of them calls it, :meth:`together`."""
+        return work
+
+    def even(self, parts: list[list[int]]) -> list[list[int]]:
+        """Return this rank's parts of a step's rows, empty ones added where other ranks have more."""
+        return parts
+
+    def outputs(self) -> Outputs:
+        """Return what a loss's outputs are noted in."""
+        return Outputs()
+
+    def any(self, flag: bool) -> bool:  # noqa: FBT001  # one argument
+        """Return whether a flag is set on any rank that must not go on without this one."""
+        return flag
+
+    def moved(self, shares: Mapping[str, bool]) -> Mapping[str, bool]:
+        """Return which shares of a loss moved, those of all ranks that must not go on without this one."""
+        return shares
 
 
 class ManyRanks(Ranks):
@@ -102,15 +138,14 @@ class ManyRanks(Ranks):
 
     def worst(self, flag: int) -> int:
         """Return the largest flag of any rank."""
-        self._check()
-        return self._max(flag)
+        return self._agree(flag)[0]
 
     def fail(self, error: BaseException) -> None:
         """Tell the other ranks that this one cannot go on, so that they stop too."""
-        self._max(1)
+        self._largest(1, 0, 0)
         self._exchange(error if isinstance(error, HarnessError) else StageError(f"{type(error).__name__}: {error}"))
 
-    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all ranks; one that no rank has stays None."""
         listed = list(parameters)
         have = self.sum(torch.tensor([float(p.grad is not None) for p in listed])).tolist()
@@ -123,16 +158,22 @@ class ManyRanks(Ranks):
                 parameter.grad = summed.view_as(parameter)
 
     def _check(self) -> None:
-        if not self._max(0):
-            return
+        self._agree()
+
+    def _agree(self, flag: int = 0, other: int = 0) -> tuple[int, int]:
+        """Return the largest of each flag, unless a rank failed: then raise what it raised."""
+        failed, largest, largest_other = self._largest(0, flag, other)
+        if not failed:
+            return largest, largest_other
         errors = [error for error in self._exchange(None) if error is not None]
         raise Relayed(errors[0]) from errors[0]
 
-    def _max(self, flag: int) -> int:
+    def _largest(self, *numbers: int) -> list[int]:
         from accelerate.utils import reduce
 
         with _alive():
-            return int(reduce(torch.tensor(flag, device=self.device), "max"))
+            largest: list[int] = reduce(torch.tensor(numbers, device=self.device), "max").tolist()
+            return largest
 
     def _exchange(self, value: Any) -> list[Any]:
         from accelerate.utils import gather_object
@@ -193,6 +234,13 @@ def join(world: int, device: torch.device, patience: timedelta = PATIENCE) -> Ra
 def launched() -> bool:
     """Return whether a launcher started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def check_batch(batch_size: int, ranks: Ranks) -> None:
+    """Raise InputError where a rank would have no prompt of a step."""
+    if batch_size < ranks.world:
+        what, most = "there are more processes than prompts in a step", f"at most {batch_size}"
+        raise InputError(what, where="--processes", got=ranks.world, expected=most)
 
 
 def equal_everywhere(ranks: Ranks, value: Any, what: str) -> None:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness import disk
-from harness.errors import HarnessError, InputError, MachineError, StageError, first_line
+from harness.errors import HarnessError, MachineError, StageError, first_line
 from harness.in_parts import Batcher, out_of_memory
 from harness.lm.cuda.memory import training_tokens
+from harness.lm.score.logprobs import ScoringModule
 from harness.models.folders import weights_digest
 from harness.spec.results.files import CHECKPOINT
 from harness.spec.results.train import PHASES, MicroBatches, RowsUsed, TrainSummary
 from harness.text.encode import collate
 from harness.training import checkpoint, memo
-from harness.training.distributed import equal_everywhere, stop_together
+from harness.training.distributed import check_batch, equal_everywhere, stop_together
 from harness.training.extent import Spending, Steps
 from harness.training.meters import Clock, PeakMemory, step_seconds
 from harness.training.optimiser import Optimiser
@@ -29,10 +30,11 @@ from harness.training.order import Order
 from harness.training.points import PointCheckpoints
 from harness.training.probe import ROWS, Probe
 from harness.training.record import RunProgress, Settings, StepRecord, step_digests
-from harness.training.reference_model import ReferenceModel
+from harness.training.reference_model import ReferenceModel, no_reference
 from harness.training.schedule import LearningRate
 from harness.training.seeds import own_generators, seed_step
 from harness.training.services import Services
+from harness.training.sharding import weights_of
 from harness.training.stop import Stopped
 from harness.training.summary import active, models_held, over_ranks, step_row
 from harness.training.unfinished import Unfinished, logged
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
     from harness.spec.results.train import Phase, TrainStep
     from harness.text.encode import EncodedRow
     from harness.training.assignment import Judges, RunContext, TrainingPlan
-    from harness.training.distributed import Ranks
 
 
 def train(
@@ -81,7 +82,7 @@ def train(
         Stopped: a signal asked for an end; the state is kept if ``context.unfinished`` is given.
         HarnessError: whatever the method, the reward or the machine did wrong. On all ranks, whichever it befell.
     """
-    with own_generators(policy.device), stop_together(context.ranks):
+    with own_generators(context.ranks.device or policy.device), stop_together(context.ranks):
         try:
             segment = Segment(plan, policy, rows, method, context=context, judges=judges)
             segment.points = PointCheckpoints(context.unfinished or folder)
@@ -91,8 +92,7 @@ def train(
         except Exception as error:
             if isinstance(error, HarnessError) or not out_of_memory(error):
                 raise
-            what = f"out of memory, and smaller micro-batches do not help here: {first_line(error)}"
-            raise MachineError(what) from error
+            raise MachineError(f"out of memory, and {context.ranks.in_vain}: {first_line(error)}") from error
 
 
 class Segment:
@@ -118,15 +118,17 @@ class Segment:
         self.context = context
         self.reward_model = judges.reward_model
         self.ranks = context.ranks
+        align(policy.model)
+        scoring = ScoringModule(policy)
+        self.ranks.divide(scoring)
         self.memory = PeakMemory(policy.device)
         self.order = Order([row.id for row in rows], seed=plan.seed, batch_size=recipe.batch_size)
-        _check_ranks(recipe.batch_size, self.ranks)
+        check_batch(recipe.batch_size, self.ranks)
         per_epoch = self.order.steps_per_epoch
         self.extent = _extent(plan, per_epoch)
         self.step = self.first = self.extent.first
         self.clock = Clock(policy.device)
         self.optimiser = Optimiser(recipe)
-        align(policy.model)
         named = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
         self.optimiser.add(named)
         if plan.gradient_checkpointing:
@@ -145,19 +147,20 @@ class Segment:
             position=RunProgress(self.extent.total(self.first), per_epoch),
             reward=judges.reward,
             reference=ReferenceModel(
-                judges.load_reference or _no_reference,
+                judges.load_reference or no_reference,
                 adapted=policy if policy.adapter is not None else None,
                 stored=precomputed.load(self._own_rows()) if precomputed else None,
                 digest=precomputed.weights_sha256 if precomputed else "",
                 where=f"method {plan.method!r}",
+                ranks=self.ranks,
             ),
+            scoring=scoring,
             load_reward_model=judges.load_reward_model,
         )
         self.start_sums = sums(named.values())
         self.trained = checkpoint.Trained(named, self.services.modules, self.optimiser, method, plan.method)
         self.probe: Probe | None = None
         self.log: list[TrainStep] = []
-        self.reference_digest: str | None = None
         self.kept: Unfinished | None = None
         self.points: PointCheckpoints | None = None
         self.saved = time.monotonic()
@@ -171,8 +174,8 @@ class Segment:
                 where=str(self.precomputed.path),
             )
         self.services.progress.move(self.first, self.extent)
-        if self.ranks.first:
-            self.probe = self._probe()
+        with self.ranks.together():
+            self.probe = self._probe() if self.ranks.first else None
         seed_step(plan.seed, self.first, rank=0)  # the same on all ranks: a new module must start the same on each
         self.method.setup(self.services)
         if plan.previous is not None:
@@ -205,18 +208,19 @@ class Segment:
     def finish(self, folder: Path) -> TrainSummary:
         """Check and write the result, and return the summary."""
         self.updater.check_weights()
-        if self.ranks.world > 1:
+        if self.ranks.world > 1 and not self.ranks.divided:
             equal_everywhere(self.ranks, module_digest(self.policy.model), "the weights after training")
         self.services.reference.check()
         digest = None
         if isinstance(self.extent, Spending):
             self._save_points(self.extent.rest())
+        weights, state = weights_of(self.policy), checkpoint.Whole.of(self.trained)
         if self.ranks.first:
             if self.points is not None:
                 self.points.hand_over(folder)
             with checkpoint.writing(folder), disk.by_library(folder):
-                self.policy.save(folder / CHECKPOINT)
-            checkpoint.save_state(folder, self.trained)
+                self.policy.save(folder / CHECKPOINT, weights)
+            checkpoint.save_state(folder, self.trained, state)
             digest = weights_digest(folder / CHECKPOINT)
         digest = next(each for each in self.ranks.gather(digest) if each is not None)
         if self.kept is not None and self.ranks.first:
@@ -239,7 +243,8 @@ class Segment:
         drift = None
         if updater.diagnose:
             updater.check_weights()
-            drift = self.probe.compare(self.policy) if self.probe is not None else None
+            with self.ranks.together():
+                drift = self.probe.compare(self.policy) if self.probe is not None else None
         row = step_row(
             totals,
             said,
@@ -260,9 +265,11 @@ class Segment:
         return self.ranks.gather(seconds)[0] if by_clock else seconds
 
     def _save_points(self, points: Sequence[BudgetPoint]) -> None:
-        if points and self.points is not None and self.ranks.first:
+        if points and self.points is not None:
             with self.clock.phase("other"):
-                self.points.save(points, self.policy)
+                weights = weights_of(self.policy)
+                if self.ranks.first:
+                    self.points.save(points, self.policy, weights)
 
     def _is_due(self) -> bool:
         """Return whether this rank wants a state kept; the first one's clock counts for all."""
@@ -293,7 +300,8 @@ class Segment:
 
     def _resume(self, folder: Path) -> None:
         plan = self.plan
-        identity = {"stage": plan.identity, "environment": dict(plan.environment), "ranks": self.ranks.world}
+        ranks = {"ranks": self.ranks.world} | ({"divided": True} if self.ranks.divided else {})
+        identity = {"stage": plan.identity, "environment": dict(plan.environment), **ranks}
         self.kept = Unfinished(folder, identity)
         state = self.kept.find()
         equal_everywhere(self.ranks, state and state[0], "the step to go on from")
@@ -319,12 +327,12 @@ class Segment:
         memos = self.ranks.gather(self.services.reference.memo.content())
         learnt = {name: (batcher.budget, batcher.halvings) for name, batcher in self._batchers().items()}
         batchers = self.ranks.gather(learnt)
+        state = checkpoint.Whole.of(self.trained, weights=True)
         if kept is None or not self.ranks.first:
             return
 
         def write(place: Path) -> None:
-            checkpoint.save_weights(place / checkpoint.WEIGHTS, self.trained.parameters)
-            checkpoint.save_state(place, self.trained)
+            checkpoint.save_state(place, self.trained, state)
             with checkpoint.writing(place), disk.by_library(place):
                 memo.save(memos, place / memo.FILE)
 
@@ -383,19 +391,8 @@ class Segment:
         )
 
 
-def _check_ranks(batch_size: int, ranks: Ranks) -> None:
-    if batch_size < ranks.world:
-        raise InputError(
-            "there are more processes than prompts in a step", got=ranks.world, expected=f"at most {batch_size}"
-        )
-
-
 def _extent(plan: TrainingPlan, per_epoch: int) -> Steps | Spending:
     curve, first = LearningRate.of(plan.curve, per_epoch), plan.first.step(per_epoch)
     if plan.budget is None:
         return Steps(first, plan.last.step(per_epoch), curve)
     return Spending(plan.budget, first, curve, patience=max(3, per_epoch), where=f"method {plan.method!r}")
-
-
-def _no_reference() -> Policy:
-    raise StageError("the method asks for the reference model and none was given")

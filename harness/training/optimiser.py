@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 
 from harness.errors import StageError
 from harness.lm.cuda.fused import fused
+from harness.training.sharding import divided_like, whole
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from harness.spec.recipe import StepSettings
 
@@ -80,19 +81,24 @@ class Optimiser:
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def save(self, path: Path) -> None:
-        """Write the moments as safetensors, each under ``<kind>.<parameter's name>``."""
+    def moments(self) -> dict[str, Tensor]:
+        """Return the moments, each under ``<kind>.<parameter's name>``; of divided weights whole, to all ranks."""
         assert self._optimizer is not None
         state = self._optimizer.state
-        tensors = {
-            f"{kind}.{name}": state[parameter][kind].contiguous()
+        return {
+            f"{kind}.{name}": whole(state[parameter][kind]).contiguous()
             for name, parameter in self.parameters.items()
             if parameter in state
             for kind in _STATE
         }
+
+    def save(self, path: Path, moments: Mapping[str, Tensor]) -> None:
+        """Write :meth:`moments` as safetensors."""
+        assert self._optimizer is not None
+        state = self._optimizer.state
         without = [name for name, parameter in self.parameters.items() if parameter not in state]
         # one entry only: several would stand in the header in an order that changes from process to process
-        save_file(tensors, path, metadata={_WITHOUT: json.dumps(without)})
+        save_file(dict(moments), path, metadata={_WITHOUT: json.dumps(without)})
 
     def load(self, path: Path, names: Collection[str]) -> None:
         """Take back the moments of the parameters in ``names``; moments of other parameters are left alone.
@@ -116,7 +122,9 @@ class Optimiser:
             if len(moments) < len(_STATE) or any(moments[kind].shape != parameter.shape for kind in _STATE[:2]):
                 raise StageError("the optimiser's moments do not fit the model", where=str(path), got=name)
             self._optimizer.state[parameter] = {
-                kind: value.to(parameter.device, torch.float32 if kind == "step" else parameter.dtype, copy=True)
+                kind: value.to(parameter.device, torch.float32, copy=True)
+                if kind == "step"
+                else divided_like(value.to(parameter.device, parameter.dtype, copy=True), parameter)
                 for kind, value in moments.items()
             }
 

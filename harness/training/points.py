@@ -20,6 +20,8 @@ from harness.training import checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import Tensor
+
     from harness.lm.model.policy import Policy
     from harness.spec.budget import BudgetPoint
 
@@ -34,8 +36,8 @@ class PointCheckpoints:
         """Keep them below ``place``."""
         self._folder = place / POINTS
 
-    def save(self, points: Iterable[BudgetPoint], policy: Policy) -> None:
-        """Write the policy as it is for each of some points."""
+    def save(self, points: Iterable[BudgetPoint], policy: Policy, state: dict[str, Tensor] | None = None) -> None:
+        """Write the policy as it is for each of some points; ``state`` as :meth:`Policy.save` takes it."""
         for point in points:
             target = self._folder / point.folder
             draft = self._folder / f".{point.folder}.{uuid.uuid4().hex}"
@@ -43,7 +45,7 @@ class PointCheckpoints:
                 with checkpoint.writing(self._folder):
                     disk.make_folders(draft)
                     with disk.by_library(draft):
-                        policy.save(draft)
+                        policy.save(draft, state)
                     disk.sync_tree(draft)  # what a state is kept with outlives a power failure, as the state does
                     disk.remove_tree(target)
                     disk.rename(draft, target)

@@ -18,6 +18,8 @@ from harness.lm.score.log_softmax import ScoringParams, upcast
 from harness.lm.score.logprobs import ScoringModule
 from harness.training import memo
 from harness.training.budget import take_all
+from harness.training.distributed import Ranks
+from harness.training.sharding import whole
 from harness.training.weights import module_digest
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ReferenceModel:
         stored: StoredLogProbs | None = None,
         digest: str = "",
         where: str = "",
+        ranks: Ranks | None = None,
     ) -> None:
         """Load nothing yet.
 
@@ -53,8 +56,11 @@ class ReferenceModel:
             stored: log-probs that a stage computed.
             digest: of its weights, where that is known.
             where: what to blame in messages.
+            ranks: among whom its weights are divided, if those of the policy are.
         """
         self.load = load
+        self._ranks = ranks or Ranks()
+        self._fetch = self._ranks.for_all(self._load)
         self.loaded: Policy | None = None
         self._adapted = adapted
         self.memo = memo.Memo()
@@ -67,18 +73,22 @@ class ReferenceModel:
         """Return the model, whose weights are as they were."""
         if self.loaded is None:
             with clock.phase("other"):
-                if self._adapted is not None:
-                    self.loaded, self._digest = self._adapted, self._content(self._adapted)
-                    return self.loaded
-                self.loaded = self.load()
-                self.loaded.model.requires_grad_(requires_grad=False)
-                digest = self._content(self.loaded)
-                if self._digest not in {"", digest}:
-                    raise StageError(
-                        "the reference model is not the one whose log-probs were stored", where=self._where
-                    )
-                self._digest = digest
+                self._fetch()
+        assert self.loaded is not None
         return self.loaded
+
+    def _load(self) -> None:
+        if self._adapted is not None:
+            self.loaded, self._digest = self._adapted, self._content(self._adapted)
+            return
+        self.loaded = self.load()
+        self.loaded.model.requires_grad_(requires_grad=False)
+        digest = self._content(self.loaded)
+        if self._digest not in {"", digest}:
+            raise StageError("the reference model is not the one whose log-probs were stored", where=self._where)
+        self._digest = digest
+        self._scoring = ScoringModule(self.loaded)
+        self._ranks.divide(self._scoring)
 
     def logprobs(
         self, batch: Batch, completions: Completions, *, temperature: float, scorer: Scorer, clock: Clock
@@ -193,4 +203,9 @@ class ReferenceModel:
         """Return the digest of what the reference is made of."""
         if self._adapted is None or policy.adapter is None:
             return module_digest(policy.model)
-        return policy.adapter.frozen_digest()
+        return policy.adapter.frozen_digest(whole)
+
+
+def no_reference() -> Policy:
+    """Raise StageError: there is nothing to load."""
+    raise StageError("the method asks for the reference model and none was given")

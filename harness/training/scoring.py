@@ -70,7 +70,7 @@ class InLoss:
             return _no_logprobs(module, completions, params)
         scored = score(module.policy, batch.prompts, completions, params, dropout=dropout, module=module)
         self._count(completions)
-        hidden = None if scored.hidden is None else self._outputs.hand_out(scored.hidden)
+        hidden = None if scored.hidden is None else self._outputs.hand_out(scored.hidden, "hidden")
         return replace(scored, values=self._outputs.hand_out(scored.values), hidden=hidden)
 
     def final_states(self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool) -> Tensor:
@@ -79,7 +79,7 @@ class InLoss:
             return _no_states(module, completions)
         states = final_states(module.policy, batch.prompts, completions, dropout=dropout, module=module)
         self._count(completions)
-        return self._outputs.hand_out(states)
+        return self._outputs.hand_out(states, "states")
 
     def logits(
         self, module: ScoringModule, batch: Batch, completions: Completions, *, dropout: bool
@@ -89,7 +89,7 @@ class InLoss:
             return
         self._count(completions)
         for chunk in score_logits(module.policy, batch.prompts, completions, dropout=dropout, module=module):
-            yield replace(chunk, values=self._outputs.hand_out(chunk.values))
+            yield replace(chunk, values=self._outputs.hand_out(chunk.values, "logits"))
 
     def critic_values(self, critic: Critic, batch: Batch, completions: Completions) -> Tensor:
         """Implement :meth:`Scorer.critic_values`."""
@@ -186,17 +186,19 @@ def _no_logprobs(module: ScoringModule, completions: Completions, params: Scorin
     """Return log-probabilities of no rows, in the type that rows would have."""
     weight = next(module.parameters())
     dtype = params.dtype or torch.promote_types(weight.dtype, torch.float32)
-    values = weight.new_zeros(completions.ids.shape, dtype=dtype, requires_grad=False)
+    values = torch.zeros(completions.ids.shape, dtype=dtype, device=completions.ids.device)
     hidden = _no_states(module, completions)[:, :, None].expand(*values.shape, -1) if params.hidden else None
     return LogProbs(values, completions.mask, hidden, values if params.entropy else None)
 
 
 def _no_states(module: ScoringModule, completions: Completions) -> Tensor:
-    return next(module.parameters()).new_zeros(*completions.lengths.shape, _width(module))
+    dtype, device = next(module.parameters()).dtype, completions.ids.device
+    return torch.zeros(*completions.lengths.shape, _width(module), dtype=dtype, device=device)
 
 
 def _no_values(critic: Critic, completions: Completions) -> Tensor:
-    return next(critic.parameters()).new_zeros(completions.ids.shape)
+    dtype, device = next(critic.parameters()).dtype, completions.ids.device
+    return torch.zeros(completions.ids.shape, dtype=dtype, device=device)
 
 
 def _width(module: ScoringModule) -> int:

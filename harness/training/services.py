@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -26,6 +27,7 @@ from harness.training.record import StepRecord
 from harness.training.rewards import TrainerState
 from harness.training.scoring import InLoss, InParts
 from harness.training.seeds import generator
+from harness.training.sharding import is_divided
 from harness.training.tokenizer import PluginTokenizer
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from harness.api import Batch, Completions, Logits, LogProbs, Rewards
     from harness.lm.decode.sampling import Drawn
     from harness.lm.model.policy import Policy
+    from harness.spec.results.train import Phase
     from harness.training.critic import LoadRewardModel
     from harness.training.record import RunProgress, Settings
     from harness.training.reference_model import ReferenceModel
@@ -62,6 +65,7 @@ class Services:
         position: RunProgress,
         reference: ReferenceModel,
         reward: CombinedReward | None = None,
+        scoring: ScoringModule | None = None,
         load_reward_model: LoadRewardModel | None = None,
     ) -> None:
         """Serve ``policy``, which ``updater`` trains."""
@@ -78,7 +82,7 @@ class Services:
         self._optimiser, self._ranks, self._clock = updater.optimiser, updater.ranks, updater.clock
         self._reward = reward
         self._load_reward_model = load_reward_model
-        self._scoring = ScoringModule(policy)
+        self._scoring = scoring or ScoringModule(policy)
         self.decoding = decoding_batcher(decoding_tokens(policy))
         self.sampler = Sampler(policy, settings, updater.ranks, batcher=self.decoding)
 
@@ -113,7 +117,7 @@ class Services:
         else:
             purpose = f"common {int(noise)}"
         drawing = Noise(self._settings.seed, purpose, self.progress.step)
-        with self._clock.phase("sampling"):
+        with self._asking("sampling"):
             drawn = self._draw(batch, params, drawing)
         if any(params.temperatures):
             self.record.noises.append(drawing)
@@ -125,7 +129,7 @@ class Services:
         limit, suppress = self.limits.completion, self._settings.suppress_stops
         params = SamplingParams((0.0,), limit, suppress_stops=suppress)
         noise = Noise(self._settings.seed, "greedy", self.progress.step)
-        with self._clock.phase("sampling"):
+        with self._asking("sampling"):
             drawn = self._draw(batch, params, noise)
         self._drew(batch, drawn.completions, drawn.entropy)
         return drawn.completions
@@ -148,7 +152,7 @@ class Services:
 
         if by == "reference":
             return self._by_reference(batch, params, search)
-        with self._clock.phase("sampling"):
+        with self._asking("sampling"):
             completions = search(self.policy, batch)
         self._drew(batch, completions, None)
         return completions
@@ -192,17 +196,17 @@ class Services:
     ) -> LogProbs:
         """Log-probs (B, K, T), with gradient inside a loss; elsewhere there is nothing to take one for."""
         params = ScoringParams(temperature, dtype, hidden=hidden, entropy=entropy)
-        with self._clock.phase("forward_backward"):
+        with self._asking("forward_backward"):
             return self._scores.logprobs(self._scoring, batch, completions, params, dropout=self._dropout(dropout))
 
     def final_states(self, batch: Batch, completions: Completions, *, dropout: bool = True) -> Tensor:
         """Hidden state (B, K, D) at the last token of each completion, with gradient inside a loss."""
-        with self._clock.phase("forward_backward"):
+        with self._asking("forward_backward"):
             return self._scores.final_states(self._scoring, batch, completions, dropout=self._dropout(dropout))
 
     def reference_logprobs(self, batch: Batch, completions: Completions, *, temperature: float = 1.0) -> LogProbs:
         """Log-probs under the checkpoint at which the method started: no gradient, no dropout."""
-        with self._clock.phase("forward_backward"):
+        with self._asking("forward_backward"):
             return self.reference.logprobs(
                 batch, completions, temperature=temperature, scorer=self.scorer, clock=self._clock
             )
@@ -228,7 +232,8 @@ class Services:
         """Make ``module`` part of what is trained, with a peak learning rate of its own if given."""
         if name in self.modules:
             raise PluginError(f"a module called {name!r} was added before", where=f"method {self._settings.method!r}")
-        module.to(device=self.policy.device, dtype=WEIGHT_DTYPES[self.policy.dtype])
+        if not any(map(is_divided, module.parameters())):
+            module.to(device=self.policy.device, dtype=WEIGHT_DTYPES[self.policy.dtype])
         self.modules[name] = module
         self._optimiser.add(
             {f"modules/{name}.{key}": p for key, p in module.named_parameters() if p.requires_grad},
@@ -254,6 +259,8 @@ class Services:
                 adapter=self._settings.adapter,
                 seed=self._settings.seed,
             )
+            added.to(dtype=WEIGHT_DTYPES[self.policy.dtype])
+            self._ranks.divide(added)
         self.add_module(name, added, learning_rate=learning_rate)
 
     def critic_values(self, name: str, batch: Batch, completions: Completions) -> Tensor:
@@ -265,7 +272,7 @@ class Services:
                 where=f"method {self._settings.method!r}",
                 hint="call add_critic() in setup()",
             )
-        with self._clock.phase("forward_backward"):
+        with self._asking("forward_backward"):
             return self._scores.critic_values(module, batch, completions)
 
     def total(self, x: Tensor | float) -> Tensor:
@@ -297,7 +304,7 @@ class Services:
         self, seed: int, scale: float, *, rank: int | None = None, only: Only = "all"
     ) -> AbstractContextManager[None]:
         """Weights plus ``scale`` times noise drawn from ``seed``; see :meth:`harness.api.Run.perturbed`."""
-        self._refuse_with_an_adapter("perturbed()")
+        self._refuse_noise("perturbed()")
         noise = WeightNoise((self._settings.seed, int(seed)), rank, only)
         return perturbed(list(self._optimiser.parameters.values()), scale, noise)
 
@@ -305,7 +312,7 @@ class Services:
         self, noise: Iterable[tuple[int, float]], *, rank: int | None = None, only: Only = "all"
     ) -> Mapping[str, float]:
         """One optimiser step whose gradient is the sum of weight x noise(seed) over ``(seed, weight)`` pairs."""
-        self._refuse_with_an_adapter("apply()")
+        self._refuse_noise("apply()")
         self._refuse_inside_a_loss("apply()", "it takes a step of its own: call it in step(), before or after update()")
         pairs = [(int(seed), float(weight)) for seed, weight in noise]
         if any(other != pairs for other in self._ranks.gather(pairs)):
@@ -339,8 +346,14 @@ class Services:
                 hint=hint,
             )
 
-    def _refuse_with_an_adapter(self, call: str) -> None:
-        """Noise on both factors of a product is no normal noise on the weights, which is what such a method means."""
+    def _refuse_noise(self, call: str) -> None:
+        """Refuse noise on both factors of a product, no normal noise on the weights, and on parts of weights."""
+        if self._ranks.divided:
+            raise InputError(
+                f"this method changes all weights by noise ({call}), and execution.shard divides them among processes",
+                where=f"method {self._settings.method!r}",
+                expected="execution: {shard: false} for this benchmark: --processes N then keeps weights whole on each",
+            )
         if self._settings.adapter is not None:
             raise InputError(
                 f"this method changes all weights by noise ({call}), and recipe.adapter trains an adapter alone",
@@ -362,19 +375,26 @@ class Services:
             self.record.generated += int(completions.lengths.sum())
             return completions
 
-        with self._clock.phase("sampling"):
+        with self._asking("sampling"):
             settings = (type(params).__name__, sorted(asdict(params).items()))
             completions = self.reference.completions(batch, settings, new, self.policy.device)
         self.record.signal.drew(completions, self.limits.completion, None)
         return completions
 
+    @contextmanager
+    def _asking(self, phase: Phase) -> Iterator[None]:
+        """Charge what models are asked to ``phase``, and let all ranks ask them as often."""
+        with self._clock.phase(phase), self._ranks.together():
+            yield
+
     def _timed(self, chunks: Iterator[Logits]) -> Iterator[Logits]:
-        while True:
-            with self._clock.phase("forward_backward"):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+        with self._ranks.together():
+            while True:
+                with self._clock.phase("forward_backward"):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
 
     def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Drawn:
         return self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=self.record)

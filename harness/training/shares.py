@@ -43,8 +43,11 @@ class Outputs:
         self.tokens = 0
         self.logged = LoggedMeans()
 
-    def hand_out(self, output: Tensor) -> Tensor:
-        """Return a leaf with the values of ``output``, a model's, or ``output`` itself if it has no gradient."""
+    def hand_out(self, output: Tensor, kind: str = "values") -> Tensor:  # noqa: ARG002  # for who shares weights
+        """Return a leaf with the values of ``output``, a model's, or ``output`` itself if it has no gradient.
+
+        ``kind`` tells what a model gave at once apart: its ``values``, ``hidden`` states, ``logits``, or ``states``.
+        """
         if not output.requires_grad:
             return output
         given = output.detach().requires_grad_()
@@ -82,20 +85,29 @@ class Outputs:
 
     def backward(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add the gradient of the sum of all shares to the parameters'."""
-        for direct in self._direct.values():
-            for parameter in parameters:
-                slope = direct.get(id(parameter))
-                if slope is not None:
-                    parameter.grad = slope.clone() if parameter.grad is None else parameter.grad + slope
+        for name in self._direct:
+            self._add_direct(name, parameters)
         sums: list[Tensor | None] = [None] * len(self._made)
         for slopes in self._slopes.values():
             for place, slope in enumerate(slopes):
                 before = sums[place]
                 if slope is not None:
                     sums[place] = slope if before is None else before + slope
-        reached = [(output, total) for output, total in zip(self._made, sums, strict=True) if total is not None]
+        self._walk(sums)
+
+    def _add_direct(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
+        """Add the gradient of a share at parameters that it uses directly."""
+        direct = self._direct.get(name, {})
+        for parameter in parameters:
+            slope = direct.get(id(parameter))
+            if slope is not None:
+                parameter.grad = slope.clone() if parameter.grad is None else parameter.grad + slope
+
+    def _walk(self, slopes: Sequence[Tensor | None]) -> None:
+        """Walk back from what was made, by the slope of each output that has one."""
+        reached = [(output, slope) for output, slope in zip(self._made, slopes, strict=True) if slope is not None]
         if reached:
-            torch.autograd.backward([output for output, _ in reached], [total for _, total in reached])
+            torch.autograd.backward([output for output, _ in reached], [slope for _, slope in reached])
 
     def gradient(self, name: str, parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
         """Return one share's gradient by a backward of its own; to be called before :meth:`backward`."""

@@ -14,6 +14,7 @@ from harness.errors import PluginError
 from harness.spec.results.train import HeldModel, StepTokens, TrainStep
 from harness.training.logged import LoggedMeans
 from harness.training.meters import Signal
+from harness.training.sharding import own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -207,5 +208,5 @@ def held(
         role=role,
         trained=trained,
         parameters=sum(weight.numel() for weight in weights),
-        bytes=sum(weight.numel() * weight.element_size() for weight in weights),
+        bytes=sum(own(weight).numel() * weight.element_size() for weight in weights),
     )

@@ -14,7 +14,7 @@ from harness.errors import DivergedError, PluginError
 from harness.in_parts import Batcher, free_memory, out_of_memory, random_state
 from harness.training.budget import count_rows, row_tokens, take_all
 from harness.training.logged import LoggedMeans
-from harness.training.shares import Outputs, Share
+from harness.training.sharding import is_divided, own, total_norm, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.training.distributed import Ranks
     from harness.training.meters import Clock
     from harness.training.optimiser import Optimiser
+    from harness.training.shares import Outputs, Share
 
 HINT = "shorten max_prompt_length or max_completion_length, turn on gradient_checkpointing, or use a smaller model"
 
@@ -139,10 +140,10 @@ class Updater:
         costs = row_tokens(rows)
         self.batcher.doing = f"taking step {self.step}"
         while True:
-            cut = self.batcher.cut(costs)
+            cut = self.ranks.even(self.batcher.cut(costs))
             rewind = random_state()
             attempt = self._attempt(loss, rows, cut, size)
-            alone = all(len(part) == 1 for part in cut)
+            alone = all(len(part) <= 1 for part in cut)
             worst = self.ranks.worst(0 if attempt is not None else 2 if alone else 1)
             if not worst and attempt is not None:
                 break
@@ -162,7 +163,7 @@ class Updater:
     def check_weights(self) -> None:
         """Raise DivergedError if a weight is not finite."""
         for name, parameter in self.optimiser.parameters.items():
-            if not bool(parameter.detach().isfinite().all()):
+            if not bool(own(parameter.detach()).isfinite().all()):
                 raise DivergedError(f"a weight is not finite after step {self.step}", where=name)
 
     def _attempt(
@@ -174,9 +175,10 @@ class Updater:
         try:
             with self.clock.phase("forward_backward"):
                 for index in cut:
-                    self._part(loss, rows if len(index) == size else take_all(rows, index), attempt)
+                    part = rows if len(index) == size else take_all(rows, index) if index else {}
+                    self._part(loss, part, attempt)
         except Exception as error:
-            if not out_of_memory(error):
+            if not out_of_memory(error) or self.ranks.divided:  # there the others are in the middle of this part
                 raise
         else:
             return attempt
@@ -189,22 +191,24 @@ class Updater:
         return None
 
     def _part(self, loss: Callable[..., Mapping[str, Tensor]], rows: Mapping[str, Any], attempt: _Attempt) -> None:
-        outputs = self.outputs = Outputs()
-        shares = loss(**rows)
+        outputs = self.outputs = self.ranks.outputs()
+        with self.ranks.together():
+            shares = loss(**rows) if rows else {}
         if not isinstance(shares, Mapping):
             raise PluginError(
                 "the loss gave no named shares", got=type(shares).__name__, expected="a mapping of names to tensors"
             )
         settled = outputs.settle(shares)
-        attempt.add(settled, outputs)
-        if not all(math.isfinite(share.value) for share in settled.values()):
+        if rows:
+            attempt.add(settled, outputs)
+        if self.ranks.any(not all(math.isfinite(share.value) for share in settled.values())):
             return  # all ranks are told before anybody moves
         parameters = self._parameters
         if self.diagnose:
             with self.clock.phase("other"):
-                for name, share in settled.items():
-                    attempt.rest = attempt.rest or (name if share.moved else "")
-                    if share.moved and name != attempt.rest:
+                for name, moved in self.ranks.moved({name: share.moved for name, share in settled.items()}).items():
+                    attempt.rest = attempt.rest or (name if moved else "")
+                    if moved and name != attempt.rest:
                         attempt.add_separate(name, outputs.gradient(name, parameters))
         outputs.backward(parameters)
 
@@ -234,12 +238,13 @@ class Updater:
                 self.ranks.sum_gradients(parameters)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         with self.clock.phase("optimiser"):
-            update.grad_norm = float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+            update.grad_norm = float(total_norm(gradients)) if gradients else 0.0
             if not math.isfinite(update.grad_norm):
                 self.optimiser.clear()
                 raise DivergedError(f"the gradient is not finite at step {self.step}", got=str(update.grad_norm))
             if 0 < self._max_grad_norm < update.grad_norm:
-                torch._foreach_mul_(gradients, self._max_grad_norm / (update.grad_norm + 1e-6))  # as torch clips
+                scale = self._max_grad_norm / (update.grad_norm + 1e-6)  # as torch clips
+                torch._foreach_mul_([own(gradient) for gradient in gradients], scale)
             self.optimiser.step(self.rate, peak=self.peak)
             self.optimiser.clear()
         if self.diagnose:
@@ -259,16 +264,19 @@ class Updater:
                 torch.zeros_like(p) if slope is None else slope for p, slope in zip(parameters, gradient, strict=True)
             ]
             if self.ranks.world > 1:
-                flat = [self.ranks.sum(torch.cat([slope.reshape(-1) for slope in flat]))]
+                summed = [slope for slope in flat if is_divided(slope)]
+                mine = [slope.reshape(-1) for slope in flat if not is_divided(slope)]
+                flat = [*summed, self.ranks.sum(torch.cat(mine))] if mine else summed
             flats[name] = flat
         for name, flat in flats.items():
-            update.grad_norms[name] = float(torch.nn.utils.get_total_norm(flat))
+            update.grad_norms[name] = float(total_norm(flat))
             update.without[name] = _norm_of_sum([other for others, other in flats.items() if others != name])
 
 
 def _norm_of_sum(gradients: Sequence[Sequence[Tensor]]) -> float:
     """Return the norm of the sum of several gradients, one weight after the other: no sum is held as a whole."""
-    norms = [torch.linalg.vector_norm(functools.reduce(torch.add, slopes)) for slopes in zip(*gradients, strict=True)]
+    sums = (functools.reduce(torch.add, slopes) for slopes in zip(*gradients, strict=True))
+    norms = [whole(torch.linalg.vector_norm(slopes)) for slopes in sums]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 

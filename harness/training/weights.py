@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from harness.training.sharding import is_divided, whole
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,7 +27,7 @@ def align(model: nn.Module) -> None:
     would not go on bit for bit like the model that was saved.
     """
     for parameter in model.parameters():
-        if parameter.data_ptr() % _ALIGNMENT:
+        if not is_divided(parameter) and parameter.data_ptr() % _ALIGNMENT:
             parameter.data = parameter.data.clone()
 
 
@@ -46,10 +48,10 @@ def sums(parameters: Iterable[nn.Parameter]) -> tuple[float, ...]:
     """
     total = torch.zeros(SUMS, dtype=torch.float64)
     for parameter in parameters:
-        numbers = parameter.detach().reshape(-1)
-        whole = len(numbers) // SUMS * SUMS
-        total += numbers[:whole].view(-1, SUMS).sum(0, dtype=torch.float64).cpu()
-        total[: len(numbers) - whole] += numbers[whole:].double().cpu()
+        numbers = whole(parameter.detach()).reshape(-1)
+        even = len(numbers) // SUMS * SUMS
+        total += numbers[:even].view(-1, SUMS).sum(0, dtype=torch.float64).cpu()
+        total[: len(numbers) - even] += numbers[even:].double().cpu()
     return tuple(total.tolist())
 
 
@@ -58,5 +60,5 @@ def module_digest(module: nn.Module) -> str:
     state = hashlib.sha256()
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         state.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
-        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        state.update(whole(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return state.hexdigest()

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 from plan.files import Planner, small, write_rows
 
 from harness.cli import main
-from harness.cli.run import _closing, default_jobs
+from harness.cli.run import _closing
 from harness.errors import MachineError
 from harness.execution import device
 from harness.execution.outcome import Failure, Outcome, Rebuilt
+from harness.execution.places import default_jobs
 from harness.plan import build_plan
 from harness.plugins.loader import load_registry
 from harness.store.stages import Store

@@ -148,7 +148,8 @@ class Patient:
         time.sleep(WANTED["seconds"])
 
     def die(self, step):
-        if WANTED["do"] == "die in step":
+        rank = os.environ.get("RANK", "0")
+        if WANTED["do"] == "die in step" and rank == WANTED.get("rank", rank):
             spend_a_life()
 
     def state_dict(self):

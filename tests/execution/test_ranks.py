@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
 
-def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_train_what_one_does(tmp_path: Path, *, shard: bool) -> None:
     models = [{**tiny()["models"][0], "dtype": "float64"}]
     content = tiny(models=models, train={"dataset": "generated-instructions", "limit": 12})
     one, two = Bench(tmp_path / "one", content), Bench(tmp_path / "two", content)
     one.run("--jobs", "1")
-    said = two.run("--jobs", "1", "--processes", "2")
-    assert "2 processes a training stage" in said
+    said = two.run("--jobs", "1", "--processes", "2", *(["-o", "execution.shard=true"] if shard else []))
+    assert f"2 processes a training stage{', which divide its weights' if shard else ''}" in said
     trained, again = one.stages("train"), two.stages("train")
     assert {record.id for record in trained.values()} == {record.id for record in again.values()}
     for label, record in trained.items():

@@ -50,6 +50,23 @@ def test_a_worker_that_stops_by_itself_ends_its_stage_too(tmp_path: Path, patien
     assert "failed: train new/patient/seed 0/epochs 1-2: the worker process has sent no heartbeat" in said
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_killed_process_that_shares_weights_costs_its_stage_a_step(
+    tmp_path: Path, patient: dict[str, str], rank: str
+) -> None:
+    settings = ("--jobs", "1", "--processes", "2", "-o", "execution.shard=true")
+    content = tiny(methods=["sft", "patient"], recipe={**tiny()["recipe"], "adapter": {"rank": 4}})
+    one, two = Bench(tmp_path / "one", content, patient), Bench(tmp_path / "two", content, patient)
+    one.run(*settings)
+    word = wanting("die in step", tmp_path / "word", step=12, rank=rank)
+    (tmp_path / "word" / "lives").write_text("x")
+    said = two.run(*settings, "-o", "execution.checkpoint_minutes=1e-6", PATIENT=word)
+    assert "once more: train new/patient/seed 0/epochs 1-2" in said
+    assert "going on at step 12" in said
+    assert two.digests() == one.digests()
+    assert two.tables() == one.tables()
+
+
 def test_a_killed_training_stage_goes_on_by_itself_bit_for_bit(tmp_path: Path, patient: dict[str, str]) -> None:
     content = tiny(methods=["sft", "patient"])
     one, two = Bench(tmp_path / "one", content, patient), Bench(tmp_path / "two", content, patient)

@@ -13,7 +13,7 @@ from harness.lm.model.initialise import initialise
 from harness.lm.model.policy import Policy
 from harness.models.adapter import Adapter
 from harness.models.shape import Shape, shape_of, shape_of_config
-from harness.plan.memory import PARTS, MemoryEstimate
+from harness.plan.memory import PARTS, MemoryEstimate, megabytes
 from harness.spec.model import Model
 from harness.spec.recipe import AdapterSettings
 
@@ -36,10 +36,12 @@ SMOL: dict[str, Any] = {
 LARGE = {"name": "new", "config": SMOL, "vocab_size": 49152}
 
 
-def memories(planner: Planner, data: Path, device: str = "cpu", **changes: Any) -> dict[str, Memory | None]:
+def memories(
+    planner: Planner, data: Path, device: str = "cpu", *, processes: int = 1, **changes: Any
+) -> dict[str, Memory | None]:
     """Return the memory of each stage, by its label."""
     plan = planner.plan(planner.load(small(data, **{"models": [LARGE], "seeds": [0], **changes})))
-    estimate = MemoryEstimate(plan, planner.registry, device)
+    estimate = MemoryEstimate(plan, planner.registry, device, processes=processes)
     return {stage.label: estimate.of(stage) for stage in plan.stages.values()}
 
 
@@ -132,3 +134,19 @@ def test_answers_hold_weights_and_keys_and_values(planner: Planner, data: Path) 
     assert more is not None
     assert more.parts["decoding"] > answers.parts["decoding"]
     assert json.loads(json.dumps(more.parts)) == more.parts
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_divided_weights_are_a_part_of_each_process(planner: Planner, data: Path, processes: int) -> None:
+    settings: dict[str, Any] = {"methods": ["sft"], "device": "cuda"}
+    whole = largest(memories(planner, data, processes=processes, **settings), "sft")
+    divided = largest(memories(planner, data, processes=processes, **settings, execution={"shard": True}), "sft")
+    for name in ("weights", "gradients", "moments"):
+        assert divided.parts[name] == whole.parts[name] // processes
+    assert divided.parts["activations"] == whole.parts["activations"]
+    layers = 30 * (2 * 576 * (576 + 192) + 3 * 576 * 1536)
+    assert divided.parts["gathered"] == pytest.approx(2 * 4 * (49152 * 576 + layers / 30), rel=0.01)
+    assert "gathered" not in whole.parts
+    assert f"execution.shard: {megabytes(divided.total)}" in whole.helps
+    alone = largest(memories(planner, data, **settings, execution={"shard": True}), "sft")
+    assert alone.parts == whole.parts  # with nobody to divide them with

@@ -29,7 +29,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def launch(out: Path, *scenarios: str, world: int = 2) -> list[subprocess.Popen[str]]:
+def launch(
+    out: Path, *scenarios: str, world: int = 2, module: str = "training.rank_main"
+) -> list[subprocess.Popen[str]]:
     port = str(free_port())
     started = []
     for rank in range(world):
@@ -39,7 +41,7 @@ def launch(out: Path, *scenarios: str, world: int = 2) -> list[subprocess.Popen[
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
         }  # fmt: skip
-        command = [sys.executable, "-m", "training.rank_main", str(out), *scenarios]
+        command = [sys.executable, "-m", module, str(out), *scenarios]
         started.append(warm.started(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
     return started
 

@@ -136,10 +136,11 @@ class Policy:
         model = load_model(folder, spec, "AutoModelForCausalLM", where=where)
         return cls(model, tokeniser, device=device, dtype=spec.dtype, dropout=dropout, where=where)
 
-    def save(self, folder: Path | str) -> None:
+    def save(self, folder: Path | str, state: dict[str, Tensor] | None = None) -> None:
         """Write a folder that :meth:`load` reads: weights (safetensors, in their own dtype), configuration, tokenizer.
 
-        Of a model with an adapter it has that alone, what ends an answer, and the tokenizer.
+        Of a model with an adapter it has that alone, what ends an answer, and the tokenizer. The weights are ``state``
+        where the model's own are divided among processes.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +148,9 @@ class Policy:
         self.model.config.use_cache = True  # others who load the folder expect it
         try:
             if self.adapter is None:
-                self.model.save_pretrained(folder)
+                self.model.save_pretrained(folder, state_dict=state)
             else:
-                self.adapter.save(folder)
+                self.adapter.save(folder, state)
                 cast("Any", self.model.generation_config).save_pretrained(folder)
         finally:
             self.model.config.use_cache = False
