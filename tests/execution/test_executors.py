@@ -26,13 +26,13 @@ from harness.plan import build_plan
 from harness.plugins.loader import load_registry
 from harness.spec.execution import Execution
 from harness.spec.plugins import INSTALLED
-from harness.store.stages import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from harness.execution.executors.interface import Event, Executor
     from harness.plan import Plan, Stage
+    from harness.store.stages import Store
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -72,6 +72,7 @@ class SlurmExecutor:
         """
         try:
             import submitit
+            from submitit.slurm.slurm import SlurmInfoWatcher
         except ImportError:
             hint = "pip install 'posttune-harness[slurm]'"
             raise MachineError("submitit is not installed", where="--executor slurm", hint=hint) from None
@@ -82,6 +83,7 @@ class SlurmExecutor:
             what = f"there is no SLURM here: {' and '.join(absent)} cannot be found"
             raise MachineError(what, where="--executor slurm", hint="run it where you run sbatch")
         self._submitit = submitit
+        self._watcher: Any = SlurmInfoWatcher
         self.jobs = opening.jobs
         self.grace = 15.0
         self._opening = opening
@@ -221,7 +223,7 @@ class SlurmExecutor:
                 continue
             self._cancel(job.job)  # whatever the queue may still do with it
             kind, words = ENDS.get(state, ("lost", f"its job is over ({state}) and has left no word"))
-            said = "" if kind == "lost" else log_of(job.folder)
+            said = log_of(job.folder) if state == "FAILED" else ""
             body = {"message": f"job {job.job.job_id}: {words}{said}", "exit_code": StageError.exit_code}
             found.append(self._ended(job, kind, body))
         return found
@@ -231,12 +233,15 @@ class SlurmExecutor:
         jobs = [job for job in self._jobs if job.job is not None]
         if self._local:
             return {job: "RUNNING" if runs(job.job) else "ended" for job in jobs}
+        watcher = self._watcher(delay_s=0)  # a new one: what it once took for an end, it asks for no more
+        for job in jobs:
+            watcher.register_job(job.job.job_id)
         if jobs:
-            jobs[0].job.watcher.update()
+            watcher.update()
         states = {}
         queued: set[str] | None = None
         for job in jobs:
-            state = str(job.job.watcher.get_state(job.job.job_id, mode="cache")).split(" ")[0].rstrip("+").upper()
+            state = str(watcher.get_state(job.job.job_id, mode="cache")).split(" ")[0].rstrip("+").upper()
             if state not in ALIVE:  # a job that was put back may be shown as it was before
                 queued = queued_jobs() if queued is None else queued
                 state = "PENDING" if job.job.job_id in queued else state
