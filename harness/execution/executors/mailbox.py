@@ -28,6 +28,11 @@ class Wishes:
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as stream:
             stream.write(f"{wish}\n")
 
+    def forget(self) -> None:
+        """Remove the file: the stage is over."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
     def __call__(self) -> Wish | None:
         """Return the next wish that was not returned before."""
         try:

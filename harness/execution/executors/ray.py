@@ -232,8 +232,9 @@ class RayExecutor:
             for stream in left:
                 ray.cancel(stream, force=True)
         finally:
-            for path in self._folder.glob("*.wishes"):
-                path.unlink(missing_ok=True)
+            for task in self._tasks:
+                if task.wishes is not None:
+                    task.wishes.forget()
             with contextlib.suppress(OSError):
                 self._folder.rmdir()
             ray.shutdown()
@@ -320,6 +321,8 @@ class RayExecutor:
         if kind not in GOES_ON:
             self._tasks.remove(task)
             task.stage = None
+            if task.wishes is not None:
+                task.wishes.forget()
         return Event(task, stage, kind, body)
 
 
