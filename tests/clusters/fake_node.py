@@ -1,7 +1,7 @@
 """``fake_node.py N``: run job N of a scripted queue as its node would, and do to it what the script says.
 
-``plan.json`` in the queue's folder gives, by a job's name, what befalls the jobs of that name, one after another. Each
-time it comes once training has kept a state (``unfinished`` in the plan is where), without a warning.
+``plan.json`` in the queue's folder says what befalls jobs, one after another: each time once the method that is watched
+has made two more steps (``steps`` in the plan is where it tells them), and without a warning.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ QUEUE = Path(os.environ["FAKE_SLURM"])
 ENDS = {"preempt": "PREEMPTED", "time out": "TIMEOUT", "lose the node": "NODE_FAIL", "requeue": "PENDING"}
 
 
-def states(plan: dict[str, object]) -> set[str]:
-    return {str(path) for path in Path(str(plan["unfinished"])).glob("train-*/*/manifest.json")}
-
-
-def next_deed(name: str) -> str | None:
-    """Take the next thing that befalls a job of this name off the plan."""
+def next_deed(name: str, made: int) -> str | None:
+    """Take the next thing that befalls a job off the plan, if this is its moment."""
     plan = json.loads((QUEUE / "plan.json").read_text(encoding="utf-8"))
-    deeds = plan["deeds"].get(name, [])
-    deed = deeds.pop(0) if deeds else None
+    if name != "harness-train" or not plan["deeds"] or steps() < made + 2:
+        return None
+    deed = plan["deeds"].pop(0)
     (QUEUE / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    return deed
+    return str(deed)
+
+
+def steps() -> int:
+    """Return how many steps were made so far."""
+    path = Path(json.loads((QUEUE / "plan.json").read_text(encoding="utf-8"))["steps"])
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
 
 
 def kill_all(pid: int) -> None:
@@ -43,9 +46,8 @@ def kill_all(pid: int) -> None:
 def main(number: str) -> None:
     name = (QUEUE / f"{number}.name").read_text(encoding="utf-8").strip()
     state = QUEUE / f"{number}.state"
-    plan = json.loads((QUEUE / "plan.json").read_text(encoding="utf-8"))
     while True:
-        deed, before = next_deed(name), states(plan)
+        deed, made = None, steps()
         environment = {**os.environ, "SLURM_JOB_ID": number, "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1",
                        "SLURM_NODEID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}  # fmt: skip
         process = subprocess.Popen(["bash", str(QUEUE / f"{number}.sh")], env=environment, start_new_session=True)
@@ -54,7 +56,8 @@ def main(number: str) -> None:
         with (QUEUE / "started").open("a", encoding="utf-8") as stream:
             stream.write(f"{name} {number}\n")
         while process.poll() is None:
-            if deed is not None and states(plan) - before:
+            deed = next_deed(name, made)
+            if deed is not None:
                 kill_all(process.pid)
                 process.wait()
                 state.write_text(ENDS[deed], encoding="utf-8")

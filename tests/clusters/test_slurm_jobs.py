@@ -25,14 +25,15 @@ n=$SLURM_JOB_ID; exec "$@" >> "$(echo "$out" | sed "s/%j/$n/; s/%t/0/")" 2>&1
 """
 
 
-def queue(tmp_path: Path, bench: Bench, deeds: dict[str, list[str]]) -> dict[str, str]:
+def queue(tmp_path: Path, bench: Bench, deeds: list[str]) -> dict[str, str]:
     """Return the environment with a queue that runs its jobs here and does to them what is said."""
     environment = fake_slurm.install(tmp_path / "slurm")
     folder = Path(environment["FAKE_SLURM"])
     (folder / "node").write_bytes(Path(__file__).with_name("fake_node.py").read_bytes())
     (folder.parent / "bin" / "srun").write_text(f"#!/bin/sh\n{SRUN}", encoding="utf-8")
-    plan = {"deeds": deeds, "unfinished": str(bench.store.base / ".unfinished")}
+    plan = {"deeds": deeds, "steps": str(tmp_path / "word" / "steps")}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    bench.environment = {**bench.environment, **environment}
     return environment
 
 
@@ -47,8 +48,8 @@ def test_jobs_that_the_queue_takes_away_go_on_from_what_they_kept(
 ) -> None:
     bench = Bench(tmp_path, CONTENT, {**patient, "PATIENT": pacing(tmp_path / "word", 0.1)}, cold=True)
     deeds = ["preempt", "time out", "requeue", "lose the node"]
-    environment = queue(tmp_path, bench, {"harness-train": list(deeds)})
-    said = bench.run("--executor", "slurm", "--jobs", "1", **environment)
+    environment = queue(tmp_path, bench, deeds)
+    said = bench.run("--executor", "slurm", "--jobs", "1")
     same(bench, local)
     stages = collections.Counter(f"harness-{kind}" for kind, _ in local.digests())
     assert collections.Counter(started(environment)) == stages + collections.Counter(
@@ -65,13 +66,13 @@ def test_a_run_that_is_killed_leaves_its_jobs_to_the_next(
     tmp_path: Path, patient: dict[str, str], local: Bench
 ) -> None:
     bench = Bench(tmp_path, CONTENT, {**patient, "PATIENT": pacing(tmp_path / "word", 0.3)}, cold=True)
-    environment = queue(tmp_path, bench, {})
+    environment = queue(tmp_path, bench, [])
     process: subprocess.Popen[str]
-    with bench.running("--executor", "slurm", "--jobs", "1", **environment) as process:
+    with bench.running("--executor", "slurm", "--jobs", "1") as process:
         wait_until(lambda: steps(tmp_path / "word"))
         os.kill(process.pid, 9)
         process.wait(PATIENCE)
-    bench.run("--executor", "slurm", "--jobs", "1", **environment)
+    bench.run("--executor", "slurm", "--jobs", "1")
     same(bench, local)
     stages = collections.Counter(f"harness-{kind}" for kind, _ in local.digests())
     assert collections.Counter(started(environment)) == stages + collections.Counter({"harness-survey": 2})
