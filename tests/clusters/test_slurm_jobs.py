@@ -49,7 +49,9 @@ def test_jobs_that_the_queue_takes_away_go_on_from_what_they_kept(
     bench = Bench(tmp_path, CONTENT, {**patient, "PATIENT": pacing(tmp_path / "word", 0.1)}, cold=True)
     deeds = ["preempt", "time out", "requeue", "lose the node"]
     environment = queue(tmp_path, bench, deeds)
-    said = bench.run("--executor", "slurm", "--jobs", "1")
+    with bench.running("--executor", "slurm", "--jobs", "1") as process:
+        _, said = process.communicate(timeout=3000)
+        assert process.returncode == 0, said
     same(bench, local)
     stages = collections.Counter(f"harness-{kind}" for kind, _ in local.digests())
     assert collections.Counter(started(environment)) == stages + collections.Counter(

@@ -165,7 +165,8 @@ def test_a_stage_that_the_queue_refuses(queue: Queue) -> None:
         "sbatch: error: Memory specification can not be satisfied\nsbatch: error: Batch job submission failed: no\n"
     )
     (queue.folder / "refuse").write_text(refusal, encoding="utf-8")
-    queue.begin()
+    place = queue.begin()
+    assert queue.executor.busy() == [place], "there is something to hear of it"
     (end,) = queue.hear()
     assert (end.kind, end.body["exit_code"]) == ("failed", 3)
     assert end.body["message"] == (

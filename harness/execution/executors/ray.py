@@ -106,7 +106,7 @@ class RayExecutor:
         self._store = Store(opening.results)
         self._folder = opening.results.resolve() / "store" / JOBS
         self._tasks: list[_Task] = []
-        self._pending: list[Event] = []
+        self._refused: list[tuple[_Task, str]] = []
         self._parcels: dict[str, Any] = {}
         self._make = self._ray.remote(make)
         self._here: Pool | None = None
@@ -160,7 +160,7 @@ class RayExecutor:
         if problem is not None:
             task = _Task(number, stage, None, None, replace)
             self._tasks.append(task)
-            self._pending.append(self._ended(task, "failed", {"message": problem, "exit_code": MachineError.exit_code}))
+            self._refused.append((task, problem))
             return task
         order = Order(
             request=request.to_json() | {"results": str(request.results.resolve())},
@@ -190,8 +190,9 @@ class RayExecutor:
 
     def wait(self, seconds: float) -> Iterator[Event]:
         """Return what nodes say within a time."""
-        while self._pending:
-            yield self._pending.pop(0)
+        while self._refused:
+            task, problem = self._refused.pop(0)
+            yield self._ended(task, "failed", {"message": problem, "exit_code": MachineError.exit_code})
         if self._here is not None and self._here.busy():
             seconds = min(seconds, 0.1)
             yield from self._heard_here(seconds)
@@ -240,7 +241,11 @@ class RayExecutor:
             ray.shutdown()
 
     def _is_remote(self, task: _Task) -> bool:
-        return task.stage is not None and not (self._here is not None and task.stream in self._here.workers)
+        return (
+            task.stream is not None
+            and task.stage is not None
+            and not (self._here is not None and task.stream in self._here.workers)
+        )
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]

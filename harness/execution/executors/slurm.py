@@ -90,7 +90,7 @@ class SlurmExecutor:
         self._folder = opening.results.resolve() / "store" / JOBS
         self._jobs: list[_Job] = []
         self._leaving: list[_Job] = []
-        self._pending: list[Event] = []
+        self._refused: list[tuple[_Job, MachineError]] = []
         self._heard = self._asked = time.monotonic()
         self._pause = 0.05 if self._local else 0.5
 
@@ -150,8 +150,7 @@ class SlurmExecutor:
                 executor = self._executor(folder, stage.kind, needs)
                 started.job = self._submit(executor, run_job, order.model_dump_json(), str(folder), attempts)
             except MachineError as error:
-                body = {"message": str(error), "exit_code": error.exit_code}
-                self._pending.append(self._ended(started, "failed", body))
+                self._refused.append((started, error))
                 return started
             replace_text(folder / "job.json", json.dumps({"job": started.job.job_id, "local": self._local}))
         return started
@@ -162,8 +161,12 @@ class SlurmExecutor:
 
     def wait(self, seconds: float) -> Iterator[Event]:
         """Return what jobs have said, and which are over without a word; at most so long."""
-        found = [*self._pending, *self._said()]
-        self._pending.clear()
+        found = [
+            self._ended(job, "failed", {"message": str(error), "exit_code": error.exit_code})
+            for job, error in self._refused
+        ]
+        self._refused.clear()
+        found += self._said()
         now = time.monotonic()
         if found:
             self._heard = now
