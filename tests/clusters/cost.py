@@ -1,11 +1,12 @@
-"""``python tests/clusters/cost.py [HOST:PORT]``: what each executor costs a stage, beside what the stage itself takes.
+"""``python tests/clusters/cost.py [HOST:PORT]``: what each executor costs a stage.
 
-Runs of one and of N stages that prepare a few rows, one stage at a time, the shorter of two each; the difference is
-shared out. With an address, Ray is measured too.
+A stage that prepares a few rows takes milliseconds itself; several, one at a time, after a first one that is not counted.
+With an address, Ray is measured too.
 """
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import time
@@ -14,31 +15,36 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from execution.bench import Bench, tiny
+from execution.opened import open_on
 
-N = 9
+N = 8
 
 
-def seconds(stages: int, *arguments: str) -> float:
-    """Return the shorter of two runs of so many stages."""
-    data = [{"dataset": "generated-instructions", "limit": 2, "label": f"d{n}"} for n in range(stages)]
+def seconds(**execution: str) -> list[float]:
+    """Return how long each stage takes from when it is handed out to when its end is heard."""
+    data = [{"dataset": "generated-instructions", "limit": n + 1, "label": f"d{n}"} for n in range(N + 1)]
     taken = []
-    for _ in range(2):
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(Path(folder), tiny(methods=[], evaluate=data), cold=True)
-            began = time.monotonic()
-            bench.run("--jobs", "1", *arguments)
-            taken.append(time.monotonic() - began)
-    return min(taken)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_on(Bench(Path(folder), tiny(evaluate=data)), **execution)
+        try:
+            for stage in opened.plan.evaluations.values():
+                began = time.monotonic()
+                opened.begin(stage)
+                assert opened.end().kind == "done"
+                taken.append(time.monotonic() - began)
+        finally:
+            opened.executor.close()
+    return taken
 
 
 def main() -> None:
-    """Print a table."""
-    asked = {"local": [], "slurm, on this machine": ["--executor", "slurm", "--address", "local"]}
+    """Print a line for each."""
+    asked = {"local": {}, "slurm on this machine": {"executor": "slurm", "address": "local"}}
     if len(sys.argv) > 1:
-        asked["ray"] = ["--executor", "ray", "--address", sys.argv[1]]
-    for name, arguments in asked.items():
-        one, many = seconds(1, *arguments), seconds(N, *arguments)
-        print(f"{name}: {one:.1f} s a run of one, {(many - one) / (N - 1):.2f} s each further stage")
+        asked["ray"] = {"executor": "ray", "address": sys.argv[1]}
+    for name, execution in asked.items():
+        first, *others = seconds(**execution)
+        print(f"{name}: the first stage {first:.2f} s, each further one {statistics.median(others):.3f} s")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from clusters.nodes import CONTENT, RayCluster, pacing, ray_cluster, same, steps, wait_until
 from execution.bench import PATIENCE, Bench, install_probe, tiny
+from execution.opened import open_on
+
+from harness.execution.executors.interface import GOES_ON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,27 +59,31 @@ def test_a_worker_and_then_a_node_are_killed_during_training(
 
 
 def test_forty_stages_at_once_and_delivered_twice(tmp_path: Path, short: Path, patient: dict[str, str]) -> None:
-    data = [{"dataset": "generated-instructions", "limit": 2, "label": f"d{n}"} for n in range(40)]
-    content = tiny(methods=[], evaluate=data)
-    here = Bench(tmp_path / "here", content)
-    there = Bench(tmp_path / "there", content)
-    began = time.monotonic()
-    here.run("--jobs", "1")
-    alone = time.monotonic() - began
+    data = [{"dataset": "generated-instructions", "limit": n + 1, "label": f"d{n}"} for n in range(40)]
+    here = Bench(tmp_path / "here", tiny(evaluate=data))
+    there = Bench(tmp_path / "there", tiny(evaluate=data))
+    digests = []
     with ray_cluster(short, patient) as cluster:
-        cluster.start(4)
-        cluster.start(4)
-        began = time.monotonic()
-        there.run("--executor", "ray", "--address", cluster.address)
-        whole = time.monotonic() - began
-        same(there, here)
-        before = there.digests()
-        said = there.run("--executor", "ray", "--address", cluster.address)
-        assert "0 stages made" in said
-        assert there.digests() == before
-    hosts = {record.ran["executor"] for record in there.store.records("prepare")}
-    assert hosts == {"ray"}
-    print(f"{len(before)} stages: {alone:.1f} s by one process, {whole:.1f} s by Ray")
+        cluster.start(2)
+        cluster.start(2)
+        for bench, how in ((here, {}), (there, {"executor": "ray", "address": cluster.address})):
+            opened = open_on(bench, 1 if bench is here else 64, **how)
+            rows = list(opened.plan.evaluations.values())
+            assert len(rows) == 40
+            try:
+                for _ in range(1 if bench is here else 2):  # delivered twice
+                    waiting, ended = list(rows), []
+                    while len(ended) < 40:
+                        while waiting and opened.begin(waiting[0]) is not None:
+                            waiting.pop(0)
+                        assert bench is here or not waiting, "all are taken at once"
+                        ended += [event for event in opened.executor.wait(0.5) if event.kind not in GOES_ON]
+                    assert {event.kind for event in ended} == {"done"}, [event.body for event in ended]
+                    digests.append(bench.digests())
+            finally:
+                opened.executor.close()
+    assert digests[0] == digests[1] == digests[2]
+    assert {record.ran["executor"] for record in there.store.records("prepare")} == {"ray"}
 
 
 def test_where_nothing_is_shared_stages_come_through_the_object_store(

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from execution.bench import PATIENCE, Bench, descendants
+from execution.opened import Opened, open_on
 
-from harness.benchmark import load_benchmark
 from harness.errors import InputError, MachineError
-from harness.execution.asking import needs_of, request_of
-from harness.execution.executors.choose import check_execution, open_executor
-from harness.execution.executors.interface import GOES_ON, Needs, Opening
+from harness.execution.asking import needs_of
+from harness.execution.executors.choose import check_execution
+from harness.execution.executors.interface import Needs
 from harness.execution.executors.ray_cluster import connected
 from harness.execution.executors.survey import asked
-from harness.execution.settings import RunSettings
-from harness.plan import build_plan
 from harness.plugins.loader import load_registry
 from harness.spec.execution import Execution
 from harness.spec.plugins import INSTALLED
@@ -30,9 +28,7 @@ from harness.spec.plugins import INSTALLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from harness.execution.executors.interface import Event, Executor
-    from harness.plan import Plan, Stage
-    from harness.store.stages import Store
+    from harness.execution.executors.interface import Executor
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -40,60 +36,15 @@ pytestmark = pytest.mark.timeout(300)
 KINDS: dict[str, dict[str, Any]] = {"local": {}, "slurm": {"executor": "slurm", "address": "local"}}
 
 
-@dataclasses.dataclass
-class Opened:
-    """An executor, and the plan whose stages it is given."""
-
-    executor: Executor
-    plan: Plan
-    store: Store
-    settings: RunSettings
-
-    @property
-    def rows(self) -> Stage:
-        """The stage that prepares what is trained on."""
-        return self.plan.train
-
-    def begin(self, stage: Stage, **changes: Any) -> Any:
-        request = request_of(stage, self.plan, self.store, self.settings, device="cpu", retry_before=0.0, replace=False)
-        if changes:
-            config = request.config.model_copy(update=changes)
-            request = dataclasses.replace(request, config=config)
-        return self.executor.begin(stage, request, Needs())
-
-    def until(self, wanted: Callable[[Event], bool]) -> list[Event]:
-        """Wait for an event; return all that were heard."""
-        heard: list[Event] = []
-        deadline = time.monotonic() + PATIENCE
-        while not any(map(wanted, heard)):
-            assert time.monotonic() < deadline, heard
-            heard += self.executor.wait(0.2)
-        return heard
-
-    def end(self) -> Event:
-        """Wait for the end of one stage."""
-        return next(event for event in self.until(_ends) if _ends(event))
-
-
-def _ends(event: Event) -> bool:
-    return event.kind not in GOES_ON
-
-
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     """Return a function that opens an executor on an empty store; all are closed afterwards."""
     everything: list[Executor] = []
-    registry = load_registry()
 
     def begin(jobs: int = 1, **execution: Any) -> Opened:
-        bench = Bench(tmp_path)
-        benchmark = load_benchmark(bench.file, registry=registry)
-        plan = build_plan(benchmark, registry, bench.store)
-        how = Execution(**execution)
-        executor = open_executor(Opening(how, jobs, 1, 1, ("rows",), 600.0, bench.results))
-        everything.append(executor)
-        settings = RunSettings(jobs=jobs, ranks=1, device="cpu", threads=1, execution=how)
-        return Opened(executor, plan, bench.store, settings)
+        one = open_on(Bench(tmp_path), jobs, **execution)
+        everything.append(one.executor)
+        return one
 
     yield begin
     for executor in everything:
