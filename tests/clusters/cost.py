@@ -1,6 +1,6 @@
 """``python tests/clusters/cost.py [HOST:PORT]``: what each executor costs a stage.
 
-A stage that prepares a few rows takes milliseconds itself; several, one at a time, after a first one that is not counted.
+A stage that prepares a few rows takes milliseconds itself; several, one at a time, after a first that is not counted.
 With an address, Ray is measured too.
 """
 
