@@ -22,8 +22,8 @@ HEAD = """\
 # Licences
 
 posttune-harness is under Apache-2.0. It brings no code of others: pip installs what it depends on, each under its own
-licence, as the packages' metadata say. `python tools/licences.py` writes this page, and the suite holds it against what is
-installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms.
+licence, as the packages' metadata say. `python tools/licences.py` writes this page, and the suite holds it against what
+is installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms.
 
 Models and data sets keep their licences too: those of data are in the notes of every table.
 

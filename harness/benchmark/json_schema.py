@@ -25,7 +25,6 @@ from harness.spec.benchmark import (
     Cases,
     Compare,
     DataUse,
-    Execution,
     MethodEntry,
     Overoptimisation,
     RewardModel,
@@ -35,6 +34,7 @@ from harness.spec.benchmark import (
 from harness.spec.budget import Budget
 from harness.spec.decoding import Decoding
 from harness.spec.elsewhere import ElsewhereEntry
+from harness.spec.execution import Execution, Slurm
 from harness.spec.model import Model, Template
 from harness.spec.recipe import AdapterSettings, Recipe
 from harness.spec.reward import Reward, RewardUse
@@ -123,7 +123,7 @@ def _file() -> Json:
             "additionalProperties": _TEXT,
             "description": "Data set, model or label to the file or folder where it lies; part of no id.",
         },
-        "execution": _closed(_properties(Execution)),
+        "execution": _closed(_properties(Execution) | {"slurm": _closed(_properties(Slurm))}),
     }
 
 

@@ -21,8 +21,9 @@ from harness.benchmark.template import check_models, template_of
 from harness.benchmark.tuning import Rows, check_held_out, tune
 from harness.benchmark.views import cases, check_groups, check_pareto, compare, overoptimisation
 from harness.errors import InputError, suggest
-from harness.spec.benchmark import Benchmark, Compare, Execution, MethodEntry, MetricUse, Scorer, Timing, Tune
+from harness.spec.benchmark import Benchmark, Compare, MethodEntry, MetricUse, Scorer, Timing, Tune
 from harness.spec.decoding import Decoding
+from harness.spec.execution import Execution
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -90,12 +90,12 @@ def _findings(
 def _room(registry: Registry, file: Path, profile: str | None, results: Path) -> Iterator[Finding]:
     """Compare memory and disk with what a benchmark needs; one that cannot be planned is a finding itself."""
     from harness.benchmark import load_benchmark
-    from harness.cli.run import default_jobs
     from harness.doctor.finding import Finding
     from harness.doctor.needs import needs_of
     from harness.doctor.room import check_disk, check_memory, memory
     from harness.errors import HarnessError, InputErrors
     from harness.execution.device import resolve_device
+    from harness.execution.places import default_jobs
 
     try:
         benchmark = load_benchmark(find_file(file), registry=registry, profile=profile)

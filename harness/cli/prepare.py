@@ -40,7 +40,8 @@ def command(
     fetched again.
     """
     from harness.execution.places import default_jobs
-    from harness.execution.runner import RunSettings, execute
+    from harness.execution.runner import execute
+    from harness.execution.settings import RunSettings
     from harness.execution.watch import Bars, Lines
     from harness.store.stages import Store
 
@@ -52,6 +53,7 @@ def command(
         ranks=1,
         device="cpu",
         threads=benchmark.execution.threads,
+        execution=benchmark.execution.model_copy(update={"executor": "local", "address": None, "shared": True}),
         plugins=asked.application.plugins,
         among=_fetched,
     )

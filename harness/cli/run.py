@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.execution.outcome import Outcome
-    from harness.execution.runner import RunSettings
+    from harness.execution.settings import RunSettings
     from harness.execution.trackers import Scores
     from harness.plugins.registry import Registry
     from harness.report.written import Written
     from harness.spec.benchmark import Benchmark
+    from harness.spec.execution import ExecutorName
     from harness.store.stages import Store
 
 #: How often everything is checked again after the tables met a damaged file.
 _REPAIRS = 2
+
+#: Stages that a cluster is given at a time.
+_CLUSTER_JOBS = 64
 
 
 @click.command(short_help="Train, evaluate and tabulate what a benchmark file asks for.")
@@ -38,7 +42,8 @@ _REPAIRS = 2
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stages at a time; by default the cores divided by the threads of a stage, or the GPUs by its processes.",
+    help="Stages at a time; by default the cores divided by the threads of a stage, the GPUs by its processes, or 64 on a "
+    "cluster.",
 )
 @click.option(
     "--processes",
@@ -47,6 +52,17 @@ _REPAIRS = 2
     default=1,
     show_default=True,
     help="Data-parallel processes of each training stage, a GPU each where there are some.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray", "slurm"]),
+    help="Who runs the stages: processes of this machine, tasks of a Ray cluster, or jobs of a SLURM queue; by default "
+    "what the file says, which is local where it says nothing.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Where the Ray cluster is, auto by default; with --executor slurm, local tries its jobs on this machine.",
 )
 @click.option(
     "--retry-unparsed",
@@ -61,6 +77,8 @@ def command(
     only: tuple[str, ...],
     jobs: int | None,
     processes: int,
+    executor: ExecutorName | None,
+    address: str | None,
     retry_unparsed: bool,
     full: bool,
     quiet: bool,
@@ -79,10 +97,11 @@ def command(
     it and ends the run.
     """
     from harness.execution.device import resolve_device
+    from harness.execution.executors.choose import check_execution
     from harness.execution.interrupt import Interrupted, interruptible
     from harness.execution.manifest import results_folder
     from harness.execution.places import Places
-    from harness.execution.runner import RunSettings
+    from harness.execution.settings import RunSettings
     from harness.execution.trackers import Trackers, check_trackers
     from harness.plan import build_plan
     from harness.plan.selection import selection
@@ -96,12 +115,19 @@ def command(
     if benchmark.timing is not None and (jobs or 1) > 1:
         what, hint = "what is timed is made one stage at a time", "leave --jobs out"
         raise InputError(what, where="--jobs", got=jobs, expected="1", hint=hint)
-    device = resolve_device(benchmark.execution.device)
+    given = {name: said for name, said in (("executor", executor), ("address", address)) if said is not None}
+    execution = benchmark.execution.model_copy(update=given)
+    check_execution(execution)
+    here = execution.executor == "local"
+    device = resolve_device(execution.device) if here else execution.device
     settings = RunSettings(
-        jobs=Places.of(benchmark, device, jobs=jobs, processes=processes).jobs,
+        jobs=Places.of(benchmark, device, jobs=jobs, processes=processes).jobs
+        if here
+        else jobs or _cluster_jobs(benchmark),
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,
+        execution=execution,
         plugins=asked.application.plugins,
         retry_unparsed=retry_unparsed,
     )
@@ -115,7 +141,7 @@ def command(
         with interruptible() as keep, Trackers(benchmark, folder, store, _warn) as trackers:
             settings = replace(settings, keep=keep, made=trackers.stage)
             if not quiet:
-                console.print(_headline(benchmark, settings.jobs, processes, device), markup=False, highlight=False)
+                console.print(_headline(benchmark, settings), markup=False, highlight=False)
             outcome, tables = _run(benchmark, registry, store, settings, folder, console, quiet=quiet)
             unwritten = write_if_allowed(tables)
             trackers.scores(_scores(tables) if trackers.made else [])
@@ -214,12 +240,20 @@ def _run(
     return attempt()
 
 
-def _headline(benchmark: Benchmark, jobs: int, processes: int, device: str) -> str:
-    parts = [f"{benchmark.benchmark} ({benchmark.profile})", f"{jobs} at a time", f"on {device}"]
-    parts.append(f"{benchmark.execution.threads} thread{'s' if benchmark.execution.threads > 1 else ''} each")
-    if processes > 1:
-        divided = ", which divide its weights" if benchmark.execution.shard else ""
-        parts.append(f"{processes} processes a training stage{divided}")
+def _cluster_jobs(benchmark: Benchmark) -> int:
+    """Return how many stages a cluster is given at a time, which runs as many of them as it has room for."""
+    return _CLUSTER_JOBS if benchmark.timing is None else 1
+
+
+def _headline(benchmark: Benchmark, settings: RunSettings) -> str:
+    execution = settings.execution
+    where = f"on {settings.device}" if execution.executor == "local" else f"by {execution.executor}"
+    where += f" at {execution.address}" if execution.address else ""
+    parts = [f"{benchmark.benchmark} ({benchmark.profile})", f"{settings.jobs} at a time", where]
+    parts.append(f"{settings.threads} thread{'s' if settings.threads > 1 else ''} each")
+    if settings.ranks > 1:
+        divided = ", which divide its weights" if execution.shard else ""
+        parts.append(f"{settings.ranks} processes a training stage{divided}")
     return ", ".join(parts)
 
 

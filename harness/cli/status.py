@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan, Row, Stage
     from harness.plan.selection import Selection
     from harness.store.damage import Damage
+    from harness.store.stages import Store
     from harness.store.verify import Verified
 
 
@@ -40,10 +41,14 @@ def command(
 ) -> None:
     """Show how far a run of the benchmark FILE has come: the stages done and in all, for each row and seed.
 
+    Below is said where stages run now, and where a cluster has run them.
+
     Nothing is changed: what is damaged counts as not done, and harness run rebuilds it.
     """
+    from harness.execution.presence import at_work
     from harness.plan import build_plan
     from harness.plan.selection import Selection, selection
+    from harness.report.run_setup import machines
     from harness.store.stages import Store
     from harness.store.verify import verify as check
 
@@ -63,6 +68,7 @@ def command(
     among = chosen.needed(plan) if only else plan.stages.keys()
     whole = _share(stages, (stage for stage in plan.stages.values() if stage.key in among))
     rows = _rows(plan, stages, chosen)
+    running, ran = at_work(store), _ran(stages.values(), store)
     if as_json:
         damages = verified.damages if verified else plan.damaged.values()
         head = {
@@ -70,6 +76,8 @@ def command(
             "profile": benchmark.profile,
             "stages": whole,
             "damaged": [_described(damage) for damage in damages],
+            "running": running,
+            "ran": ran,
             "verified": None if verified is None else {"stages": verified.stages, "files": verified.files},
         }
         click.echo(json.dumps({**head, "rows": rows}, indent=1))
@@ -82,10 +90,24 @@ def command(
         names = ("model", "row", "seed", *counted)
         table = [[_text(row[name]) for name in names] for row in rows]
         click.echo(tabulate(table, headers=list(names), disable_numparse=True))
+        if ran:
+            click.echo(f"ran on {machines(ran)}")
+        for one in running:
+            where = f"on {one['host']}" if one["host"] else "waits for a machine"
+            click.echo(f"{one['kind']} {one['stage']}: {where} ({one['executor']})")
         if verified is not None:
             click.echo(_verdict(verified))
     if verified is not None and verified.damages:
         sys.exit(1)
+
+
+def _ran(stages: Iterable[Stage], store: Store) -> list[dict[str, str]]:
+    """Return who ran each finished stage that a cluster made, and on which machine."""
+    from harness.store.records import Record
+
+    records = (store.described(stage.kind, stage.id) for stage in stages if stage.done and stage.id)
+    ran = (record.ran for record in records if isinstance(record, Record))
+    return [one for one in ran if one]
 
 
 def _verdict(verified: Verified) -> str:

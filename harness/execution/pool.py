@@ -13,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.errors import MachineError, StageError
+from harness.execution.device import resolve_device
+from harness.execution.executors.interface import GOES_ON, GONE, Event
 from harness.execution.heartbeat import VARIABLE, Heartbeat
 from harness.execution.interrupt import held_back
 from harness.training.stop import KEEP
@@ -24,6 +25,8 @@ from harness.training.stop import KEEP
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from harness.execution.executors.interface import Needs
+    from harness.execution.executors.survey import NodeReport, SurveyRequest
     from harness.plan import Stage
 
 #: Lines of a worker's standard error kept for the message of a stage that killed it.
@@ -33,7 +36,7 @@ _KEPT_LINES = 40
 _LAST_WORDS = 10.0
 
 #: Events after which a worker is still at its stage, or keeps what it has and ends by itself.
-_GOES_ON = {"progress", "warned", "stopped"}
+_UNANSWERED = GOES_ON | {"stopped"}
 
 #: Seconds that a worker has, once it is asked to stop, to finish its step and keep its state.
 _GRACE = 15.0
@@ -48,17 +51,6 @@ class Request(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-
-
-@dataclass
-class Event:
-    """What a worker said."""
-
-    worker: Worker
-    kind: str
-    """``progress`` and ``warned``; or how it ended: ``done``, ``failed``, ``damaged`` (a file of a parent),
-    ``stopped``, ``died``, ``stalled``."""
-    body: dict[str, Any] = field(default_factory=dict)
 
 
 class Worker:
@@ -115,7 +107,7 @@ class Worker:
             return None
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         said = [json.loads(line) for line in lines]
-        self.answered = self.answered or any(one["event"] not in _GOES_ON for one in said)
+        self.answered = self.answered or any(one["event"] not in _UNANSWERED for one in said)
         return said
 
     def last_words(self) -> str:
@@ -281,6 +273,21 @@ class Pool:
         self._selector.register(worker.lead.stdout, selectors.EVENT_READ, worker)
         return worker
 
+    def device(self, wanted: str) -> str:
+        """Return what this machine has; see :func:`harness.execution.device.resolve_device`."""
+        return resolve_device(wanted)
+
+    def survey(self, request: SurveyRequest) -> list[NodeReport]:  # noqa: ARG002  # as other executors
+        """Return nothing: workers are of this machine, and have what this process has."""
+        return []
+
+    def begin(self, stage: Stage, request: Request, needs: Needs | None = None) -> Worker | None:  # noqa: ARG002  # ditto
+        """Give a stage to an idle worker; None when all are busy."""
+        worker = self.idle()
+        if worker is not None:
+            worker.give(stage, request)
+        return worker
+
     def busy(self) -> list[Worker]:
         """Return the workers that have a stage."""
         return [worker for worker in self.workers if worker.stage is not None]
@@ -291,7 +298,7 @@ class Pool:
             worker: Worker = key.data
             bodies = worker.read()
             for body in bodies or ():
-                yield Event(worker, body.pop("event"), body)
+                yield self._heard(worker, body.pop("event"), body)
             if bodies is None and worker in self.workers:
                 yield self._bury(worker)
         for worker in [worker for worker in self.busy() if worker.is_abandoned()]:
@@ -300,7 +307,7 @@ class Pool:
             stalled = worker.stalled(self.stall_seconds)
             if stalled is not None:
                 self.replace(worker)
-                yield Event(worker, "stalled", {"message": stalled, "exit_code": StageError.exit_code})
+                yield self._heard(worker, "stalled", {"message": stalled, "exit_code": StageError.exit_code})
 
     def keep(self) -> None:
         """Let every worker in the middle of a stage keep what it has."""
@@ -308,7 +315,7 @@ class Pool:
             worker.ask_to_keep()
 
     def replace(self, worker: Worker) -> None:
-        """End a worker whose ranks may be out of step; the next request gets a new one."""
+        """End a worker; the next request gets a new one."""
         self._selector.unregister(worker.lead.stdout)  # type: ignore[arg-type]  # rank 0's output is always a pipe
         self.workers.remove(worker)
         worker.stop()
@@ -316,7 +323,16 @@ class Pool:
     def _bury(self, worker: Worker) -> Event:
         words = worker.last_words()
         self.replace(worker)
-        return Event(worker, "died", {"message": words, "exit_code": StageError.exit_code})
+        return self._heard(worker, "died", {"message": words, "exit_code": StageError.exit_code})
+
+    def _heard(self, worker: Worker, kind: str, body: dict[str, Any]) -> Event:
+        """Return an event; at the end of a stage its worker is free, or another one takes its place."""
+        stage = worker.stage
+        if kind not in GOES_ON:
+            worker.stage = None
+            if kind not in GONE | {"done"} and stage is not None and stage.kind == "train" and worker.ranks > 1:
+                self.replace(worker)  # its ranks may be out of step
+        return Event(worker, stage, kind, body)
 
     def close(self) -> None:
         """End every worker; one in the middle of a stage may first keep what it has."""

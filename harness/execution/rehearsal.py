@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.api.registration import Kind
 from harness.errors import HarnessError, raise_collected
+from harness.execution.executors.interface import GOES_ON
 from harness.plugins.protocols import check_reward_call
 from harness.plugins.reading import UndeclaredError
 from harness.plugins.runtime_options import join_options
@@ -81,8 +82,7 @@ def _inspect_once(pool: Pool, stages: Sequence[Stage], request: InspectionReques
     failed = None
     while worker.stage is not None:
         for event in pool.wait(0.5):
-            if event.worker is worker and event.kind not in {"progress", "warned"}:
-                worker.stage = None
+            if event.place is worker and event.kind not in GOES_ON:
                 failed = {**event.body, "died": event.kind == "died"} if event.kind != "done" else None
     return failed
 

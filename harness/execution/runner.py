@@ -4,73 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness import disk
 from harness.errors import StageError, StorageError
+from harness.execution.asking import needs_of, request_of
 from harness.execution.columns import DataColumns
 from harness.execution.concerned import rows_of, without_result
 from harness.execution.contexts import check_contexts
+from harness.execution.executors.choose import open_executor
+from harness.execution.executors.interface import GONE, Needs, Opening
+from harness.execution.executors.local import local
+from harness.execution.executors.survey import asked, check_nodes
 from harness.execution.footprint import lack_of_disk
 from harness.execution.interrupt import EARLY, Interrupted
 from harness.execution.keep import made_before, quarantine, required
 from harness.execution.order import Order
 from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothing_works, raise_if_nothing_worked
 from harness.execution.overlap import check_prepared
-from harness.execution.places import gpus_of_workers
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
 from harness.execution.presence import others, present
-from harness.execution.rehearsal import inspect_in
+from harness.execution.rehearsal import inspect_in, uses
 from harness.execution.release import Releases
 from harness.execution.unparsed import unparsed
 from harness.execution.watcher import NO_WORKER
-from harness.plan import Plan, Stage, build_plan
-from harness.spec.plugins import INSTALLED, PluginSelection
+from harness.plan import Stage, build_plan
 from harness.spec.stages.rows import RowsConfig
-from harness.stages.request import Parent, StageRequest
 from harness.store.damage import CorruptError, Damage
 from harness.store.files import machine_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from pathlib import Path
+    from collections.abc import Collection
 
-    from harness.execution.pool import Event
+    from harness.execution.executors.interface import Event, Executor
+    from harness.execution.presence import AtWork
+    from harness.execution.settings import RunSettings
     from harness.execution.watcher import Watcher
     from harness.plugins.registry import Registry
     from harness.spec.benchmark import Benchmark
-    from harness.spec.stages.kinds import AnyStageConfig
     from harness.store.stages import Store
 
 #: How often a stage is tried again after a damaged file of a parent was found and the parent rebuilt.
 _REPAIRS = 2
 
-#: Ends of a stage that its worker did not live to tell.
-_GONE = {"died", "stalled"}
-
 #: Seconds that workers have to keep what they have, where a scheduler warns of an end to come.
 _EARLY_GRACE = 600.0
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """How to run; nothing here changes a result."""
-
-    jobs: int
-    ranks: int
-    device: str
-    threads: int
-    plugins: PluginSelection = INSTALLED
-    retry_unparsed: bool = False
-    """Whether judges are asked again where a reply held no verdict."""
-    keep: Callable[[], bool] = lambda: False
-    """Asked all the time: whether what is being made is to keep its state now."""
-    made: Callable[[Stage], object] = lambda _: None
-    """Told of each stage that was made."""
-    among: Callable[[Plan], Collection[str]] | None = None
-    """Returns the keys of the stages of a plan that are asked for, with all their parents; None asks for all."""
 
 
 def execute(benchmark: Benchmark, registry: Registry, store: Store, settings: RunSettings, watcher: Watcher) -> Outcome:
@@ -103,11 +83,13 @@ class _Runner:
         self.retry_before = time.time() if settings.retry_unparsed else 0.0
         self.again = unparsed(self.plan, registry, store) if settings.retry_unparsed else set[str]()
         self.deaths: dict[str, Failure] = {}
+        self.losses: dict[str, int] = {}
+        self.device = settings.device
         self.warned: set[str] = set()
         self.said = 0
         self.made = 0
         self.releases = Releases(benchmark, store)
-        self.mark: Path | None = None
+        self.at_work: AtWork | None = None
         self.clearing = False
         """Whether what is damaged is moved out of the way as soon as it is seen."""
         self.overlap_checked = False
@@ -124,7 +106,7 @@ class _Runner:
             self.store.sweep()
             self.clearing = True
             self._clear_away()
-            with present(self.store) as self.mark:
+            with present(self.store, self.settings.execution.executor) as self.at_work:
                 self._make()
         else:
             with contextlib.suppress(OSError):  # where nothing may be written, nothing has to be
@@ -137,51 +119,72 @@ class _Runner:
 
     def _make(self) -> None:
         kinds = sorted({stage.config.kind for stage in self.needed})
-        settings, stall = self.settings, 60 * self.benchmark.execution.rank_timeout_minutes
-        gpus = gpus_of_workers(settings.device, settings.jobs, settings.ranks)
-        threads, ranks = settings.threads, settings.ranks
-        pool = Pool(settings.jobs, threads=threads, ranks=ranks, kinds=kinds, stall_seconds=stall, gpus=gpus)
+        settings, stall = self.settings, 60 * self.settings.execution.rank_timeout_minutes
+        opening = Opening(
+            settings.execution, settings.jobs, settings.threads, settings.ranks, tuple(kinds), stall, self.store.root
+        )
+        executor = open_executor(opening)
         try:
-            self._inspect(pool)
+            self.device = executor.device(settings.device)
+            self._inspect(executor, opening)
             while True:
-                while self._hand_out(pool):
+                while self._hand_out(executor):
                     pass
-                if not pool.busy():
+                if not executor.busy():
                     break
-                for event in pool.wait(0.5):
-                    self._on_event(pool, event)
+                for event in executor.wait(0.5):
+                    self._on_event(event)
                 if settings.keep():
-                    pool.keep()
+                    executor.keep()
         except Interrupted as error:
             if error.number == EARLY:
-                pool.grace = _EARLY_GRACE
+                executor.grace = _EARLY_GRACE
             raise
         finally:
-            pool.close()
+            executor.close()
         left = [stage for stage in self.needed if stage.key not in self.finished and stage.key not in self.failures]
         if left:
             raise StageError(f"{len(left)} stages were never ready to be made", where=left[0].label)
 
-    def _inspect(self, pool: Pool) -> None:
-        """Let a worker check every plugin that is needed, before anything is made that rests on it."""
-        failed = inspect_in(pool, self.needed, self.store.root, self.settings.plugins)
+    def _inspect(self, executor: Executor, opening: Opening) -> None:
+        """Let a worker of this machine check every plugin that is needed, before anything is made that rests on it.
+
+        Other machines say that they have the same plugins.
+        """
+        used = [(use.kind, use.name) for use in uses(self.needed)]
+        request = asked(opening.kinds, used, self.settings.plugins, self.store.root)
+        for text in check_nodes(executor.survey(request), request):
+            self.warned.add(text)
+            self.watcher.warned(self.needed[0], [self.settings.execution.executor], text)
+        pool = executor if isinstance(executor, Pool) else local(replace(opening, jobs=1, ranks=1))
+        try:
+            failed = inspect_in(pool, self.needed, self.store.root, self.settings.plugins)
+        finally:
+            if pool is not executor:
+                pool.close()
         if failed is not None:
             raise error_of(failed["exit_code"], failed["message"])
 
-    def _hand_out(self, pool: Pool) -> bool:
-        """Give every idle worker a stage; return whether others may have become ready without one."""
-        if len(pool.busy()) == pool.jobs:  # most of what is heard is progress
+    def _hand_out(self, executor: Executor) -> bool:
+        """Hand out stages while there is room; return whether others may have become ready without one."""
+        if len(executor.busy()) == executor.jobs:  # most of what is heard is progress
             return False
-        running = {worker.stage.key for worker in pool.busy() if worker.stage}
+        running = {place.stage.key for place in executor.busy() if place.stage}
+        remote = self.settings.execution.executor != "local"
         for stage in self._ready(running):
             if self._made_elsewhere(stage):
                 return True
-            worker = pool.idle()
-            if worker is None:
+            again, before, device = stage.key in self.again, self.retry_before, self.device
+            request = request_of(
+                stage, self.plan, self.store, self.settings, device=device, retry_before=before, replace=again
+            )
+            needs = needs_of(stage, self.plan, self.registry, self.settings, device=device) if remote else Needs()
+            place = executor.begin(stage, request, needs)
+            if place is None:
                 return False
             self.began[stage.key] = time.monotonic()
-            self.watcher.started(worker.number, stage)
-            worker.give(stage, self._request(stage))
+            self.at_work.begin(stage)
+            self.watcher.started(place.number, stage)
         return False
 
     def _made_elsewhere(self, stage: Stage) -> bool:
@@ -209,41 +212,17 @@ class _Runner:
         ]
         return sorted(ready, key=self.order)
 
-    def _request(self, stage: Stage) -> StageRequest[AnyStageConfig]:
-        assert stage.id is not None
-        parents = {}
-        for name, parent in stage.parents.items():
-            current = self.plan.stages[parent.key]
-            assert current.id is not None
-            parents[name] = Parent(current.kind, current.id)
-        changes = {
-            "device": self.settings.device,
-            "threads": self.settings.threads,
-            "ranks": self.settings.ranks if stage.kind == "train" else 1,
-            "concurrent": self.settings.jobs > 1,
-            "sources": self._sources(),
-            "retry_before": self.retry_before,
-            "replace": stage.key in self.again,
-            "checkpoint_minutes": self.benchmark.execution.checkpoint_minutes,
-            "rank_timeout_minutes": self.benchmark.execution.rank_timeout_minutes,
-        }
-        runtime = stage.runtime.model_copy(update=changes)
-        return StageRequest(
-            stage.id, stage.label, stage.config, parents, runtime, self.store.root, self.settings.plugins
-        )
-
-    def _sources(self) -> dict[str, str]:
-        """Return where models lie on disk, by the digest of their content."""
-        stages = self.plan.stages.values()
-        return {stage.content: path for stage in stages if stage.content and (path := stage.runtime.path)}
-
-    def _on_event(self, pool: Pool, event: Event) -> None:
-        worker, body = event.worker, event.body
-        stage = worker.stage
+    def _on_event(self, event: Event) -> None:
+        number, stage, body = event.place.number, event.stage, event.body
         if stage is None:
             return
+        if event.kind == "began":
+            self.began[stage.key] = time.monotonic()
+            self.at_work.begin(stage, body["host"])
+            self.watcher.placed(number, stage, body["host"])
+            return
         if event.kind == "progress":
-            self.watcher.progress(worker.number, stage, body["done"], body["total"], body["unit"], body["note"])
+            self.watcher.progress(number, stage, body["done"], body["total"], body["unit"], body["note"])
             return
         if event.kind == "warned":
             if body["text"] not in self.warned:
@@ -251,21 +230,19 @@ class _Runner:
                 self.watcher.warned(stage, rows_of(self.plan, stage), body["text"])
             return
         seconds = time.monotonic() - self.began[stage.key]
-        worker.stage = None
+        self.at_work.end(stage)
         if event.kind == "done":
             self.made += 1
             self.finished.add(stage.key)
             self.again.discard(stage.key)
-            self.watcher.ended(worker.number, stage, seconds)
+            self.watcher.ended(number, stage, seconds)
             self.settings.made(stage)
             if self._settles_ids(stage):
                 self._replan()
             self.releases.made(stage)
             self._release()
             return
-        if event.kind not in _GONE and worker.ranks > 1 and stage.kind == "train":
-            pool.replace(worker)
-        self._answer_failure(worker.number, stage, event)
+        self._answer_failure(number, stage, event)
 
     def _answer_failure(self, worker: int, stage: Stage, event: Event) -> None:
         message, exit_code = event.body["message"], event.body["exit_code"]
@@ -286,7 +263,11 @@ class _Runner:
             self.deaths[stage.key] = Failure(stage, message, exit_code)
             self.watcher.retrying(stage, message)
             return
-        if (stage.kind == "prepare" and event.kind not in _GONE) or event.body.get("fatal"):
+        if event.kind == "lost" and self.losses.get(stage.key, 0) + 1 < self.settings.execution.attempts:
+            self.losses[stage.key] = self.losses.get(stage.key, 0) + 1
+            self.watcher.retrying(stage, message)
+            return
+        if (stage.kind == "prepare" and event.kind not in GONE) or event.body.get("fatal"):
             raise error_of(exit_code, message)
         before = set(self.failures)
         self._fail(stage, message, exit_code)
@@ -352,7 +333,7 @@ class _Runner:
 
     def _release(self) -> None:
         """Let the weights go that nothing will read any more; another run on this store may still read them."""
-        if others(self.store, self.mark):
+        if others(self.store, self.at_work and self.at_work.mark):
             return
         try:
             self.releases.release(self.finished - self.left_out)

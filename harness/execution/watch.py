@@ -149,6 +149,11 @@ class Lines:
         if stage.kind in _LONG:
             self._say(f"[{worker}] {_name(stage)}")
 
+    def placed(self, worker: int, stage: Stage, host: str) -> None:
+        """Say where a stage is, of those that take a while."""
+        if stage.kind in _LONG:
+            self._say(f"[{worker}] {_name(stage)}: on {host}")
+
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
         """Say how far a stage is, at intervals."""
         if not total and stage.kind == "train":
@@ -244,6 +249,10 @@ class Bars(Lines):
         """Give the worker's line to the stage."""
         super().started(worker, stage)
         self._stages[worker] = (stage, "loading")
+
+    def placed(self, worker: int, stage: Stage, host: str) -> None:
+        """Say in the worker's line where the stage is."""
+        self._stages[worker] = (stage, f"loading on {host}")
 
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
         """Move the stage's bar and the whole one."""

@@ -23,6 +23,9 @@ class Watcher(Protocol):
     def started(self, worker: int, stage: Stage) -> None:
         """Say that a worker began a stage."""
 
+    def placed(self, worker: int, stage: Stage, host: str) -> None:
+        """Say on which machine of a cluster a stage was begun."""
+
     def progress(self, worker: int, stage: Stage, done: int, total: int, unit: str, note: str) -> None:
         """Say how far a stage is."""
 

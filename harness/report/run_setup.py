@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,7 @@ from harness.report.plugins import plugin_lines
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from harness.report.results import Results
     from harness.spec.model import Model
@@ -41,9 +42,19 @@ def setup_block(results: Results) -> dict[str, str]:
         "Overrides": ", ".join(config.overrides) or "none",
         "Date": _dates(results),
         "Versions": " ".join(version_lines(results)),
+        "Ran on": machines(results.shelf.ran.values()),
         "Distributions": " ".join(plugin_lines(results)),
     }
     return {name: text for name, text in told.items() if text}
+
+
+def machines(ran: Iterable[Mapping[str, str]]) -> str:
+    """Say on which machines of a cluster stages ran, and how many on each."""
+    counted = collections.Counter((one["executor"], one["host"]) for one in ran)
+    said: dict[str, list[str]] = {}
+    for (executor, host), stages in sorted(counted.items()):
+        said.setdefault(executor, []).append(f"{host} ({stages} stage{'s' if stages > 1 else ''})")
+    return "; ".join(f"{executor}: {', '.join(hosts)}" for executor, hosts in said.items())
 
 
 def command(results: Results) -> str:

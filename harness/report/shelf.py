@@ -12,7 +12,7 @@ from harness.spec.results.kinds import RESULTS
 from harness.spec.stages.kinds import parse_config
 from harness.store.damage import CorruptError, Damage
 from harness.store.manifest import OtherFormat
-from harness.store.records import CONFIG
+from harness.store.records import CONFIG, RAN
 
 if TYPE_CHECKING:
     from harness.store.records import Record
@@ -37,6 +37,8 @@ class Shelf:
         """Those that are there, and not what was written."""
         self.other_format: dict[tuple[str, str], str] = {}
         """Those that another release has written, with what shows it."""
+        self.ran: dict[tuple[str, str], dict[str, str]] = {}
+        """Who ran those that a cluster made, and on which machine."""
 
     def find(self, kind: str, stage: str | None) -> Record | None:
         """Return a finished stage that the manifest names; None where there is none, or it is not stored any more.
@@ -64,6 +66,8 @@ class Shelf:
                 raise CorruptError(record)
             self.damaged[kind, stage] = record
             return None
+        elif record.holds(RAN):
+            self.ran[kind, stage] = record.ran
         return record
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from harness.api.registration import DataKind
 from harness.spec.decoding import Decoding
 from harness.spec.elsewhere import ElsewhereEntry
+from harness.spec.execution import Execution
 from harness.spec.model import Model, Template
 from harness.spec.recipe import Recipe
 from harness.spec.reward import Reward
@@ -121,28 +122,6 @@ class Tune(Section):
     """``metric.column``, on the validation rows under the first decoding."""
     seeds: tuple[Seed, ...] = mark(RESULT)
     """The seeds that trials are trained with."""
-
-
-Tracker: TypeAlias = Literal["tensorboard", "wandb", "trackio", "mlflow"]
-
-
-class Execution(Section):
-    """How the work is run; nothing here changes a result beyond rounding."""
-
-    threads: PositiveInt = mark(RUNTIME, 1)
-    """CPU threads of each stage; recorded in the environment fingerprint."""
-    device: str = mark(RUNTIME, "auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    checkpoint_minutes: PositiveFloat = mark(RUNTIME, 10.0, allow_inf_nan=False)
-    """Most minutes between two states from which a training stage that was killed goes on."""
-    rank_timeout_minutes: float = mark(RUNTIME, 10.0, ge=0.1, allow_inf_nan=False)
-    """Minutes without a heartbeat after which a process of a stage counts as stalled, and the stage as failed; ranks
-    wait three times as long for one another."""
-    shard: bool = mark(RUNTIME, False)
-    """Whether the processes of a training stage (``--processes``) divide the weights, their gradients and the
-    optimiser's moments among themselves, in the place of having them whole."""
-    trackers: tuple[Tracker, ...] = mark(RUNTIME, ())
-    """Where the steps of training and, in the end, the scores are logged too, by accelerate's trackers."""
 
 
 TableName: TypeAlias = Literal[

@@ -39,5 +39,7 @@ class Runtime(Frozen):
     """When the user asked for another try of what a judge did not answer; 0 where nobody did."""
     replace: bool = False
     """Whether the result takes the place of an earlier one."""
+    executor: str = "local"
+    """Who runs it."""
     checkpoint_minutes: float = 10.0
     rank_timeout_minutes: float = 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ def run_stage(request: StageRequest[AnyStageConfig], tell: Tell, warned: Sequenc
     module = import_module(ENTRIES[request.config.kind])
     registry = installed(request.plugins)
     made_by = [registry.find(kind, plugin.name).maker for kind, plugin in request.config.plugins()]
-    store = Store(request.results, plugins=made_by, warned=warned)
+    executor = request.runtime.executor
+    ran = None if executor == "local" else {"executor": executor, "host": platform.node()}
+    store = Store(request.results, plugins=made_by, warned=warned, ran=ran)
     record: Record = module.run(request, store, registry, tell)
     return record
 

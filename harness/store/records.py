@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: What the id was made from, and what the stage was made under.
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
 
+#: Who ran the stage and on which machine, where that was a cluster.
+RAN = "ran.json"
+
 #: What the stage warned of, where it did: a list of texts.
 WARNINGS = "warnings.json"
 
@@ -57,6 +60,11 @@ class Record:
     def label(self) -> str:
         """What people call the stage."""
         return str(self.manifest["label"])
+
+    @property
+    def ran(self) -> dict[str, str]:
+        """Who ran the stage (``executor``) and on which machine (``host``), where that was a cluster."""
+        return dict(self.json(RAN)) if self.holds(RAN) else {}
 
     @property
     def warnings(self) -> list[str]:

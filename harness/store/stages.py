@@ -24,7 +24,7 @@ from harness.store.drafts import Draft
 from harness.store.files import cannot_write, dump, exhausted, machine_errors, replace_text, seal
 from harness.store.manifest import MANIFEST, Unreadable, cannot_read, files, read_manifest
 from harness.store.owners import SUFFIX, abandoned, owned
-from harness.store.records import CONFIG, ENVIRONMENT, WARNINGS, Record
+from harness.store.records import CONFIG, ENVIRONMENT, RAN, WARNINGS, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,15 +44,23 @@ _OLD_SECONDS = 60 * 24 * 3600
 class Store:
     """All finished stages below one folder."""
 
-    def __init__(self, root: Path, *, plugins: Iterable[Mapping[str, Any]] = (), warned: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        plugins: Iterable[Mapping[str, Any]] = (),
+        warned: Sequence[str] = (),
+        ran: Mapping[str, str] | None = None,
+    ) -> None:
         """Open the store below ``root`` (``results/``); nothing is created before the first draft.
 
         ``plugins`` say what the stages that are written here are made by; each record names them. What ``warned`` holds
-        when a draft is committed is kept in the record.
+        when a draft is committed is kept in the record, and ``ran``, who runs them and where.
         """
         self.plugins = tuple(plugins)
         self.root = root
         self.warned = warned
+        self.ran = ran
         self.base = root / "store"
 
     def folder(self, kind: str, stage_id: str) -> Path:
@@ -206,10 +214,28 @@ class Store:
         if self.warned:  # which process was first to load a model decides who warns: no part of the result
             draft.write_json(WARNINGS, list(self.warned))
             measured = (*measured, WARNINGS)
+        if self.ran is not None:
+            draft.write_json(RAN, self.ran)
+            measured = (*measured, RAN)
         manifest = draft.seal(label, plugins=self.plugins, measured={*measured, ENVIRONMENT})
         with machine_errors(draft.target):
             disk.make_folders(draft.target.parent)
             record = self._place(draft, manifest, environment, replace=replace)
+            disk.sync(draft.target.parent)
+        return record
+
+    def receive(self, draft: Draft, *, replace: bool = False) -> Record:
+        """Make a draft visible that holds a whole stage, manifest included, which was made elsewhere.
+
+        Raises:
+            StageError: an earlier result of the same stage under the same environment differs, or it is not whole.
+        """
+        made = Record(draft.kind, draft.id, draft.folder, read_manifest(draft.folder, draft.kind, draft.id))
+        made.verify()
+        environment = made.json(ENVIRONMENT)
+        with machine_errors(draft.target):
+            disk.make_folders(draft.target.parent)
+            record = self._place(draft, dict(made.manifest), environment, replace=replace)
             disk.sync(draft.target.parent)
         return record
 

@@ -14,7 +14,7 @@ from harness import api
 from harness.api.registration import DatasetRegistration, MethodRegistration, MetricRegistration
 from harness.cli import main
 from harness.plugins.loader import load_registry
-from harness.spec.benchmark import Execution
+from harness.spec.execution import Execution
 from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:

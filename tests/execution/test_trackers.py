@@ -17,7 +17,7 @@ from harness.execution import trackers
 from harness.execution.trackers import MODULES, Trackers, check_trackers
 from harness.plan.graph import Stage
 from harness.report.results import load_results, read_manifest
-from harness.spec.benchmark import Execution
+from harness.spec.execution import Execution
 from harness.spec.runtime import Runtime
 from harness.store.stages import Store
 

@@ -1,0 +1,1 @@
+"""Who runs stages: processes of this machine, tasks of a Ray cluster, or jobs of a SLURM queue."""
