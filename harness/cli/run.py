@@ -42,8 +42,8 @@ _CLUSTER_JOBS = 64
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Stages at a time; by default the cores divided by the threads of a stage, the GPUs by its processes, or 64 on a "
-    "cluster.",
+    help="Stages at a time; by default the cores divided by the threads of a stage, the GPUs divided by its processes, "
+    "or 64 on a cluster.",
 )
 @click.option(
     "--processes",
@@ -120,10 +120,10 @@ def command(
     check_execution(execution)
     here = execution.executor == "local"
     device = resolve_device(execution.device) if here else execution.device
+    if here:
+        jobs = Places.of(benchmark, device, jobs=jobs, processes=processes).jobs
     settings = RunSettings(
-        jobs=Places.of(benchmark, device, jobs=jobs, processes=processes).jobs
-        if here
-        else jobs or _cluster_jobs(benchmark),
+        jobs=jobs or _cluster_jobs(benchmark),
         ranks=processes,
         device=device,
         threads=benchmark.execution.threads,

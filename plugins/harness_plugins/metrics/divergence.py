@@ -88,7 +88,7 @@ class DivergenceMetric:
                 corpus[name] = math.fsum(map(nats, sums[whose])) / tokens
         whole = [each.reverse if each.tokens else None for each in sums["own"]]
         values["answer_kl"] = among_all(whole, asked, samples)
-        said = {} if self._share == 1.0 else {"share": self._share}
+        said: dict[str, Any] = {} if self._share == 1.0 else {"share": self._share}
         return MetricResult(
             values=values,
             corpus=corpus,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PositiveInt
 
@@ -69,7 +69,7 @@ class MinimalPairs:
             mine = [share for share, pair in zip(won, listed, strict=True) if pair.paradigm == paradigm]
             if mine:
                 corpus[paradigm] = math.fsum(mine) / len(mine)
-        said = {} if self._share == 1.0 else {"share": self._share}
+        said: dict[str, Any] = {} if self._share == 1.0 else {"share": self._share}
         return MetricResult(
             values={
                 "grammatical": [shares.get(sample.id) for sample in samples],

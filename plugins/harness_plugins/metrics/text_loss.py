@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
@@ -92,7 +92,7 @@ class TextLoss:
         }
         mean = over_all(pairs.values())
         said = f"file {options.sha256[:16]}, {options.words} words" if options.sha256 else options.text
-        asked = {} if options.share == 1.0 else {"share": options.share}
+        asked: dict[str, Any] = {} if options.share == 1.0 else {"share": options.share}
         return MetricResult(
             values={"text_loss": [losses.get(sample.id) for sample in samples]},
             corpus={} if mean is None else {"text_loss": mean},
