@@ -74,11 +74,11 @@ class Replayed:
     count = 0
 
     def __init__(self, step: Callable[[int], None], size: int) -> None:
-        self._again = lambda: step(size)
+        self._step, self._size = step, size
 
     def replay(self) -> None:
         Replayed.count += 1
-        self._again()
+        self._step(self._size)
 
 
 def some_graphs(
