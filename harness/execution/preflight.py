@@ -12,13 +12,13 @@ from harness.models.engines import check_vllm
 from harness.spec.stages.train import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from harness.plan import Stage
     from harness.plugins.registry import Registry
 
 
-def preflight(stages: Sequence[Stage], registry: Registry) -> None:
+def preflight(stages: Iterable[Stage], registry: Registry) -> None:
     """Call the ``preflight`` of every plugin that stages need, once for each set of options.
 
     Raises:
@@ -27,13 +27,12 @@ def preflight(stages: Sequence[Stage], registry: Registry) -> None:
         InputErrors: several plugins do.
     """
     switched()
+    asked: set[tuple[str, str, str]] = set()
+    errors: dict[str, HarnessError] = {}
     for stage in stages:
         sampling = stage.config.sampling if isinstance(stage.config, TrainConfig) else None
         if sampling is not None and sampling.engine == "vllm":
             check_vllm(f"{stage.label}, recipe.sampling")
-    asked: set[tuple[str, str, str]] = set()
-    errors: dict[str, HarnessError] = {}
-    for stage in stages:
         for kind, name, options in plugins_of(stage):
             call = registry.get(kind, name).preflight
             wanted = (kind, name, json.dumps(options, sort_keys=True))

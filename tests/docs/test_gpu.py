@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from docs.pages import called, marked_commands, text_of
 from gpu import cases, exact
+from gpu.results import Checked
 from gpu.run import main as measure
 
 from harness.lm.switches import SWITCHES
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from gpu.results import Checked
     from gpu.setting import Setting
 
 PAGE = "gpu.md"
@@ -84,5 +84,5 @@ def test_the_script_checks_measures_and_writes_what_the_page_says(
 
 
 def test_a_check_that_fails_is_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "checks", lambda _: iter([exact.Checked("noise", passed=False, found="2", how="bits")]))
+    monkeypatch.setattr(exact, "checks", lambda _: iter([Checked("noise", passed=False, found="2", how="bits")]))
     assert measure(["--only", "exact"]) == 1

@@ -109,7 +109,7 @@ def on_policy(setting: Setting, rates: Rates) -> Iterator[Measured]:  # as all c
     flat = {"use_sft_term": False, "temperatures": [1.0] * CANDIDATES, "same_length": True, "new_tokens": new}
     dtype = "float32" if setting.toy else "bfloat16"
     ours = Side.of(our_step, model, task, "eso", device=setting.device, dtype=dtype, **flat)
-    match = {"same_length": True, "device": setting.device, "new_tokens": new}
+    match: dict[str, Any] = {"same_length": True, "device": setting.device, "new_tokens": new}
     trl = importlib.util.find_spec("trl") is not None
     vllm = importlib.util.find_spec("vllm") is not None and not setting.toy
     says = f"{task.batch_size} prompts, k = {CANDIDATES}, {new} new tokens, {dtype}, {model.name}"
@@ -140,7 +140,7 @@ def output_tokens(setting: Setting, rates: Rates) -> Iterator[Measured]:
     rows = some_rows(setting.sizes, setting.sizes.qwen_ids, prompts)
     batch = collate(rows, policy.device)
     params = SamplingParams((1.0,) * group, new, suppress_stops=True)
-    speeds = []
+    speeds: list[float] = []
     for place in range(1 + _ROUNDS):
         if speeds and setting.left() < _LEAST:
             break

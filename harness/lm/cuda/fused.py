@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -21,7 +21,7 @@ def fused(kind: type[torch.optim.Optimizer], device: torch.device, options: Mapp
     """Tell whether ``kind`` is to be made with ``fused=True`` for parameters on ``device``."""
     if device.type != "cuda":
         return True
-    return not FUSED.on and not _why_not(kind, device, tuple(sorted(options.items())))
+    return not FUSED.on and not _why_not(cast("Any", kind), device, tuple(sorted(options.items())))
 
 
 @functools.cache

@@ -74,11 +74,11 @@ class Replayed:
     count = 0
 
     def __init__(self, step: Callable[[int], None], size: int) -> None:
-        self._again = lambda: step(size)
+        self._step, self._size = step, size
 
     def replay(self) -> None:
-        type(self).count += 1
-        self._again()
+        Replayed.count += 1
+        self._step(self._size)
 
 
 def some_graphs(
@@ -110,6 +110,6 @@ def test_decoding_by_graphs_is_decoding(tokeniser: Tokeniser, kind: str, monkeyp
         assert_equal(steps(policy, again), expected)
     assert Replayed.count == 2 * 10
     with torch.no_grad(), torch.inference_mode():
-        weight = next(policy.model.parameters())
+        weight: Any = next(policy.model.parameters())
         weight.data = weight.data.clone()  # at another place, where the graphs would not find it
         assert StaticPrefix(*given, 10)._cache is not first._cache

@@ -48,7 +48,8 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 def single() -> Policy:
     """Return the tiny policy in float32."""
     policy = tiny_policy(dropout=0.0)
-    policy.model.float()
+    untyped: Any = policy.model
+    untyped.float()
     policy.dtype = "float32"
     return policy
 
@@ -207,14 +208,15 @@ def test_where_it_is_not_installed_it_is_said_before_anything_is_made(monkeypatc
     assert importlib.util.find_spec("vllm") is None, "the suite runs where it is not installed"
     with pytest.raises(InputError) as caught:
         check_vllm("here")
-    config = TrainConfig.model_construct(sampling=MethodSampling(engine="vllm"))
+    made: Any = TrainConfig.model_construct  # nothing else of it is asked
+    config = made(sampling=MethodSampling(engine="vllm"))
     stage: Any = SimpleNamespace(config=config, label="model/eso")
     with pytest.raises(InputError) as early:
         preflight([stage], cast("Any", None))
     assert str(early.value) == str(caught.value).replace("here", "model/eso, recipe.sampling", 1)
     assert "sampling by vLLM needs the package vllm, which is not installed" in str(early.value)
     assert "pip install 'posttune-harness[vllm]'" in str(early.value)
-    stage.config = TrainConfig.model_construct(sampling=MethodSampling())
+    stage.config = made(sampling=MethodSampling())
     with pytest.raises(AttributeError):  # it goes on, to plugins
         preflight([stage], cast("Any", None))
 
