@@ -29,7 +29,6 @@ from seeded.registry import FAULTS, SEEDS  # noqa: E402  # as above
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pytest
     from seeded.fault import Seed
 
 #: What all tests wait for, imported once. Nothing of the harness: a fault has to be there first.
