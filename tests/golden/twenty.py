@@ -25,6 +25,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 #: One file a family of processors.
 VALUES: Final = Path(__file__).resolve().parent / "values"
 STEPS: Final = 20
+#: Methods that search among weights have as few members as they may: each is a model of its own.
+OPTIONS: Final[dict[str, dict[str, Any]]] = {"eggroll": {"population": 4}, "parameter-es": {"population": 4}}
 #: Relative to 1 and more: how far float64 may be off on a processor of another family.
 TOLERANCE: Final = 1e-7
 #: The same of float32, after one step: later ones may have drawn another token.
@@ -105,8 +107,9 @@ def course(registry: Any, name: str, dtype: Dtype, steps: int = STEPS) -> Course
     from harness.training.stop import Stopped
 
     torch.set_num_threads(1)
-    method = registry.build("method", name, {})
-    needs = registry.resolved("method", name, {}).needs
+    options = OPTIONS.get(name, {})
+    method = registry.build("method", name, options)
+    needs = registry.resolved("method", name, options).needs
     usual = tiny_plan(steps=STEPS, dropout=0.1 if dtype == "float32" else 0.0)
     # with the usual epsilon, rounding of a gradient that is 0 would become a step
     recipe = usual.recipe.model_copy(update={"epsilon": 1e-3, "max_grad_norm": 1.0, "diagnose_every": 5})
@@ -270,6 +273,26 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _write(root: Path, only: Sequence[str]) -> int:
+    """Write the values of this family, a method after the other, and say where each parts from what was there."""
+    registry, names = methods(root)
+    name = family()
+    old = stored(name) or {dtype: {} for dtype in get_args(Dtype)}
+    kept: dict[str, Any] = {dtype: {k: v for k, v in old[dtype].items() if k in names} for dtype in get_args(Dtype)}
+    VALUES.mkdir(exist_ok=True)
+    for each in [method for method in names if not only or method in only]:
+        for dtype in get_args(Dtype):
+            found = course(registry, each, dtype)
+            before = old[dtype].get(each)
+            said = [f"{each} ({dtype}): new"] if before is None else map(str, partings(each, dtype, before, found))
+            for line in said:
+                print(line, flush=True)
+            kept[dtype][each] = found
+        whole = {dtype: dict(sorted(of_type.items())) for dtype, of_type in kept.items()}
+        path_of(name).write_text(text({"family": name, "torch": release(), **whole}), encoding="utf-8")
+    return 0
+
+
 def main() -> int:
     """Compare, or write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -280,19 +303,11 @@ def main() -> int:
     )
     parser.add_argument("--only", action="append", default=[], metavar="METHOD", help="this method; may be repeated")
     asked = parser.parse_args()
+    if asked.write:
+        return _write(asked.root, asked.only)
     values = everything(asked.root, asked.only)
     if asked.json:
         print(json.dumps(values))
-        return 0
-    if asked.write:
-        name = family()
-        old = stored(name)
-        said = [f"{path_of(name).name} ({name}): new"] if old is None else differences(old, values)
-        print("\n".join(said) or "nothing differs")
-        VALUES.mkdir(exist_ok=True)
-        kept = old if old is not None and asked.only else {dtype: {} for dtype in values}
-        whole = {dtype: dict(sorted({**kept[dtype], **of_type}.items())) for dtype, of_type in values.items()}
-        path_of(name).write_text(text({"family": name, "torch": release(), **whole}), encoding="utf-8")
         return 0
     committed = committed_for_this()
     apart = [

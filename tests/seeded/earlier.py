@@ -313,8 +313,7 @@ EARLIER: Final = (
                     "            damages = [seen.known_as(label)]\n",
                     "            damages = []\n",
                 ),
-                "tests/store/test_corruption.py::test_verify_checks_every_file",
-                "tests/cli/test_status.py::test_verifying_names_what_is_damaged_and_counts_it_as_undone",
+                "tests/store/test_corruption.py::test_what_is_wrong_is_told_and_left[manifest.json-None-manifest]",
             ),
             seed(
                 edit(
@@ -326,7 +325,7 @@ EARLIER: Final = (
                     "            self.quarantine(seen)\n"
                     "        return None if isinstance(seen, Damage) else seen\n",
                 ),
-                "tests/store/test_corruption.py::test_what_is_wrong_is_told_and_left",
+                "tests/store/test_looking.py::test_a_damaged_stage_stays_where_it_is",
             ),
         ),
     ),
@@ -390,6 +389,7 @@ EARLIER: Final = (
                     "        return asked or bool(steps and",
                 ),
                 "tests/training/test_loop.py::test_a_state_is_due_by_time_whatever_the_steps",
+                says="FileNotFoundError.*state",
             ),
             seed(
                 edit(

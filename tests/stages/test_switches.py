@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from harness.store.records import Record
 
-pytestmark = pytest.mark.usefixtures("torch_as_it_was")
+pytestmark = [
+    pytest.mark.usefixtures("torch_as_it_was"),
+    pytest.mark.timeout(900),
+]  # on a machine that does ten other things
 
 #: The type in which a model is computed for a switch: float64, where rounding hides nothing, unless the optimisation
 #: leaves such models alone.
