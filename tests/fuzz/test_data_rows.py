@@ -268,5 +268,5 @@ def test_files_with_broken_bytes(shape: tuple[Row, dict[str, Any]], form: str, c
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
-def test_what_once_failed(path: Path) -> None:
+def test_the_corpus(path: Path) -> None:
     check(path.name.partition(".")[2], path.read_bytes(), None, {}, None)
