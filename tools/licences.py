@@ -8,6 +8,7 @@ Counted are the dependencies, those of the extras (``dev`` aside), and what they
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -22,8 +23,8 @@ HEAD = """\
 # Licences
 
 posttune-harness is under Apache-2.0. It brings no code of others: pip installs what it depends on, each under its own
-licence, as the packages' metadata say. `python tools/licences.py` writes this page, and the suite holds it against what
-is installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms.
+licence, as the packages' metadata say. `python tools/licences.py` writes this page; the suite holds it against what is
+installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms.
 
 Models and data sets keep their licences too: those of data are in the notes of every table.
 
@@ -41,20 +42,23 @@ def licence(name: str) -> str:
     if classified := [each for each in classified if each != "OSI Approved"]:
         return ", ".join(sorted(set(classified)))
     first = (about.get("License") or "").strip().partition("\n")[0]
-    return first[:60] or "not said"
+    said_in = about.get("License-File")
+    return first[:60] or (f"as its file {said_in} says" if said_in else "not said")
 
 
 def brought() -> dict[str, set[str]]:
     """Return every package that an installation brings, and what asks for it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    own = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
     found: dict[str, set[str]] = {}
-    waiting = [(HOST, frozenset(EXTRAS))]
+    waiting = [(HOST, frozenset[str]())]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
-        for line in metadata.requires(name) or ():
+        for line in own if name == HOST else metadata.requires(name) or ():
             requirement = Requirement(line)
             marker = requirement.marker
             wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras))

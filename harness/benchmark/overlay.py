@@ -10,6 +10,7 @@ from harness.benchmark.problems import Place, printable
 from harness.benchmark.source import MAX_DEPTH, Node, read_text
 from harness.benchmark.sweep import entry_label, expand
 from harness.errors import InputError, suggest
+from harness.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -120,8 +121,8 @@ def merge(base: Node, over: Node, depth: int = 0) -> Node:
 
 
 def _without_nulls(recipe: Node, over: Node) -> Node:
-    """Return a recipe without the keys that ``over`` makes null: their defaults hold again."""
-    gone = {name for name, node in over.items.items() if node.value is None}
+    """Return a recipe without its keys that ``over`` makes null: their defaults hold again."""
+    gone = {name for name, node in over.items.items() if node.value is None and name in Recipe.model_fields}
     return replace(recipe, value={name: node for name, node in recipe.items.items() if name not in gone})
 
 

@@ -36,7 +36,8 @@ def check_versions(
     """
     if requires is None:
         about = metadata.metadata(HOST)
-        requires, asked = about.get_all("Requires-Dist") or (), about.get("Requires-Python")
+        requires = about.get_all("Requires-Dist") or ()
+        asked = next(iter(about.get_all("Requires-Python") or ()), None)
     python = python or platform.python_version()
     fits = SpecifierSet(asked or "").contains(python, prereleases=True)
     yield Finding(

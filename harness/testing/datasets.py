@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import DATA_KINDS, Dataset, DatasetRegistration, Example, HarnessError, Provenance
 from harness.plugins.called_with import CALLED_WITH
-from harness.testing.registrations import as_json, broken, build, check_registration, random_numbers_untouched
+from harness.testing.registrations import as_json, broken, build, check_registration, path_of, random_numbers_untouched
 from harness.testing.rules import rule
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _check_elsewhere(
     if not isinstance(registration.build, str) or "<locals>" in model.__qualname__ or model.__module__ == "__main__":
         return
     task = {
-        "path": [entry for entry in sys.path if entry],
+        "path": path_of(registration),
         "build": registration.build,
         "options": f"{model.__module__}:{model.__qualname__}",
         "raw": dict(options or {}),

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import PydanticUserError, ValidationError
@@ -116,7 +117,7 @@ def _check_imports(registration: Registration) -> None:
     ):
         return
     code = f"import sys, {module}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
-    path = [entry for entry in sys.path if entry]
+    path = path_of(registration)
     code = f"import sys\nsys.path[:] = {path!r}\n{code}"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if result.returncode:
@@ -124,6 +125,13 @@ def _check_imports(registration: Registration) -> None:
     if result.stdout.strip():
         heavy = ", ".join(result.stdout.split())
         broken(registration, f"{module}, which holds its options, imports {heavy}: move that to where `build` points")
+
+
+def path_of(registration: Registration) -> list[str]:
+    """Return where another process finds what this one has imported, a plugin's own file included."""
+    file = getattr(sys.modules.get(registration.options.__module__), "__file__", None)
+    alone = [str(Path(file).parent)] if file and "." not in registration.options.__module__ else []
+    return [*(entry for entry in sys.path if entry), *alone]
 
 
 @contextmanager

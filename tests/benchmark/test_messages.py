@@ -257,3 +257,5 @@ def test_very_many_mistakes_are_cut_short(mistakes: Mistakes) -> None:
 def test_an_unknown_key_is_refused_even_where_it_is_null(mistakes: Mistakes) -> None:
     assert mistakes(f"{SMALL}metrcs: null\n") == ["file.yaml:15:1: metrcs: unknown key; did you mean 'metrics'?"]
     assert "unknown key" in mistakes(SMALL, "metrcs=null")[0]
+    (said,) = mistakes(f"{SMALL}profile: p\nprofiles: {{p: {{recipe: {{epoch: null}}}}}}\n")
+    assert said == "file.yaml:16:25: recipe.epoch: unknown key; did you mean 'epochs'?"

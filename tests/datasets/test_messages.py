@@ -54,6 +54,15 @@ def test_messages_end_with_the_demonstration(tmp_path: Path) -> None:
     check_dataset(registration, tmp_path / "work", source=write(tmp_path / "b.jsonl", rows))
 
 
+def test_what_a_row_says_beside_its_messages_must_be_said_in_them(tmp_path: Path) -> None:
+    rows = [{"messages": [USER, REPLY], "prompt": "Name a cat.", "completion": None}]
+    assert [row.completion for row in read(tmp_path, *rows)] == ["Tom."]
+    with pytest.raises(InputError, match=r"has messages and a 'completion' that none of them says, got 'Kitty\.'"):
+        read(tmp_path, {"messages": [USER, REPLY], "completion": "Kitty."})
+    with pytest.raises(InputError, match=r"a 'prompt' that none .*\n.*messages: null"):
+        read(tmp_path, {"messages": [USER, REPLY], "prompt": "Name a dog."})
+
+
 def test_another_field_may_hold_them(tmp_path: Path) -> None:
     (row,) = read(tmp_path, {"talk": [USER, REPLY], "messages": 3}, columns={"messages": "talk"})
     assert (row.turns, row.columns) == (turns(USER), {"messages": 3})

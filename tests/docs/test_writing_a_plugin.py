@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 from click.testing import CliRunner
-from docs.pages import DOCS, marked_commands, quoted_files
+from docs.pages import DOCS, compared, marked_commands, quoted_files, text_of
 
 import harness.testing
 from harness import cli
@@ -89,9 +89,12 @@ def test_the_commands_of_a_page_find_its_plugin(
     for name, text in quoted_files(page).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    looked, tried = (CliRunner().invoke(main, shlex.split(line)[1:]) for line in marked_commands(page, mark))
-    assert looked.exit_code == tried.exit_code == 0, looked.output + tried.output
+    called = [CliRunner().invoke(main, shlex.split(line)[1:]) for line in marked_commands(page, mark)]
+    assert [found.exit_code for found in called] == [0] * len(called), "".join(found.output for found in called)
+    looked, *checked, tried = called
     assert looked.stdout.startswith(page.removeprefix("plugin-").removesuffix(".md"))
+    assert len(checked) == (mark != "data set")  # which names a module that must be installed to be built
+    assert all(" keeps its contract: " in found.stdout for found in checked)
     assert tried.stdout.startswith("ok: ")
 
 
@@ -144,3 +147,10 @@ def test_every_setting_is_named() -> None:
     settings = set(re.findall(r"HARNESS_[A-Z_]+", sources))
     assert {"HARNESS_PLUGINS", "HARNESS_STRICT_PLUGINS", "HARNESS_TRACEBACK", "HARNESS_API"} <= settings
     assert [name for name in settings if name not in GUIDE] == []
+
+
+def test_the_verdict_on_a_plugin_is_what_is_shown() -> None:
+    (block,) = re.findall(
+        r"^```console\n(\$ harness plugins check .*?)^```$", text_of(PAGES[0]), re.DOTALL | re.MULTILINE
+    )
+    assert compared(block) == ["plugins"]

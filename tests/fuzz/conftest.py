@@ -19,7 +19,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         reporter.write_line(f"\n{text}")
         reporter.flush()
 
-    Campaign.tell = staticmethod(tell)  # type: ignore[assignment,method-assign]
+    Campaign.tell = staticmethod(tell)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

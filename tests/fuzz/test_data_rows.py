@@ -76,7 +76,7 @@ TEXTS = st.sampled_from(
 ) | st.text(max_size=6)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | TEXTS
 VALUES = st.recursive(
-    SCALARS | st.just(said("user", "x")),
+    SCALARS | st.builds(said, st.just("user"), st.just("x")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=2),
     max_leaves=4,
 )
@@ -186,6 +186,8 @@ def told(row: Mapping[str, Any], example: Example) -> None:
         elif name == "messages":
             spoken = [{key: message[key] for key in ("role", "content")} for message in value]
             assert spoken == [*turns, *([said("assistant", example.completion)] if example.completion else [])]
+        elif name in {"prompt", "completion"} and turns and "messages" in row:
+            assert value is None or value.strip() in {text.strip() for text in spoken_in(row)}
         elif name == "prompt" and turns:
             asked = [said("user", value)] if isinstance(value, str) else value
             assert [turn["content"] for turn in turns][: len(asked)] == [turn["content"] for turn in asked]
@@ -203,6 +205,10 @@ def told(row: Mapping[str, Any], example: Example) -> None:
             assert example.id == str(value)
         else:
             assert (name, value) == ("note", example.fields["context"])
+
+
+def spoken_in(row: Mapping[str, Any]) -> list[str]:
+    return [message["content"] for message in row["messages"]]
 
 
 def same(one: Any, other: Any) -> bool:
@@ -268,5 +274,5 @@ def test_files_with_broken_bytes(shape: tuple[Row, dict[str, Any]], form: str, c
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
-def test_what_once_failed(path: Path) -> None:
+def test_the_corpus(path: Path) -> None:
     check(path.name.partition(".")[2], path.read_bytes(), None, {}, None)

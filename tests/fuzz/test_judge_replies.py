@@ -19,6 +19,7 @@ from report.synthetic import in_memory
 from harness.api import StageError
 from harness_plugins.metrics.win_rate import endpoint
 from harness_plugins.metrics.win_rate.replies import read_refusal, read_reply
+from harness_plugins.metrics.win_rate.request import Wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,9 +195,9 @@ def test_a_reply_in_its_form_is_read(made: tuple[str, str]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch, REPLIES.case() as said:
         said(compared([(200, {}, json.dumps(completion(text)))] * COMPARISONS, monkeypatch))
         comparison = type("Any", (), {"prompt": "p", "first": "x", "second": "y"})()
-        _, code = endpoint.Wording().request(comparison)
+        _, code = Wording().request(comparison)
         expected = {"A": "first", "B": "second"}[letter]
-        assert endpoint.Wording().read(text.replace(CODE, code), code) == expected
+        assert Wording().read(text.replace(CODE, code), code) == expected
 
 
 @REPLIES.settings(0.1)

@@ -219,7 +219,7 @@ def shown(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.stem)
-def test_what_once_failed(path: Path) -> None:
+def test_the_corpus(path: Path) -> None:
     """Of the command line: a plugin that cannot be used is one message."""
     found = CliRunner().invoke(main, ["plugins", "show", "made", "--plugin", str(path)])
     assert isinstance(found.exception, SystemExit)

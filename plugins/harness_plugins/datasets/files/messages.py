@@ -63,6 +63,8 @@ def read_conversation(row: Mapping[str, Any], columns: Columns, where: str) -> C
     }
     if messages is not None and _is_messages(row.get(messages)) and not _is_messages(row.get(prompt)) and not answers:
         turns = _turns(row[messages], f"{where}, {messages}")
+        for name in (prompt, columns.completion or "completion"):
+            _refuse_another(row, name, turns, where)
         rest = {name: value for name, value in row.items() if name != messages}
         if turns[-1].role != "assistant":
             return _asked(rest, turns, prompt, where)
@@ -85,6 +87,19 @@ def read_conversation(row: Mapping[str, Any], columns: Columns, where: str) -> C
             expected="chosen and rejected that differ in what the assistant says last, and in nothing before",
         )  # fmt: skip
     return _asked(changed, next(iter(said.values()), before), prompt, where)
+
+
+def _refuse_another(row: Mapping[str, Any], name: str, turns: Sequence[Turn], where: str) -> None:
+    """Refuse a row that says beside its messages what none of them says: one of both would be passed over."""
+    value = row.get(name)
+    spoken = {turn.content.strip() for turn in turns}
+    if value is None or (isinstance(value, str) and value.strip() in spoken):
+        return
+    raise InputError(
+        f"this row has messages and a {name!r} that none of them says", where=where, got=value,
+        expected="the one or the other",
+        hint=f"columns: {{messages: null}} reads {name!r}; columns: {{{name}: NAME}} leaves it to rewards as a column",
+    )  # fmt: skip
 
 
 def _before(row: Mapping[str, Any], prompt: str, where: str) -> tuple[Turn, ...]:

@@ -1,3 +1,0 @@
-from harness.api import RewardRegistration
-
-reward = RewardRegistration(name="made", summary="", build=3)
