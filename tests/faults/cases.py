@@ -249,7 +249,7 @@ class Cases:
         return f"{size} bytes, {said}"
 
     def _small_files(self, chance: random.Random) -> str:
-        size = int(2 ** chance.uniform(4, 17))
+        size = int(2 ** chance.uniform(12, 17))  # what is said of it fits
         return f"{size} bytes, {self._limited(resource.RLIMIT_FSIZE, size)}"
 
     def _few_descriptors(self, chance: random.Random) -> str:
