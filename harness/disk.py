@@ -7,6 +7,7 @@ So there is one place that can be watched: a test records the changes of a run, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -82,7 +83,7 @@ def make_folders(path: Path) -> None:
         make_folder(path)
     except FileExistsError:
         if not path.is_dir():
-            raise
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         return  # another process has just made it
     with contextlib.suppress(PermissionError):  # one may write to it and not read it
         sync(path.parent)

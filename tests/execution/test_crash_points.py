@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from faults.miniature import enumerated, miniature
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
 
 #: About three points of a run.
 EVERY = 150

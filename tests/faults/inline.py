@@ -91,7 +91,7 @@ def command(*arguments: str) -> int:
     """Run ``harness`` in this process and return its exit code."""
     from harness.cli import main
 
-    runner.Pool = InlinePool  # type: ignore[misc, assignment]  # in a fork, for its whole life
+    vars(runner)["Pool"] = InlinePool  # for the whole life of this process, which is for such runs
     try:
         main(prog_name="harness", args=[*arguments])
     except SystemExit as end:
@@ -175,7 +175,6 @@ def fork_into(action: Callable[[], Any], said: Path) -> int:
             with contextlib.suppress(OSError):
                 stream.flush()
         os._exit(code if isinstance(code, int) else 0)
-    return 0
 
 
 def _keep(path: Path, value: Any) -> None:
