@@ -22,7 +22,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path, *, shard: bool) -> No
     one, two = Bench(tmp_path / "one", content), Bench(tmp_path / "two", content)
     one.run("--jobs", "1")
     said = two.run("--jobs", "1", "--processes", "2", *(["-o", "execution.shard=true"] if shard else []))
-    assert f"2 processes a training stage{', which divide its weights' if shard else ''}" in said
+    assert f"2 processes a training stage{', which divide its weights' if shard else ''}" in " ".join(said.split())
     trained, again = one.stages("train"), two.stages("train")
     assert {record.id for record in trained.values()} == {record.id for record in again.values()}
     for label, record in trained.items():
