@@ -31,7 +31,8 @@ def seconds(**execution: Any) -> list[float]:
             for stage in opened.plan.evaluations.values():
                 began = time.monotonic()
                 opened.begin(stage)
-                assert opened.end().kind == "done"
+                end = opened.end()
+                assert end.kind == "done", end.body
                 taken.append(time.monotonic() - began)
         finally:
             opened.executor.close()
