@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -20,7 +21,7 @@ from execution.opened import open_on
 N = 8
 
 
-def seconds(**execution: str) -> list[float]:
+def seconds(**execution: Any) -> list[float]:
     """Return how long each stage takes from when it is handed out to when its end is heard."""
     data = [{"dataset": "generated-instructions", "limit": n + 1, "label": f"d{n}"} for n in range(N + 1)]
     taken = []
@@ -30,7 +31,8 @@ def seconds(**execution: str) -> list[float]:
             for stage in opened.plan.evaluations.values():
                 began = time.monotonic()
                 opened.begin(stage)
-                assert opened.end().kind == "done"
+                end = opened.end()
+                assert end.kind == "done", end.body
                 taken.append(time.monotonic() - began)
         finally:
             opened.executor.close()
@@ -39,7 +41,7 @@ def seconds(**execution: str) -> list[float]:
 
 def main() -> None:
     """Print a line for each."""
-    asked = {"local": {}, "slurm on this machine": {"executor": "slurm", "address": "local"}}
+    asked: dict[str, dict[str, str]] = {"local": {}, "slurm on this machine": {"executor": "slurm", "address": "local"}}
     if len(sys.argv) > 1:
         asked["ray"] = {"executor": "ray", "address": sys.argv[1]}
     for name, execution in asked.items():

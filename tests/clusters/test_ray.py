@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from harness.execution.executors.interface import Event
+
 pytest.importorskip("ray")
 pytestmark = pytest.mark.timeout(3600)
 
@@ -72,7 +74,8 @@ def test_forty_stages_at_once_and_delivered_twice(tmp_path: Path, short: Path, p
             assert len(rows) == 40
             try:
                 for _ in range(1 if bench is here else 2):  # delivered twice
-                    waiting, ended = list(rows), []
+                    waiting = list(rows)
+                    ended: list[Event] = []
                     while len(ended) < 40:
                         while waiting and opened.begin(waiting[0]) is not None:
                             waiting.pop(0)

@@ -203,6 +203,19 @@ def test_a_run_that_was_killed_leaves_its_job_to_the_next_one(queue: Queue) -> N
     assert not (queue.folder / "2.sh").exists()
 
 
+def test_a_job_that_has_answered_is_not_taken_over_and_cannot_come_back(queue: Queue) -> None:
+    place = queue.begin()
+    queue.says("RUNNING")
+    mailbox = Mailbox(place.folder)
+    mailbox.say({"event": "began", "host": "node-1"})
+    mailbox.say({"event": "lost", "message": "its job was ended by SIGTERM on node-1", "exit_code": 1})
+    assert [event.kind for event in queue.hear()] == ["began", "lost"]
+    queue.says("PENDING")  # preempted, and put back by the queue
+    assert queue.begin().job.job_id == "2"
+    assert queue.cancelled == ["1"]
+    assert queue.hear(most=0.1) == []
+
+
 def test_the_end_asks_those_at_work_to_stop_and_cancels_the_others(queue: Queue) -> None:
     place = queue.begin()
     wishes = Wishes(place.folder / "wishes")

@@ -25,6 +25,7 @@ from harness.execution.executors.ray_cluster import connected
 from harness.execution.executors.survey import JOBS, NodeReport, SurveyRequest, marked, surveyed
 from harness.execution.pool import Pool
 from harness.plan.memory import megabytes
+from harness.store.files import machine_errors
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
@@ -162,6 +163,8 @@ class RayExecutor:
             self._tasks.append(task)
             self._refused.append((task, problem))
             return task
+        with machine_errors(self._folder):
+            self._folder.parent.mkdir(parents=True, exist_ok=True)  # by it, a node sees that it sees the results
         order = Order(
             request=request.to_json() | {"results": str(request.results.resolve())},
             stall_seconds=self._opening.stall_seconds,

@@ -133,7 +133,10 @@ class SlurmExecutor:
             return None
         number = next(n for n in range(self.jobs) if n not in {job.number for job in self._jobs})
         folder = self._folder / f"{stage.kind}-{stage.id}"
-        job = None if request.runtime.replace else self._taken_over(folder)
+        job = self._taken_over(folder)
+        if job is not None and request.runtime.replace:  # it was asked for less than this
+            self._cancel(job)
+            job = None
         started = _Job(number, stage, folder, job, Mailbox(folder))
         self._jobs.append(started)
         if job is None:
@@ -304,7 +307,7 @@ class SlurmExecutor:
             self._jobs.remove(asked)
 
     def _taken_over(self, folder: Path) -> Any:
-        """Return the job of an earlier run that is at a stage; None where there is none."""
+        """Return the job of an earlier run that is at a stage; None where there is none, and then none is any more."""
         try:
             known = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -313,8 +316,15 @@ class SlurmExecutor:
             return None
         of = self._submitit.LocalJob if self._local else self._submitit.SlurmJob
         job = of(folder=folder, job_id=known["job"])
-        alive = runs(job) if self._local else known["job"] in queued_jobs()
-        return job if alive else None
+        said = Mailbox(folder).heard()
+        answered = bool(said) and said[-1]["event"] not in GOES_ON
+        if not answered and (runs(job) if self._local else known["job"] in queued_jobs()):
+            return job
+        if self._local:
+            self._let_leave([one for one in self._leaving if one.folder == folder])
+        else:
+            self._cancel(job)  # it has answered, and the queue may yet put it back
+        return None
 
     def _let_leave(self, jobs: Sequence[_Job]) -> None:
         """Wait a moment for jobs to leave: their folders are about to go."""
