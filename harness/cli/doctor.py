@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.cli import Application
-    from harness.doctor.finding import Finding
+    from harness.doctor.finding import Finding, Status
     from harness.plugins.registry import Registry
 
 
@@ -55,7 +55,12 @@ def command(
         sys.exit(1)
 
 
-_WORDS = {"prevents": "prevent a run", "warns": "warnings", "notes": "notes", "fine": "as they should be"}
+_WORDS: Final[dict[Status, str]] = {
+    "prevents": "prevent a run",
+    "warns": "warnings",
+    "notes": "notes",
+    "fine": "as they should be",
+}
 
 
 def _findings(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class AtWork:
     """What a run is at, told beside its mark; that it cannot be told costs nothing else."""
 
-    def __init__(self, mark: Path, executor: str) -> None:
-        """Tell it in a file beside the mark."""
+    def __init__(self, mark: Path | None, executor: str) -> None:
+        """Tell it in a file beside the mark; nowhere without one."""
         self.mark = mark
         self._executor = executor
         self._stages: dict[str, dict[str, str | None]] = {}
@@ -48,6 +48,8 @@ class AtWork:
             self._tell()
 
     def _tell(self) -> None:
+        if self.mark is None:
+            return
         with contextlib.suppress(OSError):
             disk.replace_file(_told(self.mark), json.dumps(list(self._stages.values())).encode())
 

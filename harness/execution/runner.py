@@ -25,7 +25,7 @@ from harness.execution.outcome import Failure, Outcome, Rebuilt, error_of, nothi
 from harness.execution.overlap import check_prepared
 from harness.execution.pool import Pool
 from harness.execution.preflight import preflight
-from harness.execution.presence import others, present
+from harness.execution.presence import AtWork, others, present
 from harness.execution.rehearsal import inspect_in, uses
 from harness.execution.release import Releases
 from harness.execution.unparsed import unparsed
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from harness.execution.executors.interface import Event, Executor
-    from harness.execution.presence import AtWork
     from harness.execution.settings import RunSettings
     from harness.execution.watcher import Watcher
     from harness.plugins.registry import Registry
@@ -89,7 +88,7 @@ class _Runner:
         self.said = 0
         self.made = 0
         self.releases = Releases(benchmark, store)
-        self.at_work: AtWork | None = None
+        self.at_work = AtWork(None, settings.execution.executor)
         self.clearing = False
         """Whether what is damaged is moved out of the way as soon as it is seen."""
         self.overlap_checked = False
@@ -333,7 +332,7 @@ class _Runner:
 
     def _release(self) -> None:
         """Let the weights go that nothing will read any more; another run on this store may still read them."""
-        if others(self.store, self.at_work and self.at_work.mark):
+        if others(self.store, self.at_work.mark):
             return
         try:
             self.releases.release(self.finished - self.left_out)

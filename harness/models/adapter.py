@@ -95,7 +95,10 @@ class Adapter:
         """Return the weights of the trained adapter, by the names that PEFT saves them under."""
         import peft
 
-        return peft.get_peft_model_state_dict(self._peft, adapter_name=_TRAINED, save_embedding_layers=False)
+        found: dict[str, Tensor] = peft.get_peft_model_state_dict(
+            self._peft, adapter_name=_TRAINED, save_embedding_layers=False
+        )
+        return found
 
     def save(self, folder: Path, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Write the trained adapter alone, as ``PeftModel.from_pretrained(base, folder)`` loads it.
@@ -171,7 +174,8 @@ class Adapter:
         frozen = [pair for pair in model.named_parameters() if not pair[1].requires_grad]
         for name, tensor in [*frozen, *model.named_buffers()]:
             state.update(f"{name}\x00{tensor.dtype}\x00{tuple(tensor.shape)}\x00".encode())
-            state.update(whole(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            content: Any = whole(tensor.detach()).cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            state.update(content)
         return state.hexdigest()
 
     def _layers(self) -> Iterator[Any]:

@@ -114,7 +114,7 @@ class ManyRanks(Ranks):
         self._state = PartialState(cpu=device.type == "cpu", timeout=patience)
         self.rank = self._state.process_index
         self.world = self._state.num_processes
-        self.device = self._state.device
+        self.device: torch.device = self._state.device
         if self.world != world:
             raise MachineError(
                 "the launcher started another number of processes than the run asks for",

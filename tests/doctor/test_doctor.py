@@ -162,7 +162,7 @@ def test_a_results_folder_with_faults(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(folders, "_SLOW", -1.0)
     monkeypatch.setattr(folders, "file_system", lambda _: "nfs4")
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    monkeypatch.setattr(folders.time, "time", lambda: 0.0)
+    monkeypatch.setattr("harness.doctor.folders.time.time", lambda: 0.0)
     found = told(check_results(tmp_path))
     assert found["file system"] == [f"warns: {tmp_path} lies on nfs4, on another machine"]
     assert found["locking"] == ["warns: locks do nothing here: two processes hold one at once"]

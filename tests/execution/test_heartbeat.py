@@ -6,7 +6,6 @@ import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import heartbeat
 from harness.execution.heartbeat import Heartbeat
 from harness.execution.pool import Pool, Worker
 
@@ -33,7 +32,7 @@ class Still(Worker):
 
 def test_a_process_that_sends_no_heartbeat_is_ended_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("harness.execution.heartbeat.time.monotonic", lambda: now[0])
     pool, worker = Pool(1, threads=1, ranks=2, stall_seconds=12.0), Still()
     pool.workers.append(worker)
     pool._selector.register(worker.lead.stdout, 1, worker)

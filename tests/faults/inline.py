@@ -16,8 +16,9 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.execution import pool as real
 from harness.execution import runner, worker
+from harness.execution.device import resolve_device
+from harness.execution.executors.interface import Event
 from harness.execution.warning_capture import WarningCapture
 from harness.stages.entries import ENTRIES, code_digest
 
@@ -40,7 +41,7 @@ class InlineWorker:
         self.stage: Any = None
         self.request: dict[str, Any] | None = None
 
-    def give(self, stage: Any, request: real.Request) -> None:
+    def give(self, stage: Any, request: Any) -> None:
         """Take a request, as it would come through a pipe."""
         self.stage, self.request = stage, json.loads(json.dumps(request.to_json()))
 
@@ -48,7 +49,7 @@ class InlineWorker:
 class InlinePool:
     """A pool of one worker, which is this process."""
 
-    def __init__(self, jobs: int, **_: Any) -> None:
+    def __init__(self, _opening: Any) -> None:
         self.jobs, self.grace = 1, 0.0
         self._worker = InlineWorker()
         self._warned: list[str] = []
@@ -56,25 +57,28 @@ class InlinePool:
         for kind in ENTRIES:
             code_digest(kind)
 
-    def idle(self) -> InlineWorker | None:
-        return None if self._worker.stage else self._worker
+    def device(self, wanted: str) -> str:
+        return resolve_device(wanted)
+
+    def survey(self, request: Any) -> list[Any]:  # as other executors
+        return []
+
+    def begin(self, stage: Any, request: Any, needs: Any) -> InlineWorker | None:  # ditto
+        if self._worker.stage:
+            return None
+        self._worker.give(stage, request)
+        return self._worker
 
     def busy(self) -> list[InlineWorker]:
         return [self._worker] if self._worker.stage else []
 
-    def start(self, wanted: int) -> None:
-        """Nothing has to be imported."""
-
     def keep(self) -> None:
         """There is nobody at work who could be asked."""
-
-    def replace(self, worker: InlineWorker) -> None:
-        """It is always the same."""
 
     def close(self) -> None:
         """Nothing is left of it."""
 
-    def wait(self, seconds: float) -> Iterator[real.Event]:
+    def wait(self, seconds: float) -> Iterator[Event]:
         """Do the stage that was handed out."""
         request, self._worker.request = self._worker.request, None
         if request is None:
@@ -82,16 +86,17 @@ class InlinePool:
         self._warned.clear()
         answer = worker._do(worker._parse(request), io.StringIO(), self._capture)
         me: Any = self._worker
+        stage, self._worker.stage = self._worker.stage, None
         for text in self._warned:
-            yield real.Event(me, "warned", {"text": text})
-        yield real.Event(me, answer.pop("event"), answer)
+            yield Event(me, stage, "warned", {"text": text})
+        yield Event(me, stage, answer.pop("event"), answer)
 
 
 def command(*arguments: str) -> int:
     """Run ``harness`` in this process and return its exit code."""
     from harness.cli import main
 
-    vars(runner)["Pool"] = InlinePool  # for the whole life of this process, which is for such runs
+    vars(runner)["open_executor"] = InlinePool  # for the whole life of this process, which is for such runs
     try:
         main(prog_name="harness", args=[*arguments])
     except SystemExit as end:

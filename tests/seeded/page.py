@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from seeded.earlier import EARLIER  # as above
 from seeded.fault import ROOT  # the folder of tests is no package
-from seeded.registry import EARLIER, FIELD  # as above
+from seeded.field import FIELD  # as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -60,7 +60,7 @@ LONG: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 def small_policy(adapter: AdapterSettings | None = None) -> Policy:
     """Return the tiny policy in float32, with an adapter that is not zero if there are settings for one."""
     made = tiny_policy()
-    policy = Policy(copy.deepcopy(made.model).float(), made.tokeniser, dtype="float32")
+    policy = Policy(copy.deepcopy(made.model).to(dtype=torch.float32), made.tokeniser, dtype="float32")
     if adapter is not None:
         policy.adapter = Adapter.new(policy.model, adapter, seed=0)
         generator = torch.Generator().manual_seed(1)
@@ -171,7 +171,7 @@ def main(out: Path, names: list[str]) -> None:
     tell("end")
     policy = small_policy()  # last, since the group that weights go through is gone then
     if ranks.rank == 1:
-        layer: Any = policy.model.transformer.h[1].mlp  # type: ignore[union-attr]  # GPT-2's
+        layer: Any = policy.model.transformer.h[1].mlp  # type: ignore[union-attr, index]  # GPT-2's
         layer.register_forward_hook(_out_of_memory)
     failing("no-memory", Evolution(), policy)
 
