@@ -13,7 +13,7 @@ from plan.files import Planner, small, write_rows
 
 from harness.cli import main
 from harness.errors import HarnessError, InputError, MachineError
-from harness.execution import device, pool
+from harness.execution import device
 from harness.execution.places import Places, gpus_of_workers
 from harness.execution.pool import Pool
 from harness.plugins.loader import load_registry
@@ -141,7 +141,7 @@ def test_a_worker_that_is_replaced_has_the_gpu_of_the_one_that_is_gone(monkeypat
             seen.append(env["CUDA_VISIBLE_DEVICES"])
             super().__init__(["sleep", "60"], **named)
 
-    monkeypatch.setattr(pool.subprocess, "Popen", Process)
+    monkeypatch.setattr("harness.execution.pool.subprocess.Popen", Process)
     workers = Pool(2, threads=1, ranks=1, gpus=(("4",), ("6",)))
     try:
         workers.start(2)
