@@ -103,6 +103,8 @@ class Ranks:
 class ManyRanks(Ranks):
     """A run of several processes, over accelerate's process group."""
 
+    device: torch.device
+
     def __init__(self, world: int, device: torch.device, patience: timedelta) -> None:
         """Join the run whose processes a launcher (``torchrun``) started; they wait so long for one another.
 
