@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from harness.api import Batch, Completions, Logits, LogProbs, Rewards
-    from harness.lm.decode.sampling import Drawn
     from harness.lm.model.policy import Policy
     from harness.spec.results.train import Phase
     from harness.training.critic import LoadRewardModel
@@ -117,22 +116,14 @@ class Services:
         else:
             purpose = f"common {int(noise)}"
         drawing = Noise(self._settings.seed, purpose, self.progress.step)
-        with self._asking("sampling"):
-            drawn = self._draw(batch, params, drawing)
         if any(params.temperatures):
             self.record.noises.append(drawing)
-        self._drew(batch, drawn.completions, drawn.entropy)
-        return drawn.completions
+        return self._draw(batch, params, drawing)
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        limit, suppress = self.limits.completion, self._settings.suppress_stops
-        params = SamplingParams((0.0,), limit, suppress_stops=suppress)
-        noise = Noise(self._settings.seed, "greedy", self.progress.step)
-        with self._asking("sampling"):
-            drawn = self._draw(batch, params, noise)
-        self._drew(batch, drawn.completions, drawn.entropy)
-        return drawn.completions
+        params = SamplingParams((0.0,), self.limits.completion, suppress_stops=self._settings.suppress_stops)
+        return self._draw(batch, params, Noise(self._settings.seed, "greedy", self.progress.step))
 
     def beam(
         self,
@@ -396,8 +387,12 @@ class Services:
                     return
                 yield chunk
 
-    def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Drawn:
-        return self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=self.record)
+    def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Completions:
+        record = self.record
+        with self._asking("sampling"):
+            drawn = self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=record)
+        self._drew(batch, drawn.completions, drawn.entropy)
+        return drawn.completions
 
     def _drew(self, batch: Batch, completions: Completions, entropy: Tensor | None) -> None:
         self.record.drew(batch.ids, completions)

@@ -29,7 +29,8 @@ _reasons: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 def shared_decoder(policy: Policy, prompts: Tensor, lengths: Tensor, repeats: int, room: int) -> SharedPrefix:
     """Prefill on the fast way; the arguments are those of :func:`harness.lm.decode.choose.decoder`."""
     wanted = STATIC.on or (policy.device.type == "cuda" and not GRAPHS.on)
-    if wanted and not why_not(policy):
+    divided = any(hasattr(weight, "full_tensor") for weight in policy.model.parameters())  # each rank has a part
+    if wanted and not divided and not why_not(policy):
         try:
             return StaticPrefix(policy, prompts, lengths, repeats, room)
         except Exception as error:
