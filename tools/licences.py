@@ -18,13 +18,16 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
 HOST = "posttune-harness"
-EXTRAS = ("judge", "lora", "gguf", "reasoning", "plot")
+EXTRAS = ("judge", "lora", "gguf", "reasoning", "plot", "ray", "slurm")
+#: Not listed: they bring what only a machine with a GPU installs.
+UNLISTED = ("vllm",)
 HEAD = """\
 # Licences
 
 posttune-harness is under Apache-2.0. It brings no code of others: pip installs what it depends on, each under its own
 licence, as the packages' metadata say. `python tools/licences.py` writes this page; the suite holds it against what is
-installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms.
+installed. A build of torch for GPUs brings NVIDIA's libraries besides, under NVIDIA's own terms, and the
+extra `vllm` brings that engine and what it needs, which are not listed here.
 
 Models and data sets keep their licences too: those of data are in the notes of every table.
 

@@ -39,7 +39,7 @@ class Ranks:
     world: int = 1
     device: torch.device | None = None
     """Where this rank computes, if that is not for its policy to say."""
-    in_vain: str = "smaller micro-batches do not help here"
+    in_vain: str = "out of memory, and smaller micro-batches do not help here"
     """Why training ends where memory runs out."""
     divided: bool = False
     """Whether a rank holds a part of the weights alone (:mod:`harness.training.sharding`), so that no rank can compute

@@ -92,7 +92,7 @@ def train(
         except Exception as error:
             if isinstance(error, HarnessError) or not out_of_memory(error):
                 raise
-            raise MachineError(f"out of memory, and {context.ranks.in_vain}: {first_line(error)}") from error
+            raise MachineError(f"{context.ranks.in_vain}: {first_line(error)}") from error
 
 
 class Segment:

@@ -48,7 +48,7 @@ class ShardedRanks(ManyRanks):
     """A run of several processes, each of which holds a part of every weight."""
 
     divided = True
-    in_vain = "a step with divided weights is not begun again"
+    in_vain = "out of memory, and a step with divided weights is not begun again"
 
     def __init__(self, world: int, device: torch.device, patience: timedelta) -> None:
         """Join the run, as :class:`ManyRanks` does; weights go through a group of their own."""
