@@ -1,4 +1,4 @@
-"""Who draws a method's samples: the harness, or an engine whose log-probs are then compared with the harness's own."""
+"""An engine that draws a method's samples, and whose log-probs are then compared with the harness's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import InputError
 from harness.lm.cuda.vllm_engine import VllmEngine
-from harness.lm.decode.sampling import Drawn, sample
+from harness.lm.decode.sampling import Drawn
 from harness.lm.score.log_softmax import ScoringParams
 from harness.spec.results.train import StepSampler
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.api import Batch
-    from harness.in_parts import Batcher
     from harness.lm.decode.noise import Noise
     from harness.lm.decode.sampling import SamplingParams
     from harness.lm.model.policy import Policy
@@ -24,24 +23,28 @@ if TYPE_CHECKING:
     from harness.training.scoring import InParts
 
 
-class Sampler:
-    """Draws from the policy that is trained."""
+def engine_of(policy: Policy, settings: Settings, ranks: Ranks) -> EngineSampler | None:
+    """Return the engine that the settings name; None where the harness draws by itself.
 
-    def __init__(self, policy: Policy, settings: Settings, ranks: Ranks, *, batcher: Batcher) -> None:
-        """Take the engine that the settings name.
+    Raises:
+        InputError: it does not do what else is asked.
+    """
+    if settings.engine != "vllm":
+        return None
+    where = f"method {settings.method!r}, recipe.sampling"
+    if ranks.world > 1:
+        what = "vLLM samples beside one process, and the stage has several"
+        raise InputError(what, where=where, got=f"{ranks.world} processes", expected="no --processes")
+    longest = settings.limits.prompt + settings.limits.completion
+    return EngineSampler(VllmEngine(policy, longest=longest, where=where))
 
-        Raises:
-            InputError: it does not do what else is asked.
-        """
-        self._policy, self._batcher = policy, batcher
-        self._engine: VllmEngine | None = None
-        if settings.engine == "vllm":
-            where = f"method {settings.method!r}, recipe.sampling"
-            if ranks.world > 1:
-                what = "vLLM samples beside one process, and the stage has several"
-                raise InputError(what, where=where, got=f"{ranks.world} processes", expected="no --processes")
-            longest = settings.limits.prompt + settings.limits.completion
-            self._engine = VllmEngine(policy, longest=longest, where=where)
+
+class EngineSampler:
+    """Draws from the policy that is trained, through an engine."""
+
+    def __init__(self, engine: VllmEngine) -> None:
+        """Take the engine, which holds the policy."""
+        self._engine = engine
 
     def draw(
         self,
@@ -57,8 +60,6 @@ class Sampler:
 
         How far an engine's log-probs lie from those that ``scorer`` finds by ``module`` goes into the ``record``.
         """
-        if self._engine is None:
-            return sample(self._policy, batch.prompts, batch.ids, params, noise, batcher=self._batcher)
         answers = self._engine.sample(batch.prompts, batch.ids, params, noise)
         done = answers.completions
         ours = scorer.logprobs(module, batch, done, ScoringParams(entropy=True), dropout=False)

@@ -19,7 +19,7 @@ from harness.lm.score.log_softmax import ScoringParams
 from harness.lm.score.logprobs import ScoringModule
 from harness.text.stops import answer_texts
 from harness.training import critic
-from harness.training.drawing import Sampler
+from harness.training.drawing import engine_of
 from harness.training.global_rows import gathered, rolled, shuffled
 from harness.training.perturbation import Noise as WeightNoise
 from harness.training.perturbation import Only, perturbed, weighted_sum
@@ -83,7 +83,7 @@ class Services:
         self._load_reward_model = load_reward_model
         self._scoring = scoring or ScoringModule(policy)
         self.decoding = decoding_batcher(decoding_tokens(policy))
-        self.sampler = Sampler(policy, settings, updater.ranks, batcher=self.decoding)
+        self.engine = engine_of(policy, settings, updater.ranks)
 
     def sample(
         self,
@@ -118,12 +118,19 @@ class Services:
         drawing = Noise(self._settings.seed, purpose, self.progress.step)
         if any(params.temperatures):
             self.record.noises.append(drawing)
-        return self._draw(batch, params, drawing)
+        with self._asking("sampling"):
+            if self.engine is None:
+                drawn = sample(self.policy, batch.prompts, batch.ids, params, drawing, batcher=self.decoding)
+            else:
+                drawn = self.engine.draw(
+                    batch, params, drawing, scorer=self.scorer, module=self._scoring, record=self.record
+                )
+        self._drew(batch, drawn.completions, drawn.entropy)
+        return drawn.completions
 
     def greedy(self, batch: Batch) -> Completions:
         """Decode the most probable token at each position: (B, 1, T)."""
-        params = SamplingParams((0.0,), self.limits.completion, suppress_stops=self._settings.suppress_stops)
-        return self._draw(batch, params, Noise(self._settings.seed, "greedy", self.progress.step))
+        return self.sample(batch, (0.0,), noise=0)  # which at this temperature makes no difference
 
     def beam(
         self,
@@ -386,13 +393,6 @@ class Services:
                 if chunk is None:
                     return
                 yield chunk
-
-    def _draw(self, batch: Batch, params: SamplingParams, noise: Noise) -> Completions:
-        record = self.record
-        with self._asking("sampling"):
-            drawn = self.sampler.draw(batch, params, noise, scorer=self.scorer, module=self._scoring, record=record)
-        self._drew(batch, drawn.completions, drawn.entropy)
-        return drawn.completions
 
     def _drew(self, batch: Batch, completions: Completions, entropy: Tensor | None) -> None:
         self.record.drew(batch.ids, completions)

@@ -479,4 +479,4 @@ def test_no_claim_is_supported_by_a_run_of_which_a_part_is_missing(whole: Run, t
             if finding.word == "undecided":
                 assert "no value for" in finding.because
                 assert without(needs_of(claim, results.manifest), results)
-    assert all(seen[claim.kind, lacks] > times // 16 for claim in CLAIMS for lacks in (True, False)), seen
+    assert all(seen[claim.kind, lacks] >= times // 16 for claim in CLAIMS for lacks in (True, False)), seen

@@ -187,8 +187,8 @@ def test_points_that_another_run_clears_away_are_left_out(tmp_path: Path) -> Non
     class Finishing:
         """What is saved while another run finishes the stage."""
 
-        def save(self, folder: Path) -> None:
-            policy.save(folder)
+        def save(self, folder: Path, state: Any) -> None:
+            policy.save(folder, state)
             kept.discard()
 
     points.save([half], Finishing())  # type: ignore[arg-type]  # as much of a policy as is asked for

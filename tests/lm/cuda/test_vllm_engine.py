@@ -16,7 +16,6 @@ from training.test_services import services
 
 from harness.errors import InputError, MachineError
 from harness.execution.preflight import preflight
-from harness.in_parts import decoding_batcher
 from harness.lm.cuda.vllm_engine import VllmEngine
 from harness.lm.decode.noise import Noise
 from harness.lm.decode.sampling import SamplingParams, sample
@@ -27,7 +26,7 @@ from harness.spec.stages.train import TrainConfig
 from harness.testing.bench import Twins
 from harness.testing.tiny import tiny_batch, tiny_policy
 from harness.text.stops import Stops
-from harness.training.drawing import Sampler, agreement, merged
+from harness.training.drawing import agreement, engine_of, merged
 from harness.training.record import Settings
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def test_what_the_engine_cannot_do_is_one_message(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"recipe\.adapter trains an adapter beside them"):
         engine(policy)
     with pytest.raises(InputError, match=r"vLLM samples beside one process, and the stage has several, got '2 proc"):
-        Sampler(single(), Settings.of(plan(engine="vllm"), 60), Twins(), batcher=decoding_batcher())
+        engine_of(single(), Settings.of(plan(engine="vllm"), 60), Twins())
     monkeypatch.setattr(vllm_stand_in.LLM, "generate", lambda *_, **__: (_ for _ in ()).throw(ValueError("no\nmore")))
     with pytest.raises(MachineError, match=r"method 'm': vLLM failed: no$"):
         engine(single()).sample(some_prompts(policy, [2]), ["a"], SamplingParams((1.0,), 2), Noise(0, "t"))
