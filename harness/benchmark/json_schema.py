@@ -36,7 +36,7 @@ from harness.spec.decoding import Decoding
 from harness.spec.elsewhere import ElsewhereEntry
 from harness.spec.execution import Execution, Slurm
 from harness.spec.model import Model, Template
-from harness.spec.recipe import AdapterSettings, Recipe
+from harness.spec.recipe import AdapterSettings, Recipe, SamplingEngine
 from harness.spec.reward import Reward, RewardUse
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def json_schema(registry: Registry) -> Json:
     definitions: Json = {
         "recipe": _closed(_properties(Recipe)),
         "AdapterSettings": _closed(_properties(AdapterSettings)),
+        "SamplingEngine": _closed(_properties(SamplingEngine)),
         "Budget": _closed(_properties(Budget), ["unit", "amount"]),
         "decoding": _closed(_properties(Decoding)),
         "model": {"anyOf": [_TEXT, _closed(_properties(Model), ["name"])]},

@@ -16,12 +16,12 @@ from weakref import WeakKeyDictionary
 import torch
 
 from harness.in_parts import RELEASES
-from harness.lm.attention import KEYWORD, NAME, Settings, additive
+from harness.lm.attention import KEYWORD, NAME, Settings, additive, product
 from harness.lm.cuda import buckets
 from harness.lm.cuda.graphs import capture
 from harness.lm.cuda.no_cache import NoCache
 from harness.lm.cuda.sizes import CAPTURED
-from harness.lm.decode.prefix import SharedPrefix, ask
+from harness.lm.decode.prefix import SharedPrefix, in_groups, in_rows
 from harness.lm.model import backbone
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class _Bucket:
                 shared, 1, output_size=repeats * shared
             )
             self._masks[which] = additive(hidden, keys)[:, None]
-        return ask(query[:, :, 0], keys, values, settings, self._masks[which])
+        found = product(in_groups(query[:, :, 0], keys), keys, values, settings, mask=self._masks[which])
+        return in_rows(found, len(query))
 
 
 class StaticPrefix(SharedPrefix):

@@ -108,7 +108,7 @@ class SharedPrefix:
             store[:, :, here:end] = new.view(batch, repeats, *new.shape[1:]).transpose(1, 2)
         keys, values = (store[:, :, :end] for store in self._stores[layer])
         mask = self._mask(query.shape[1] // key.shape[1], settings.window, end, query)
-        outcome = ask(query, keys, values, settings, mask)
+        outcome = in_rows(product(in_groups(query, keys), keys, values, settings, mask=mask), len(query))
         return outcome if self._slots is None else outcome[self._slots]
 
     def _new_store(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -186,18 +186,18 @@ class SharedPrefix:
         return self._windowed[which]
 
 
-def ask(query: Tensor, keys: Tensor, values: Tensor, settings: Settings, mask: Tensor) -> Tensor:
-    """Return what queries (B K, H, D) find among keys (B, G, M, D) under a mask (B, 1, K H/G, M): (B K, 1, H, E)."""
+def in_groups(query: Tensor, keys: Tensor) -> Tensor:
+    """Lay queries (B K, H, D) of R heads a key together that use the same keys (B, G, M, D): (B, G, K R, D)."""
     batch, groups = keys.shape[:2]
     repeats, shared = len(query) // batch, query.shape[1] // groups
-    # (B, G, K R, D): queries that use the same keys lie together
-    asked = query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
-    outcome = product(asked, keys, values, settings, mask=mask)
-    return (
-        outcome.view(batch, groups, repeats, shared, -1)
-        .transpose(1, 2)
-        .reshape(batch * repeats, 1, groups * shared, -1)
-    )
+    return query.view(batch, repeats, groups, shared, -1).transpose(1, 2).flatten(2, 3)
+
+
+def in_rows(outcome: Tensor, count: int) -> Tensor:
+    """Return what was found for them, (B, G, K R, E), in the order of the ``count`` rows: (B K, 1, G R, E)."""
+    batch, groups = outcome.shape[:2]
+    apart = outcome.unflatten(2, (count // batch, -1)).transpose(1, 2)  # (B, K, G, R, E)
+    return apart.reshape(count, 1, groups * apart.shape[3], -1)
 
 
 class _Prompts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -186,8 +187,11 @@ def test_entropies_are_those_of_our_own_sampler() -> None:
 
 def _entropy(name: str | None) -> Any:
     run = services(plan(engine=name), single())
-    params = SamplingParams((0.0,), 6)
-    return lambda batch: run._draw(batch, params, Noise(0, "t")).entropy
+    params, noise = SamplingParams((0.0,), 6), Noise(0, "t")
+    if run.engine is None:
+        return lambda batch: sample(run.policy, batch.prompts, batch.ids, params, noise, batcher=run.decoding).entropy
+    draw = partial(run.engine.draw, scorer=run.scorer, module=run._scoring, record=run.record)
+    return lambda batch: draw(batch, params, noise).entropy
 
 
 def test_differences_of_several_draws_are_put_together() -> None:
