@@ -49,12 +49,13 @@ def check_dataset(
             the network.
     """
     check_registration(registration)
-    with random_numbers_untouched(registration, "preparing or loading it"):
-        with rule("it is prepared, and every row has an id of its own and what its kind promises"):
-            first = _prepare(registration, folder / "first", options, source)
-        with rule("prepared again it has the same rows"):
-            if first != _prepare(registration, folder / "second", options, source):
-                broken(registration, "preparing it again gave other rows")
+    prepared = "it is prepared, and every row has an id of its own and what its kind promises"
+    with rule(prepared), random_numbers_untouched(registration, "preparing or loading it"):
+        first = _prepare(registration, folder / "first", options, source)
+        again = _prepare(registration, folder / "second", options, source)
+    with rule("prepared again it has the same rows"):
+        if first != again:
+            broken(registration, "preparing it again gave other rows")
     with rule("the same rows in another process"):
         _check_elsewhere(registration, folder / "first", options, first)
     with rule("a split that does not exist is refused in words"):

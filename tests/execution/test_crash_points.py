@@ -10,10 +10,10 @@ from faults.miniature import enumerated, miniature
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(1800)  # on a machine that does ten other things
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]  # on a machine that does ten other things
 
-#: About three points of a run.
-EVERY = 150
+#: About two points of a run.
+EVERY = 300
 
 
 def test_what_is_left_at_some_points_of_a_run_leads_to_the_same_results(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def committed() -> Mapping[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_steps_of_a_method_are_what_they_were(name: str, committed: Mapping[str, Any]) -> None:
     for dtype in get_args(Dtype):
-        if name not in committed[dtype]:
-            pytest.skip(f"no values of {name} yet: python tests/golden/twenty.py --write --only {name}")
+        assert name in committed[dtype], f"no values of {name}: python tests/golden/twenty.py --write --only {name}"
         found = twenty.course(REGISTRY, name, dtype, STEPS)
-        apart = twenty.wrong(name, dtype, found, committed, steps=STEPS)
+        # two processors of one family may round differently: bits are for `tox -e seeded` to ask for
+        apart = twenty.wrong(name, dtype, found, committed, steps=STEPS, exact=False)
         assert not apart, f"{apart[0]}; where that is meant: python tests/golden/twenty.py --write"
 
 
@@ -45,7 +45,7 @@ def test_a_family_has_twenty_steps_of_each_of_its_methods(path: Any) -> None:
     assert path == twenty.path_of(values["family"])
     assert path.read_text(encoding="utf-8") == twenty.text(values)
     for dtype in get_args(Dtype):
-        assert tuple(values[dtype]) == tuple(name for name in NAMES if name in values[dtype])
+        assert tuple(values[dtype]) == tuple(NAMES)
         for name, course in values[dtype].items():
             assert {len(steps) for steps in course.values()} == {twenty.STEPS}, name
             assert "grad_norm" in course

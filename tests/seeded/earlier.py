@@ -674,8 +674,8 @@ EARLIER: Final = (
             seed(
                 edit(
                     "harness.testing.methods",
-                    '    bench.alike("garbage in the padding", plain, bench.run(_Garbage))\n',
-                    "",
+                    '        bench.alike("garbage in the padding", plain, bench.run(_Garbage))\n',
+                    "        pass\n",
                 ),
                 f"{_MISTAKES}[MeanOverPadding-needs0-garbage in the padding changes the weights]",
             ),
@@ -691,8 +691,8 @@ EARLIER: Final = (
             seed(
                 edit(
                     "harness.testing.methods",
-                    '    if habits.noisy and "dropout" not in excused:\n',
-                    '    if not habits and "dropout" not in excused:\n',
+                    "            if habits.noisy:\n",
+                    "            if not habits:\n",
                 ),
                 f"{_MISTAKES}[OldWithDropout-needs12-it takes logprobs() with dropout on where no gradient is taken]",
             ),

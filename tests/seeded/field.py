@@ -546,8 +546,8 @@ FIELD: Final = (
             seed(
                 edit(
                     "harness.training.updates",
-                    "            cut = self.batcher.cut(costs)\n            rewind",
-                    "            cut = self.batcher.cut(costs)\n"
+                    "            cut = self.ranks.even(self.batcher.cut(costs))\n            rewind",
+                    "            cut = self.ranks.even(self.batcher.cut(costs))\n"
                     "            cut = cut[: max(1, len(cut) >> self.batcher.halvings)]\n            rewind",
                 ),
                 f"{_LOOP}test_running_out_of_memory_halves_the_part_and_keeps_the_step",

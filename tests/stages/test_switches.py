@@ -8,7 +8,7 @@ import pytest
 from plan.files import Planner, small, write_rows
 
 from harness.lm.model import packed_linear
-from harness.lm.switches import GENERAL_WAY, PLAIN_LINEAR, SWITCHES
+from harness.lm.switches import DEVICE_LIMITS, FLEX, FUSED, GENERAL_WAY, GRAPHS, PLAIN_LINEAR, STATIC, SWITCHES, Switch
 from harness.plan import build_plan
 from harness.plugins.loader import load_registry
 from harness.spec.results.generate import Answer
@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]  # on a machine that does ten other things
 
+#: Of ways that only a GPU takes.
+ON_A_GPU = (GRAPHS, FLEX, FUSED, DEVICE_LIMITS)
 #: The type in which a model is computed for a switch: float64, where rounding hides nothing, unless the optimisation
 #: leaves such models alone.
 DTYPES = {GENERAL_WAY.variable: "float64", PLAIN_LINEAR.variable: "float32"}
@@ -80,17 +82,26 @@ def alike(one: dict[str, Record], other: dict[str, Record], tolerance: float) ->
             assert mine.read(ScoreMeans) == theirs.read(ScoreMeans)
 
 
-@pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.variable)
-def test_a_switch_changes_rounding_alone(switch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("switches", [(GENERAL_WAY,), (PLAIN_LINEAR,), (STATIC,), ON_A_GPU],
+                         ids=lambda switches: "-".join(switch.recorded_as for switch in switches))  # fmt: skip
+def test_a_switch_changes_rounding_alone(
+    switches: tuple[Switch, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packed_linear, "NUMBERS", 1)  # so that the weights of so small a model are packed
-    dtype = DTYPES[switch.variable]
+    dtype = DTYPES.get(switches[0].variable, "float64")
     usual = made(tmp_path / "usual", dtype)
     make_room()
-    monkeypatch.setenv(switch.variable, switch.value)
+    for switch in switches:
+        monkeypatch.setenv(switch.variable, switch.value)
     switched = made(tmp_path / "switched", dtype)
-    recorded = {record.json("environment.json").get(switch.recorded_as) for record in switched.values()}
-    assert switch.value in recorded  # it was in force
+    environments = [record.json("environment.json") for record in switched.values()]
+    for switch in switches:  # it was in force
+        assert switch.value in {environment.get(switch.recorded_as) for environment in environments}
     alike(usual, switched, 1e-9 if dtype == "float64" else 1e-4)
+
+
+def test_no_switch_is_forgotten() -> None:
+    assert set(SWITCHES) == {GENERAL_WAY, PLAIN_LINEAR, STATIC, *ON_A_GPU}
 
 
 def test_activations_that_are_computed_again_change_rounding_alone(tmp_path: Path) -> None:

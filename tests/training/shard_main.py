@@ -60,7 +60,8 @@ LONG: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 def small_policy(adapter: AdapterSettings | None = None) -> Policy:
     """Return the tiny policy in float32, with an adapter that is not zero if there are settings for one."""
     made = tiny_policy()
-    policy = Policy(copy.deepcopy(made.model).to(dtype=torch.float32), made.tokeniser, dtype="float32")
+    model: Any = copy.deepcopy(made.model)
+    policy = Policy(model.float(), made.tokeniser, dtype="float32")
     if adapter is not None:
         policy.adapter = Adapter.new(policy.model, adapter, seed=0)
         generator = torch.Generator().manual_seed(1)

@@ -195,9 +195,9 @@ def in_groups(query: Tensor, keys: Tensor) -> Tensor:
 
 def in_rows(outcome: Tensor, count: int) -> Tensor:
     """Return what was found for them, (B, G, K R, E), in the order of the ``count`` rows: (B K, 1, G R, E)."""
-    batch, groups = outcome.shape[:2]
-    apart = outcome.unflatten(2, (count // batch, -1)).transpose(1, 2)  # (B, K, G, R, E)
-    return apart.reshape(count, 1, groups * apart.shape[3], -1)
+    batch, groups, _, size = outcome.shape
+    apart = outcome.view(batch, groups, count // batch, -1, size).transpose(1, 2)  # (B, K, G, R, E)
+    return apart.reshape(count, 1, -1, size)
 
 
 class _Prompts:

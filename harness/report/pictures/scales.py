@@ -18,6 +18,9 @@ _MARGIN = 0.05
 #: Ticks may be so much closer than asked for.
 _LEAST = 0.8
 
+#: Of the numbers on a scale, how much of them it must span for marks to be told apart.
+_FINEST = 1e-12
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -80,6 +83,8 @@ def ticks(scale: Scale, axis: Axis, most: int) -> list[tuple[float, str]]:
         return [(value, plain(value)) for value in axis.at]
     if scale.log:
         return _powers(scale, most)
+    if scale.high - scale.low < _FINEST * max(abs(scale.low), abs(scale.high)):
+        return list(zip([scale.low], texts([scale.low], scale.high - scale.low), strict=True))
     step = _step((scale.high - scale.low) / max(most, 1))
     first = math.ceil(scale.low / step - 1e-9)
     last = math.floor(scale.high / step + 1e-9)
