@@ -23,6 +23,7 @@ from harness.execution.executors.mailbox import Wishes
 from harness.execution.executors.parcel import packed, read_by, receive, unpack
 from harness.execution.executors.ray_cluster import connected
 from harness.execution.executors.survey import JOBS, NodeReport, SurveyRequest, marked, surveyed
+from harness.execution.interrupt import Interrupted
 from harness.execution.pool import Pool
 from harness.plan.memory import megabytes
 from harness.store.files import machine_errors
@@ -202,9 +203,14 @@ class RayExecutor:
         streams = {task.stream: task for task in self._tasks if self._is_remote(task)}
         if not streams:
             return
-        ready, rest = self._ray.wait(list(streams), num_returns=1, timeout=seconds)
-        if rest:
-            ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        try:
+            ready, rest = self._ray.wait(list(streams), num_returns=1, timeout=seconds)
+            if rest:
+                ready += self._ray.wait(rest, num_returns=len(rest), timeout=0)[0]
+        except SystemError as error:  # what Ray makes of a signal that arrives while it waits
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from None
+            raise
         for stream in ready:
             event = self._next(streams[stream])
             if event is not None:
