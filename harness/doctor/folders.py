@@ -113,7 +113,7 @@ def _locks(path: Path) -> bool:
 
 def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Return the kind of file system that a folder lies on; None where the system does not tell."""
-    best = ("", None)
+    best: tuple[str, str | None] = ("", None)
     for line in read(mounts).splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split()
@@ -121,5 +121,5 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> st
             continue
         point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
         if folder.is_relative_to(point) and len(point) >= len(best[0]):
-            best = (point, after.split()[0])  # type: ignore[assignment]  # a name in the place of None
+            best = (point, after.split()[0])
     return best[1]

@@ -255,4 +255,4 @@ def _identity(policy: Policy) -> tuple[object, ...]:
     modules = [vars(module).get("forward") for module in policy.model.modules() if "forward" in vars(module)]
     bound = tuple(getattr(forward, "reads", id(forward)) for forward in modules)
     weights = tuple(parameter.data_ptr() for parameter in policy.model.parameters())
-    return policy.dtype, policy.vocab_size, id(policy._absent), weights, bound  # noqa: SLF001
+    return policy.dtype, policy.vocab_size, id(policy._absent), weights, bound  # noqa: SLF001  # a graph reads that mask
