@@ -332,10 +332,11 @@ class _Runner:
 
     def _release(self) -> None:
         """Let the weights go that nothing will read any more; another run on this store may still read them."""
-        if others(self.store, self.at_work.mark):
+        done = self.finished - self.left_out
+        if not any(self.releases.due(done)) or others(self.store, self.at_work.mark):
             return
         try:
-            self.releases.release(self.finished - self.left_out)
+            self.releases.release(done)
         except StorageError as error:
             if self.made or not error.read_only:
                 raise
