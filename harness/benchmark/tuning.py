@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.api.registration import MethodRegistration, MetricRegistration
@@ -139,7 +140,11 @@ def _option(name: str, values: Node, rows: Rows, context: Context) -> _Swept | N
         for index, entry in enumerate(rows.entries)
         if entry is not None and (who in {entry.label, entry.use} or _matches(who, entry, exact))
     ]
-    free = [(index, entry) for index, entry in meant if not _registration(entry, context).supervised]
+    supervised = (
+        index for index, entry in enumerate(rows.entries) if entry and _registration(entry, context).supervised
+    )
+    shared = next(supervised, None)
+    free = [(index, entry) for index, entry in meant if index != shared]
     rows_with_option = tuple(
         index for index, entry in free if option in _options(entry, context) or _is_weight(option, entry, context)
     )
@@ -184,7 +189,11 @@ def _is_weight(option: str, entry: MethodEntry, context: Context) -> bool:
 
 
 def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
-    """Add what would give one method more chances than another: other numbers of values for one option."""
+    """Add what gives one method more chances than another: other numbers of an option's values and of trials."""
+
+    def trials(swept_rows: Sequence[int]) -> set[int]:
+        return {prod(len(each.values.elements) for each in swept if row in each.rows) for row in swept_rows}
+
     for place, one in enumerate(swept):
         for other in swept[:place]:
             if not overlap(one.option, other.option):
@@ -195,7 +204,11 @@ def _check_fair(swept: Sequence[_Swept], rows: Rows, context: Context) -> None:
                 entry = rows.entries[shared[0]]
                 what = f"{other.pattern} gives {entry.label if entry else ''} values of {one.option} already"
                 context.problems.add(at, what, key=key)
-            elif one.option == other.option and len(one.values.elements) != len(other.values.elements):
+            elif (
+                one.option == other.option
+                and len(one.values.elements) != len(other.values.elements)
+                and trials(one.rows) != trials(other.rows)
+            ):
                 counts = f"{len(one.values.elements)} here, {len(other.values.elements)} under {other.pattern}"
                 expected = f"as many trials for every method that has {one.option}"
                 context.problems.add(at, f"is unfair: {counts}", key=key, expected=expected)

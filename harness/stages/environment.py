@@ -27,6 +27,8 @@ def environment(request: StageRequest[StageConfig], *, device: str | None = None
     """
     torch.set_num_threads(request.runtime.threads)
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports the compiler first
+    # kernels write all that they return; to fill it before costs a twelfth of a step
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 -- a property that its stub lacks
     device = device or request.runtime.device
     name = "cpu"
     if device != "cpu":
