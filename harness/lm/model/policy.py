@@ -234,8 +234,7 @@ def _set_config_dropout(config: object, probability: float) -> None:
 
 
 def _is_dropout(name: str, value: object) -> bool:
-    named = "dropout" in name or name.endswith("pdrop") or "layerdrop" in name
-    # heads for classification and summaries are no part of a causal LM
+    named = any(each in name for each in ("dropout", "pdrop", "layerdrop"))  # a head for classes is no part of a model
     return named and type(value) in (int, float) and not name.startswith(("classifier", "summary"))
 
 
@@ -275,7 +274,6 @@ def _forget_generation(model: PreTrainedModel, tokeniser: Tokeniser) -> None:
     """Replace the checkpoint's generation settings by none, but for the ids that are the tokenizer's."""
     from transformers import GenerationConfig
 
-    model.generation_config = cast("Any", GenerationConfig)(
-        bos_token_id=tokeniser.bos_id, pad_token_id=tokeniser.eos_id
-    )
+    made: Any = GenerationConfig
+    model.generation_config = made(bos_token_id=tokeniser.bos_id, pad_token_id=tokeniser.eos_id)
     model.config.use_cache = False
