@@ -72,12 +72,12 @@ def product(
     if query.shape[1] != key.shape[1]:
         key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
     if settings.softcap is None:
-        short = query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu"
-        if short:  # the way back through short rows takes bfloat16 five times as long
+        device = query.device.type
+        exact = device == "cpu" and query.requires_grad and torch.is_autocast_enabled(device)
+        if exact:  # the way back through short rows takes bfloat16 five times as long
             query, key, value, mask = query.float(), key.float(), value.float(), None if mask is None else mask.float()
-        with torch.autocast(query.device.type, enabled=False) if short else nullcontext():
-            outcome = attention(query, key, value, mask, settings.dropout, causal, scale=settings.scaling)
-        return outcome.bfloat16() if short else outcome
+        with torch.autocast(device, enabled=False) if exact else nullcontext():
+            return attention(query, key, value, mask, settings.dropout, causal, scale=settings.scaling)
     scores = torch.tanh(query @ key.transpose(2, 3) * settings.scaling / settings.softcap) * settings.softcap
     if causal:
         mask = additive(torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).triu_(1), scores)
