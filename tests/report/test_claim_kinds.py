@@ -245,6 +245,14 @@ class TestWhatRepresentsAMethod:
         run.value = lambda place: level.get(place.row, 0.2) + noise(place)
         return run
 
+    def test_is_the_supervised_row_that_was_trained_as_long(self, run: Run) -> None:
+        run.rows = ("sft", "sft[more]", "sft[tuned]", "eso")
+        run.described = lambda row: tuned(row) | ({} if row == "sft" else {"start": "after"})
+        manifest = read_manifest(run.write())
+        assert (label_of("sft", manifest), label_of("sft", manifest, tuned=True)) == ("sft[more]", "sft[tuned]")
+        run.described = tuned  # nothing goes on from the first: the others are rows beside it
+        assert label_of("sft", read_manifest(run.write())) == "sft"
+
     def test_is_the_row_as_published_or_on_equal_terms_the_tuned_one(self, run: Run) -> None:
         manifest = read_manifest(self.both(run).write())
         assert (label_of("eso", manifest), label_of("eso", manifest, tuned=True)) == ("eso", "eso[tuned]")

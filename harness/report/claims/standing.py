@@ -3,7 +3,8 @@
 A claim names ``METHOD``, or ``METHOD OPTION=VALUE`` where an option makes a method another one. A file may have
 several rows of it. What a paper claims of its method is about the row *as published*: the first that was not tuned. A
 claim about methods on equal terms (``equal_terms``) is about the first *tuned* row. Where a method has no row of the
-kind that is asked for, its first row stands for it.
+kind that is asked for, its first row stands for it. The supervised start that all rows go on from (``start: after``)
+was trained for less than they were: where a row of its method goes on too, that one stands for it.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ class Entry(NamedTuple):
     method: str
     options: Mapping[str, Any]
     tuned: bool
+    shared: bool
+    """Whether it is the start of others."""
+    goes_on: bool
+    """Whether it was trained from the shared start on."""
 
 
 def entries(manifest: RunManifest) -> list[Entry]:
     """Return every row with a method that the run's file names, in its order."""
     found = {
-        entry.label: Entry(entry.label, entry.use, entry.options, bool(entry.trials))
+        entry.label: Entry(entry.label, entry.use, entry.options, bool(entry.trials), False, entry.start == "after")
         for entry in manifest.config.methods
     }
     for row in manifest.rows:
@@ -37,7 +42,8 @@ def entries(manifest: RunManifest) -> list[Entry]:
             before = found.get(row.label)
             tuned = row.tuning is not None or (before is not None and before.tuned)
             options = {**(before.options if before else {}), **row.options}
-            found[row.label] = Entry(row.label, row.method, options, tuned)
+            shared, goes_on = row.kind == "start", row.start == "after"
+            found[row.label] = Entry(row.label, row.method, options, tuned, shared, goes_on)
     return list(found.values())
 
 
@@ -56,6 +62,8 @@ def label_of(named: str, manifest: RunManifest, *, tuned: bool = False) -> str |
         for entry in entries(manifest)
         if entry.method == method and all(str(entry.options.get(name)) == value for name, value in wanted)
     ]
+    if any(entry.shared for entry in fitting):
+        fitting = [entry for entry in fitting if entry.goes_on] or fitting
     asked = [entry for entry in fitting if entry.tuned == tuned]
     return next((entry.label for entry in asked or fitting), None)
 
