@@ -130,7 +130,7 @@ def command(
     together = cost.of() if chosen is None and workers > 1 else None
     beside = f"; about {time_text(together.wall)} on {workers}" if together and todo else ""
     click.echo(f"estimated work left on one worker of {_threads(threads)}: {_left(described)}{beside}{unknown}")
-    click.echo(f"times: {_known_by(past, rates, device)}")
+    click.echo(f"times: {_known_by(past, rates, device, benchmark)}")
     if todo:
         kept = f"{gigabytes(disk.left)} in the end (recipe.keep: {benchmark.recipe.keep})"
         click.echo(f"disk: up to {gigabytes(disk.most)} at a time, {kept}; {gigabytes(free)} are free")
@@ -162,13 +162,15 @@ def _threads(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def _known_by(past: Past, rates: Rates, device: str) -> str:
+def _known_by(past: Past, rates: Rates, device: str, benchmark: Benchmark) -> str:
     """Say what the times are from."""
     models = [f"{count} of {model}" for model, count in past.counted.items()]
     stages = f"by what stages of earlier runs took ({', '.join(models)}), else " if models else ""
     speed = f"{rates.operations / 1e9:.0f} GFLOP/s and {rates.bytes / 1e9:.0f} GB/s of a thread, measured"
-    where = "" if device == "cpu" else f", which says nothing of {device}"
-    return f"{stages}reckoned with {speed}{where}"
+    others = ", ".join(sorted({model.dtype for model in benchmark.models} - {"float32"}))
+    if device != "cpu":
+        return f"{stages}reckoned with {speed}, which says nothing of {device}"
+    return f"{stages}reckoned with {speed}" + (f" in float32, which says little of {others}" if others else "")
 
 
 def _forecasts(benchmark: Benchmark, registry: Registry, plan: Plan, store: Store, cost: RunCost) -> list[Forecast]:

@@ -159,3 +159,12 @@ def test_the_work_of_planning_grows_as_the_number_of_stages_does(planner: Planne
 
     one, two, four = calls(4), calls(8), calls(16)
     assert (four - two) / (two - one) == pytest.approx(2, rel=0.05)
+
+
+def test_rates_are_of_float32(planner: Planner, data: Path) -> None:
+    content = small(data, seeds=[0], methods=["sft"])
+    (model,) = content["models"]
+    text = plan(planner, {**content, "models": [{**model, "dtype": "bfloat16"}]})
+    assert re.search(
+        r"^times: reckoned with .*, measured in float32, which says little of bfloat16$", text, re.MULTILINE
+    )
