@@ -41,14 +41,9 @@ def test_the_two_differ_in_the_demonstrations_alone(registry: Registry, profile:
         assert (one.options["slips"], other.options["slips"]) == (0.5, 0.0)
         assert one.model_copy(update={"options": {**one.options, "slips": 0.0}}) == other
     named = {"benchmark", "title", "train", "validation", "evaluate"}
-    if profile == "smollm2":  # of the rows some, and none before their ends
-        named |= {"methods", "tune", "recipe"}
-        own = {entry.label: entry for entry in fallible.methods}
-        for entry in clean.methods:
-            assert entry.recipe.budget is not None
-            ends = entry.recipe.model_copy(update={"budget": own[entry.label].recipe.budget})
-            assert entry.model_copy(update={"recipe": ends}) == own[entry.label]
-            assert entry.recipe.budget.steps == ()
+    if profile == "smollm2":  # some of the rows
+        named |= {"methods"}
+        assert all(entry in fallible.methods for entry in clean.methods)
     assert fallible.model_dump(exclude=named) == clean.model_dump(exclude=named)
 
 
@@ -57,14 +52,14 @@ def test_what_is_measured(registry: Registry, profile: str, tmp_path: Path) -> N
     found = load(registry, "reasoning", profile)
     assert next(iter(found.decoding.items()))[1].temperature == 0.0
     used = list(dict.fromkeys(entry.use for entry in found.methods))
-    assert used == ["sft", "eso", "rloo", "grpo", "best-of-n", "parameter-es"]
+    assert used == ["sft", "eso", "rloo", "grpo", "best-of-n", *(["parameter-es"] if profile == "quick" else [])]
     assert len({entry.start for entry in found.methods if entry.label != "sft"}) == 1
     plan = build_plan(found, registry, Store(tmp_path))
     cells = {cell.decoding: set(cell.scores) for row in plan.rows for cell in row.cells}
     once = {"divergence", "minimal-pairs", "text-loss"} if profile == "smollm2" else set()  # of no decoding
     assert cells == {"greedy": {"accuracy", "length"} | once, "t1": {"accuracy", "length", "pass-at-k"}}
+    assert len(found.seeds) == 5
     if profile == "quick":
-        assert len(found.seeds) == 5
         for seed in found.seeds:
             starts = {row.chain[0].key for row in plan.rows if row.seed == seed and row.chain}
             assert len(starts) == 1  # one supervised start for all
