@@ -72,8 +72,9 @@ def test_on_the_pretrained_model_terms_are_equal(registry: Registry, tmp_path: P
     assert found.recipe.budget.unit == "sampled_tokens"
     sampled = [entry for entry in found.methods if entry.use != "sft"]
     assert {entry.recipe.budget for entry in sampled} == {found.recipe.budget}
-    assert {entry.use for entry in sampled if not entry.trials} == {entry.use for entry in sampled if entry.trials}
-    assert {len(entry.trials) for entry in sampled} == {0, 4}
+    assert {entry.use for entry in sampled if not entry.trials} == {"eso", "best-of-n"}  # as published
+    assert {len(entry.trials) for entry in found.methods} == {0, 4}
+    assert {entry.use for entry in found.methods if entry.trials} == {"sft", "eso", "rloo", "grpo", "best-of-n"}
     assert len({row.chain[0].key for row in plan.rows if row.seed == 0 and row.chain}) == 1
 
 
