@@ -234,7 +234,7 @@ def _set_config_dropout(config: object, probability: float) -> None:
 
 
 def _is_dropout(name: str, value: object) -> bool:
-    named = any(each in name for each in ("dropout", "pdrop", "layerdrop"))  # a head for classes is no part of a model
+    named = any(each in name for each in ("dropout", "pdrop", "layerdrop"))  # no causal LM has the heads below
     return named and type(value) in (int, float) and not name.startswith(("classifier", "summary"))
 
 
