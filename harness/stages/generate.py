@@ -10,7 +10,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from harness.in_parts import decoding_batcher, decoding_costs
-from harness.lm.cuda.memory import decoding_tokens
+from harness.lm.cuda.memory import decoded_token_numbers, decoding_tokens
 from harness.lm.decode.noise import Noise, noise_digest
 from harness.lm.decode.sampling import SamplingParams, sample
 from harness.lm.model.packed_linear import packed
@@ -96,9 +96,7 @@ def _seconds(parts: Parts, began: float) -> float:
 
 def _batcher(policy: Policy) -> Batcher:
     """Return what cuts the rows so that their keys and values fit in memory; texts do not depend on the cut."""
-    config = policy.model.config
-    width = getattr(config, "hidden_size", 1024) * getattr(config, "num_hidden_layers", 24)
-    return decoding_batcher(max(1, min(_CACHE_NUMBERS // (2 * width), decoding_tokens(policy))))
+    return decoding_batcher(max(1, min(_CACHE_NUMBERS // decoded_token_numbers(policy), decoding_tokens(policy))))
 
 
 def _costs(encoded: Encoded, draws: int, limit: int, budget: int) -> list[int]:

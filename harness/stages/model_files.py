@@ -1,11 +1,11 @@
-"""The content of a model's folder: the files in it that can change a result, and their digest."""
+"""The content of a model's folder or file: what in it can change a result, and its digest."""
 
 from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING
 
-from harness.store.identity import tree_digest
+from harness.store.identity import file_digest, tree_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +20,9 @@ PATTERNS = (
 
 
 @functools.cache
-def content_digest(folder: Path) -> str:
-    """Return the digest of the files that matter in a model folder; each folder is read once in a process."""
-    return tree_digest(folder, file_names(folder))
+def content_digest(place: Path) -> str:
+    """Return the digest of a model's one file, or of those that matter in its folder; read once in a process."""
+    return file_digest(place) if place.is_file() else tree_digest(place, file_names(place))
 
 
 def file_names(folder: Path) -> list[str]:

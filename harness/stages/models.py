@@ -10,7 +10,7 @@ from harness.models.adapter import ADAPTER_CONFIG, adapter_base
 from harness.models.gguf import check_installed, is_gguf
 from harness.spec.stages.existing_model import AdapterSource, FolderSource, GgufSource, HubSource
 from harness.stages.model_files import content_digest, file_names
-from harness.store.identity import digest, file_digest
+from harness.store.identity import digest
 
 if TYPE_CHECKING:
     from harness.spec.model import Model
@@ -29,7 +29,7 @@ def model_source(model: Model, path: str | None) -> ModelSource:
     folder = Path(path).expanduser()
     if is_gguf(folder):
         check_installed(path)
-        return GgufSource(sha256=file_digest(folder))
+        return GgufSource(sha256=content_digest(folder))
     if (folder / ADAPTER_CONFIG).is_file():
         base = adapter_base(folder, model.base, where=path)
         below = model_source(base, base.path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from harness.api import Conversation, Turn
 from harness.errors import InputError
 from harness.text.chat_template import ChatTemplate
-from harness.text.markers import MarkedTexts, Piece
+from harness.text.markers import Piece, marked_texts
 from harness.text.templates import parse, render, users_text
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class ChatFormat:
             )
         self.chat_template: str | None = source
         self._chat = ChatTemplate(source, tokeniser.wrapped, where)
-        self._marked = MarkedTexts(tokeniser.backend_json, source)
+        self._marked = marked_texts(tokeniser.backend_json, source)
         self._try()
 
     def _try(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import InputError
@@ -110,6 +110,12 @@ class MarkedTexts:
             if backend.token_to_id(other[marker]) != number:
                 raise InputError("the tokenizer's added tokens cannot be told from text", got=marker)
         return backend
+
+
+@lru_cache(maxsize=4)
+def marked_texts(tokenizer: str, template: str) -> MarkedTexts:
+    """Return what tokenises for a tokenizer and a template: it takes seconds, and checkpoints have one tokenizer."""
+    return MarkedTexts(tokenizer, template)
 
 
 def _made_of(merge: str | Sequence[str]) -> set[str]:

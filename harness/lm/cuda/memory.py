@@ -58,8 +58,13 @@ def trained_token_bytes(policy: Policy) -> int:
 
 def decoded_token_bytes(policy: Policy) -> int:
     """Return the bytes of a token's keys and values in all layers."""
+    return _bytes(policy) * decoded_token_numbers(policy)
+
+
+def decoded_token_numbers(policy: Policy) -> int:
+    """Return how many numbers a token's keys and values in all layers are."""
     layers, _, heads, each = _sizes(policy)
-    return 2 * _bytes(policy) * layers * heads * each
+    return 2 * layers * heads * each
 
 
 def _sizes(policy: Policy) -> tuple[int, int, int, int]:
