@@ -26,9 +26,10 @@ from harness.spec.model import Model, Template
 from harness.spec.results.models import PreparedModel
 from harness.spec.runtime import Runtime
 from harness.spec.stages.existing_model import GgufSource
-from harness.stages import existing_model
+from harness.stages import existing_model, model_files
 from harness.stages.models import model_source
 from harness.stages.preview import tokeniser_of
+from harness.store.identity import file_digest
 from harness.store.stages import Store
 from harness.text.tokenise import Tokeniser
 
@@ -167,6 +168,22 @@ def test_the_stage_keeps_the_folder_and_says_what_it_was(file: Path, tmp_path: P
     moved = file.with_name("elsewhere.gguf")
     moved.write_bytes(file.read_bytes())
     assert model_source(spec, str(moved)) == source
+
+
+def test_it_is_read_once_however_many_rows_of_a_plan_start_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr(model_files, "file_digest", counted)
+    path = write(tmp_path / "counted.gguf")
+    spec = Model(name="m", path=str(path))
+    assert model_source(spec, spec.path) == model_source(spec, spec.path)
+    assert read == [path]
 
 
 def test_its_tokenizer_is_read_alone(file: Path, folder: Path) -> None:
