@@ -14,9 +14,10 @@ from scipy import stats
 
 from harness.report.claims import Claim, Finding, verdict
 from harness.report.claims.evidence import Measured, judge_not_above
+from harness.report.claims.needs import needs_of
 from harness.report.claims.over_rows import chance_of, correlation, resampled
 from harness.report.claims.sharpening import Gains, judge_sharpening
-from harness.report.claims.standing import label_of
+from harness.report.claims.standing import about_tuned, label_of
 from harness.report.results import load_results, read_manifest
 from harness.report.verdicts import Verdict, table
 
@@ -261,6 +262,14 @@ class TestWhatRepresentsAMethod:
         assert finding.word == "supported"
         assert finding.cells[0].where == "in-data ROUGE-L of eso[tuned] against rloo[tuned]"
         assert found(run, replace(EQUAL, equal_terms=False)).word == "contradicted"
+
+    def test_is_the_tuned_row_where_another_method_has_no_other(self, run: Run) -> None:
+        run.rows, run.described = ("sft", "eso", "eso[tuned]", "rloo[tuned]"), tuned
+        manifest = read_manifest(run.write())
+        against_rloo = replace(EQUAL, equal_terms=False)
+        assert about_tuned(against_rloo, manifest)
+        assert [*needs_of(against_rloo, manifest).rows.values()] == [("eso[tuned]", "rloo[tuned]")]
+        assert not about_tuned(replace(against_rloo, others=("sft",)), manifest)
 
     def test_with_other_numbers_of_trials_decides_nothing(self, run: Run) -> None:
         self.both(run).described = lambda row: tuned(row, 3 if row.startswith("eso") else 2)

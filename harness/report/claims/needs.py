@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.report.absent import NO_VALUE, no_score, no_training
-from harness.report.claims.standing import entries, label_of, methods_of
+from harness.report.claims.standing import about_tuned, entries, label_of, methods_of
 from harness.report.results import FAILED
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def needs_of(claim: Claim, manifest: RunManifest) -> Needs:
         rows = dict.fromkeys(models, tuple(entry.label for entry in entries(manifest)))
     else:
         # a method that the file has no row of is named as such
-        named = [(name, label_of(name, manifest, tuned=claim.equal_terms)) for name in methods_of(claim, manifest)]
+        tuned = about_tuned(claim, manifest)
+        named = [(name, label_of(name, manifest, tuned=tuned)) for name in methods_of(claim, manifest)]
         rows = dict.fromkeys(models, tuple(dict.fromkeys(label or name for name, label in named)))
     first, greedy = next(iter(manifest.decodings), ""), ""
     if claim.kind == "sharpening":

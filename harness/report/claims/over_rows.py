@@ -17,6 +17,7 @@ import scipy
 from harness.report.claims.evidence import ClaimCell, Finding, conclude
 from harness.report.claims.needs import find_row, split_models
 from harness.report.claims.places import of_model, spots, standing, values
+from harness.report.claims.standing import about_tuned
 from harness.report.statistics import LEVEL, SEEDS_FOR_CLAIMS, Interval, replicates
 
 if TYPE_CHECKING:
@@ -120,12 +121,13 @@ def spread(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Findi
     the replicates have once more. Seeds of two models are drawn apart, for they share nothing; prompts are the same.
     """
     wide, narrow = split_models(claim, results.manifest)
+    tuned = about_tuned(claim, results.manifest)
     where = [(spot, *pair) for spot in spots(claim, needs, results) for pair in itertools.product(wide, narrow)]
     cells = []
     for spot, first, second in where:
         found = []
         for model in (first, second):
-            rows = [standing(name, model, results, tuned=claim.equal_terms) for name in claim.others]
+            rows = [standing(name, model, results, tuned=tuned) for name in claim.others]
             stacked = _stacked(results, spot, [row for row in rows if row is not None])
             found.append([one for one in stacked if len(one)])
         if min(map(len, found)) > 1:

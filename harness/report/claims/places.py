@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.report.claims.evidence import Measured
 from harness.report.claims.needs import described_column, find_row
-from harness.report.claims.standing import label_of
+from harness.report.claims.standing import about_tuned, label_of
 from harness.report.columns import bounds
 from harness.report.groups import groups_of, read_groups
 
@@ -64,12 +64,12 @@ def spots(claim: Claim, needs: Needs, results: Results) -> list[Spot]:
 
 def against(claim: Claim, needs: Needs, results: Results) -> list[Measured]:
     """Return the differences of a claim's row to each other one, in every place where both have values."""
-    measured = []
+    measured, tuned = [], about_tuned(claim, results.manifest)
     for model in needs.models:
-        row = standing(claim.row, model, results, tuned=claim.equal_terms)
+        row = standing(claim.row, model, results, tuned=tuned)
         for spot in spots(claim, needs, results):
             for other in claim.others:
-                rival = standing(other, model, results, tuned=claim.equal_terms)
+                rival = standing(other, model, results, tuned=tuned)
                 if row is not None and rival is not None:
                     who = f" of {row.label}" if row.label != claim.row else ""
                     where = f"{spot.text}{who} against {rival.label}{of_model(model, needs)}"

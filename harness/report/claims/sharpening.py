@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.report.claims.evidence import Finding, cell_of, conclude, more
 from harness.report.claims.places import apart, of_model, spots, standing
+from harness.report.claims.standing import about_tuned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +43,12 @@ _AT_ONE = "gain at T = 1"
 
 def sharpening(claim: Claim, needs: Needs, results: Results, no_claim: str) -> Finding:
     """A row's gain on others at temperature 1 not there when greedy: see :func:`judge_sharpening`."""
-    gains = []
+    gains, tuned = [], about_tuned(claim, results.manifest)
     for model in needs.models:
-        row = standing(claim.row, model, results, tuned=claim.equal_terms)
+        row = standing(claim.row, model, results, tuned=tuned)
         for spot in spots(claim, needs, results):
             for other in claim.others:
-                rival = standing(other, model, results, tuned=claim.equal_terms)
+                rival = standing(other, model, results, tuned=tuned)
                 if row is None or rival is None:
                     continue
                 rest = f"{row.label} over {rival.label}, {spot.text}{of_model(model, needs)}"

@@ -2,8 +2,9 @@
 
 A claim names ``METHOD``, or ``METHOD OPTION=VALUE`` where an option makes a method another one. A file may have
 several rows of it. What a paper claims of its method is about the row *as published*: the first that was not tuned. A
-claim about methods on equal terms (``equal_terms``) is about the first *tuned* row. Where a method has no row of the
-kind that is asked for, its first row stands for it. The supervised start that all rows go on from (``start: after``)
+claim about methods on equal terms (``equal_terms``) is about the first *tuned* row, and so is one of which a method has
+tuned rows alone: a tuned row beats one as published by its tuning. Where a method has no row of the kind that is asked
+for, its first row stands for it. The supervised start that all rows go on from (``start: after``)
 was trained for less than they were: where a row of its method goes on too, that one stands for it.
 """
 
@@ -55,6 +56,19 @@ def label_of(named: str, manifest: RunManifest, *, tuned: bool = False) -> str |
         manifest: of the run.
         tuned: whether a row that was tuned is wanted, rather than one as published.
     """
+    fitting = _rows_of(named, manifest)
+    asked = [entry for entry in fitting if entry.tuned == tuned]
+    return next((entry.label for entry in asked or fitting), None)
+
+
+def about_tuned(claim: Claim, manifest: RunManifest) -> bool:
+    """Return whether a claim is about rows that were tuned, in this run."""
+    rows = [_rows_of(name, manifest) for name in methods_of(claim, manifest)]
+    return claim.equal_terms or any(found and all(entry.tuned for entry in found) for found in rows)
+
+
+def _rows_of(named: str, manifest: RunManifest) -> list[Entry]:
+    """Return the rows that may represent a method."""
     method, *settings = named.split()
     wanted = [setting.partition("=")[::2] for setting in settings]
     fitting = [
@@ -63,9 +77,8 @@ def label_of(named: str, manifest: RunManifest, *, tuned: bool = False) -> str |
         if entry.method == method and all(str(entry.options.get(name)) == value for name, value in wanted)
     ]
     if any(entry.shared for entry in fitting):
-        fitting = [entry for entry in fitting if entry.goes_on] or fitting
-    asked = [entry for entry in fitting if entry.tuned == tuned]
-    return next((entry.label for entry in asked or fitting), None)
+        return [entry for entry in fitting if entry.goes_on] or fitting
+    return fitting
 
 
 def methods_of(claim: Claim, manifest: RunManifest) -> list[str]:
