@@ -163,7 +163,9 @@ class Updater:
     def check_weights(self) -> None:
         """Raise DivergedError if a weight is not finite."""
         for name, parameter in self.optimiser.parameters.items():
-            if not bool(own(parameter.detach()).isfinite().all()):
+            weights = own(parameter.detach())
+            # the ends say it of all (NaN is both), in one pass and without a mask as large as the weights
+            if weights.numel() and not all(math.isfinite(end) for end in weights.aminmax()):
                 raise DivergedError(f"a weight is not finite after step {self.step}", where=name)
 
     def _attempt(

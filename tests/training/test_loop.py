@@ -340,8 +340,8 @@ def test_bfloat16_autocasts_over_float32(tmp_path: Path) -> None:
 class Poisoned(Supervised):
     """Spoils the loss, the gradient or the weights of one step."""
 
-    def __init__(self, where: str, at: int = 3) -> None:
-        self.where, self.at = where, at
+    def __init__(self, where: str, at: int = 3, value: float = math.nan) -> None:
+        self.where, self.at, self.value = where, at, value
         self.snapshots: list[list[Tensor]] = []
 
     def step(self, run: Run, batch: Batch) -> Mapping[str, float]:
@@ -363,7 +363,7 @@ class Poisoned(Supervised):
         result = run.update(loss, batch=batch)
         if bad and self.where == "weight":
             with torch.no_grad():
-                next(iter(run.policy.model.parameters())).view(-1)[3] = float("nan")
+                next(iter(run.policy.model.parameters())).view(-1)[3] = self.value
         return result
 
 
@@ -384,10 +384,10 @@ def test_divergence_is_refused_before_anything_moves(tmp_path: Path, where: str,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("at", [2, 5])
-def test_a_weight_that_is_not_finite_is_never_written(tmp_path: Path, at: int) -> None:
+@pytest.mark.parametrize(("at", "value"), [(2, math.nan), (5, math.nan), (2, math.inf), (2, -math.inf)])
+def test_a_weight_that_is_not_finite_is_never_written(tmp_path: Path, at: int, value: float) -> None:
     with pytest.raises(DivergedError, match=f"wte.weight: a weight is not finite after step {at}"):
-        go(plan(), Poisoned("weight", at), tmp_path)
+        go(plan(), Poisoned("weight", at, value), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
