@@ -130,9 +130,9 @@ def held_chain(planner: Planner, model: Model, entry: MethodEntry, tuned: Tuned,
         if key in common:
             planner.stages.setdefault(key, stage)
     keys = [[stage.key for stage in chain] for chain in chains]
-    renamed = (f"/{tuned.trials[0].entry.label}/", f"/{entry.label}/")  # the first trial may have named them
     held: dict[str, Stage] = {}
-    return tuple(_hold(planner, stage, common, keys, renamed, held) for stage in chains[0])
+    row = f"{model.shown}/{entry.label}"
+    return tuple(_hold(planner, stage, common, keys, row, held) for stage in chains[0])
 
 
 def _above(stages: Iterable[Stage]) -> Iterable[Stage]:
@@ -146,18 +146,18 @@ def _hold(
     stage: Stage,
     settled: Collection[str],
     among: list[list[str]],
-    renamed: tuple[str, str],
+    row: str,
     held: dict[str, Stage],
 ) -> Stage:
-    """Return a stage that waits for the choice among some requests, as the first of them would have it."""
+    """Return a stage of a row that waits for the choice among some requests, as the first of them would have it."""
     if stage.key in settled:
         return stage
     if stage.key not in held:
-        parents = {
-            name: _hold(planner, parent, settled, among, renamed, held) for name, parent in stage.parents.items()
-        }
+        parents = {name: _hold(planner, parent, settled, among, row, held) for name, parent in stage.parents.items()}
         key = stage_key(config_digest(stage.config), parents, among)
-        label = stage.label.replace(*renamed)
+        # the first trial may have named it, or a row that is set as the first trial is
+        _, seed, rest = stage.label.partition("/seed ")
+        label = f"{row}{seed}{rest}" if seed else stage.label
         waiting = dataclasses.replace(
             stage, label=label, parents=parents, key=key, id=None, content=None, done=False, held=True
         )
