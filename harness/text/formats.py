@@ -52,7 +52,7 @@ class Format(Protocol):
         """Return a prompt with as much of its left end taken off as it takes to have at most ``most`` tokens."""
 
 
-@lru_cache(maxsize=8)  # a model's template is tried, and its tokenizer rewritten, once
+@lru_cache(maxsize=8)  # a checkpoint's template is tried once
 def format_of(template: Template, tokeniser: Tokeniser, *, where: str | None = None) -> Format:
     """Return how rows are written by ``template`` for the model of a tokenizer.
 

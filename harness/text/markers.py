@@ -114,7 +114,7 @@ class MarkedTexts:
 
 @lru_cache(maxsize=4)
 def marked_texts(tokenizer: str, template: str) -> MarkedTexts:
-    """Return what tokenises for a tokenizer and a template: it takes seconds, and checkpoints have one tokenizer."""
+    """Return what tokenises for a tokenizer's JSON and a template; checkpoints of one model share it."""
     return MarkedTexts(tokenizer, template)
 
 
