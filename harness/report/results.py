@@ -15,13 +15,14 @@ from harness.errors import InputError, StageError
 from harness.report.checks.alike import alike_seeds
 from harness.report.checks.course import Weights, course
 from harness.report.shelf import Shelf
+from harness.spec.results.environment import MadeUnder
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.run import FORMAT, RunManifest
 from harness.spec.results.score import CutTexts, ScoreMeans, ScoreSummary
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.train import TrainConfig
 from harness.store.files import is_whole
-from harness.store.records import CONFIG, ENVIRONMENT
+from harness.store.records import CONFIG
 from harness.store.stages import Store
 
 if TYPE_CHECKING:
@@ -341,9 +342,9 @@ class _Loader:
         if record is not None:
             self.created.add(str(record.manifest["created"]))
         if record is not None and kind != "score":
-            key = kind, record.digest(ENVIRONMENT)
+            key = kind, record.digest(MadeUnder.file)
             if key not in self.environments:
-                self.environments[key] = record.json(ENVIRONMENT)
+                self.environments[key] = record.read(MadeUnder).told()
         return record
 
     def made(self) -> dict[str, list[Mapping[str, Any]]]:

@@ -26,6 +26,8 @@ MOST_BYTES: Final = 4 << 30
 MOST_FILES: Final = 200_000
 #: No file of text shrinks to less than this share; it takes some size to look at that.
 _RATIO, _SMALL = 1000, 1 << 20
+#: Letters of what the zip library says that a message repeats.
+_QUOTED: Final = 200
 _BLOCK: Final = 1 << 20
 #: The earliest time that a zip file can hold.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -69,7 +71,8 @@ def unpacked(bundle: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MO
         except FileNotFoundError:
             raise InputError("there is no such file", where=str(bundle)) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
-            raise InputError(f"is not a whole zip file: {error}", where=str(bundle)) from None
+            told = str(error)[:_QUOTED]  # zipfile quotes names as long as a damaged length says
+            raise InputError(f"is not a whole zip file: {told}", where=str(bundle)) from None
         yield Path(folder)
 
 

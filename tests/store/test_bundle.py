@@ -120,3 +120,18 @@ def test_a_changed_byte_is_seen(tmp_path: Path) -> None:
 def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"), unpacked(tmp_path / "a.zip"):
         pytest.fail("it was unpacked")
+
+
+def test_a_damaged_length_of_a_name_makes_no_long_message(tmp_path: Path) -> None:
+    bundle = tmp_path / "a.zip"
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_STORED) as into:
+        into.writestr("a/b/c", bytes(range(256)) * 400)
+    raw = bytearray(bundle.read_bytes())
+    raw[26:28] = b"\xff\xff"  # of the file's own header
+    bundle.write_bytes(raw)
+    with (
+        pytest.raises(InputError, match="is not a whole zip file: File name in directory") as refusal,
+        unpacked(bundle),
+    ):
+        pass
+    assert len(str(refusal.value)) < 1000

@@ -116,7 +116,11 @@ def _check_data(manifest: RunManifest, records: Records, audit: Audit) -> dict[s
         if record.manifest.get("redacted"):
             audit.skipped.append(f"{where}: the rows' digest, since texts were taken out")
         elif record.holds(DataRow.file):
-            derived = rows_digest(record.jsonl(DataRow.file))
+            try:
+                derived = rows_digest(record.jsonl(DataRow.file))
+            except ValueError as error:  # NaN or an infinity, which no row that was prepared holds
+                audit.add("unread", where, f"{DataRow.file}: {error}")
+                continue
             if derived != data.sha256:
                 audit.add("differs", where, f"sha256 of the rows {str(data.sha256)[:12]}, derived {derived[:12]}")
     return content

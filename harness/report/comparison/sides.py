@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError, suggest
+from harness.spec.results.environment import MadeUnder
 from harness.spec.results.train import TrainSummary
-from harness.store.records import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -46,8 +46,8 @@ class Side:
         found: dict[str, Mapping[str, Any]] = {}
         for trained in (True, False):
             for record in self.records(trained=trained):
-                if (name := record.digest(ENVIRONMENT)) not in found:
-                    found[name] = record.json(ENVIRONMENT)
+                if (name := record.digest(MadeUnder.file)) not in found:
+                    found[name] = record.read(MadeUnder).told()
         return list(found.values())
 
     def recipe(self) -> Recipe | None:
