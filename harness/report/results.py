@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from harness.errors import InputError, StageError
 from harness.report.checks.alike import alike_seeds
 from harness.report.checks.course import Weights, course
+from harness.report.score_records import read_scores
 from harness.report.shelf import Shelf
 from harness.spec.results.environment import MadeUnder
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.run import FORMAT, RunManifest
-from harness.spec.results.score import CutTexts, ScoreMeans, ScoreSummary
+from harness.spec.results.score import CutTexts
 from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.train import TrainConfig
 from harness.store.files import is_whole
@@ -356,7 +357,7 @@ class _Loader:
 
     def scored(self, row: ResultRow, metric: str, cell: CellData, record: Record) -> Scored:
         model = row.model
-        means, summary = record.read(ScoreMeans), record.read(ScoreSummary)
+        means, summary = read_scores(record)
         cell.ids = cell.ids or means.ids
         if means.ids != cell.ids:
             raise StageError("two scores of a row are of different prompts", where=record.label)

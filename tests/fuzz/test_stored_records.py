@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,11 +96,11 @@ def whole() -> Iterator[Whole]:
         yield whole_run(folder / "results")
 
 
-@dataclass(frozen=True)
 class Bundle:
-    """A bundle's bytes, which a failing case does not print: hypothesis warns of so long a text."""
+    """A bundle's bytes, which a failing case does not print: hypothesis refuses so long a text."""
 
-    raw: bytes = field(repr=False)
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,23 @@ def test_records_that_once_were_a_traceback(whole: Whole, kind: str, file: str, 
     try:
         assert set(audit(whole.root, whole.folder).findings) - whole.findings
         assert found_change(whole, name) == outcome
+    finally:
+        whole.restore(name)
+        whole.restore(f"{stage}/manifest.json")
+
+
+@pytest.mark.parametrize("columns", [{"rougeL": []}, {"rougeL": [0.5]}, {}, {"another": [0.5] * 4}])
+def test_means_that_fit_neither_their_prompts_nor_their_summary_are_refused(
+    whole: Whole, columns: dict[str, list[float]]
+) -> None:
+    name = next(name for name in sorted(whole.files) if name.endswith("means.json") and b"rougeL" in whole.files[name])
+    stage = name.rpartition("/")[0]
+    content = json.dumps({**json.loads(whole.files[name]), "columns": columns}).encode()
+    (whole.root / name).write_bytes(content)
+    reseal(whole, stage, name, content)
+    try:
+        assert set(audit(whole.root, whole.folder).findings) - whole.findings
+        assert found_change(whole, name) == "refused"
     finally:
         whole.restore(name)
         whole.restore(f"{stage}/manifest.json")

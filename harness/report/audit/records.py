@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.errors import HarnessError
 from harness.report.audit.places import Cell, cells, row_name, stages
+from harness.report.score_records import read_scores
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.spec.results.provenance import DataProvenance
 from harness.spec.results.rows import DataRow
-from harness.spec.results.score import AnswerValues, ScoreMeans, ScoreSummary
+from harness.spec.results.score import AnswerValues
 from harness.spec.results.train import TrainSummary
 from harness.spec.stages.kinds import parse_config
 from harness.spec.stages.score import ScoreConfig
@@ -235,7 +236,7 @@ def _check_answers(record: Record | None, cell: Cell, audit: Audit) -> set[tuple
 
 
 def _check_means(record: Record, asked: set[tuple[str, int]] | None, where: str, audit: Audit) -> None:
-    means, summary = record.read(ScoreMeans), record.read(ScoreSummary)
+    means, summary = read_scores(record)
     draws: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     seen: set[tuple[str, int]] = set()
     for line in record.lines(AnswerValues):
