@@ -77,7 +77,8 @@ def unpacked(bundle: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MO
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path, bundle: Path, most_bytes: int, most_files: int) -> None:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    # not is_dir(), which fails in Python 3.11 where a name is empty
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > most_files:
         raise InputError("holds too many files", where=str(bundle), got=len(entries), expected=f"{most_files} at most")
     left, seen = most_bytes, set[str]()

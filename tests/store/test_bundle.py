@@ -135,3 +135,9 @@ def test_a_damaged_length_of_a_name_makes_no_long_message(tmp_path: Path) -> Non
     ):
         pass
     assert len(str(refusal.value)) < 1000
+
+
+def test_an_entry_without_a_name_is_refused(tmp_path: Path) -> None:
+    bundle = archive(tmp_path / "a.zip", {"a/b/c": b"x", "": b"y"})
+    with pytest.raises(InputError, match="has a file where a bundle has none"), unpacked(bundle):
+        pass
