@@ -20,4 +20,4 @@ class MadeUnder(Document):
 
     def told(self) -> dict[str, Any]:
         """Return all that is noted, by name."""
-        return self.model_dump()
+        return self.model_dump(exclude_unset=True)
