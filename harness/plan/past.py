@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from harness.errors import HarnessError
 from harness.plan.reckoning import candidates_of, generate_seconds, reference_seconds, train_seconds
 from harness.plan.shapes import Shapes, size_of
+from harness.spec.results.environment import MadeUnder
 from harness.spec.results.generate import GenerateSummary
 from harness.spec.results.reference import ReferenceSummary
 from harness.spec.results.train import TrainSummary
@@ -16,7 +17,7 @@ from harness.spec.stages.generate import GenerateConfig
 from harness.spec.stages.reference import ReferenceConfig
 from harness.spec.stages.score import Scoring
 from harness.spec.stages.train import TrainConfig
-from harness.store.records import CONFIG, ENVIRONMENT
+from harness.store.records import CONFIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,10 +125,10 @@ class Past:
         Raises:
             ValueError: it ran elsewhere, or another model of that name.
         """
-        environment, kind = record.json(ENVIRONMENT), record.json(CONFIG)["kind"]
-        if str(environment["device"]).partition(":")[0] != self._device:
-            raise ValueError(environment["device"])
-        share = environment["threads"] * environment.get("ranks", 1) / self._threads
+        made, kind = record.read(MadeUnder), record.json(CONFIG)["kind"]
+        if made.device is None or made.threads is None or made.device.partition(":")[0] != self._device:
+            raise ValueError(made.device)
+        share = made.threads * (made.ranks or 1) / self._threads
         shape = self._shapes[model]
         if kind == "train":
             config, summary = record.read(TrainConfig), record.read(TrainSummary)

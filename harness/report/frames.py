@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from harness.errors import InputError
 from harness.report.export import ABOUT, NUMBERS
 from harness.report.results import read_manifest
+from harness.report.score_records import read_scores
 from harness.spec.results.generate import Answer, GenerateSummary
 from harness.spec.results.rows import DataRow
 from harness.spec.results.score import AnswerValues, ScoreMeans, ScoreSummary
@@ -164,7 +165,7 @@ def scores(run: Path | str, results: Path | str | None = None) -> pd.DataFrame:
         for place, stages in _evaluations(read_manifest(run))
         for line in prompt_lines(
             place,
-            {metric: store.open("score", stage).read(ScoreMeans) for metric, stage in stages.scores.items() if stage},
+            {metric: read_scores(store.open("score", stage))[0] for metric, stage in stages.scores.items() if stage},
         )
     )
     return _frame(lines, (*_PLACE, "id"))

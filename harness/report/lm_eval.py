@@ -147,7 +147,7 @@ def _about(results: Results, row: ResultRow, beside: dict[str, Any]) -> dict[str
     manifest = results.manifest
     model = next((m for m in manifest.config.models if m.shown == row.model), None)
     records = [record for stage in _stages(row) if (record := results.find("generate", stage)) is not None]
-    environment = records[0].read(MadeUnder).told() if records else {}
+    environment = records[0].read(MadeUnder).to_json() if records else {}
     libraries = environment.get("libraries", {})
     made = [
         dt.datetime.fromisoformat(str(r.manifest["created"])).timestamp() for r in records if "created" in r.manifest

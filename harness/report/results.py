@@ -345,7 +345,7 @@ class _Loader:
         if record is not None and kind != "score":
             key = kind, record.digest(MadeUnder.file)
             if key not in self.environments:
-                self.environments[key] = record.read(MadeUnder).told()
+                self.environments[key] = record.read(MadeUnder).to_json()
         return record
 
     def made(self) -> dict[str, list[Mapping[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -178,14 +179,8 @@ def test_other_content_under_a_right_digest_is_refused_or_found(whole: Whole, da
     inside = [name for name in whole.files if name.startswith(f"{stage}/") and name.endswith((".json", ".jsonl"))]
     name = data.draw(st.sampled_from(sorted(name for name in inside if not name.endswith("/manifest.json"))))
     content = changed(data, whole.files[name], lines=name.endswith(".jsonl"))
-    with RECORDS.case() as outcome:
-        (whole.root / name).write_bytes(content)
-        reseal(whole, stage, name, content)
-        try:
-            outcome(found_change(whole, name))
-        finally:
-            whole.restore(name)
-            whole.restore(f"{stage}/manifest.json")
+    with RECORDS.case() as outcome, forged(whole, name, content):
+        outcome(found_change(whole, name))
 
 
 @pytest.mark.parametrize(
@@ -198,15 +193,9 @@ def test_other_content_under_a_right_digest_is_refused_or_found(whole: Whole, da
 )
 def test_records_that_once_were_a_traceback(whole: Whole, kind: str, file: str, content: bytes, outcome: str) -> None:
     name = next(name for name in sorted(whole.files) if name.startswith(f"store/{kind}/") and name.endswith(file))
-    stage = name.rpartition("/")[0]
-    (whole.root / name).write_bytes(content)
-    reseal(whole, stage, name, content)
-    try:
+    with forged(whole, name, content):
         assert set(audit(whole.root, whole.folder).findings) - whole.findings
         assert found_change(whole, name) == outcome
-    finally:
-        whole.restore(name)
-        whole.restore(f"{stage}/manifest.json")
 
 
 @pytest.mark.parametrize("columns", [{"rougeL": []}, {"rougeL": [0.5]}, {}, {"another": [0.5] * 4}])
@@ -214,16 +203,10 @@ def test_means_that_fit_neither_their_prompts_nor_their_summary_are_refused(
     whole: Whole, columns: dict[str, list[float]]
 ) -> None:
     name = next(name for name in sorted(whole.files) if name.endswith("means.json") and b"rougeL" in whole.files[name])
-    stage = name.rpartition("/")[0]
     content = json.dumps({**json.loads(whole.files[name]), "columns": columns}).encode()
-    (whole.root / name).write_bytes(content)
-    reseal(whole, stage, name, content)
-    try:
+    with forged(whole, name, content):
         assert set(audit(whole.root, whole.folder).findings) - whole.findings
         assert found_change(whole, name) == "refused"
-    finally:
-        whole.restore(name)
-        whole.restore(f"{stage}/manifest.json")
 
 
 def changed(data: st.DataObject, content: bytes, *, lines: bool) -> bytes:
@@ -254,11 +237,20 @@ def below(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ..
         yield from below(child, (*path, key))
 
 
-def reseal(whole: Whole, stage: str, name: str, content: bytes) -> None:
+@contextlib.contextmanager
+def forged(whole: Whole, name: str, content: bytes) -> Iterator[None]:
+    """Put other content under a digest that is right."""
+    stage = name.rpartition("/")[0]
     manifest = json.loads(whole.files[f"{stage}/manifest.json"])
     entry = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     manifest["files"][name.removeprefix(f"{stage}/")] |= entry
+    (whole.root / name).write_bytes(content)
     (whole.root / stage / "manifest.json").write_text(dump(seal(manifest)), encoding="utf-8")
+    try:
+        yield
+    finally:
+        whole.restore(name)
+        whole.restore(f"{stage}/manifest.json")
 
 
 def found_change(whole: Whole, name: str) -> str:

@@ -168,4 +168,6 @@ def test_the_stage_in_which_the_method_trained_is_the_one_that_counts(run: Run) 
 def test_every_environment_is_told_once(run: Run) -> None:
     run.environment = lambda row, _seed: {"threads": 2 if row == "eso" else 1}
     results = load_results(run.root, run.write())
-    assert results.environments == {kind: [{"threads": 1}, {"threads": 2}] for kind in ("train", "generate")}
+    assert results.environments == {
+        kind: [{"libraries": {}, "threads": 1}, {"libraries": {}, "threads": 2}] for kind in ("train", "generate")
+    }

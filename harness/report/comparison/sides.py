@@ -47,7 +47,7 @@ class Side:
         for trained in (True, False):
             for record in self.records(trained=trained):
                 if (name := record.digest(MadeUnder.file)) not in found:
-                    found[name] = record.read(MadeUnder).told()
+                    found[name] = record.read(MadeUnder).to_json()
         return list(found.values())
 
     def recipe(self) -> Recipe | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
@@ -10,14 +10,14 @@ from harness.spec.section import Document
 
 
 class MadeUnder(Document):
-    """Releases of libraries, and whatever else a release of the harness notes: threads, device, processor."""
+    """Releases of libraries, and what else a release of the harness notes: the system, the processor, …"""
 
     model_config = ConfigDict(extra="allow")
 
     file: ClassVar[str] = "environment.json"
     libraries: dict[str, str] = Field(default_factory=dict)
     """By the name of the distribution; ``absent`` where it was not installed."""
-
-    def told(self) -> dict[str, Any]:
-        """Return all that is noted, by name."""
-        return self.model_dump(exclude_unset=True)
+    threads: int | None = None
+    """Of each process."""
+    device: str | None = None
+    ranks: int | None = None
