@@ -50,7 +50,7 @@ def test_every_profile_compares_the_five_methods(profile: str, resolved: dict[st
 
 def test_on_the_pretrained_model_terms_are_equal(resolved: dict[str, Benchmark]) -> None:
     found = resolved["smollm2"]
-    assert {entry.use for entry in found.methods} == {*FIVE, "rloo"}
+    assert {entry.use for entry in found.methods} == {*FIVE, "rloo", "grpo", "best-of-n"}
     assert [use.dataset for use in found.evaluate] == ["dolly", "self-instruct", "vicuna"]
     assert found.recipe.budget is not None
     sampled = [entry for entry in found.methods if entry.use != "sft"]
