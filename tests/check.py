@@ -1,7 +1,7 @@
-"""All that a change must pass: what takes seconds, then the tests with the types beside them.
+"""All that a change must pass: what takes seconds, then the tests, and the types beside them.
 
-mypy keeps one core busy and waits for nothing, and the tests leave the cores idle where a file at the end is long or
-processes wait for each other: together they end sooner than one behind the other. Every part says how it went.
+mypy keeps one core busy and waits for nothing, and the others leave cores idle: what takes seconds has use for one, and
+tests wait for processes, and for the last file to end. Together they end sooner. Every part says how it went.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ TESTS = ["pytest", "-n", "2", "--dist", "loadfile"]
 
 def main(arguments: list[str]) -> int:
     """Return 0 if everything passed; ``arguments`` are more ones for pytest."""
-    for command in FIRST:
-        say("runs", command)
-        if subprocess.run(command, check=False).returncode:
-            return told({tuple(command): False})
     begun = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
-        say("runs beside the tests", TYPES)
+        say("runs beside the others", TYPES)
         with subprocess.Popen(TYPES, stdout=said, stderr=subprocess.STDOUT) as types:
+            for command in FIRST:
+                say("runs", command)
+                if subprocess.run(command, check=False).returncode:
+                    types.kill()
+                    return told({tuple(command): False})
             say("runs", TESTS)
             tests = subprocess.run([*TESTS, *arguments], check=False).returncode
             types.wait()
         said.seek(0)
         say("said", TYPES)
         print(said.read(), flush=True)
-    print(f"tests and types took {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"all of it took {time.monotonic() - begun:.0f} s", flush=True)
     return told({tuple(TESTS): tests == 0, tuple(TYPES): types.returncode == 0})
 
 

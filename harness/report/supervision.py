@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.report.findings import listed
 from harness.spec.results.train import TrainSummary
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def supervision_lines(results: Results) -> list[str]:
     for text, labels in said.items():
         everywhere = all(set(models) == set(results.models) for models in labels.values())
         who = [label if everywhere else f"{label} ({', '.join(models)})" for label, models in labels.items()]
-        lines.append(f"{' and '.join(who)} {'were' if len(who) > 1 else 'was'} trained on {text}.")
+        lines.append(f"{listed(who)} {'were' if len(who) > 1 else 'was'} trained on {text}.")
     return lines
 
 
