@@ -8,7 +8,6 @@ own; what it returns is checked and counts as a whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import json
 import os
@@ -260,8 +259,8 @@ def _offered(plugin: Any, name: str) -> Iterator[tuple[Kind, Registration]]:
             yield HOOKS[hook][0], registration
 
 
-def _implementations(plugin: Any, name: str) -> list[tuple[str, Callable[[], object]]]:
-    """Return hooks and implementations; raise for all that pluggy lets pass."""
+def _implementations(plugin: Any, name: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield hook and implementation; raise for all that pluggy lets pass."""
     for attribute in dir(plugin):
         if not attribute.startswith(f"{hookspecs.PROJECT}_register"):
             continue
@@ -269,23 +268,10 @@ def _implementations(plugin: Any, name: str) -> list[tuple[str, Callable[[], obj
         marked = any(hasattr(value, f"{hookspecs.PROJECT}_{mark}") for mark in ("impl", "spec"))
         if inspect.isroutine(value) and not marked:
             raise PluginError(f"{attribute} is not marked with @hookimpl")
-    manager = _manager()
-    manager.register(plugin, name)
-    try:
-        return list(_known(manager.get_hookcallers(plugin) or []))
-    finally:
-        manager.unregister(plugin)  # each is looked at alone
-
-
-@functools.cache
-def _manager() -> pluggy.PluginManager:
-    """Return pluggy's manager with the hooks that there are, and no plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    return manager
-
-
-def _known(callers: Collection[pluggy.HookCaller]) -> Iterator[tuple[str, Callable[[], object]]]:
+    manager.register(plugin, name)
+    callers = manager.get_hookcallers(plugin) or []
     if not callers:
         raise PluginError(f"implements no hook (is @hookimpl missing?); expected one or more of {', '.join(HOOKS)}")
     for caller in callers:

@@ -104,6 +104,22 @@ def test_a_hook_with_arguments(add: Add, load: Load) -> None:
     assert "config" in reason
 
 
+def test_what_is_refused_halfway_is_gone(add: Add, add_method: Add, load: Load) -> None:
+    """Hooks are taken in the order of their names: that for datasets is in order, and the next one is not."""
+    add(
+        "half",
+        "from harness.api import hookimpl\n@hookimpl\ndef harness_register_datasets():\n    return []\n"
+        "@hookimpl\ndef harness_register_methods(config):\n    return []\n",
+    )
+    add_method("whole", "kto")
+    first = load()
+    assert [(row.name, row.status) for row in first.plugins] == [("half", "failed"), ("kto", "ok")]
+    assert "config" in first.failures[0].reason
+    assert [(row.name, row.status, row.reason) for row in load().plugins] == [
+        (row.name, row.status, row.reason) for row in first.plugins
+    ]
+
+
 def test_a_wrapper_is_refused(add: Add, load: Load) -> None:
     add(
         "wrap",
