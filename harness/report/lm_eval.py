@@ -62,7 +62,7 @@ def envelope(results: Results, row: ResultRow) -> dict[str, Any]:
         numbers, better, beside = _numbers(results, cell, groups)
         if not numbers:
             continue
-        value["results"][task] = {"alias": task, **numbers}
+        value["results"][task] = {"name": task, "alias": task, "sample_len": len(cell.ids), **numbers}
         value["group_subtasks"][task] = []
         value["configs"][task] = _config(results, row, dataset, decoding, list(better))
         value["versions"][task] = results.manifest.harness

@@ -34,6 +34,8 @@ def test_one_file_a_row_with_a_task_for_each_data_set_and_decoding(run: Run) -> 
     for part in ("results", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "group_subtasks"):
         assert list(value[part]) == tasks, part
     assert {"config", "git_hash", "date", "pretty_env_info", "transformers_version", "model_name"} <= set(value)
+    told = value["results"]["in-data@t1"]
+    assert (told["name"], told["alias"], told["sample_len"]) == ("in-data@t1", "in-data@t1", 12)
     assert value["n-shot"]["in-data@t1"] == 0
     assert value["n-samples"]["in-data@t1"] == {"original": 40, "effective": 12}
     assert value["higher_is_better"]["in-data@t1"] == {"rouge.rougeL": True}
