@@ -56,6 +56,14 @@ def test_a_stream_keeps_what_it_can_show() -> None:
         assert shown("é ± – 方", io.TextIOWrapper(io.BytesIO(), encoding=encoding)) == expected
 
 
+def test_what_a_streams_encoding_lacks_is_printed_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="latin-1", write_through=True))
+    prepare()
+    print("é ± – 方")
+    assert raw.getvalue().decode("latin-1") == "é ± - \\u65b9\n"
+
+
 def test_preparing_twice_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)

@@ -613,7 +613,7 @@ EARLIER: Final = (
         seeds=(
             seed(
                 edit("harness.cli.terminal", "errors=kept)", "errors=kept and stream.errors)"),
-                "tests/cli/test_terminal.py::test_a_stream_keeps_what_it_can_show",
+                "tests/cli/test_terminal.py::test_what_a_streams_encoding_lacks_is_printed_in_other_words",
                 says="UnicodeEncodeError|AssertionError|assert",
             ),
         ),
@@ -629,12 +629,12 @@ EARLIER: Final = (
                     "                if bad is None:\n                    raise\n                bad(error)\n",
                     "                raise\n",
                 ),
-                "tests/datasets/test_forms.py::test_one_bad_row_of_many_refuses_the_file_or_is_skipped_and_counted",
+                "tests/datasets/test_forms.py::test_bad_rows_are_skipped_in_every_form",
                 says="InputError",
             ),
             seed(
                 edit("harness_plugins.upstream.lines", "    if len(row) < len(pairs):\n", "    if len(row) < 0:\n"),
-                "tests/datasets/test_lines.py::test_whatever_is_wrong_names_file_and_line",
+                "tests/datasets/test_forms.py::test_what_is_wrong_is_said_with_its_place",
             ),
             seed(
                 edit(
