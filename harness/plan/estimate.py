@@ -66,6 +66,8 @@ class Estimate:
             return int(rows * pair_tokens(config))
         if isinstance(config, GenerateConfig):
             return int(rows * config.draws * config.decoding.max_new_tokens * 2 * FILLED)
+        if isinstance(config, Scoring):
+            return int(models_asked(stage) * tokens_read(stage, rows))
         return rows
 
     def seconds(self, stage: Stage) -> float | None:
@@ -84,13 +86,8 @@ class Estimate:
             return load_seconds(size) + pace * reference_seconds(config, rows, size, self._rates)
         answered = stage.parents["samples"].config if isinstance(config, Scoring) else None
         if isinstance(answered, GenerateConfig):
-            samples = rows * answered.draws
-            length = 2 * FILLED * float(answered.decoding.max_new_tokens)
-            asked = len({"policy", "scorer"} & stage.parents.keys())
-            # both models read the policy's answers and the other's
-            asked += 3 * sum(name.startswith("model:") for name in stage.parents)
-            read = pace * forward_seconds(size, samples * length, self._rates)
-            return STAGE + samples * 2e-4 + asked * (load_seconds(size) + read)
+            read = pace * forward_seconds(size, tokens_read(stage, rows), self._rates)
+            return STAGE + rows * answered.draws * 2e-4 + models_asked(stage) * (load_seconds(size) + read)
         return load_seconds(size) + rows * 1e-3
 
     def disk(self, stage: Stage) -> int:
@@ -129,3 +126,19 @@ class Estimate:
 def pairs(stage: Stage) -> bool:
     """Return whether a stage trains on two answers to a prompt, because it has reference log-probs or no policy."""
     return "reference_logprobs" in stage.parents
+
+
+def models_asked(stage: Stage) -> int:
+    """Return how often a stage that scores has a model read all prompts and answers."""
+    # both models read the policy's answers and the other's
+    others = 3 * sum(name.startswith("model:") for name in stage.parents)
+    return len({"policy", "scorer"} & stage.parents.keys()) + others
+
+
+def tokens_read(stage: Stage, rows: int) -> float:
+    """Return the usual tokens of the prompts and answers that a stage scores."""
+    answered = stage.parents["samples"].config
+    if not isinstance(answered, GenerateConfig):
+        return 0.0
+    answer = 2 * FILLED * answered.decoding.max_new_tokens
+    return rows * answered.draws * (FILLED * answered.asking.max_prompt_length + answer)

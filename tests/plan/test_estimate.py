@@ -56,6 +56,21 @@ def test_sampling_costs_more_than_supervised_steps(planner: Planner, data: Path)
     assert cost(plan, "train", "/eso/") > cost(plan, "train", "/sft/seed 0/epochs 2-3")
 
 
+def test_a_model_that_scores_reads_prompts_too(planner: Planner, data: Path) -> None:
+    def perplexity(longest: int) -> tuple[float, int]:
+        """Return what its stages cost, in seconds and tokens."""
+        usual = small(data)
+        recipe = {**usual["recipe"], "max_prompt_length": longest}
+        plan = planner.plan(planner.load({**usual, "recipe": recipe, "metrics": ["rouge", "perplexity"]}))
+        stages = [stage for stage in plan.stages.values() if stage.kind == "score" and "perplexity" in stage.label]
+        assert stages
+        return cost(plan, "score", "perplexity"), sum(Estimate(plan).tokens(stage) or 0 for stage in stages)
+
+    short, long = perplexity(16), perplexity(64)
+    assert 0 < short[0] < long[0]
+    assert 0 < short[1] < long[1]
+
+
 def test_a_schedule_that_is_cut_costs_as_much_as_one_that_is_not(planner: Planner, data: Path) -> None:
     methods = ["sft", {"use": "sft", "label": "straight", "active": "all"}]
     plan = planner.plan(planner.load(small(data, methods=methods, seeds=[0])))
