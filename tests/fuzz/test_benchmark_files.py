@@ -37,7 +37,7 @@ TREE: Any = YAML(typ="safe", pure=True).load(LARGE)
 REGISTRY = invented_registry()
 SCHEMA = Draft202012Validator(json_schema(REGISTRY))
 
-FILES = Campaign("benchmark files", few=90, many=10_000)
+FILES = Campaign("benchmark files", few=90, many=11_200)
 
 WORDS = st.sampled_from([
     "use", "tune", "push", "eso", "tales", "label", "options", "recipe", "sweep", "coef", "..", "../../x", "/etc/x",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
-ROWS = Campaign("data rows", few=250, many=10_000)
+ROWS = Campaign("data rows", few=250, many=10_500)
 CORPUS = Path(__file__).parent / "corpus" / "data-rows"
 
 
