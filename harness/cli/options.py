@@ -53,20 +53,37 @@ def benchmark_options(command: Callable[..., None]) -> Callable[..., None]:
     for decorate in (
         plugin_option,
         results_option,
-        click.option(
-            "-o",
-            "--override",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
-            "sources.NAME=PATH; may be repeated.",
-        ),
+        override_option,
         click.option("--profile", metavar="NAME", help="Which profile of the file; the one that it names by default."),
         click.argument("file", type=click.Path(path_type=Path)),
     ):
         gathered = decorate(gathered)
     return gathered
+
+
+def override_option(command: Command) -> Command:
+    """Add -o."""
+    return click.option(
+        "-o",
+        "--override",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
+        "sources.NAME=PATH; may be repeated.",
+    )(command)
+
+
+def processes_option(command: Command) -> Command:
+    """Add --processes."""
+    return click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Data-parallel processes of each training stage, a GPU each where there are some.",
+    )(command)
 
 
 def results_option(command: Command) -> Command:

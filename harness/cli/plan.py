@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import Asked, benchmark_options, only_option, say_damage
+from harness.cli.options import Asked, benchmark_options, only_option, processes_option, say_damage
 
 if TYPE_CHECKING:
     from harness.execution.places import Places
@@ -35,14 +35,7 @@ DAMAGED = "damaged"
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Plan for so many stages at a time, as harness run has it."
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Plan for so many processes of each training stage, as harness run has it.",
-)
+@processes_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON, with every stage.")
 @click.option("--all", "every", is_flag=True, help="List the generate and score stages one by one, too.")
 def command(

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from harness.cli import terminal
-from harness.cli.options import Asked, benchmark_options, only_option
+from harness.cli.options import Asked, benchmark_options, only_option, processes_option
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,14 +45,7 @@ _CLUSTER_JOBS = 64
     help="Stages at a time; by default the cores divided by the threads of a stage, the GPUs divided by its processes, "
     "or 64 on a cluster.",
 )
-@click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=1,
-    show_default=True,
-    help="Data-parallel processes of each training stage, a GPU each where there are some.",
-)
+@processes_option
 @click.option(
     "--executor",
     type=click.Choice(["local", "ray", "slurm"]),

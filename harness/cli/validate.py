@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import find_file, plugin_option
+from harness.cli.options import find_file, override_option, plugin_option
 from harness.errors import HarnessError, InputError, InputErrors
 
 if TYPE_CHECKING:
@@ -31,15 +31,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Check this profile alone; without it and without -o, every profile of the file.",
 )
-@click.option(
-    "-o",
-    "--override",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a key of the file, such as recipe.learning_rate=1e-5, methods.LABEL.coef=0.5 or "
-    "sources.NAME=PATH; may be repeated.",
-)
+@override_option
 @plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print the resolved benchmark, or the mistakes, as JSON.")
 @click.pass_obj
