@@ -12,7 +12,7 @@ from harness.errors import StageError, suggest
 from harness.plugins.reading import shown_samples
 from harness.plugins.runtime_options import join_options
 from harness.spec.results.generate import Answer
-from harness.spec.results.score import AnswerValues, ColumnSummary, CutTexts, ScoreMeans, ScoreSummary
+from harness.spec.results.score import LARGEST, AnswerValues, ColumnSummary, CutTexts, ScoreMeans, ScoreSummary
 from harness.stages.stored_rows import read
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _score(
                     did_you_mean=suggest(str(column), known),
                 )
     for column, number in result.corpus.items():
-        if not _finite(number):
+        if not _kept(number):
             raise StageError(
                 f"the metric gave {number!r} for the whole of {column!r}",
                 where=label,
-                expected="a finite number; a column that has no value is left out",
+                expected=f"a finite number, at most {LARGEST:g} in size; a column that has no value is left out",
             )
     notes = result.notes
     if not isinstance(notes, Mapping) or not all(
@@ -167,21 +167,21 @@ def _values(column: str, values: Any, samples: list[Sample], label: str) -> list
             f"column {column!r} of the metric has {len(listed)} values", where=label, expected=f"{len(samples)}"
         )
     for sample, value in zip(samples, listed, strict=True):
-        if value is not None and not _finite(value):
+        if value is not None and not _kept(value):
             raise StageError(
                 f"the metric gave {value!r} in column {column!r} for answer {sample.id} (draw {sample.draw})",
                 where=label,
-                expected="a finite number, or None where there is no value",
+                expected=f"a finite number, at most {LARGEST:g} in size, or None where there is no value",
             )
     return listed
 
 
-def _finite(value: Any) -> bool:
-    """Return whether a value is a number that a file can hold: of Python, of numpy, or a tensor's only one."""
+def _kept(value: Any) -> bool:
+    """Return whether a value is a number that tables can reckon with: of Python, of numpy, or a tensor's only one."""
     if isinstance(value, (str, bytes)):
         return False
     try:
-        return math.isfinite(value)
+        return math.isfinite(value) and abs(float(value)) <= LARGEST
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -207,6 +208,22 @@ def test_means_that_fit_neither_their_prompts_nor_their_summary_are_refused(
     with forged(whole, name, content):
         assert set(audit(whole.root, whole.folder).findings) - whole.findings
         assert found_change(whole, name) == "refused"
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "outcome"),
+    [
+        ("means.json", '"rougeL": [', "refused"),
+        ("values.jsonl", '"rougeL": ', "without effect on the tables"),
+    ],
+)
+def test_numbers_of_a_size_that_tables_cannot_reckon_with(whole: Whole, file: str, key: str, outcome: str) -> None:
+    name = next(n for n in sorted(whole.files) if n.endswith(f"/{file}") and b"rougeL" in whole.files[n])
+    content = re.sub(rf"({re.escape(key)}\s*)[-\d.e]+", r"\g<1>1e308", whole.files[name].decode())
+    assert content.count("1e308") > 0
+    with forged(whole, name, content.encode()):
+        assert set(audit(whole.root, whole.folder).findings) - whole.findings
+        assert found_change(whole, name) == outcome
 
 
 def changed(data: st.DataObject, content: bytes, *, lines: bool) -> bytes:

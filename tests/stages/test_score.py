@@ -136,8 +136,8 @@ def test_a_metric_sees_the_answer_beside_its_row(run: Callable[[Any], Record]) -
     assert (last.id, last.draw, last.references) == ("b", 1, ("r1", "r2"))
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_none_are_refused(run: Callable[[Any], Record], wrong: float) -> None:
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1e39, -1e308])
+def test_numbers_that_tables_cannot_reckon_with_are_refused(run: Callable[[Any], Record], wrong: float) -> None:
     with pytest.raises(StageError, match=r"column 'c' for answer b \(draw 0\)"):
         run(Fixed([0.0, 1.0, wrong, 0.0]))
     with pytest.raises(StageError, match="for the whole of 'w'"):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Final, TypeAlias
+
+from pydantic import Field
 
 from harness.spec.results.base import ResultPart, ResultFile, ResultLine
+
+#: The largest size of a value: what tables reckon with it, in squares and sums, is a number then.
+LARGEST: Final = 1e38
+Value: TypeAlias = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 
 
 class AnswerValues(ResultLine):
@@ -14,7 +20,7 @@ class AnswerValues(ResultLine):
 
     id: str
     draw: int
-    values: dict[str, float]
+    values: dict[str, Value]
 
 
 class ScoreMeans(ResultFile):
@@ -23,7 +29,7 @@ class ScoreMeans(ResultFile):
     file: ClassVar[str] = "means.json"
 
     ids: list[str]
-    columns: dict[str, list[float | None]]
+    columns: dict[str, list[Value | None]]
     """By position; None where no draw has a value."""
 
 
@@ -32,7 +38,7 @@ class ColumnSummary(ResultPart):
 
     present: int
     missing: int
-    mean: float | None = None
+    mean: Value | None = None
     """None where no answer has a value."""
 
 
@@ -53,7 +59,7 @@ class ScoreSummary(ResultFile):
 
     metric: str
     signature: str
-    corpus: dict[str, float]
+    corpus: dict[str, Value]
     columns: dict[str, ColumnSummary]
     notes: dict[str, int] = {}
     """What must be known of some answers, to how many."""
