@@ -169,7 +169,8 @@ def test_a_file_with_anything_in_a_wrong_place(
             if change == "rename" and isinstance(holder, dict):
                 holder[key] = old
     write(file, tree)
-    found = tried(file, profiles=(None, "default"))
+    profiles = tree.get("profiles")
+    found = tried(file, profiles=(None, "default", *(profiles if isinstance(profiles, dict) else ())))
     # what an editor is told to underline is never let pass
     assert any(isinstance(each, list) for each in found) or SCHEMA.is_valid(without_nulls(tree))
 
@@ -185,7 +186,8 @@ def test_a_key_that_nobody_knows_is_refused_by_its_name(file: Path, path: Any, n
     tree = copy.deepcopy(TREE)
     at(path, tree)[key] = value
     write(file, tree)
-    found = tried(file, profiles=(None, "default"))
+    profiles = tree.get("profiles")
+    found = tried(file, profiles=(None, "default", *(profiles if isinstance(profiles, dict) else ())))
     texts = "\n".join(text for each in found if isinstance(each, list) for text in each)
     assert "zq" in texts
 
