@@ -95,7 +95,10 @@ def whole_run(root: Path) -> Whole:
 @pytest.fixture(scope="module")
 def whole() -> Iterator[Whole]:
     with in_memory() as folder:
-        yield whole_run(folder / "results")
+        whole = whole_run(folder / "results")
+        assert whole.tables  # what is compared with is looked at while it is whole
+        assert whole.findings
+        yield whole
 
 
 class Bundle:
@@ -197,6 +200,12 @@ def test_records_that_once_were_a_traceback(whole: Whole, kind: str, file: str, 
     with forged(whole, name, content):
         assert set(audit(whole.root, whole.folder).findings) - whole.findings
         assert found_change(whole, name) == outcome
+
+
+def test_a_note_with_half_a_surrogate_pair_is_read(whole: Whole) -> None:
+    name = next(name for name in sorted(whole.files) if name.startswith("store/generate/") and "environment" in name)
+    with forged(whole, name, b'{"device": "cpu", "": {"\\ud800": null}}'):
+        assert found_change(whole, name) == "without effect on the tables"
 
 
 @pytest.mark.parametrize("columns", [{"rougeL": []}, {"rougeL": [0.5]}, {}, {"another": [0.5] * 4}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from harness.spec.section import Document
 
@@ -13,6 +13,7 @@ class MadeUnder(Document):
     """Releases of libraries, and what else a release of the harness notes: the system, the processor, …"""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
 
     file: ClassVar[str] = "environment.json"
     libraries: dict[str, str] = Field(default_factory=dict)
