@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,11 +52,16 @@ def checked_version(made: str) -> None:
 
 def tasks() -> Mapping[str, tuple[Any, Any]]:
     """Return class of items and class of settings of each task, by name."""
-    check_installed()
-    import reasoning_gym
-
-    known: Mapping[str, tuple[Any, Any]] = reasoning_gym.factory.DATASETS
+    known: Mapping[str, tuple[Any, Any]] = _package().factory.DATASETS
     return known
+
+
+def _package() -> Any:
+    check_installed()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # of what it depends on, as its files are compiled
+        import reasoning_gym
+    return reasoning_gym
 
 
 def check_task(task: str) -> None:
@@ -89,11 +95,9 @@ def create(task: str, difficulty: Mapping[str, Any], seed: int) -> Any:
     Raises:
         InputError: the task refuses the values of its settings.
     """
-    check_installed()
-    import reasoning_gym
-
+    package = _package()
     try:
-        return reasoning_gym.create_dataset(task, seed=seed, size=APART, **difficulty)
+        return package.create_dataset(task, seed=seed, size=APART, **difficulty)
     except Exception as error:  # the package checks by assertions, and what else fails is the values' fault too
         what = f"the task {task} refuses these settings: {str(error) or type(error).__name__}"
         raise InputError(what, where=_WHERE, got=dict(difficulty)) from error
