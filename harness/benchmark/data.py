@@ -38,7 +38,7 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
     ``split`` is taken where the entry names none.
     """
     part = part_of(as_mapping(node, "dataset"), key, otherwise, context.problems)
-    before = len(context.problems)
+    before = context.problems.met
     core = part.only(DATA_KEYS)
     registration = context.registration("dataset", part.values.get("dataset"), part, "dataset")
     given = {} if "split" in part.values else {"split": split}
@@ -60,12 +60,12 @@ def data_use(node: Node, key: str, split: str, context: Context, otherwise: Plac
         context.problems.add(place, f"data set {use.dataset} is generated and reads no file", key=part.path("path"))
     if registration.splits_of is None:
         _check_split(use, registration.splits, part, context.problems)
-    if len(context.problems) > before:
+    if context.problems.met > before:
         return None
     kind = _kind_and_split(registration, use, options, path, part, context)
     if kind is not None:
         _check_made(use, kind, part, context.problems)
-    if len(context.problems) > before:
+    if context.problems.met > before:
         return None
     own = {"options": options, "path": path, "label": use.label or use.dataset, "kind": kind}
     return use.model_copy(update=own)
@@ -91,9 +91,9 @@ def _kind_and_split(
     try:
         built = context.registry.options("dataset", name, options)
         if registration.splits_of is not None:
-            before = len(context.problems)
+            before = context.problems.met
             _check_split(use, registration.splits_in(built, source), part, context.problems)
-            if len(context.problems) > before:
+            if context.problems.met > before:
                 return None
         kind = registration.kind(built, source, use.split)
     except InputError as error:
@@ -149,7 +149,7 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     """Return a model: a hub name, or a mapping."""
     problems = context.problems
     part = part_of(as_mapping(node, "name"), key, otherwise, problems)
-    before = len(problems)
+    before = problems.met
     described = check(Model, part, problems)
     if "label" in part.values and part.values["label"].value is not None:
         check_label(part.values["label"], part.path("label"), problems)
@@ -179,7 +179,7 @@ def model(node: Node, key: str, context: Context, otherwise: Place) -> Model | N
     if path is not None and described.revision is not None:
         what = "a revision is a commit on the hub, but this model is read from disk"
         problems.add(part.at("revision"), what, key=part.path("revision"), hint=f"from {path}")
-    if len(problems) > before:
+    if problems.met > before:
         return None
     return described.model_copy(update={"path": path, "label": label, "base": base})
 

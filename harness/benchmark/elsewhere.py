@@ -28,7 +28,7 @@ def elsewhere(node: Node, key: str, models: list[Model], context: Context, other
     """Return one row; ``models`` are the file's."""
     problems = context.problems
     part = part_of(node, key, otherwise, problems)
-    before = len(problems)
+    before = problems.met
     given = {} if "label" in part.values else {"label": ""}
     entry = check(ElsewhereEntry, part, problems, **given)
     if "label" in part.values:
@@ -47,7 +47,7 @@ def elsewhere(node: Node, key: str, models: list[Model], context: Context, other
     base = settled_base(entry.base, part, context, path) if entry.use == "checkpoint" else None
     label = entry.label or _default_label(entry)
     _check_label(label, part, context)
-    if len(problems) > before:
+    if problems.met > before:
         return None
     shown_under = entry.model or next(iter(labels), None)
     return entry.model_copy(update={"path": path, "base": base, "label": label, "model": shown_under})

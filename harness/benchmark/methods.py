@@ -54,7 +54,7 @@ def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: 
         what = f"method {registration.name} trains a reward model, which is not a row of a table"
         problems.add(part.at("use"), what, key=part.path("use"), expected=f"reward_model: {{use: {registration.name}}}")
         return None
-    before = len(problems)
+    before = problems.met
     name, preset = _preset(part, registration, context)
     place = part.at("preset")
     inherited = _preset_options(registration, preset, name, place)
@@ -65,7 +65,7 @@ def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: 
     options = context.options("method", registration, whole, hints)
     shell = _shell(part, registration, preset, context)
     trained = _recipe(part, recipe, preset, name, place, context)
-    if shell is None or trained is None or len(problems) > before:
+    if shell is None or trained is None or problems.met > before:
         return None
     entry = MethodEntry(
         use=registration.name,
@@ -81,7 +81,7 @@ def method(node: Node, key: str, recipe: FilePart, context: Context, otherwise: 
     if entry.recipe.budget is not None and entry.active != "last":
         what = "under a budget a method is active from the end of the shared start until the budget is spent"
         problems.add(part.at("active"), what, key=part.path("active"), got=entry.active, expected="last, or no budget")
-    return entry if len(problems) == before else None
+    return entry if problems.met == before else None
 
 
 def _preset(part: FilePart, registration: MethodRegistration, context: Context) -> tuple[str | None, Preset | None]:

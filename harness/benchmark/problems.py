@@ -58,12 +58,9 @@ class Problems:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Place, str, str], InputError] = {}
-        self._met = 0
         self._unreadable: set[Place] = set()
-
-    def __len__(self) -> int:
-        """Return how often a mistake was met, again or not: what is checked is right if this stays as it is."""
-        return self._met
+        self.met = 0
+        """How often a mistake was met, again or not: what is checked is right if this stays as it is."""
 
     def unreadable(self, place: Place, what: str, **parts: Any) -> None:
         """Add a mistake of the text itself; what the checks say of the same place would only repeat it."""
@@ -82,7 +79,7 @@ class Problems:
         hint: str | None = None,
     ) -> None:
         """Add a mistake; the same mistake of the same value counts once, however many runs would meet it."""
-        self._met += 1
+        self.met += 1
         if place in self._unreadable:
             return
         shown = None if got is _NOTHING else show(got)

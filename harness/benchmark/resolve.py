@@ -158,7 +158,7 @@ class _Resolver:
         check_groups(self.top, self.context, {"train": train, "validation": validation})
         shown = self._one("cases", lambda node, _: cases(node, evaluate, decoding, self.problems))
         turning = self._one("overoptimisation", lambda node, _: overoptimisation(node, metrics, self.context))
-        if len(self.problems) or not (head and template and train and recipe and scorer and execution):
+        if self.problems.met or not (head and template and train and recipe and scorer and execution):
             return None
         return Benchmark(
             **dict(head),

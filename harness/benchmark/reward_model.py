@@ -47,9 +47,9 @@ class _SectionKeys(RewardModel):
 def reward_model(node: Node, recipe: FilePart, train: DataUse | None, context: Context) -> RewardModel | None:
     """Return the reward model; ``recipe`` and ``train`` are the file's."""
     problems = context.problems
-    before = len(problems)
+    before = problems.met
     part = part_of(as_mapping(node, "use"), "reward_model", node.place, problems)
-    if len(problems) > before:
+    if problems.met > before:
         return None
     absent = {name for name in REWARD_MODEL_KEYS if name in part.values and part.values[name].value is None}
     part = part.without(absent)  # a profile takes away what the file has
@@ -64,7 +64,7 @@ def reward_model(node: Node, recipe: FilePart, train: DataUse | None, context: C
 
 def _trained(part: FilePart, recipe: FilePart, train: DataUse | None, context: Context) -> RewardModel | None:
     problems = context.problems
-    before = len(problems)
+    before = problems.met
     for name in _EXISTING:
         if name in part.values:
             problems.add(part.at(name), "is for a model that exists", key=part.path(name), expected="model: beside it")
@@ -88,7 +88,7 @@ def _trained(part: FilePart, recipe: FilePart, train: DataUse | None, context: C
         return None
     hints = {field: f"{field} is a key of recipe: write recipe: {{{field}: …}}" for field in Recipe.model_fields}
     options = context.options("method", registration, part.without(REWARD_MODEL_KEYS), hints)
-    if shell is None or settings is None or len(problems) > before:
+    if shell is None or settings is None or problems.met > before:
         return None
     return RewardModel(
         use=registration.name, options=options, recipe=settings, start=shell.start, train=learnt, test=tested,
@@ -98,7 +98,7 @@ def _trained(part: FilePart, recipe: FilePart, train: DataUse | None, context: C
 
 def _existing(part: FilePart, context: Context) -> RewardModel | None:
     problems = context.problems
-    before = len(problems)
+    before = problems.met
     for name in _TRAINED:
         if name in part.values:
             what = "is for a reward model that is trained here"
@@ -109,7 +109,7 @@ def _existing(part: FilePart, context: Context) -> RewardModel | None:
     existing = _model(part, context)
     tested = _data(part, "test", "test", context)
     _check_pairs(part, "test", tested, context)
-    if shell is None or existing is None or len(problems) > before:
+    if shell is None or existing is None or problems.met > before:
         return None
     return RewardModel(model=existing, test=tested, normalise=shell.normalise)
 

@@ -36,10 +36,10 @@ def expand(entry: Node, key: str, problems: Problems) -> list[Node]:
     if sweep is None:
         return [entry]
     rest = replace(entry, value={name: child for name, child in entry.items.items() if name != "sweep"})
-    before = len(problems)
+    before = problems.met
     _check(rest, sweep, f"{key}.sweep", problems)
     label = entry_label(rest)
-    if len(problems) > before or label is None:
+    if problems.met > before or label is None:
         return [rest]
     names = list(sweep.items)
     return [

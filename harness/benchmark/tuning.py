@@ -74,7 +74,7 @@ def tune(
 ) -> tuple[Tune | None, list[MethodEntry | None]]:
     """Return what chooses, and the entries with what is tried for each; mistakes are added to the context."""
     problems = context.problems
-    before = len(problems)
+    before = problems.met
     part = part_of(top.values["tune"], "tune", top.place, problems)
     keys = check(TuneKeys, part, problems)
     metric = _metric(part, context, metrics)
@@ -92,7 +92,7 @@ def tune(
     ]
     _check_fair(swept, rows, context)
     entries = list(rows.entries)
-    if len(problems) == before:
+    if problems.met == before:
         for index in sorted({index for one in swept for index in one.rows}):
             entries[index] = _with_trials(index, [one for one in swept if index in one.rows], rows, context)
     return Tune(options=keys.options, metric=metric, seeds=chosen), entries
