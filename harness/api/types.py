@@ -357,7 +357,7 @@ class MetricResult:
     """What a metric says of a list of samples, in their order."""
 
     values: Mapping[str, Sequence[float | None]]
-    """Column name to one value a sample; None is missing, and stays missing."""
+    """Column name to one value a sample, at most 1e38 in size; None is missing, and stays missing."""
     corpus: Mapping[str, float] = field(default_factory=dict)
     """Numbers of the whole list that are no mean of the values (corpus BLEU, distinct-n over all answers)."""
     signature: str = ""

@@ -138,7 +138,7 @@ def _score(
                     did_you_mean=suggest(str(column), known),
                 )
     for column, number in result.corpus.items():
-        if not _kept(number):
+        if not _is_value(number):
             raise StageError(
                 f"the metric gave {number!r} for the whole of {column!r}",
                 where=label,
@@ -167,7 +167,7 @@ def _values(column: str, values: Any, samples: list[Sample], label: str) -> list
             f"column {column!r} of the metric has {len(listed)} values", where=label, expected=f"{len(samples)}"
         )
     for sample, value in zip(samples, listed, strict=True):
-        if value is not None and not _kept(value):
+        if value is not None and not _is_value(value):
             raise StageError(
                 f"the metric gave {value!r} in column {column!r} for answer {sample.id} (draw {sample.draw})",
                 where=label,
@@ -176,12 +176,12 @@ def _values(column: str, values: Any, samples: list[Sample], label: str) -> list
     return listed
 
 
-def _kept(value: Any) -> bool:
+def _is_value(value: Any) -> bool:
     """Return whether a value is a number that tables can reckon with: of Python, of numpy, or a tensor's only one."""
     if isinstance(value, (str, bytes)):
         return False
     try:
-        return math.isfinite(value) and abs(float(value)) <= LARGEST
+        return abs(float(value)) <= LARGEST  # not where it is no number
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.api import Divergence, Metric, MetricRegistration, Sample
 from harness.plugins.reading import UndeclaredError, shown_samples
+from harness.spec.results.score import LARGEST
 from harness.testing.registrations import broken, build, check_registration, random_numbers_untouched, registry_of
 from harness.testing.rules import rule
 
@@ -236,11 +237,16 @@ def _score(
         if len(values) != len(samples):
             broken(registration, f"column {name!r} has {len(values)} values for {len(samples)} answers")
         for value in values:
-            if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
-                broken(registration, f"column {name!r}: a value is a finite number or None, and not {value!r}")
+            if value is not None and not _is_value(value):
+                allowed = f"a finite number, at most {LARGEST:g} in size, or None"
+                broken(registration, f"column {name!r}: a value is {allowed}, and not {value!r}")
     for name, value in result.corpus.items():
-        if not (isinstance(value, (int, float)) and math.isfinite(value)):
+        if not _is_value(value):
             broken(registration, f"corpus number {name!r} is {value!r}: leave out what cannot be computed")
     if samples and (missing := {column.name for column in resolved.corpus} - set(result.corpus)) and len(samples) > 1:
         broken(registration, f"it registers the corpus numbers {sorted(missing)} and returned none")
     return result
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= LARGEST

@@ -251,8 +251,9 @@ def test_a_sweep_crosses_its_options(load: Load) -> None:
 
 @pytest.mark.parametrize("sweep", ["9223372036854775808", "{coef: 9223372036854775808}"])
 def test_a_sweep_that_cannot_be_read_is_one_mistake(load: Load, sweep: str) -> None:
-    with pytest.raises(InputErrors, match=r"number 9223372036854775808 is too large$"):
+    with pytest.raises(InputErrors, match=r"number 9223372036854775808 is too large$") as refused:
         load(SMALL.replace("{use: push, coef: 0.5}", f"{{use: push, sweep: {sweep}}}"))
+    assert len(refused.value.errors) == 1
 
 
 def test_a_sweep_crosses_options_within_a_group(load: Load) -> None:

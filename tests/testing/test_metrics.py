@@ -160,7 +160,7 @@ def test_columns_may_follow_the_options() -> None:
         (OtherColumn, "it registers the columns ['words'] and returned ['word']"),
         (Ranks, "the values of column 'words' do not follow the order of the answers"),
         (OneShort, "column 'words' has 6 values for 7 answers"),
-        (NotANumber, "column 'words': a value is a finite number or None, and not nan"),
+        (NotANumber, "column 'words': a value is a finite number, at most 1e+38 in size, or None, and not nan"),
         (NoCorpus, "it registers the corpus numbers ['longest'] and returned none"),
         (InfiniteCorpus, "corpus number 'longest' is inf"),
         (Counting, "it gives other values when asked again"),
